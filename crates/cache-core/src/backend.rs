@@ -1,0 +1,191 @@
+//! [`CacheBackend`]: the contract between the cache and a store.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+use crate::entry::{BackendKind, Entry, FillOutcome, FillToken, Invalidated, Lookup, NewEntry};
+use crate::error::Result;
+use crate::health::{Explanation, Health};
+use crate::invalidation::Invalidation;
+use crate::key::CacheKey;
+use crate::pattern::CachePattern;
+use crate::stats::CacheStats;
+
+/// One fill of a [`fill_many`](CacheBackend::fill_many).
+#[derive(Debug, Clone)]
+pub struct Fill {
+    /// The key to fill.
+    pub key: CacheKey,
+    /// The token its lookup handed out.
+    pub token: FillToken,
+    /// The value.
+    pub entry: NewEntry,
+}
+
+/// A store of encoded values that never serves what was invalidated.
+///
+/// The trait is object safe and deals in bytes: types, single flight and fallback are the facade's. Any implementation
+/// that passes the conformance suite (feature `conformance`) can be plugged in.
+///
+/// # Contract
+/// **Freshness.** A value whose load began before [`invalidate`](Self::invalidate) was called is never served to a
+/// lookup that starts after it returned `Applied`, in this instance or another on the same store, and no crash
+/// brings it back. "A load began" means: a lookup handed out the token that its fill brings.
+///
+/// **Tokens.** Every lookup, hit or miss, hands out a token. A fill stores only while that token still stands. Any
+/// invalidation that covers the key, and any `set` of it, takes away all tokens handed out before. Expiry, eviction and
+/// fills need not. A token of another backend, of this one before it was reopened, and [`FillToken::never`] are refused.
+/// A store may refuse more than it must, and may store or refuse a second fill with one token.
+///
+/// **Truth.** A hit returns exactly the bytes that were last stored for this key. What is damaged, of another version
+/// or of another key is a miss. A store may forget any entry at any time.
+///
+/// **Expiry.** An entry is a miss from the instant its `expires_in` is over, by a clock that cannot be set back within
+/// the process; without one it never expires.
+///
+/// **Trouble.** An error of a lookup or a fill loses a value at most. An error of an invalidation means that it must be
+/// treated as not done; it may have been done. No method panics.
+///
+/// **Wrappers** implement every method, so that none falls back to a slower default:
+/// `#[deny(clippy::missing_trait_methods)]`.
+#[async_trait]
+pub trait CacheBackend: Debug + Send + Sync + 'static {
+    /// Which store this is.
+    fn kind(&self) -> BackendKind;
+
+    /// Looks `key` up and hands out the token to fill it.
+    ///
+    /// # Errors
+    /// Of kind `Unavailable`, `Timeout`, `Closed` or `Io`; the caller loads the value and does not fill.
+    ///
+    /// # Cancellation
+    /// Dropping the future has no effect that can be seen.
+    async fn lookup(&self, key: &CacheKey) -> Result<Lookup>;
+
+    /// Stores `entry` if `token` still stands.
+    ///
+    /// # Errors
+    /// `TooLarge` for a value over the store's limit for one entry (nothing is evicted for it), else as for
+    /// [`lookup`](Self::lookup). The value may have been stored all the same.
+    ///
+    /// # Cancellation
+    /// The value may or may not be stored.
+    async fn fill(&self, key: &CacheKey, token: FillToken, entry: NewEntry) -> Result<FillOutcome>;
+
+    /// Stores `entry` whatever was there, and takes away the tokens of this key.
+    ///
+    /// `set` is for values that no database holds. It does **not** take part in freshness: it wins over an invalidation
+    /// that runs at the same time, one that timed out may land after a later invalidation, and after a crash the value
+    /// before it may be back. Values that were loaded from somewhere are filled.
+    ///
+    /// # Errors
+    /// As for [`fill`](Self::fill).
+    async fn set(&self, key: &CacheKey, entry: NewEntry) -> Result<()>;
+
+    /// Removes all of `what`: one transaction, one round trip.
+    ///
+    /// # Errors
+    /// `NotDurable` when the store can neither remove it nor make certain that it is never seen; `Unavailable`,
+    /// `Timeout` or `WritesRefused` when it could not be reached. The caller must treat it as not done.
+    ///
+    /// # Cancellation
+    /// Once polled, it runs to its end.
+    async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated>;
+
+    /// Figures of this store and of this process's use of it.
+    ///
+    /// # Cost
+    /// O(1): no scan.
+    async fn stats(&self) -> Result<CacheStats>;
+
+    /// Looks `key` up for a caller that does not mean to fill it.
+    async fn get(&self, key: &CacheKey) -> Result<Option<Entry>> {
+        Ok(self.lookup(key).await?.entry)
+    }
+
+    /// Looks many keys up; the answers are in the order of `keys`.
+    async fn lookup_many(&self, keys: &[CacheKey]) -> Result<Vec<Lookup>> {
+        let mut found = Vec::with_capacity(keys.len());
+        for key in keys {
+            found.push(self.lookup(key).await?);
+        }
+        Ok(found)
+    }
+
+    /// Fills many keys, each by its own token; the outcomes are in the order of `fills`.
+    async fn fill_many(&self, fills: Vec<Fill>) -> Result<Vec<FillOutcome>> {
+        let mut outcomes = Vec::with_capacity(fills.len());
+        for Fill { key, token, entry } in fills {
+            outcomes.push(self.fill(&key, token, entry).await?);
+        }
+        Ok(outcomes)
+    }
+
+    /// Looks many keys up for a caller that does not mean to fill them; the answers are in the order of `keys`.
+    async fn get_many(&self, keys: &[CacheKey]) -> Result<Vec<Option<Entry>>> {
+        let mut found = Vec::with_capacity(keys.len());
+        for key in keys {
+            found.push(self.get(key).await?);
+        }
+        Ok(found)
+    }
+
+    /// Sets many keys; see [`set`](Self::set).
+    async fn set_many(&self, entries: Vec<(CacheKey, NewEntry)>) -> Result<()> {
+        for (key, entry) in entries {
+            self.set(&key, entry).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes one key; see [`invalidate`](Self::invalidate).
+    async fn delete(&self, key: &CacheKey) -> Result<Invalidated> {
+        self.invalidate(&[Invalidation::Key(key.clone())]).await
+    }
+
+    /// Removes whatever matches `pattern`; see [`invalidate`](Self::invalidate).
+    async fn clear_pattern(&self, pattern: &CachePattern) -> Result<Invalidated> {
+        self.invalidate(&[Invalidation::Pattern(pattern.clone())]).await
+    }
+
+    /// Removes everything, every scope included; see [`invalidate`](Self::invalidate).
+    async fn clear(&self) -> Result<Invalidated> {
+        self.invalidate(&[Invalidation::Everything]).await
+    }
+
+    /// Says where `key` stands, without touching its place in the order of eviction where that can be avoided.
+    async fn explain(&self, key: &CacheKey) -> Result<Explanation>;
+
+    /// The state of the store.
+    async fn health(&self) -> Health;
+
+    /// Writes what is pending and lets go of files and connections. Later calls fail with `Closed`.
+    ///
+    /// Closing twice is no error.
+    async fn close(&self) -> Result<()>;
+}
+
+/// Counters and first-come entries in a name space of their own, for stores that can do them atomically.
+///
+/// A counter is never a cached value: `get` does not see it and patterns do not clear it; [`reset`](Self::reset) does.
+#[async_trait]
+pub trait AtomicBackend: Debug + Send + Sync + 'static {
+    /// Adds `by` to the counter `key`, which begins at 0, and returns the sum; it saturates at the ends of `i64`.
+    ///
+    /// # Errors
+    /// `Unavailable` while the store is away: another store's answer would be wrong.
+    async fn increment(&self, key: &CacheKey, by: i64) -> Result<i64>;
+
+    /// Claims `key` if nobody has; `true` for the one who got it.
+    ///
+    /// # Errors
+    /// As for [`increment`](Self::increment).
+    async fn add(&self, key: &CacheKey, value: bytes::Bytes) -> Result<bool>;
+
+    /// Removes the counter and the claim of `key`.
+    ///
+    /// # Errors
+    /// As for [`increment`](Self::increment).
+    async fn reset(&self, key: &CacheKey) -> Result<()>;
+}

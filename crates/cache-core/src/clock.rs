@@ -1,0 +1,188 @@
+//! Time as a parameter: the only module of the library that reads a clock.
+//!
+//! Two readings matter. [`Timestamp`] is wall time and is what the store keeps. [`Monotonic`] never jumps and is what
+//! deadlines inside a process are measured with. [`Clock::now`] joins them: it is never behind the monotonic time that
+//! has passed since the process started, so that a wall clock that is set back cannot make an entry live longer than
+//! its TTL.
+
+use std::fmt::Debug;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Wall time in milliseconds since 1970-01-01 UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The moment `millis` milliseconds after 1970-01-01 UTC.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since 1970-01-01 UTC.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// This moment plus `duration`, rounded up to whole milliseconds; the end of time on overflow.
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        let millis = duration.as_nanos().div_ceil(1_000_000);
+        Self(self.0.saturating_add(u64::try_from(millis).unwrap_or(u64::MAX)))
+    }
+
+    /// How long before this moment `earlier` was; zero when it was not.
+    pub fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// A reading of the monotonic clock: comparable within one process and one clock, meaningless elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Monotonic(Duration);
+
+impl Monotonic {
+    /// How long before this reading `earlier` was taken; zero when it was not.
+    pub fn saturating_since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// This reading plus `duration`.
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration))
+    }
+}
+
+/// Where the time comes from.
+///
+/// # Contract
+/// `monotonic` never goes back. `now` may jump forward with the wall clock, and never lies behind the wall time of the
+/// clock's first reading plus the monotonic time that has passed since.
+pub trait Clock: Debug + Send + Sync + 'static {
+    /// Wall time, guarded against being set back.
+    fn now(&self) -> Timestamp;
+
+    /// Monotonic time.
+    fn monotonic(&self) -> Monotonic;
+}
+
+/// The clocks of the operating system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+/// The first reading of this process: what `now` is measured against.
+static ORIGIN: OnceLock<(Instant, u64)> = OnceLock::new();
+
+fn wall_millis() -> u64 {
+    // A clock set before 1970 reads as 1970: the anchor below then carries the time.
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn origin() -> &'static (Instant, u64) {
+    ORIGIN.get_or_init(|| (Instant::now(), wall_millis()))
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let (start, wall_at_start) = origin();
+        let anchored = Timestamp(*wall_at_start).saturating_add(start.elapsed());
+        anchored.max(Timestamp(wall_millis()))
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        Monotonic(origin().0.elapsed())
+    }
+}
+
+/// A clock that stands still until told otherwise: for tests of expiry without waiting.
+///
+/// ```
+/// use cache_core::{Clock, ManualClock};
+/// use std::time::Duration;
+///
+/// let clock = ManualClock::new();
+/// let before = clock.now();
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(clock.now().saturating_since(before), Duration::from_secs(60));
+/// ```
+#[derive(Debug)]
+pub struct ManualClock {
+    start: u64,
+    elapsed: AtomicU64,
+    wall_offset: AtomicI64,
+}
+
+impl ManualClock {
+    /// A clock that stands at 2024-01-01 00:00 UTC.
+    pub fn new() -> Self {
+        Self { start: 1_704_067_200_000, elapsed: AtomicU64::new(0), wall_offset: AtomicI64::new(0) }
+    }
+
+    /// Lets `duration` pass on both clocks, in whole milliseconds.
+    pub fn advance(&self, duration: Duration) {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        self.elapsed.fetch_add(millis, Ordering::SeqCst);
+    }
+
+    /// Sets the wall clock forward (positive) or back (negative); monotonic time does not move.
+    pub fn jump_wall(&self, millis: i64) {
+        self.wall_offset.fetch_add(millis, Ordering::SeqCst);
+    }
+}
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        let anchored = self.start.saturating_add(self.elapsed.load(Ordering::SeqCst));
+        let wall = anchored.saturating_add_signed(self.wall_offset.load(Ordering::SeqCst));
+        Timestamp(anchored.max(wall))
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        Monotonic(Duration::from_millis(self.elapsed.load(Ordering::SeqCst)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEN_YEARS: i64 = 10 * 365 * 86_400_000;
+
+    #[test]
+    fn a_wall_clock_set_back_does_not_take_time_back() {
+        let clock = ManualClock::new();
+        let before = clock.now();
+        clock.jump_wall(-TEN_YEARS);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(clock.now().saturating_since(before), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_wall_clock_set_forward_moves_now_forward() {
+        let clock = ManualClock::new();
+        let before = clock.now();
+        clock.jump_wall(TEN_YEARS);
+        assert!(clock.now().saturating_since(before) >= Duration::from_secs(300_000_000));
+    }
+
+    #[test]
+    fn adding_for_ever_saturates() {
+        assert_eq!(Timestamp::from_millis(5).saturating_add(Duration::MAX).as_millis(), u64::MAX);
+    }
+
+    #[test]
+    fn the_system_clock_never_runs_back() {
+        let (now, monotonic) = (SystemClock.now(), SystemClock.monotonic());
+        assert!(SystemClock.now() >= now && SystemClock.monotonic() >= monotonic);
+    }
+}

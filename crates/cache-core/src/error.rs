@@ -1,0 +1,131 @@
+//! One error type for every backend: a kind to match on, a message that says what to do, the cause.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// A result whose error is the cache's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+type Source = Box<dyn StdError + Send + Sync + 'static>;
+
+/// What went wrong, by kind; match on [`Error::kind`], never on the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A key that the builders could not have made, or one over 1 KiB.
+    InvalidKey,
+    /// A pattern that is empty or holds characters no key can hold.
+    InvalidPattern,
+    /// A setting that does not parse, or settings that contradict each other.
+    Configuration,
+    /// A value over the backend's limit for one entry.
+    TooLarge,
+    /// A value could not be encoded; nothing was stored.
+    Encode,
+    /// A stored value could not be decoded into the type that was asked for.
+    Decode,
+    /// The store cannot be reached or is being reopened; trying again later may succeed.
+    Unavailable,
+    /// The store did not answer in time; the operation may still be applied.
+    Timeout,
+    /// The store answers reads but refuses writes: it is full or read-only.
+    WritesRefused,
+    /// An invalidation is neither durable nor certain to be seen: the caller must treat it as not done.
+    NotDurable,
+    /// Another process holds the directory.
+    Locked,
+    /// The operating system refused an operation on a file.
+    Io,
+    /// The backend does not offer this operation.
+    Unsupported,
+    /// The cache was closed.
+    Closed,
+}
+
+/// An error of the cache: kind, message and cause.
+///
+/// The message names what failed, on what, and what to do. It never holds a secret or a value.
+pub struct Error {
+    kind: ErrorKind,
+    message: Box<str>,
+    source: Option<Source>,
+}
+
+impl Error {
+    /// Makes an error of `kind` with a message for people.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into().into_boxed_str(), source: None }
+    }
+
+    /// Attaches the cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Source>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What went wrong, by kind.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Whether the same call may succeed later without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        match self.kind {
+            ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::WritesRefused => true,
+            ErrorKind::InvalidKey
+            | ErrorKind::InvalidPattern
+            | ErrorKind::Configuration
+            | ErrorKind::TooLarge
+            | ErrorKind::Encode
+            | ErrorKind::Decode
+            | ErrorKind::NotDurable
+            | ErrorKind::Locked
+            | ErrorKind::Io
+            | ErrorKind::Unsupported
+            | ErrorKind::Closed => false,
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Error");
+        out.field("kind", &self.kind).field("message", &self.message);
+        if let Some(source) = &self.source {
+            out.field("source", source);
+        }
+        out.finish()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_ref().map(|source| &**source as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_is_kept_in_source_and_not_in_the_message() {
+        let error = Error::new(ErrorKind::Io, "cannot open /tmp/x; check its permissions")
+            .with_source(std::io::Error::other("disk on fire"));
+        assert_eq!(error.to_string(), "cannot open /tmp/x; check its permissions");
+        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("disk on fire"));
+    }
+
+    #[test]
+    fn only_kinds_that_heal_by_themselves_are_transient() {
+        assert!(Error::new(ErrorKind::Unavailable, "").is_transient());
+        assert!(!Error::new(ErrorKind::NotDurable, "").is_transient());
+    }
+}

@@ -1,0 +1,133 @@
+//! What a cache says about itself: its state, and where one key stands.
+
+use serde::{Serialize, Serializer};
+
+use crate::clock::Timestamp;
+use crate::entry::BackendKind;
+
+/// The state of a cache as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// In one word.
+    pub status: HealthStatus,
+    /// The store that was configured.
+    pub wanted: BackendKind,
+    /// The store that answers now.
+    pub active: BackendKind,
+    /// Whether calls go to the wanted store; `None` where there is no breaker.
+    pub breaker: Option<BreakerState>,
+    /// Since when this has been the state.
+    #[serde(serialize_with = "as_millis")]
+    pub since: Timestamp,
+    /// Why the state is not `Ok`.
+    pub cause: Option<String>,
+    /// Invalidations that are kept for a store that has not acknowledged them.
+    pub journal_depth: u64,
+    /// Where they are kept.
+    pub journal: JournalKind,
+}
+
+impl Health {
+    /// The health of a store that works as configured.
+    pub fn ok(backend: BackendKind, since: Timestamp) -> Self {
+        Self {
+            status: if backend == BackendKind::Null { HealthStatus::Off } else { HealthStatus::Ok },
+            wanted: backend,
+            active: backend,
+            breaker: None,
+            since,
+            cause: None,
+            journal_depth: 0,
+            journal: JournalKind::None,
+        }
+    }
+
+    /// The health of a store that works in part, and why.
+    pub fn degraded(backend: BackendKind, since: Timestamp, cause: impl Into<String>) -> Self {
+        Self { status: HealthStatus::Degraded, cause: Some(cause.into()), ..Self::ok(backend, since) }
+    }
+}
+
+/// The state of a cache in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthStatus {
+    /// The wanted store answers.
+    Ok,
+    /// Something is wrong; requests are answered all the same.
+    Degraded,
+    /// Caching is switched off.
+    Off,
+}
+
+/// Whether calls are let through to a store that may be away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// Calls go through.
+    Closed,
+    /// No call goes through.
+    Open,
+    /// One call goes through, to see.
+    HalfOpen,
+}
+
+/// Where invalidations wait that a store has not acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JournalKind {
+    /// There is no journal.
+    None,
+    /// In a file: they survive this process.
+    File,
+    /// In memory, because no file can be written: they are lost with this process.
+    Memory,
+}
+
+/// Where one key stands in a backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// The key.
+    pub key: String,
+    /// Its group: what is invalidated with it.
+    pub group: String,
+    /// The backend that was asked.
+    pub backend: BackendKind,
+    /// Whether a lookup would hit now.
+    pub found: bool,
+    /// Size of the encoded value in bytes.
+    pub size_bytes: Option<u64>,
+    /// Milliseconds since it was stored.
+    pub age_ms: Option<u64>,
+    /// Milliseconds until it expires; `None`: never, or not found.
+    pub expires_in_ms: Option<u64>,
+    /// How the value is encoded.
+    pub codec: Option<&'static str>,
+    /// Why the last lookup in this process that missed did so, as far as it is still known.
+    pub last_miss: Option<MissCause>,
+}
+
+/// Why a lookup missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MissCause {
+    /// The key was not there: never stored, or gone longer than this process remembers.
+    Absent,
+    /// Its time was over.
+    Expired,
+    /// It made room for others.
+    Evicted,
+    /// It was invalidated.
+    Invalidated,
+    /// A fill was refused, because its value may have been older than an invalidation.
+    Refused,
+    /// What was stored was damaged.
+    Corrupt,
+    /// What was stored is of another version of the format or the type.
+    ShapeChanged,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn as_millis<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(at.as_millis())
+}

@@ -1,0 +1,400 @@
+//! [`CacheKey`]: a validated key of `:`-separated segments, and [`CacheGroup`], the unit invalidated together.
+
+pub(crate) mod escape;
+
+use std::fmt::{self, Display};
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::pattern::CachePattern;
+
+/// The longest key in bytes, its scope included.
+pub const LONGEST_KEY: usize = 1024;
+
+/// The longest name of a scope in bytes.
+pub const LONGEST_SCOPE: usize = 64;
+
+/// A validated key: at most 1 KiB of `:`-separated, escaped segments, the first two of which are its group.
+///
+/// ```
+/// use cache_core::CacheKey;
+///
+/// let key = CacheKey::builder("report", 42).part("2026-01").part("euro:net").build()?;
+/// assert_eq!(key.as_str(), "report:42:2026-01:euro%3Anet");
+/// assert_eq!(key.group(), "report:42");
+/// # Ok::<(), cache_core::Error>(())
+/// ```
+///
+/// Cloning costs a reference count. A key made by a scoped handle stands in a name space of its own: its
+/// [`as_str`](Self::as_str) then begins with `[scope]`, which is no segment and which no unscoped key can begin with.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CacheKey {
+    text: Arc<str>,
+    scope_end: u16,
+    family_end: u16,
+    group_end: u16,
+}
+
+impl CacheKey {
+    /// Starts a key whose group is `family:id`.
+    ///
+    /// Choose the group so that one change makes one group stale: the listings of one project, the sizes of one
+    /// thumbnail. One giant group would be invalidated as a whole by every change.
+    pub fn builder(family: impl Display, id: impl Display) -> KeyBuilder {
+        KeyBuilder::new(family, id)
+    }
+
+    /// Reads a key that came from outside, as text.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidKey`] for anything the builders could not have made.
+    pub fn parse(text: &str) -> Result<Self> {
+        let scope_end = scope_end(text)?;
+        let path = text.get(scope_end..).unwrap_or_default();
+        if let Some(bad) = path.split(':').find(|segment| !escape::is_canonical(segment)) {
+            return Err(invalid(format!(
+                "key {text:?}: the segment {bad:?} is not escaped as a key's are; build keys with CacheKey::builder"
+            )));
+        }
+        Self::from_canonical(text, scope_end)
+    }
+
+    /// The whole key, escaped, scope included.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The key without its scope.
+    pub fn path(&self) -> &str {
+        self.slice(self.scope_end, self.text.len())
+    }
+
+    /// The first segment: what statistics and default TTLs go by.
+    pub fn family(&self) -> &str {
+        self.slice(self.scope_end, usize::from(self.family_end))
+    }
+
+    /// The scope (if any) and the first two segments: the unit that is invalidated together.
+    pub fn group(&self) -> &str {
+        self.slice(0, usize::from(self.group_end))
+    }
+
+    /// What follows the group and its `:`; empty when the key is its group's name alone.
+    pub fn rest(&self) -> &str {
+        let start = (usize::from(self.group_end) + 1).min(self.text.len());
+        self.text.get(start..).unwrap_or_default()
+    }
+
+    /// The name of the scope this key stands in, if it stands in one.
+    pub fn scope(&self) -> Option<&str> {
+        self.text.get(1..usize::from(self.scope_end).checked_sub(1)?)
+    }
+
+    /// This key's group as a value of its own.
+    pub fn to_group(&self) -> CacheGroup {
+        CacheGroup { text: self.group().into(), scope_end: self.scope_end }
+    }
+
+    /// The same key in the name space of `scope`; any scope it had is replaced.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidKey`] when `scope` is empty, over 64 bytes or holds a character that keys escape, or the
+    /// key becomes longer than 1 KiB.
+    pub fn in_scope(&self, scope: &str) -> Result<Self> {
+        check_scope(scope)?;
+        Self::from_canonical(&format!("[{scope}]{}", self.path()), scope.len() + 2)
+    }
+
+    fn from_canonical(text: &str, scope_end: usize) -> Result<Self> {
+        if text.len() > LONGEST_KEY {
+            return Err(invalid(format!(
+                "a key of {} bytes is over the limit of {LONGEST_KEY}; use fewer or shorter parts",
+                text.len()
+            )));
+        }
+        let position =
+            |from: usize| text.get(from..).and_then(|rest| rest.find(':')).map(|found| from + found);
+        let Some(family_end) = position(scope_end) else {
+            return Err(invalid(format!("key {text:?} has one segment; a key needs a family and an id")));
+        };
+        let group_end = position(family_end + 1).unwrap_or(text.len());
+        let offset = |value: usize| u16::try_from(value).expect("offsets are below the key's limit of 1 KiB");
+        Ok(Self {
+            text: text.into(),
+            scope_end: offset(scope_end),
+            family_end: offset(family_end),
+            group_end: offset(group_end),
+        })
+    }
+
+    fn slice(&self, from: u16, to: usize) -> &str {
+        self.text
+            .get(usize::from(from)..to)
+            .expect("the offsets were found at character boundaries of this text")
+    }
+}
+
+impl fmt::Debug for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CacheKey({})", self.text)
+    }
+}
+
+impl Display for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::str::FromStr for CacheKey {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
+    }
+}
+
+/// A group: the first two segments of a key, and everything stored under them.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CacheGroup {
+    text: Arc<str>,
+    scope_end: u16,
+}
+
+impl CacheGroup {
+    /// The group `family:id`, escaped as keys are.
+    pub fn new(family: impl Display, id: impl Display) -> Self {
+        KeyBuilder::new(family, id).group()
+    }
+
+    /// Reads a group that came from outside, as text.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidKey`] for anything that is not two escaped segments, behind `[scope]` or not.
+    pub fn parse(text: &str) -> Result<Self> {
+        let key = CacheKey::parse(text)?;
+        if key.group() != text {
+            return Err(invalid(format!(
+                "{text:?} is a key, not a group; a group is its first two segments"
+            )));
+        }
+        Ok(key.to_group())
+    }
+
+    /// The group's text: `family:id`, behind `[scope]` if it stands in one.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The same group in the name space of `scope`; any scope it had is replaced.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidKey`] for a scope that no key could have.
+    pub fn in_scope(&self, scope: &str) -> Result<Self> {
+        check_scope(scope)?;
+        let path = self.text.get(usize::from(self.scope_end)..).unwrap_or_default();
+        let scope_end = u16::try_from(scope.len() + 2).expect("a scope has at most 64 bytes");
+        Ok(Self { text: format!("[{scope}]{path}").into(), scope_end })
+    }
+
+    pub(crate) fn scope_length(&self) -> u16 {
+        self.scope_end
+    }
+
+    /// Whether `key` (a key's full text) belongs to this group.
+    pub fn contains(&self, key: &str) -> bool {
+        key.strip_prefix(&*self.text).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+    }
+}
+
+impl fmt::Debug for CacheGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CacheGroup({})", self.text)
+    }
+}
+
+impl Display for CacheGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Builds a [`CacheKey`] part by part; made by [`CacheKey::builder`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct KeyBuilder {
+    text: String,
+    group_end: usize,
+}
+
+impl KeyBuilder {
+    fn new(family: impl Display, id: impl Display) -> Self {
+        let mut builder = Self { text: String::with_capacity(64), group_end: 0 };
+        builder.push(&family);
+        builder.text.push(':');
+        builder.push(&id);
+        builder.group_end = builder.text.len();
+        builder
+    }
+
+    /// Appends a segment, escaped.
+    ///
+    /// Takes what displays itself in one way; an `Option` does not compile, because an absent part must not read like
+    /// a present one.
+    pub fn part(mut self, part: impl Display) -> Self {
+        self.text.push(':');
+        self.push(&part);
+        self
+    }
+
+    /// The finished key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidKey`] when it is longer than 1 KiB.
+    pub fn build(self) -> Result<CacheKey> {
+        CacheKey::from_canonical(&self.text, 0)
+    }
+
+    /// The pattern that clears this key and everything below it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidPattern`] when it is longer than 1 KiB.
+    pub fn prefix(self) -> Result<CachePattern> {
+        CachePattern::parse(&self.text)
+    }
+
+    /// The group of the key being built.
+    pub fn group(self) -> CacheGroup {
+        let group = self.text.get(..self.group_end).expect("the group ends where the id was appended");
+        CacheGroup { text: group.into(), scope_end: 0 }
+    }
+
+    fn push(&mut self, part: &dyn Display) {
+        escape::push_escaped(&mut self.text, &part.to_string());
+    }
+}
+
+/// Where the scope of `text` ends: behind its `]`, or 0 without one.
+pub(crate) fn scope_end(text: &str) -> Result<usize> {
+    let Some(rest) = text.strip_prefix('[') else { return Ok(0) };
+    let Some(length) = rest.find(']') else {
+        return Err(invalid(format!("{text:?} opens a scope with '[' and does not close it with ']'")));
+    };
+    check_scope(rest.get(..length).unwrap_or_default())?;
+    Ok(length + 2)
+}
+
+/// Whether `scope` may name a name space.
+pub(crate) fn check_scope(scope: &str) -> Result<()> {
+    if scope.is_empty() || scope.len() > LONGEST_SCOPE || scope.chars().any(escape::needs_escape) {
+        return Err(invalid(format!(
+            "the scope {scope:?} is not usable; take 1 to {LONGEST_SCOPE} bytes without : % * ? [ ] {{ }} \\ or space"
+        )));
+    }
+    Ok(())
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::InvalidKey, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(family: &str, id: &str, parts: &[String]) -> Result<CacheKey> {
+        parts.iter().fold(CacheKey::builder(family, id), KeyBuilder::part).build()
+    }
+
+    #[test]
+    fn a_key_knows_its_family_group_and_rest() {
+        let key = CacheKey::builder("thumbnail", 7).part("640x480").build().unwrap();
+        assert_eq!((key.family(), key.group(), key.rest()), ("thumbnail", "thumbnail:7", "640x480"));
+        let bare = CacheKey::builder("thumbnail", 7).build().unwrap();
+        assert_eq!((bare.group(), bare.rest()), ("thumbnail:7", ""));
+        assert_eq!(bare.scope(), None);
+    }
+
+    #[test]
+    fn an_empty_last_part_differs_from_none() {
+        let bare = CacheKey::builder("a", "b").build().unwrap();
+        let empty = CacheKey::builder("a", "b").part("").build().unwrap();
+        assert_ne!(bare, empty);
+        assert_eq!(empty.as_str(), "a:b:%_");
+        assert_ne!(CacheKey::builder("a", "b").part("None").build().unwrap(), empty);
+    }
+
+    #[test]
+    fn a_scope_is_no_segment_and_no_unscoped_key_enters_it() {
+        let key = CacheKey::builder("image", 5).part("metadata").build().unwrap();
+        let scoped = key.in_scope("reports").unwrap();
+        assert_eq!(scoped.as_str(), "[reports]image:5:metadata");
+        assert_eq!((scoped.family(), scoped.group()), ("image", "[reports]image:5"));
+        assert_eq!((scoped.path(), scoped.scope()), ("image:5:metadata", Some("reports")));
+        assert_eq!(CacheKey::parse(scoped.as_str()).unwrap(), scoped);
+        assert!(CacheKey::builder("[reports]image", 5).build().unwrap().scope().is_none());
+        for bad in ["", "a b", "a:b", "[x]", &"x".repeat(65)] {
+            assert!(key.in_scope(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn parsing_refuses_what_the_builders_cannot_make() {
+        for bad in ["", "a", "a:", ":a", "a::b", "a b:c", "a:%3a", "a:b*", "[x:a:b", "[]a:b", "a:[x]b"] {
+            let error = CacheKey::parse(bad).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidKey, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_1024_bytes_stands_and_one_of_1025_is_refused() {
+        let fits = ["x".repeat(200), "x".repeat(200), "x".repeat(200), "x".repeat(200), "x".repeat(200)];
+        let length = "family:id".len() + fits.len() * 201;
+        let with = |last: usize| key("family", "id", &[&fits[..], &["y".repeat(last)]].concat());
+        assert_eq!(with(LONGEST_KEY - length - 1).unwrap().as_str().len(), LONGEST_KEY);
+        assert_eq!(with(LONGEST_KEY - length).unwrap_err().kind(), ErrorKind::InvalidKey);
+    }
+
+    #[test]
+    fn a_group_holds_its_own_key_and_no_neighbour() {
+        let group = CacheGroup::new("project_images", 42);
+        assert!(group.contains("project_images:42") && group.contains("project_images:42:skip:0"));
+        assert!(!group.contains("project_images:420:skip:0"));
+        assert!(!group.in_scope("r").unwrap().contains("project_images:42"));
+    }
+
+    #[test]
+    fn groups_of_long_ids_differ() {
+        let (a, b) = ("x".repeat(300), format!("{}y", "x".repeat(299)));
+        assert_ne!(CacheGroup::new("image", &a), CacheGroup::new("image", &b));
+        let key = CacheKey::builder("image", &a).part("metadata").build().unwrap();
+        assert_eq!(key.to_group(), CacheGroup::new("image", &a));
+    }
+
+    proptest! {
+        #[test]
+        fn different_lists_of_parts_give_different_keys(
+            a in prop::collection::vec("[a:%*_~. \u{e9}]{0,4}", 2..5),
+            b in prop::collection::vec("[a:%*_~. \u{e9}]{0,4}", 2..5),
+        ) {
+            let make = |parts: &[String]| key(&parts[0], &parts[1], &parts[2..]).unwrap();
+            prop_assert_eq!(make(&a) == make(&b), a == b);
+        }
+
+        #[test]
+        fn a_built_key_parses_to_itself(family in any::<String>(), id in any::<String>(),
+                                        parts in prop::collection::vec(any::<String>(), 0..3)) {
+            if let Ok(key) = key(&family, &id, &parts) {
+                prop_assert_eq!(CacheKey::parse(key.as_str()).unwrap(), key.clone());
+                prop_assert!(key.to_group().contains(key.as_str()));
+            }
+        }
+
+        #[test]
+        fn parsing_never_panics(text in any::<String>()) {
+            let _ = CacheKey::parse(&text);
+        }
+    }
+}

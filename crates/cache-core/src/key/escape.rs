@@ -1,0 +1,135 @@
+//! Injective escaping of one part of a key.
+//!
+//! `:` `%` `*` `?` `[` `]` `{` `}` `\`, white space and control characters become `%XX` for each of their UTF-8 bytes,
+//! in upper case. An empty part is `%_`, so that it differs from an absent one. A part over 200 bytes is `%~` and the
+//! first 128 bits of its SHA-256 in hex. No unescaped part starts with `%_` or `%~`, so no two parts share a text.
+
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+
+/// The longest part, in bytes before escaping, that is kept as text.
+pub(crate) const LONGEST_PART: usize = 200;
+
+const EMPTY: &str = "%_";
+const HASHED: &str = "%~";
+const HASH_DIGITS: usize = 32;
+
+/// Appends `part` to `key`, escaped.
+pub(crate) fn push_escaped(key: &mut String, part: &str) {
+    if part.is_empty() {
+        key.push_str(EMPTY);
+        return;
+    }
+    if part.len() > LONGEST_PART {
+        key.push_str(HASHED);
+        for byte in Sha256::digest(part.as_bytes()).iter().take(HASH_DIGITS / 2) {
+            write!(key, "{byte:02x}").expect("writing to a String cannot fail");
+        }
+        return;
+    }
+    for character in part.chars() {
+        if needs_escape(character) {
+            for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+                write!(key, "%{byte:02X}").expect("writing to a String cannot fail");
+            }
+        } else {
+            key.push(character);
+        }
+    }
+}
+
+/// Whether [`push_escaped`] could have made `segment`.
+pub(crate) fn is_canonical(segment: &str) -> bool {
+    if segment == EMPTY {
+        return true;
+    }
+    if let Some(digits) = segment.strip_prefix(HASHED) {
+        return digits.len() == HASH_DIGITS && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    }
+    let Some(part) = unescape(segment) else { return false };
+    if part.is_empty() || part.len() > LONGEST_PART {
+        return false;
+    }
+    let mut again = String::with_capacity(segment.len());
+    push_escaped(&mut again, &part);
+    again == segment
+}
+
+/// Whether `character` never stands in a key as itself.
+pub(crate) fn needs_escape(character: char) -> bool {
+    matches!(character, ':' | '%' | '*' | '?' | '[' | ']' | '{' | '}' | '\\')
+        || character.is_whitespace()
+        || character.is_control()
+}
+
+fn unescape(segment: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let high = char::from(rest.next()?).to_digit(16)?;
+            let low = char::from(rest.next()?).to_digit(16)?;
+            bytes.push(u8::try_from(high * 16 + low).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn escaped(part: &str) -> String {
+        let mut out = String::new();
+        push_escaped(&mut out, part);
+        out
+    }
+
+    #[test]
+    fn separators_and_glob_characters_are_escaped() {
+        assert_eq!(escaped("a:b*c?"), "a%3Ab%2Ac%3F");
+        assert_eq!(escaped("{x}[y]\\z 100%"), "%7Bx%7D%5By%5D%5Cz%20100%25");
+        assert_eq!(escaped("\u{2003}"), "%E2%80%83");
+    }
+
+    #[test]
+    fn an_empty_part_is_not_an_absent_one() {
+        assert_eq!(escaped(""), "%_");
+        assert_ne!(escaped("%_"), "%_");
+    }
+
+    #[test]
+    fn a_part_of_200_bytes_is_kept_and_one_of_201_is_hashed() {
+        assert_eq!(escaped(&"x".repeat(200)).len(), 200);
+        let hashed = escaped(&"x".repeat(201));
+        assert!(hashed.starts_with("%~") && hashed.len() == 34);
+        assert_ne!(hashed, escaped(&"x".repeat(202)));
+    }
+
+    #[test]
+    fn what_escaping_cannot_make_is_not_canonical() {
+        for bad in ["", "%", "%3", "%3a", "%41", "a b", "a*", "%~12", "%_x", "%FF"] {
+            assert!(!is_canonical(bad), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn escaping_is_injective_and_canonical(a in any::<String>(), b in any::<String>()) {
+            prop_assert_eq!(escaped(&a) == escaped(&b), a == b);
+            prop_assert!(is_canonical(&escaped(&a)));
+        }
+
+        #[test]
+        fn nothing_special_survives_escaping(part in any::<String>()) {
+            let text = escaped(&part);
+            prop_assert!(!text.is_empty());
+            prop_assert!(!text.chars().any(|c| c != '%' && needs_escape(c)));
+        }
+    }
+}

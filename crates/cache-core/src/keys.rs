@@ -1,0 +1,198 @@
+//! The key builders of the Image Project Manager, one thin module over [`CacheKey::builder`].
+
+use std::fmt::Display;
+
+use crate::error::Result;
+use crate::key::{CacheGroup, CacheKey, KeyBuilder};
+
+/// Starts the key of one page of a project's images: `project_images:{project}:skip:0:limit:100:…`.
+///
+/// Every parameter that changes the result is in the key, in a fixed order, defaults included.
+///
+/// ```
+/// let key = cache_core::keys::project_images(42).skip(100).search("filename", "cat").build()?;
+/// assert_eq!(
+///     key.as_str(),
+///     "project_images:42:skip:100:limit:100:include_deleted:false:deleted_only:false\
+///      :search_field:filename:search_value:cat"
+/// );
+/// # Ok::<(), cache_core::Error>(())
+/// ```
+pub fn project_images(project: impl Display) -> ProjectImages {
+    ProjectImages {
+        key: CacheKey::builder(PROJECT_IMAGES, project),
+        skip: 0,
+        limit: 100,
+        include_deleted: false,
+        deleted_only: false,
+        search: None,
+        filters: Vec::new(),
+    }
+}
+
+/// The key of an image's metadata: `image:{image}:metadata`.
+pub fn image_metadata(image: impl Display) -> CacheKey {
+    short(CacheKey::builder(IMAGE, image).part("metadata"))
+}
+
+/// The key of a thumbnail: `thumbnail:{image}:{width}x{height}`, both in pixels.
+pub fn thumbnail(image: impl Display, width: u32, height: u32) -> CacheKey {
+    short(CacheKey::builder(THUMBNAIL, image).part(format_args!("{width}x{height}")))
+}
+
+/// The key of an analysis' results: `analysis:{analysis}:results`.
+pub fn analysis_results(analysis: impl Display) -> CacheKey {
+    short(CacheKey::builder(ANALYSIS, analysis).part("results"))
+}
+
+/// The group of all listings of a project.
+pub fn project_images_group(project: impl Display) -> CacheGroup {
+    CacheGroup::new(PROJECT_IMAGES, project)
+}
+
+/// The group of everything kept of an image but its thumbnails.
+pub fn image_group(image: impl Display) -> CacheGroup {
+    CacheGroup::new(IMAGE, image)
+}
+
+/// The group of all sizes of an image's thumbnail.
+pub fn thumbnail_group(image: impl Display) -> CacheGroup {
+    CacheGroup::new(THUMBNAIL, image)
+}
+
+/// The group of everything kept of an analysis.
+pub fn analysis_group(analysis: impl Display) -> CacheGroup {
+    CacheGroup::new(ANALYSIS, analysis)
+}
+
+const PROJECT_IMAGES: &str = "project_images";
+const IMAGE: &str = "image";
+const THUMBNAIL: &str = "thumbnail";
+const ANALYSIS: &str = "analysis";
+
+fn short(key: KeyBuilder) -> CacheKey {
+    key.build()
+        .expect("an escaped id has at most 600 bytes, so that with these short parts the key is under 1 KiB")
+}
+
+/// Builds the key of one page of a project's images; made by [`project_images`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct ProjectImages {
+    key: KeyBuilder,
+    skip: u64,
+    limit: u64,
+    include_deleted: bool,
+    deleted_only: bool,
+    search: Option<(String, String)>,
+    filters: Vec<(String, String)>,
+}
+
+impl ProjectImages {
+    /// How many images are passed over. Default: 0.
+    pub fn skip(self, skip: u64) -> Self {
+        Self { skip, ..self }
+    }
+
+    /// How many images a page holds at most. Default: 100.
+    pub fn limit(self, limit: u64) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// Whether deleted images are listed too. Default: false.
+    pub fn include_deleted(self, include_deleted: bool) -> Self {
+        Self { include_deleted, ..self }
+    }
+
+    /// Whether only deleted images are listed. Default: false.
+    pub fn deleted_only(self, deleted_only: bool) -> Self {
+        Self { deleted_only, ..self }
+    }
+
+    /// Lists only images whose `field` holds `value`. Default: all.
+    pub fn search(self, field: impl Display, value: impl Display) -> Self {
+        Self { search: Some((field.to_string(), value.to_string())), ..self }
+    }
+
+    /// A further filter of the application's own; filters are sorted by name, so that their order does not matter.
+    pub fn filter(mut self, name: impl Display, value: impl Display) -> Self {
+        self.filters.push((name.to_string(), value.to_string()));
+        self
+    }
+
+    /// The finished key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidKey`](crate::ErrorKind::InvalidKey) when the filters make it longer than 1 KiB.
+    pub fn build(self) -> Result<CacheKey> {
+        let Self { key, skip, limit, include_deleted, deleted_only, search, mut filters } = self;
+        let mut key = key
+            .part("skip")
+            .part(skip)
+            .part("limit")
+            .part(limit)
+            .part("include_deleted")
+            .part(include_deleted)
+            .part("deleted_only")
+            .part(deleted_only);
+        if let Some((field, value)) = search {
+            key = key.part("search_field").part(field).part("search_value").part(value);
+        }
+        filters.sort();
+        for (name, value) in filters {
+            key = key.part("filter").part(name).part(value);
+        }
+        key.build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_builders_make_the_documented_keys() {
+        assert_eq!(image_metadata("a").as_str(), "image:a:metadata");
+        assert_eq!(thumbnail("a", 640, 480).as_str(), "thumbnail:a:640x480");
+        assert_eq!(analysis_results(9).as_str(), "analysis:9:results");
+        assert_eq!(
+            project_images(7).build().unwrap().as_str(),
+            "project_images:7:skip:0:limit:100:include_deleted:false:deleted_only:false"
+        );
+    }
+
+    #[test]
+    fn every_parameter_of_a_listing_is_in_its_key() {
+        let base = || project_images(7);
+        let variants = [
+            base(),
+            base().skip(1),
+            base().limit(1),
+            base().include_deleted(true),
+            base().deleted_only(true),
+            base().search("filename", "a"),
+            base().search("filename", ""),
+            base().search("a", "filename"),
+            base().filter("camera", "x"),
+            base().filter("x", "camera"),
+            base().filter("search_field", "filename").filter("search_value", "a"),
+        ];
+        let keys: std::collections::HashSet<_> =
+            variants.iter().map(|v| v.clone().build().unwrap()).collect();
+        assert_eq!(keys.len(), variants.len());
+    }
+
+    #[test]
+    fn the_order_in_which_filters_are_named_does_not_matter() {
+        let one = project_images(7).filter("a", 1).filter("b", 2).build().unwrap();
+        let other = project_images(7).filter("b", 2).filter("a", 1).build().unwrap();
+        assert_eq!(one, other);
+    }
+
+    #[test]
+    fn an_id_of_the_worst_length_still_makes_a_key() {
+        let worst = ":".repeat(200);
+        assert!(thumbnail(&worst, u32::MAX, u32::MAX).as_str().len() <= crate::LONGEST_KEY);
+        assert!(thumbnail("x".repeat(100_000), 1, 1).as_str().len() < 100);
+    }
+}

@@ -1,0 +1,41 @@
+//! The contract of the cache, without any store: read it in the order of the modules below.
+//!
+//! 1. [`CacheKey`] and [`keys`]: what a value is stored under, and the *group* that is invalidated together.
+//! 2. [`CachePattern`], [`Invalidation`], [`Invalidates`] and [`Change`]: what a change makes stale.
+//! 3. [`CacheBackend`]: the contract of a store, law by law, with [`Lookup`] and [`FillToken`], which keep stale values out.
+//! 4. [`Codec`] and the shape hash: how values become bytes, and why a changed struct reads as a miss.
+//! 5. [`MemoryBackend`] and [`NullBackend`]: the reference implementation and the one that stores nothing.
+//! 6. `conformance` (feature of the same name): one test per law, for any backend.
+//!
+//! Applications use the crate `cache-facade`; this one is for writing backends.
+
+mod backend;
+mod clock;
+mod codec;
+mod entry;
+mod epochs;
+mod error;
+mod health;
+mod invalidation;
+mod key;
+pub mod keys;
+mod pattern;
+mod random;
+mod rules;
+mod stats;
+#[doc(hidden)]
+pub mod sync;
+
+pub use backend::{AtomicBackend, CacheBackend, Fill};
+pub use clock::{Clock, ManualClock, Monotonic, SystemClock, Timestamp};
+pub use codec::CodecId;
+pub use entry::{BackendKind, CLOCK_TOLERANCE, Entry, FillOutcome, FillToken, Invalidated, Lookup, NewEntry};
+pub use epochs::Epochs;
+pub use error::{Error, ErrorKind, Result};
+pub use health::{BreakerState, Explanation, Health, HealthStatus, JournalKind, MissCause};
+pub use invalidation::{EpochScope, Invalidates, Invalidation};
+pub use key::{CacheGroup, CacheKey, KeyBuilder, LONGEST_KEY, LONGEST_SCOPE};
+pub use pattern::CachePattern;
+pub use random::random_nonzero;
+pub use rules::Change;
+pub use stats::{CacheStats, FamilyStats, MEGABYTE, MOST_FAMILIES};

@@ -1,0 +1,150 @@
+//! [`CacheStats`]: how full and how good a cache is, read in O(1).
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::entry::BackendKind;
+
+/// Bytes in a megabyte, everywhere in this cache.
+pub const MEGABYTE: u64 = 1_048_576;
+
+/// Most key families that are counted by name; the rest is counted as `other`.
+pub const MOST_FAMILIES: usize = 32;
+
+/// Figures of a cache. The counters are this process's, since its start.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CacheStats {
+    /// Space taken by live entries, in bytes; it drops when they are cleared.
+    pub size_bytes: u64,
+    /// `size_bytes` in megabytes of 1,048,576 bytes, rounded to two decimals.
+    pub size_mb: f64,
+    /// The limit in whole megabytes.
+    pub limit_mb: u64,
+    /// `size_bytes` of the limit, 0 to 100, rounded to two decimals.
+    pub usage_percent: f64,
+    /// Live entries.
+    pub count: u64,
+    /// Space taken on disk in bytes, as `du` counts it; 0 without files.
+    pub disk_bytes: u64,
+    /// The store these figures are of.
+    pub backend: BackendKind,
+    /// Whether `size_bytes` and `count` are estimates.
+    pub approximate: bool,
+    /// Lookups that found a live entry.
+    pub hits: u64,
+    /// Lookups that found none.
+    pub misses: u64,
+    /// Hits of all lookups, 0 to 1, rounded to four decimals; 0 before the first.
+    pub hit_ratio: f64,
+    /// Values stored by fills.
+    pub fills: u64,
+    /// Fills refused, because the value may have been older than an invalidation.
+    pub fills_refused: u64,
+    /// Live entries that made room for others.
+    pub evictions: u64,
+    /// Entries removed because their time was over.
+    pub expirations: u64,
+    /// Invalidations asked for: keys, groups and patterns.
+    pub invalidations: u64,
+    /// Entries removed by them.
+    pub invalidated_entries: u64,
+    /// How often everything was cleared.
+    pub clears: u64,
+    /// Stored entries that were damaged and counted as misses.
+    pub corrupt: u64,
+    /// Operations that failed.
+    pub errors: u64,
+    /// Figures by key family (first segment); at most 32 by name, the rest as `other`.
+    pub families: BTreeMap<String, FamilyStats>,
+}
+
+/// Figures of one key family.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct FamilyStats {
+    /// Lookups that found a live entry.
+    pub hits: u64,
+    /// Lookups that found none.
+    pub misses: u64,
+    /// Live entries.
+    pub count: u64,
+    /// Space they take, in bytes.
+    pub bytes: u64,
+}
+
+impl CacheStats {
+    /// All figures zero, of the store `backend`.
+    pub fn empty(backend: BackendKind) -> Self {
+        Self {
+            size_bytes: 0,
+            size_mb: 0.0,
+            limit_mb: 0,
+            usage_percent: 0.0,
+            count: 0,
+            disk_bytes: 0,
+            backend,
+            approximate: false,
+            hits: 0,
+            misses: 0,
+            hit_ratio: 0.0,
+            fills: 0,
+            fills_refused: 0,
+            evictions: 0,
+            expirations: 0,
+            invalidations: 0,
+            invalidated_entries: 0,
+            clears: 0,
+            corrupt: 0,
+            errors: 0,
+            families: BTreeMap::new(),
+        }
+    }
+
+    /// Sets the size and the limit, both in bytes, and the figures that follow from them.
+    #[must_use]
+    pub fn with_size(mut self, size_bytes: u64, limit_bytes: u64) -> Self {
+        self.size_bytes = size_bytes;
+        self.size_mb = rounded(size_bytes as f64 / MEGABYTE as f64, 100.0);
+        self.limit_mb = limit_bytes / MEGABYTE;
+        let share = if limit_bytes == 0 { 0.0 } else { size_bytes as f64 / limit_bytes as f64 };
+        self.usage_percent = rounded(share * 100.0, 100.0).clamp(0.0, 100.0);
+        self
+    }
+
+    /// Sets hits, misses and the ratio that follows from them.
+    #[must_use]
+    pub fn with_lookups(mut self, hits: u64, misses: u64) -> Self {
+        self.hits = hits;
+        self.misses = misses;
+        let lookups = hits.saturating_add(misses);
+        self.hit_ratio = if lookups == 0 { 0.0 } else { rounded(hits as f64 / lookups as f64, 10_000.0) };
+        self
+    }
+}
+
+fn rounded(value: f64, steps: f64) -> f64 {
+    (value * steps).round() / steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_names_are_those_operators_know() {
+        let json = serde_json::to_string(&CacheStats::empty(BackendKind::Null)).unwrap();
+        assert!(json.starts_with(
+            r#"{"size_bytes":0,"size_mb":0.0,"limit_mb":0,"usage_percent":0.0,"count":0,"disk_bytes":0,"backend":"none""#
+        ));
+    }
+
+    #[test]
+    fn derived_figures_are_rounded_and_bounded() {
+        let stats =
+            CacheStats::empty(BackendKind::Disk).with_size(1_572_865, 8 * MEGABYTE).with_lookups(1, 2);
+        assert_eq!((stats.size_mb, stats.limit_mb, stats.usage_percent), (1.5, 8, 18.75));
+        assert!((stats.hit_ratio - 0.3333).abs() < 1e-9);
+        let over = CacheStats::empty(BackendKind::Redis).with_size(9, 3).with_lookups(0, 0);
+        assert_eq!((over.usage_percent, over.hit_ratio), (100.0, 0.0));
+    }
+}
