@@ -1,0 +1,113 @@
+//! What entries cost on disk, and how much of that the limit allows.
+//!
+//! The factors were measured: a row of more than 2 KiB takes a page of its own, smaller rows share pages that are filled
+//! to about two thirds, and every byte written between two durable commits costs about two bytes of space, because
+//! freed pages are used again only after the next one.
+
+use cache_core::{CacheKey, Error, ErrorKind, MEGABYTE};
+
+use crate::record::ROW_BYTES;
+
+/// Space kept for what stands beside the database: locks, state, journal, directories, the file system's own blocks.
+const BESIDE: u64 = 256 * 1024;
+
+/// The smallest limit: below it the fixed costs would leave too little for values.
+pub(crate) const SMALLEST_LIMIT: u64 = 8 * MEGABYTE;
+
+/// What an entry costs on disk, in bytes: its rows, its row of the key table, its place in the saved order.
+pub(crate) fn cost(key: &str, record_bytes: usize) -> u32 {
+    let whole = record_bytes / ROW_BYTES * 4096;
+    let rest = record_bytes % ROW_BYTES;
+    let tail = if rest > 2048 { 4096 } else { shared(rest) };
+    let cost = whole + tail + shared(key.len() + META_BYTES) + 4;
+    u32::try_from(cost).unwrap_or(u32::MAX)
+}
+
+/// Bytes of a row of the key table beside its key.
+const META_BYTES: usize = 20;
+
+/// A small row with redb's own 40 bytes, in pages filled to two thirds.
+fn shared(bytes: usize) -> usize {
+    (bytes + 40) * 155 / 100
+}
+
+/// How much live cost the limit allows, corrected by what the file really takes.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    limit: u64,
+    /// Bytes that may be written between two durable commits.
+    pub(crate) interval: u64,
+    factor: f64,
+}
+
+impl Budget {
+    pub(crate) fn new(limit: u64) -> Self {
+        Self { limit, interval: (limit / 64).min(4 * MEGABYTE), factor: 1.0 }
+    }
+
+    /// The sum of costs that live entries may reach.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        let whole = self.limit - self.limit * 35 / 1000 - 3 * self.interval - BESIDE;
+        (whole as f64 * self.factor) as u64
+    }
+
+    /// What the database file may take at most, with `quarantined` bytes of a damaged one beside it.
+    pub(crate) fn file_bytes(&self, quarantined: u64) -> u64 {
+        (self.limit - BESIDE).saturating_sub(quarantined)
+    }
+
+    /// Corrects the allowance by the space the file takes after a durable commit.
+    pub(crate) fn observe(&mut self, file_bytes: u64) {
+        let near = (self.file_bytes(0) as f64 * 0.985) as u64 - self.interval;
+        self.factor = if file_bytes > near { self.factor * 0.985 } else { (self.factor + 0.0005).min(1.0) };
+        self.factor = self.factor.max(0.5);
+    }
+
+    /// Lowers the allowance after a write was refused at the limit.
+    pub(crate) fn refused(&mut self) {
+        self.factor = (self.factor * 0.95).max(0.5);
+    }
+}
+
+/// The largest record a store of `limit` bytes takes: an eighth of it.
+pub(crate) fn check_size(key: &CacheKey, record_bytes: usize, limit: u64) -> Result<(), Error> {
+    let most = (limit / 8).min(u64::from(u16::MAX) * ROW_BYTES as u64);
+    if record_bytes as u64 <= most {
+        return Ok(());
+    }
+    let message = format!(
+        "a value of {record_bytes} bytes for {key} is over an eighth of the cache's limit ({most} bytes); raise \
+         CACHE_SIZE_MB or do not cache it"
+    );
+    Err(Error::new(ErrorKind::TooLarge, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_one_row_costs_a_page_and_its_key() {
+        assert!((4096..4300).contains(&cost("image:1:metadata", ROW_BYTES)));
+        assert!((8192..8400).contains(&cost("image:1:metadata", ROW_BYTES + 2049)));
+        assert!(cost("image:1:metadata", 200) < 600);
+    }
+
+    #[test]
+    fn at_the_smallest_limit_most_space_is_for_values() {
+        let budget = Budget::new(SMALLEST_LIMIT);
+        assert!(budget.live_bytes() > SMALLEST_LIMIT * 85 / 100);
+    }
+
+    #[test]
+    fn the_allowance_follows_the_file() {
+        let mut budget = Budget::new(100 * MEGABYTE);
+        let before = budget.live_bytes();
+        budget.observe(100 * MEGABYTE);
+        assert!(budget.live_bytes() < before);
+        for _ in 0..100 {
+            budget.observe(50 * MEGABYTE);
+        }
+        assert_eq!(budget.live_bytes(), before);
+    }
+}

@@ -1,0 +1,87 @@
+//! [`DiskConfig`]: where the cache lies and how much it may take.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cache_core::{Clock, Error, ErrorKind, MEGABYTE, Result, SystemClock};
+
+use crate::budget::SMALLEST_LIMIT;
+
+/// Settings of a disk cache.
+///
+/// ```
+/// use cache_disk::DiskConfig;
+///
+/// let config = DiskConfig::new("/var/cache/app").limit_bytes(200 << 20).namespace("app");
+/// # let _ = config;
+/// ```
+#[derive(Debug, Clone)]
+pub struct DiskConfig {
+    pub(crate) directory: PathBuf,
+    pub(crate) limit_bytes: u64,
+    pub(crate) namespace: String,
+    pub(crate) page_cache_bytes: usize,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) start_empty: bool,
+    /// Bits of a key's hash that are used; tests take few, so that keys collide.
+    pub(crate) hash_mask: u64,
+}
+
+impl DiskConfig {
+    /// A cache in `directory`, which is created if need be.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            limit_bytes: 1000 * MEGABYTE,
+            namespace: "app".to_owned(),
+            page_cache_bytes: 32 << 20,
+            clock: Arc::new(SystemClock),
+            start_empty: false,
+            hash_mask: u64::MAX,
+        }
+    }
+
+    /// The space the directory may take, in bytes; at least 8 MiB. Default: 1000 MiB.
+    ///
+    /// A lower limit than the last one starts with an empty cache where the file is too large already.
+    #[must_use]
+    pub fn limit_bytes(self, limit_bytes: u64) -> Self {
+        Self { limit_bytes, ..self }
+    }
+
+    /// Whose entries these are; another namespace in the same directory starts empty. Default: `app`.
+    #[must_use]
+    pub fn namespace(self, namespace: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), ..self }
+    }
+
+    /// Memory for pages of the database, in bytes. Default: 32 MiB.
+    #[must_use]
+    pub fn page_cache_bytes(self, page_cache_bytes: usize) -> Self {
+        Self { page_cache_bytes, ..self }
+    }
+
+    /// Where expiry takes the time from. Default: the system's clocks.
+    #[must_use]
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Drops whatever the directory holds before the first read. Default: what was stored is served.
+    #[must_use]
+    pub fn start_empty(self) -> Self {
+        Self { start_empty: true, ..self }
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.limit_bytes >= SMALLEST_LIMIT {
+            return Ok(());
+        }
+        let message = format!(
+            "a disk cache of {} bytes is too small; set CACHE_SIZE_MB to at least {}",
+            self.limit_bytes,
+            SMALLEST_LIMIT / MEGABYTE
+        );
+        Err(Error::new(ErrorKind::Configuration, message))
+    }
+}

@@ -1,0 +1,387 @@
+//! [`Engine`]: what callers and the writer thread share, and everything a caller does without waiting.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use cache_core::envelope::{KeyHash, KeyHasher, Rejected};
+use cache_core::sync::Mutex;
+use cache_core::sync::atomic::{AtomicU64, Ordering};
+use cache_core::{
+    BackendKind, CacheKey, CacheStats, Entry, EpochScope, Epochs, Error, ErrorKind, FillToken, Invalidation,
+    Lookup, MissCause, NewEntry, Result, Timestamp,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::budget::{self, Budget};
+use crate::config::DiskConfig;
+use crate::counters::Counters;
+use crate::error::Fault;
+use crate::gate::Gate;
+use crate::guard::Meter;
+use crate::index::{Found, Incoming, Index, Pending};
+use crate::queue::{Ack, Lazy, Queue, Urgent};
+use crate::record::record_bytes;
+use crate::store::{Meta, Snapshot};
+
+/// Bytes of values that may wait for the writer.
+const QUEUE_BYTES: usize = 8 << 20;
+
+/// The state that callers and the writer thread share.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) config: DiskConfig,
+    pub(crate) index: Index,
+    pub(crate) epochs: Epochs,
+    pub(crate) keys: KeyHasher,
+    pub(crate) queue: Queue,
+    /// Room in the queue, in bytes.
+    pub(crate) room: Arc<Semaphore>,
+    /// What readers read; `None` while the database is being reopened.
+    pub(crate) snapshot: ArcSwapOption<Snapshot>,
+    pub(crate) meter: ArcSwap<Meter>,
+    /// Whether the index knows every entry of the database.
+    pub(crate) complete: Gate,
+    /// Open once the cache is closed.
+    pub(crate) closed: Gate,
+    /// Which filling of the index is the current one.
+    pub(crate) loading: AtomicU64,
+    /// The id of the next entry.
+    pub(crate) next_id: AtomicU64,
+    /// How much the live entries may cost, in bytes.
+    pub(crate) allowance: AtomicU64,
+    pub(crate) counters: Counters,
+    pub(crate) condition: Mutex<Condition>,
+}
+
+/// Whether the database works, since when, and why not.
+#[derive(Debug, Clone)]
+pub(crate) struct Condition {
+    pub(crate) since: Timestamp,
+    pub(crate) cause: Option<String>,
+}
+
+impl Engine {
+    pub(crate) fn new(config: DiskConfig, snapshot: Snapshot, meter: Arc<Meter>, next_id: u64) -> Self {
+        Self {
+            index: Index::new(config.hash_mask),
+            epochs: Epochs::new(),
+            keys: KeyHasher::new(&config.namespace),
+            queue: Queue::default(),
+            room: Arc::new(Semaphore::new(QUEUE_BYTES)),
+            snapshot: ArcSwapOption::from_pointee(snapshot),
+            meter: ArcSwap::new(meter),
+            complete: Gate::default(),
+            closed: Gate::default(),
+            loading: AtomicU64::new(0),
+            next_id: AtomicU64::new(next_id),
+            allowance: AtomicU64::new(Budget::new(config.limit_bytes).live_bytes()),
+            counters: Counters::default(),
+            condition: Mutex::new(Condition { since: config.clock.now(), cause: None }),
+            config,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.config.clock.now()
+    }
+
+    pub(crate) fn key_hash(&self, key: &str) -> KeyHash {
+        self.keys.hash(key)
+    }
+
+    /// Looks `key` up, without waiting for anything but the disk.
+    pub(crate) fn lookup(&self, key: &CacheKey) -> Lookup {
+        let token = self.epochs.token(key);
+        Lookup { entry: self.find(key), token }
+    }
+
+    /// Finds the live entry of `key`.
+    pub(crate) fn find(&self, key: &CacheKey) -> Option<Entry> {
+        let hash = self.index.hash(key.as_str());
+        let mut again = None;
+        loop {
+            let found = {
+                let mut shard = self.index.shard(hash);
+                let found = shard.find(hash, self.index.tick());
+                if let Some((family, _)) = found {
+                    // Counted here, where the lock is held anyway; taken back in the rare case that it was none.
+                    shard.counts.hit(family);
+                }
+                found
+            };
+            let Some((family, found)) = found else { return self.find_unknown(key, hash) };
+            match self.open(key, hash, found, again) {
+                Opened::Live(entry) => return Some(entry),
+                Opened::Gone { id } if again.is_none() => again = Some(id),
+                Opened::Gone { .. } | Opened::Miss => {
+                    let mut shard = self.index.shard(hash);
+                    shard.counts.hit_was_miss(family);
+                    shard.causes.missed(hash);
+                    return None;
+                }
+            }
+            self.index.shard(hash).counts.hit_was_nothing(family);
+        }
+    }
+
+    /// Where `key` stands, without touching its place in the order or the counters.
+    pub(crate) fn peek(&self, key: &CacheKey) -> (Option<Entry>, Option<MissCause>) {
+        let hash = self.index.hash(key.as_str());
+        let (found, cause) = {
+            let shard = self.index.shard(hash);
+            (shard.peek(hash), shard.causes.last_miss(hash))
+        };
+        let entry = match found {
+            Some(Found::Pending(pending)) => Some(pending.entry).filter(|_| pending.key == *key),
+            Some(Found::Stored { id, cost }) => self.read(key, id, cost).and_then(Result::ok),
+            None if self.is_complete() => None,
+            None => {
+                self.read_meta(key).and_then(|meta| self.read(key, meta.id, meta.cost)).and_then(Result::ok)
+            }
+        };
+        (entry.filter(|entry| entry.is_live(self.now())), cause)
+    }
+
+    /// Takes a value in: from now on it is found. `false` if `token` no longer stands; without one the value is set.
+    pub(crate) fn admit(
+        &self,
+        key: &CacheKey,
+        token: Option<FillToken>,
+        new: NewEntry,
+        space: OwnedSemaphorePermit,
+    ) -> bool {
+        let hash = self.index.hash(key.as_str());
+        let family = self.index.families.number(key.family());
+        let entry = new.stored_at(self.now());
+        let cost = budget::cost(key.as_str(), record_bytes(key.as_str(), &entry.payload));
+        if token.is_some_and(|token| !self.epochs.stands(key, token)) {
+            self.index.shard(hash).causes.record(hash, MissCause::Refused);
+            return false;
+        }
+        // Queued before the value, so that the writer removes before it adds.
+        self.discard(self.make_room(u64::from(cost)));
+        let mut shard = self.index.shard(hash);
+        // The check, the id and the insertion are one step: an invalidation bumps the epoch and then passes this lock.
+        match token {
+            Some(token) if !self.epochs.stands(key, token) => {
+                shard.causes.record(hash, MissCause::Refused);
+                return false;
+            }
+            Some(_) => {}
+            None => self.epochs.bump(EpochScope::Group(key.group())),
+        }
+        let id = self.next_id.fetch_add(1, Ordering::SeqCst);
+        let pending = Some(Pending { key: key.clone(), entry: entry.clone() });
+        let expires_at = entry.expires_at;
+        let incoming = Incoming { hash, id, family, cost, expires_at, pending };
+        let replaced = shard.insert(incoming, self.index.advance()).map(|replaced| replaced.id);
+        // Queued under the lock, so that the writer sees the values of one key in the order of their ids.
+        let put = Lazy::Put { key: key.clone(), hash, id, replaced, entry, cost, space };
+        let queued = self.queue.push_lazy(put);
+        if !queued {
+            shard.remove(hash);
+        }
+        queued
+    }
+
+    /// Takes out of the index what `what` names, fences fills, and queues the rest; `ack` hears when it is durable.
+    pub(crate) fn invalidate(&self, what: &[Invalidation], ack: Ack<u64>) -> (u64, bool) {
+        for one in what {
+            self.epochs.bump(one.epoch_scope());
+        }
+        let mut removed = 0;
+        let mut ids = Vec::new();
+        for one in what {
+            match one {
+                Invalidation::Key(key) => {
+                    let hash = self.index.hash(key.as_str());
+                    let mut shard = self.index.shard(hash);
+                    if let Some(entry) = shard.remove(hash) {
+                        shard.causes.record(hash, MissCause::Invalidated);
+                        removed += 1;
+                        ids.push(entry.id);
+                    }
+                }
+                Invalidation::Group(_) | Invalidation::Pattern(_) | Invalidation::Everything => {
+                    // Every shard's lock is passed, also where nothing is found: a fill that was checked before the
+                    // bump has inserted by then.
+                    for mut shard in self.index.shards() {
+                        removed += shard.remove_pending(|key| one.matches(key), |key| self.index.hash(key));
+                    }
+                }
+            }
+        }
+        let queued = self.queue.push_urgent(Urgent::Invalidate { what: what.to_vec(), ids, ack });
+        (removed, queued)
+    }
+
+    /// Room in the queue for a value, if there is some at once.
+    pub(crate) fn room_for(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.clamp(1, QUEUE_BYTES)).unwrap_or(u32::MAX)
+    }
+
+    /// Whether the index knows every entry of the database.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete.is_open()
+    }
+
+    /// Notes that the database failed: reads miss until the writer has reopened it.
+    pub(crate) fn degrade(&self, fault: &Fault) {
+        self.counters.errors.add(1);
+        let mut condition = self.condition.lock();
+        if condition.cause.is_none() {
+            *condition = Condition { since: self.now(), cause: Some(fault.to_string()) };
+            tracing::warn!(
+                directory = %self.config.directory.display(), cause = %fault,
+                "disk cache database failed, reopening it"
+            );
+        }
+        drop(condition);
+        self.snapshot.store(None);
+    }
+
+    /// Notes that the database works again.
+    pub(crate) fn restore(&self, snapshot: Snapshot) {
+        self.snapshot.store(Some(Arc::new(snapshot)));
+        let mut condition = self.condition.lock();
+        if condition.cause.is_some() {
+            *condition = Condition { since: self.now(), cause: None };
+            tracing::info!(directory = %self.config.directory.display(), "disk cache database available again");
+        }
+    }
+
+    /// Figures of the cache. Locks every shard once.
+    pub(crate) fn stats(&self) -> CacheStats {
+        // What has expired since it was last looked for is not live, and its rows are in the way.
+        self.discard(self.take_expired());
+        let totals = self.index.totals();
+        let families = self.index.families.named(&totals.families);
+        let (hits, misses) =
+            families.values().fold((0, 0), |(h, m), family| (h + family.hits, m + family.misses));
+        let counters = &self.counters;
+        CacheStats {
+            count: totals.count,
+            disk_bytes: self.meter.load().touched_bytes(),
+            approximate: !self.is_complete(),
+            fills: counters.fills.get(),
+            fills_refused: counters.fills_refused.get(),
+            evictions: counters.evictions.get(),
+            expirations: counters.expirations.get(),
+            invalidations: counters.invalidations.get(),
+            invalidated_entries: counters.invalidated_entries.get(),
+            clears: counters.clears.get(),
+            corrupt: counters.corrupt.get(),
+            errors: counters.errors.get(),
+            families,
+            ..CacheStats::empty(BackendKind::Disk)
+        }
+        .with_size(totals.cost, self.config.limit_bytes)
+        .with_lookups(hits, misses)
+    }
+
+    /// The error of every call once the cache is closed.
+    pub(crate) fn closed() -> Error {
+        Error::new(ErrorKind::Closed, "the disk cache was closed")
+    }
+
+    fn find_unknown(&self, key: &CacheKey, hash: u64) -> Option<Entry> {
+        let family = self.index.families.number(key.family());
+        if !self.is_complete()
+            && let Some(meta) = self.read_meta(key)
+            && let Some(Ok(entry)) = self.read(key, meta.id, meta.cost)
+            && entry.is_live(self.now())
+        {
+            let Meta { id, cost, expires_at } = meta;
+            let tick = self.index.tick();
+            let mut shard = self.index.shard(hash);
+            shard.insert_oldest(Incoming { hash, id, family, cost, expires_at, pending: None }, tick);
+            shard.find(hash, tick);
+            shard.counts.hit(family);
+            return Some(entry);
+        }
+        let mut shard = self.index.shard(hash);
+        shard.counts.miss(family);
+        shard.causes.missed(hash);
+        None
+    }
+
+    fn open(&self, key: &CacheKey, hash: u64, found: Found, again: Option<u64>) -> Opened {
+        let (id, cost) = match found {
+            Found::Pending(Pending { key: of, entry }) if of == *key && entry.is_live(self.now()) => {
+                return Opened::Live(entry);
+            }
+            Found::Pending(_) => {
+                self.forget_expired(hash);
+                return Opened::Miss;
+            }
+            Found::Stored { id, cost } => (id, cost),
+        };
+        match self.read(key, id, cost) {
+            Some(Ok(entry)) => return Opened::Live(entry),
+            // The rows of an entry that left the index meanwhile, or, when seen twice, of one that is gone.
+            None if again != Some(id) => return Opened::Gone { id },
+            None => self.forget(hash, id, MissCause::Absent),
+            Some(Err(Rejected::Expired)) => self.forget_expired(hash),
+            Some(Err(Rejected::Corrupt | Rejected::Lease { .. })) => {
+                self.counters.corrupt.add(1);
+                self.forget(hash, id, MissCause::Corrupt);
+            }
+            // Another build's entry is left for that build; another key's is its own.
+            Some(Err(Rejected::OtherVersion | Rejected::OtherKey)) => {}
+        }
+        Opened::Miss
+    }
+
+    /// Reads the rows of `id`; `None` if they are gone or the database is.
+    fn read(&self, key: &CacheKey, id: u64, cost: u32) -> Option<Result<Entry, Rejected>> {
+        let snapshot = self.snapshot.load();
+        match snapshot.as_ref()?.read(id, cost) {
+            Ok(stored) => Some(stored?.open(self.key_hash(key.as_str()), self.now())),
+            Err(fault) => {
+                self.fault(&fault);
+                None
+            }
+        }
+    }
+
+    fn read_meta(&self, key: &CacheKey) -> Option<Meta> {
+        let snapshot = self.snapshot.load();
+        match snapshot.as_ref()?.meta(key.as_str()) {
+            Ok(meta) => meta,
+            Err(fault) => {
+                self.fault(&fault);
+                None
+            }
+        }
+    }
+
+    /// A read failed: readers stop, and the writer is told to reopen.
+    fn fault(&self, fault: &Fault) {
+        self.degrade(fault);
+        self.queue.push_urgent(Urgent::Reopen);
+    }
+
+    fn forget(&self, hash: u64, id: u64, cause: MissCause) {
+        let mut shard = self.index.shard(hash);
+        if let Some(removed) = shard.remove_if(hash, id) {
+            shard.causes.record(hash, cause);
+            self.queue.push_lazy(Lazy::Discard(removed));
+        }
+    }
+
+    /// Forgets the entry of `hash` if its time is over; one from the future is a miss and stays.
+    fn forget_expired(&self, hash: u64) {
+        let mut shard = self.index.shard(hash);
+        if let Some(expired) = shard.remove_expired_one(hash, self.now()) {
+            shard.causes.record(hash, MissCause::Expired);
+            self.counters.expirations.add(1);
+            self.queue.push_lazy(Lazy::Discard(expired));
+        }
+    }
+}
+
+enum Opened {
+    Live(Entry),
+    Miss,
+    Gone { id: u64 },
+}

@@ -1,0 +1,69 @@
+//! Filling the index from the database, in the background: reads go on meanwhile.
+//!
+//! The loader inserts only what is absent. An entry that it read from an old snapshot and that was removed since points
+//! to rows that are gone, so it can never be served; it leaves the index when it is next looked at.
+
+use cache_core::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use cache_core::{CacheKey, Error, ErrorKind, Result};
+
+use crate::engine::Engine;
+use crate::index::{Incoming, Index, Removed};
+use crate::queue::Lazy;
+use crate::recency::Order;
+use crate::store::Meta;
+
+/// Keys read from one snapshot.
+const CHUNK: usize = 10_000;
+
+/// Starts to fill the index on a thread of its own; `engine.complete` opens when it is done.
+pub(crate) fn spawn(engine: &Arc<Engine>, order: Order) -> Result<()> {
+    engine.complete.shut();
+    let generation = engine.loading.fetch_add(1, Ordering::SeqCst) + 1;
+    let engine = Arc::clone(engine);
+    let started = cache_core::sync::spawn("cache-disk-load", move || load(&engine, &order, generation));
+    started.map(drop).map_err(|error| {
+        Error::new(ErrorKind::Io, format!("cannot start the disk cache's loader: {error}")).with_source(error)
+    })
+}
+
+/// Reads all keys and inserts them in the saved `order`, behind what was used since.
+fn load(engine: &Engine, order: &Order, generation: u64) {
+    let mut entries = Vec::new();
+    let mut after = Some(String::new());
+    while let Some(from) = after {
+        let Some(snapshot) = engine.snapshot.load_full() else { return };
+        let read = snapshot.scan(&from, CHUNK, |key, meta| {
+            // A key that does not parse was not written by this format; its rows go with the file.
+            if let Ok(key) = CacheKey::parse(key) {
+                entries.push((order.part(meta.id), incoming(&engine.index, &key, meta)));
+            }
+        });
+        match read {
+            Ok(last) => after = last,
+            // The next read of a caller meets the same fault and has the database reopened.
+            Err(fault) => return engine.degrade(&fault),
+        }
+    }
+    entries.sort_unstable_by_key(|(part, entry)| std::cmp::Reverse((*part, entry.id)));
+    let now = engine.index.tick();
+    for (age, (_, entry)) in (1..).zip(entries) {
+        let (hash, id) = (entry.hash, entry.id);
+        let mut shard = engine.index.shard(hash);
+        if !shard.insert_oldest(entry, now.wrapping_sub(age)) && !shard.holds(hash, id) {
+            // Replaced meanwhile, or another key with the same hash: its rows would never be evicted.
+            engine.queue.push_lazy(Lazy::Discard(Removed { hash, id, pending: None }));
+        }
+    }
+    if engine.loading.load(Ordering::SeqCst) == generation {
+        engine.complete.open();
+        engine.queue.wake();
+    }
+}
+
+fn incoming(index: &Index, key: &CacheKey, meta: Meta) -> Incoming {
+    let Meta { id, cost, expires_at } = meta;
+    let family = index.families.number(key.family());
+    Incoming { hash: index.hash(key.as_str()), id, family, cost, expires_at, pending: None }
+}

@@ -1,0 +1,196 @@
+//! Opening the database, whatever state its file is in: a cache that cannot be read starts empty, and says so.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use cache_core::{Error, ErrorKind, Result};
+use redb::backends::FileBackend;
+
+use crate::budget::Budget;
+use crate::config::DiskConfig;
+use crate::error::Fault;
+use crate::files::Directory;
+use crate::guard::{Guard, Meter};
+use crate::recency::Order;
+use crate::store::{Commit, Store};
+
+/// The version of everything in the file, rows and envelope included.
+const FORMAT: &[u8] = b"1";
+
+/// Names in the state table.
+mod state {
+    pub(super) const FORMAT: &str = "format";
+    pub(super) const NAMESPACE: &str = "namespace";
+    pub(super) const ORDER: &str = "order:";
+}
+
+/// A database that is ready to be used.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) store: Store,
+    pub(crate) meter: Arc<Meter>,
+    /// The saved order of use.
+    pub(crate) order: Order,
+    /// An id above all in use.
+    pub(crate) next_id: u64,
+    /// Whether it was started empty.
+    pub(crate) is_new: bool,
+}
+
+/// Opens the database of `directory`; one that cannot be read is set aside and replaced by an empty one.
+///
+/// # Errors
+/// `Locked` when another process has it open, `Io` when its file cannot be used at all.
+pub(crate) fn open(directory: &Directory, config: &DiskConfig) -> Result<Opened> {
+    let budget = Budget::new(config.limit_bytes);
+    let file = directory.database()?;
+    let meter = meter(&file, &budget, directory)?;
+    if meter.touched_bytes() > budget.file_bytes(directory.quarantined_bytes()) {
+        tracing::warn!(
+            directory = %directory.path().display(), limit_bytes = config.limit_bytes, file_bytes = meter.touched_bytes(),
+            "disk cache is larger than its limit, starting empty"
+        );
+        return start_anew(directory, config);
+    }
+    match try_open(file, meter, config) {
+        Ok(opened) => Ok(opened),
+        Err(Unusable::Locked(fault)) => Err(fault
+            .into_error(format_args!("the disk cache at {} is open elsewhere", directory.path().display()))),
+        Err(Unusable::Refused(error)) => {
+            let path = directory.path().display();
+            Err(Error::new(ErrorKind::Io, format!("cannot open the disk cache at {path}: {error}"))
+                .with_source(error))
+        }
+        Err(Unusable::Namespace) => {
+            tracing::info!(
+                namespace = config.namespace,
+                "disk cache holds another namespace, starting empty"
+            );
+            start_anew(directory, config)
+        }
+        Err(Unusable::Damaged(cause)) => {
+            let kept = set_aside(directory, config, &cause)?;
+            tracing::warn!(kept = %kept, %cause, "disk cache cannot be read, set aside, starting empty");
+            start_anew(directory, config)
+        }
+    }
+}
+
+/// Removes the database and starts an empty one.
+pub(crate) fn start_anew(directory: &Directory, config: &DiskConfig) -> Result<Opened> {
+    directory.remove_database()?;
+    create(directory, directory.database()?, config)
+}
+
+/// Starts an empty database beside the current one; [`Directory::install`] puts it in its place.
+pub(crate) fn start_beside(directory: &Directory, config: &DiskConfig) -> Result<Opened> {
+    create(directory, directory.replacement()?, config)
+}
+
+/// Writes the order of use in rows that fit pages; part of a transaction of the writer.
+pub(crate) fn order_rows(packed: &[u8]) -> impl Iterator<Item = (String, &[u8])> {
+    packed
+        .chunks(crate::record::ROW_BYTES - 64)
+        .enumerate()
+        .map(|(at, part)| (format!("{}{at:08}", state::ORDER), part))
+}
+
+/// The beginning of the names of those rows.
+pub(crate) const ORDER_ROWS: &str = state::ORDER;
+
+enum Unusable {
+    Locked(Fault),
+    /// The operating system refuses the file.
+    Refused(io::Error),
+    Namespace,
+    Damaged(String),
+}
+
+impl From<Fault> for Unusable {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Redb(redb::Error::DatabaseAlreadyOpen) => Self::Locked(fault),
+            // A short or foreign file reads as invalid data or an early end: damage, as everything else is.
+            Fault::Redb(redb::Error::Io(error))
+                if !matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+            {
+                Self::Refused(error)
+            }
+            fault => Self::Damaged(fault.to_string()),
+        }
+    }
+}
+
+fn try_open(file: File, meter: Arc<Meter>, config: &DiskConfig) -> Result<Opened, Unusable> {
+    let is_new = file.metadata().map_err(Unusable::Refused)?.len() == 0;
+    let store = open_store(file, &meter, config)?;
+    if is_new {
+        mark(&store, config)?;
+    }
+    match store.state(state::FORMAT)? {
+        Some(format) if format == FORMAT => {}
+        other => return Err(Unusable::Damaged(format!("its format is {}", format_name(other.as_deref())))),
+    }
+    if store.state(state::NAMESPACE)?.as_deref() != Some(config.namespace.as_bytes()) {
+        return Err(Unusable::Namespace);
+    }
+    let next_id = store.snapshot()?.last_id()? + 1;
+    let order = Order::unpack(&saved_order(&store)?);
+    Ok(Opened { store, meter, order, next_id, is_new })
+}
+
+fn create(directory: &Directory, file: File, config: &DiskConfig) -> Result<Opened> {
+    let meter = meter(&file, &Budget::new(config.limit_bytes), directory)?;
+    let created = open_store(file, &meter, config).and_then(|store| mark(&store, config).map(|()| store));
+    let what = format_args!("cannot start a disk cache at {}", directory.path().display()).to_string();
+    let store = created.map_err(|fault| fault.into_error(what))?;
+    Ok(Opened { store, meter, order: Order::default(), next_id: 1, is_new: true })
+}
+
+fn open_store(file: File, meter: &Arc<Meter>, config: &DiskConfig) -> Result<Store, Fault> {
+    let storage = FileBackend::new(file).map_err(|error| Fault::Redb(error.into()))?;
+    Store::open(Guard::new(storage, meter.clone()), config.page_cache_bytes)
+}
+
+/// Makes a new database recognisable, and creates its tables.
+fn mark(store: &Store, config: &DiskConfig) -> Result<(), Fault> {
+    store.write(Commit::Durable, |batch| {
+        batch.set_state(state::FORMAT, FORMAT)?;
+        batch.set_state(state::NAMESPACE, config.namespace.as_bytes())?;
+        Ok(((), Commit::Durable))
+    })
+}
+
+fn saved_order(store: &Store) -> Result<Vec<u8>, Fault> {
+    let mut packed = Vec::new();
+    for at in 0.. {
+        let Some(part) = store.state(&format!("{}{at:08}", state::ORDER))? else { break };
+        packed.extend_from_slice(&part);
+    }
+    Ok(packed)
+}
+
+fn meter(file: &File, budget: &Budget, directory: &Directory) -> Result<Arc<Meter>> {
+    Meter::new(file, budget.file_bytes(directory.quarantined_bytes())).map_err(|error| {
+        let path = directory.path().display();
+        Error::new(ErrorKind::Io, format!("cannot examine the disk cache at {path}: {error}"))
+            .with_source(error)
+    })
+}
+
+/// Sets the database aside, cut to a quarter of the limit so that the new one has room.
+fn set_aside(directory: &Directory, config: &DiskConfig, cause: &dyn Display) -> Result<String> {
+    let kept = directory.quarantine()?;
+    if directory.quarantined_bytes() > config.limit_bytes / 4
+        && let Err(error) = directory.shrink_quarantined(config.limit_bytes / 4)
+    {
+        tracing::warn!(%error, %cause, "cannot shrink the damaged disk cache");
+    }
+    Ok(kept.display().to_string())
+}
+
+fn format_name(format: Option<&[u8]>) -> String {
+    format.map_or_else(|| "unknown".to_owned(), |format| String::from_utf8_lossy(format).into_owned())
+}

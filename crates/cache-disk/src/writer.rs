@@ -1,0 +1,241 @@
+//! The writer: one thread that owns every write transaction.
+//!
+//! What somebody waits for (invalidations, counters) goes first and is durable before it is acknowledged, all that have
+//! gathered in one commit. Values are written behind it in batches, lazily; a durable commit follows every second or
+//! every few megabytes. Losing a lazy commit loses values, never an invalidation.
+
+mod finish;
+mod heal;
+mod space;
+mod urgent;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_core::{CacheKey, Clock, Monotonic, SystemClock};
+
+use crate::budget::Budget;
+use crate::engine::Engine;
+use crate::error::Fault;
+use crate::files::Directory;
+use crate::index::Removed;
+use crate::queue::Lazy;
+use crate::recovery::Opened;
+use crate::store::{Batch, Commit, Meta, Store};
+
+/// How long a lazy commit may stay lazy.
+const DURABLE_EVERY: Duration = Duration::from_secs(1);
+/// How often the order of use is saved.
+const SAVE_ORDER_EVERY: Duration = Duration::from_mins(5);
+/// Most bytes of values in one transaction.
+const MOST_BATCH_BYTES: u64 = 1 << 20;
+
+/// The state of the writer thread.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    engine: Arc<Engine>,
+    directory: Directory,
+    /// `None` while the database cannot be opened.
+    store: Option<Store>,
+    budget: Budget,
+    /// What was committed lazily since the last durable commit.
+    unsynced: Vec<Unsynced>,
+    /// Keys whose last value was lost before it was durable: an older one may stand in the file.
+    owed: Vec<CacheKey>,
+    /// Whether the file may still hold what an invalidation could not remove: it must not be opened again.
+    is_condemned: bool,
+    is_dirty: bool,
+    /// Whether a write was refused at the limit: the next commit only removes.
+    must_free: bool,
+    /// Bytes written since the last durable commit.
+    written: u64,
+    counters: u64,
+    durable_at: Monotonic,
+    order_saved_at: Monotonic,
+    retry_at: Monotonic,
+    retry_after: Duration,
+}
+
+/// An entry in a lazy commit.
+#[derive(Debug)]
+struct Unsynced {
+    key: CacheKey,
+    hash: u64,
+    id: u64,
+}
+
+/// A value that is being written.
+struct Put {
+    key: CacheKey,
+    hash: u64,
+    meta: Meta,
+    entry: cache_core::Entry,
+}
+
+impl Writer {
+    pub(crate) fn new(engine: Arc<Engine>, directory: Directory, opened: Opened) -> Self {
+        let now = SystemClock.monotonic();
+        Self {
+            budget: Budget::new(engine.config.limit_bytes),
+            engine,
+            directory,
+            store: Some(opened.store),
+            unsynced: Vec::new(),
+            owed: Vec::new(),
+            is_condemned: false,
+            is_dirty: false,
+            must_free: false,
+            written: 0,
+            counters: 0,
+            durable_at: now,
+            order_saved_at: now,
+            retry_at: now,
+            retry_after: heal::FIRST_RETRY,
+        }
+    }
+
+    /// Works until the queue is closed, then finishes what is in it.
+    pub(crate) fn run(mut self) {
+        loop {
+            let take_lazy = self.store.is_some() && self.engine.is_complete();
+            let most = MOST_BATCH_BYTES.min(self.budget.interval);
+            let work = self.engine.queue.take(take_lazy, most, self.patience());
+            if work.closing {
+                return self.finish(work);
+            }
+            self.heal_when_due();
+            self.serve(work.urgent);
+            self.write(work.lazy);
+            self.sync_when_due();
+        }
+    }
+
+    /// How long there is nothing to do but to wait for work.
+    fn patience(&self) -> Duration {
+        let now = SystemClock.monotonic();
+        if self.store.is_none() {
+            self.retry_at.saturating_since(now).max(Duration::from_millis(1))
+        } else if self.is_dirty {
+            DURABLE_EVERY.saturating_sub(now.saturating_since(self.durable_at)).max(Duration::from_millis(1))
+        } else {
+            Duration::from_mins(1)
+        }
+    }
+
+    /// Writes values and removes what left the index, in one lazy commit.
+    fn write(&mut self, lazy: Vec<Lazy>) {
+        if lazy.is_empty() {
+            return;
+        }
+        let mut puts = Vec::new();
+        let mut gone = Vec::new();
+        let mut spaces = Vec::new();
+        for operation in lazy {
+            match operation {
+                Lazy::Put { key, hash, id, replaced, entry, cost, space } => {
+                    gone.extend(replaced.map(|id| Removed { hash, id, pending: None }));
+                    spaces.push(space);
+                    // Superseded, invalidated or evicted while it waited: it must not reach the file.
+                    if self.engine.index.shard(hash).holds(hash, id) {
+                        let meta = Meta { id, cost, expires_at: entry.expires_at };
+                        puts.push(Put { key, hash, meta, entry });
+                    }
+                }
+                Lazy::Discard(removed) => gone.push(removed),
+            }
+        }
+        let bytes: u64 = puts.iter().map(|put| u64::from(put.meta.cost)).sum();
+        // The allowance may have shrunk since the values were admitted.
+        gone.extend(self.engine.make_room(0));
+        let done = if bytes > self.budget.interval || std::mem::take(&mut self.must_free) {
+            // More than is written between two durable commits: what leaves is freed first, or old and new would stand
+            // side by side. Freed pages are used again after the second durable commit.
+            self.commit_values(&[], &gone, 0).and_then(|()| {
+                self.sync()?;
+                self.sync()?;
+                self.commit_values(&puts, &[], bytes)
+            })
+        } else {
+            self.commit_values(&puts, &gone, bytes)
+        };
+        if let Err(fault) = done {
+            self.owed.extend(puts.into_iter().map(|put| put.key));
+            self.fail(&fault);
+        }
+        drop(spaces);
+    }
+
+    fn commit_values(&mut self, puts: &[Put], gone: &[Removed], bytes: u64) -> Result<(), Fault> {
+        let Some(store) = &self.store else { return Ok(()) };
+        let commit =
+            if self.written + bytes >= self.budget.interval { Commit::Durable } else { Commit::Lazy };
+        store.write(commit, |batch| {
+            remove(batch, gone)?;
+            for Put { key, meta, entry, .. } in puts {
+                batch.insert(key.as_str(), self.engine.key_hash(key.as_str()), *meta, entry)?;
+            }
+            Ok(((), commit))
+        })?;
+        self.publish()?;
+        for Put { key, hash, meta, .. } in puts {
+            self.engine.index.shard(*hash).settle(*hash, meta.id);
+            self.unsynced.push(Unsynced { key: key.clone(), hash: *hash, id: meta.id });
+        }
+        self.is_dirty = true;
+        self.written += bytes;
+        if commit == Commit::Durable {
+            self.synced();
+        }
+        Ok(())
+    }
+
+    /// Lets readers see the last commit.
+    fn publish(&self) -> Result<(), Fault> {
+        if let Some(store) = &self.store {
+            self.engine.restore(store.snapshot()?);
+        }
+        Ok(())
+    }
+
+    fn sync_when_due(&mut self) {
+        let now = SystemClock.monotonic();
+        if self.is_dirty && now.saturating_since(self.durable_at) >= DURABLE_EVERY {
+            if now.saturating_since(self.order_saved_at) >= SAVE_ORDER_EVERY {
+                self.save_order();
+            }
+            if let Err(fault) = self.sync() {
+                self.fail(&fault);
+            }
+        }
+    }
+
+    /// Makes every commit so far durable.
+    fn sync(&mut self) -> Result<(), Fault> {
+        if let Some(store) = &self.store {
+            store.write(Commit::Durable, |_| Ok(((), Commit::Durable)))?;
+            self.synced();
+        }
+        Ok(())
+    }
+
+    /// Notes that a durable commit succeeded, and looks at the space the file takes.
+    fn synced(&mut self) {
+        self.unsynced.clear();
+        self.is_dirty = false;
+        self.written = 0;
+        self.durable_at = SystemClock.monotonic();
+        self.observe_space();
+    }
+}
+
+/// Removes the rows of what left the index.
+fn remove(batch: &mut Batch<'_>, gone: &[Removed]) -> Result<(), redb::Error> {
+    for Removed { id, pending, .. } in gone {
+        match pending {
+            // Its own rows were never written; those of the value before it may stand.
+            Some(pending) => drop(batch.remove_key(pending.key.as_str())?),
+            None => drop(batch.remove_id(*id)?),
+        }
+    }
+    Ok(())
+}

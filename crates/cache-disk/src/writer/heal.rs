@@ -1,0 +1,127 @@
+//! After a fault: redb refuses everything until its file is reopened, so the writer reopens it, or starts anew.
+
+use std::time::Duration;
+
+use cache_core::sync::atomic::Ordering;
+use cache_core::{Clock, Error, SystemClock};
+
+use super::{Unsynced, Writer};
+use crate::error::Fault;
+use crate::loader;
+use crate::recency::Order;
+use crate::recovery::{self, Opened};
+use crate::store::Commit;
+
+pub(super) const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LONGEST_RETRY: Duration = Duration::from_secs(2);
+
+impl Writer {
+    /// Notes a fault: the handle is dropped, and what was not durable is gone.
+    pub(super) fn fail(&mut self, fault: &Fault) {
+        self.engine.degrade(fault);
+        self.store = None;
+        if self.engine.meter.load().take_refused() {
+            self.budget.refused();
+            self.must_free = true;
+        }
+        for Unsynced { key, hash, id } in self.unsynced.drain(..) {
+            self.engine.index.shard(hash).remove_if(hash, id);
+            self.owed.push(key);
+        }
+        self.is_dirty = false;
+        self.written = 0;
+        self.retry_at = SystemClock.monotonic();
+    }
+
+    /// A reader met a fault: drops the handle, unless that was done already.
+    pub(super) fn reopen_if_unreadable(&mut self) {
+        if self.store.is_some() && self.engine.snapshot.load().is_none() {
+            self.fail(&Fault::Unavailable);
+            self.heal_when_due();
+        }
+    }
+
+    /// Reopens the file if it is closed and the time has come to try again.
+    pub(super) fn heal_when_due(&mut self) {
+        let now = SystemClock.monotonic();
+        if self.store.is_some() || now < self.retry_at {
+            return;
+        }
+        let healed = if self.is_condemned { self.start_anew().map(drop) } else { self.reopen() };
+        match healed {
+            Ok(()) => self.retry_after = FIRST_RETRY,
+            Err(error) => {
+                tracing::debug!(%error, "disk cache cannot be reopened yet");
+                self.retry_at = now.saturating_add(self.retry_after);
+                self.retry_after = (self.retry_after * 2).min(LONGEST_RETRY);
+            }
+        }
+    }
+
+    /// Opens the file again, makes the losses of the last handle good, and has the index complete itself.
+    pub(super) fn reopen(&mut self) -> Result<(), Error> {
+        let opened = recovery::open(&self.directory, &self.engine.config)?;
+        let owed = std::mem::take(&mut self.owed);
+        let done = opened.store.write(Commit::Durable, |batch| {
+            for key in &owed {
+                batch.remove_key(key.as_str())?;
+            }
+            Ok(((), Commit::Durable))
+        });
+        if let Err(fault) = done {
+            self.owed = owed;
+            return Err(fault.into_error("cannot write to the reopened disk cache"));
+        }
+        let is_new = opened.is_new;
+        self.engine.complete.shut();
+        self.engine.meter.store(opened.meter);
+        let snapshot =
+            opened.store.snapshot().map_err(|fault| fault.into_error("cannot read the disk cache"))?;
+        self.store = Some(opened.store);
+        if is_new {
+            self.forget_stored();
+        }
+        self.engine.restore(snapshot);
+        self.synced();
+        loader::spawn(&self.engine, Order::default())
+    }
+
+    /// Removes the file and starts an empty one; how many entries that removed.
+    pub(super) fn start_anew(&mut self) -> Result<u64, Error> {
+        self.store = None;
+        self.engine.snapshot.store(None);
+        self.is_condemned = true;
+        self.directory.remove_database()?;
+        // From here on nothing can come back, whether the new file can be written or not.
+        self.is_condemned = false;
+        self.owed.clear();
+        let opened = match recovery::start_anew(&self.directory, &self.engine.config) {
+            Ok(opened) => opened,
+            Err(error) => {
+                tracing::warn!(%error, "disk cache is off until a new file can be written");
+                return Ok(self.forget_stored());
+            }
+        };
+        self.install(opened).map_err(|fault| fault.into_error("cannot read the new disk cache"))
+    }
+
+    /// Makes an empty database the current one; how many entries were forgotten.
+    pub(super) fn install(&mut self, opened: Opened) -> Result<u64, Fault> {
+        let snapshot = opened.store.snapshot()?;
+        let old = self.store.replace(opened.store);
+        self.engine.meter.store(opened.meter);
+        // Readers first, then the index, then the old file: its space is free once nobody reads it.
+        self.engine.restore(snapshot);
+        let removed = self.forget_stored();
+        self.engine.loading.fetch_add(1, Ordering::SeqCst);
+        self.engine.complete.open();
+        drop(old);
+        self.synced();
+        Ok(removed)
+    }
+
+    fn forget_stored(&mut self) -> u64 {
+        self.unsynced.clear();
+        self.engine.index.shards().map(|mut shard| shard.remove_stored()).sum()
+    }
+}

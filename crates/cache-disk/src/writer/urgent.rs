@@ -1,0 +1,253 @@
+//! What somebody waits for: invalidations, counters, flushes.
+
+use cache_core::{CacheKey, Error, ErrorKind, Invalidation, MissCause};
+
+use super::Writer;
+use crate::error::Fault;
+use crate::queue::{Ack, CounterChange, Urgent};
+use crate::recovery;
+use crate::store::{Batch, Commit};
+
+/// An invalidation that somebody waits for.
+pub(super) struct Waiting {
+    what: Vec<Invalidation>,
+    ids: Vec<u64>,
+    ack: Ack<u64>,
+}
+
+impl Writer {
+    /// Serves what has gathered: all invalidations in one durable commit.
+    pub(super) fn serve(&mut self, urgent: Vec<Urgent>) {
+        let mut invalidations = Vec::new();
+        let mut flushes = Vec::new();
+        for operation in urgent {
+            match operation {
+                Urgent::Invalidate { what, ids, ack } => invalidations.push(Waiting { what, ids, ack }),
+                Urgent::Count { key, change, ack } => drop(ack.send(self.count(&key, &change))),
+                Urgent::Flush { ack } => flushes.push(ack),
+                Urgent::Reopen => self.reopen_if_unreadable(),
+            }
+        }
+        if !invalidations.is_empty() {
+            self.invalidate(invalidations);
+        }
+        if !flushes.is_empty() {
+            self.flush(flushes);
+        }
+    }
+
+    fn invalidate(&mut self, waiting: Vec<Waiting>) {
+        let clears = waiting.iter().any(|one| one.what.contains(&Invalidation::Everything));
+        let done = if clears { self.clear(&waiting) } else { self.remove(&waiting) };
+        match done {
+            Ok(removed) => acknowledge(waiting, removed),
+            Err(fault) => {
+                // What was committed lazily may be what brings an old value back: with the file, all of it goes.
+                self.fail(&fault);
+                match self.retry(&waiting) {
+                    Ok(removed) => acknowledge(waiting, removed),
+                    Err(error) => self.start_anew_for(waiting, &error),
+                }
+            }
+        }
+    }
+
+    /// Removes what every one of `waiting` names, and nothing returns after a crash; how much each removed.
+    pub(super) fn remove(&mut self, waiting: &[Waiting]) -> Result<Vec<u64>, Fault> {
+        let Some(store) = &self.store else { return Err(Fault::Unavailable) };
+        let is_dirty = self.is_dirty;
+        let (removed, commit) = store.write(Commit::Durable, |batch| {
+            let removed = remove_all(batch, waiting)?;
+            let any =
+                removed.iter().any(|(entries, _)| !entries.is_empty()) || removed.iter().any(|(_, any)| *any);
+            // What an earlier lazy commit removed must be durable too before this is acknowledged.
+            let commit = if any || is_dirty { Commit::Durable } else { Commit::Nothing };
+            Ok(((removed, commit), commit))
+        })?;
+        if commit == Commit::Durable {
+            self.publish()?;
+            self.synced();
+        }
+        let index = &self.engine.index;
+        let in_index = |(key, id): &&(String, u64)| {
+            let hash = index.hash(key);
+            let mut shard = index.shard(hash);
+            let is_removed = shard.remove_if(hash, *id).is_some();
+            if is_removed {
+                shard.causes.record(hash, MissCause::Invalidated);
+            }
+            is_removed
+        };
+        Ok(removed.iter().map(|(entries, _)| entries.iter().filter(in_index).count() as u64).collect())
+    }
+
+    /// Puts an empty file in the place of the database: its space is free at once.
+    fn clear(&mut self, waiting: &[Waiting]) -> Result<Vec<u64>, Fault> {
+        let counters = match &self.store {
+            Some(store) => store.counters()?,
+            None => return Err(Fault::Unavailable),
+        };
+        let opened = recovery::start_beside(&self.directory, &self.engine.config).map_err(Fault::Refused)?;
+        opened.store.write(Commit::Durable, |batch| {
+            for (name, value) in &counters {
+                batch.set_counter(name, Some(value))?;
+            }
+            Ok(((), Commit::Durable))
+        })?;
+        self.directory.install().map_err(Fault::Refused)?;
+        let removed = self.install(opened)?;
+        let mut counts = vec![0; waiting.len()];
+        if let Some(at) = waiting.iter().position(|one| one.what.contains(&Invalidation::Everything))
+            && let Some(count) = counts.get_mut(at)
+        {
+            *count = removed;
+        }
+        Ok(counts)
+    }
+
+    fn retry(&mut self, waiting: &[Waiting]) -> Result<Vec<u64>, Error> {
+        self.reopen()?;
+        self.remove(waiting).map_err(|fault| {
+            let error = Error::new(ErrorKind::NotDurable, fault.to_string());
+            self.fail(&fault);
+            error
+        })
+    }
+
+    /// The last resort: with the file goes whatever could come back.
+    fn start_anew_for(&mut self, waiting: Vec<Waiting>, cause: &Error) {
+        tracing::warn!(%cause, "disk cache cannot make an invalidation durable, starting empty");
+        match self.start_anew() {
+            Ok(removed) => {
+                let counts = vec![removed; waiting.len()];
+                acknowledge(waiting, counts);
+            }
+            Err(error) => {
+                let text = error.to_string();
+                for Waiting { ack, .. } in waiting {
+                    let message =
+                        format!("the disk cache can neither remove what is stale nor start anew: {text}");
+                    drop(ack.send(Err(Error::new(ErrorKind::NotDurable, message))));
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, key: &CacheKey, change: &CounterChange) -> Result<i64, Error> {
+        let most = self.most_counters();
+        let full = self.counters >= most;
+        let Some(store) = &self.store else { return Err(Fault::Unavailable.into_error("cannot count")) };
+        let done =
+            store.write(Commit::Lazy, |batch| Ok((change_counter(batch, key, change, full)?, Commit::Lazy)));
+        match done {
+            Ok(Some((answer, difference))) => {
+                self.counters = self.counters.saturating_add_signed(difference);
+                self.is_dirty = true;
+                Ok(answer)
+            }
+            Ok(None) => {
+                let message =
+                    format!("the disk cache holds its {most} counters; reset some or raise CACHE_SIZE_MB");
+                Err(Error::new(ErrorKind::WritesRefused, message))
+            }
+            Err(fault) => {
+                self.fail(&fault);
+                Err(fault.into_error("cannot count"))
+            }
+        }
+    }
+
+    fn flush(&mut self, acks: Vec<Ack<()>>) {
+        while self.store.is_some() && self.engine.is_complete() {
+            let lazy = self.engine.queue.take_lazy(super::MOST_BATCH_BYTES.min(self.budget.interval));
+            if lazy.is_empty() {
+                break;
+            }
+            self.write(lazy);
+        }
+        if let Err(fault) = self.sync() {
+            self.fail(&fault);
+        }
+        for ack in acks {
+            let done = if self.store.is_some() {
+                Ok(())
+            } else {
+                Err(Fault::Unavailable.into_error("cannot flush"))
+            };
+            drop(ack.send(done));
+        }
+    }
+}
+
+type RemovedEntries = (Vec<(String, u64)>, bool);
+
+/// What each invalidation removed by key, and whether it removed anything else.
+fn remove_all(batch: &mut Batch<'_>, waiting: &[Waiting]) -> Result<Vec<RemovedEntries>, redb::Error> {
+    let mut removed = Vec::with_capacity(waiting.len());
+    for Waiting { what, ids, .. } in waiting {
+        let mut entries = Vec::new();
+        for one in what {
+            match one {
+                // By its full key whatever the index says: a row that was evicted or overwritten lazily may still
+                // stand in the last durable state.
+                Invalidation::Key(key) => {
+                    let id = batch.remove_key(key.as_str())?;
+                    entries.extend(id.map(|id| (key.as_str().to_owned(), id)));
+                }
+                Invalidation::Group(_) | Invalidation::Pattern(_) | Invalidation::Everything => {
+                    entries.extend(batch.remove_matching(one)?);
+                }
+            }
+        }
+        let mut any = false;
+        for id in ids.iter().filter(|id| !entries.iter().any(|(_, removed)| removed == *id)) {
+            any |= batch.remove_id(*id)?;
+        }
+        removed.push((entries, any));
+    }
+    Ok(removed)
+}
+
+/// The answer, and by how much the number of counters grew; `None` if there is no room for another.
+fn change_counter(
+    batch: &mut Batch<'_>,
+    key: &CacheKey,
+    change: &CounterChange,
+    is_full: bool,
+) -> Result<Option<(i64, i64)>, redb::Error> {
+    let (counter, claim) = (format!("+{key}"), format!("={key}"));
+    Ok(match change {
+        CounterChange::Add(by) => {
+            let before = batch.counter(&counter)?;
+            if before.is_none() && is_full {
+                return Ok(None);
+            }
+            let value =
+                before.as_deref().and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_le_bytes);
+            let sum = value.saturating_add(*by);
+            batch.set_counter(&counter, Some(&sum.to_le_bytes()))?;
+            Some((sum, i64::from(before.is_none())))
+        }
+        CounterChange::Claim(_) if batch.counter(&claim)?.is_some() => Some((0, 0)),
+        CounterChange::Claim(_) if is_full => None,
+        CounterChange::Claim(value) => {
+            batch.set_counter(&claim, Some(value))?;
+            Some((1, 1))
+        }
+        CounterChange::Reset => {
+            let mut gone = 0;
+            for name in [counter, claim] {
+                gone += i64::from(batch.counter(&name)?.is_some());
+                batch.set_counter(&name, None)?;
+            }
+            Some((0, -gone))
+        }
+    })
+}
+
+fn acknowledge(waiting: Vec<Waiting>, removed: Vec<u64>) {
+    for (Waiting { ack, .. }, removed) in waiting.into_iter().zip(removed) {
+        // Whoever asked may have gone away; it is done all the same.
+        drop(ack.send(Ok(removed)));
+    }
+}

@@ -1,0 +1,68 @@
+//! The conformance suite over the disk backend.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cache_core::ManualClock;
+use cache_core::conformance::chaos::Chaotic;
+use cache_core::conformance::{Eviction, Figures, Keeping, Law, Opened, Promises, Subject};
+use cache_disk::{DiskBackend, DiskConfig};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+const LIMIT: u64 = 8 << 20;
+
+#[derive(Debug)]
+struct Disk {
+    clock: Arc<ManualClock>,
+    root: TempDir,
+    runtime: Runtime,
+}
+
+impl Disk {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        Self { clock: Arc::default(), root: tempfile::tempdir().unwrap(), runtime: runtime.unwrap() }
+    }
+
+    fn directory(&self, place: &str) -> PathBuf {
+        self.root.path().join(place)
+    }
+}
+
+#[async_trait]
+impl Subject for Disk {
+    fn promises(&self) -> Promises {
+        Promises {
+            keeping: Keeping::AcrossReopening,
+            eviction: Eviction::LeastRecentlyUsed,
+            figures: Figures::Exact,
+            limit_bytes: Some(LIMIT),
+            largest_value: Some(LIMIT / 8),
+        }
+    }
+
+    fn clock(&self) -> &Arc<ManualClock> {
+        &self.clock
+    }
+
+    async fn open(&self, place: &str) -> Opened {
+        let config = DiskConfig::new(self.directory(place)).limit_bytes(LIMIT).clock(self.clock.clone());
+        Opened::with_atomic(DiskBackend::open(config).await.unwrap())
+    }
+
+    fn run(&self, law: Law<'_>) {
+        self.runtime.block_on(law);
+    }
+}
+
+mod disk {
+    use super::*;
+    cache_core::conformance_tests!(Disk::new());
+}
+
+mod disk_under_chaos {
+    use super::*;
+    cache_core::forgetful_conformance_tests!(Chaotic::new(Disk::new(), 11));
+}
