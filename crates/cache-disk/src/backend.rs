@@ -74,7 +74,7 @@ impl DiskBackend {
 
     /// Room in the queue for `bytes`; `None` when there is none within the time a write may take.
     async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let (room, bytes) = (&self.engine.room, self.engine.room_for(bytes));
+        let (room, bytes) = (&self.engine.room, Engine::room_for(bytes));
         if let Ok(permit) = Arc::clone(room).try_acquire_many_owned(bytes) {
             return Some(permit);
         }

@@ -11,6 +11,9 @@ use crate::record::ROW_BYTES;
 /// Space kept for what stands beside the database: locks, state, journal, directories, the file system's own blocks.
 const BESIDE: u64 = 256 * 1024;
 
+/// All of the allowance.
+const WHOLE: u64 = 10_000;
+
 /// The smallest limit: below it the fixed costs would leave too little for values.
 pub(crate) const SMALLEST_LIMIT: u64 = 8 * MEGABYTE;
 
@@ -37,18 +40,19 @@ pub(crate) struct Budget {
     limit: u64,
     /// Bytes that may be written between two durable commits.
     pub(crate) interval: u64,
-    factor: f64,
+    /// The share of that which may be used, in parts of [`WHOLE`].
+    share: u64,
 }
 
 impl Budget {
     pub(crate) fn new(limit: u64) -> Self {
-        Self { limit, interval: (limit / 64).min(4 * MEGABYTE), factor: 1.0 }
+        Self { limit, interval: (limit / 64).min(4 * MEGABYTE), share: WHOLE }
     }
 
     /// The sum of costs that live entries may reach.
     pub(crate) fn live_bytes(&self) -> u64 {
         let whole = self.limit - self.limit * 35 / 1000 - 3 * self.interval - BESIDE;
-        (whole as f64 * self.factor) as u64
+        whole / WHOLE * self.share
     }
 
     /// What the database file may take at most, with `quarantined` bytes of a damaged one beside it.
@@ -58,14 +62,14 @@ impl Budget {
 
     /// Corrects the allowance by the space the file takes after a durable commit.
     pub(crate) fn observe(&mut self, file_bytes: u64) {
-        let near = (self.file_bytes(0) as f64 * 0.985) as u64 - self.interval;
-        self.factor = if file_bytes > near { self.factor * 0.985 } else { (self.factor + 0.0005).min(1.0) };
-        self.factor = self.factor.max(0.5);
+        let near = self.file_bytes(0) / 1000 * 985 - self.interval;
+        self.share = if file_bytes > near { self.share * 985 / 1000 } else { self.share + WHOLE / 2000 };
+        self.share = self.share.clamp(WHOLE / 2, WHOLE);
     }
 
     /// Lowers the allowance after a write was refused at the limit.
     pub(crate) fn refused(&mut self) {
-        self.factor = (self.factor * 0.95).max(0.5);
+        self.share = (self.share * 95 / 100).max(WHOLE / 2);
     }
 }
 

@@ -215,8 +215,8 @@ impl Engine {
         (removed, queued)
     }
 
-    /// Room in the queue for a value, if there is some at once.
-    pub(crate) fn room_for(&self, bytes: usize) -> u32 {
+    /// How much of the queue's room a value takes.
+    pub(crate) fn room_for(bytes: usize) -> u32 {
         u32::try_from(bytes.clamp(1, QUEUE_BYTES)).unwrap_or(u32::MAX)
     }
 
@@ -356,7 +356,7 @@ impl Engine {
     }
 
     /// A read failed: readers stop, and the writer is told to reopen.
-    fn fault(&self, fault: &Fault) {
+    pub(crate) fn fault(&self, fault: &Fault) {
         self.degrade(fault);
         self.queue.push_urgent(Urgent::Reopen);
     }

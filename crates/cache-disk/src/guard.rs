@@ -127,7 +127,7 @@ impl Blocks {
         let words = usize::try_from(blocks.div_ceil(64)).unwrap_or(usize::MAX);
         self.bits.truncate(words);
         if let Some(last) = self.bits.get_mut(words.wrapping_sub(1))
-            && blocks % 64 != 0
+            && !blocks.is_multiple_of(64)
         {
             *last &= (1 << (blocks % 64)) - 1;
         }
@@ -191,6 +191,10 @@ impl<B: StorageBackend> StorageBackend for Guard<B> {
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
         self.inner.lock_shared_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.query_lock_range(start, end)
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {

@@ -42,8 +42,8 @@ fn load(engine: &Engine, order: &Order, generation: u64) {
         });
         match read {
             Ok(last) => after = last,
-            // The next read of a caller meets the same fault and has the database reopened.
-            Err(fault) => return engine.degrade(&fault),
+            // Reopening starts another loader.
+            Err(fault) => return engine.fault(&fault),
         }
     }
     entries.sort_unstable_by_key(|(part, entry)| std::cmp::Reverse((*part, entry.id)));

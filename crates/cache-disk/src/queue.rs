@@ -130,10 +130,8 @@ impl Queue {
     /// Waits for work, or for `timeout`; lazy operations of up to `most_bytes` only where `take_lazy`.
     pub(crate) fn take(&self, take_lazy: bool, most_bytes: u64, timeout: Duration) -> Work {
         let mut state = self.state.lock();
-        let idle = |state: &State| {
-            state.urgent.is_empty() && !state.closing && !(take_lazy && !state.lazy.is_empty())
-        };
-        if idle(&state) {
+        let has_work = state.closing || !state.urgent.is_empty() || (take_lazy && !state.lazy.is_empty());
+        if !has_work {
             state.asleep = true;
             state = self.changed.wait_for(state, timeout);
             state.asleep = false;

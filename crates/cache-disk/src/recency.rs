@@ -7,8 +7,11 @@
 /// Packs ids given from the least to the most recently used.
 pub(crate) fn pack(order: &[u64]) -> Vec<u8> {
     let parts = order.len().max(1);
-    let mut ranked: Vec<(u64, u8)> =
-        order.iter().enumerate().map(|(rank, id)| (*id, (rank * 256 / parts) as u8)).collect();
+    let mut ranked: Vec<(u64, u8)> = order
+        .iter()
+        .enumerate()
+        .map(|(rank, id)| (*id, u8::try_from(rank * 256 / parts).unwrap_or(u8::MAX)))
+        .collect();
     ranked.sort_unstable();
     let mut packed = Vec::with_capacity(ranked.len() * 2);
     let mut before = 0;
@@ -50,10 +53,10 @@ impl Order {
 
 fn push_varint(packed: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
-        packed.push(number as u8 | 0x80);
+        packed.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;
     }
-    packed.push(number as u8);
+    packed.push((number & 0x7f) as u8);
 }
 
 fn take_varint(packed: &[u8]) -> Option<(u64, &[u8])> {

@@ -33,8 +33,11 @@ impl<'a> Record<'a> {
         let here = payload.len().min(ROW_BYTES - KEY_AT - key.len());
         let (start, rest) = payload.split_at(here);
         let mut first = Vec::with_capacity(KEY_AT + key.len() + here);
-        first.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-        first.extend_from_slice(&(key.len() as u16).to_le_bytes());
+        let payload_length =
+            u32::try_from(payload.len()).expect("a record is at most 65,536 rows of 4,080 bytes");
+        let key_length = u16::try_from(key.len()).expect("a key has at most 1 KiB");
+        first.extend_from_slice(&payload_length.to_le_bytes());
+        first.extend_from_slice(&key_length.to_le_bytes());
         first.extend_from_slice(Header::seal(entry, key_hash, 0).as_bytes());
         first.extend_from_slice(key.as_bytes());
         first.extend_from_slice(start);
@@ -123,7 +126,7 @@ mod tests {
     fn records_of_every_size_around_a_row_come_back_and_no_row_is_too_long() {
         let key = "image:1:metadata";
         for size in [0, 1, 3981, 3982, 3983, 8061, 8062, 8063, 100_000] {
-            let payload: Vec<u8> = (0..size).map(|n| n as u8).collect();
+            let payload: Vec<u8> = (0..=255).cycle().take(size).collect();
             let entry = NewEntry::new(payload).stored_at(Timestamp::from_millis(5));
             let record = Record::new(key, hash(key), &entry);
             let rows: Vec<Vec<u8>> = record.rows().map(<[u8]>::to_vec).collect();

@@ -177,10 +177,8 @@ impl Batch<'_> {
         for (row, number) in record.rows().zip(rows_of(meta.id).0..) {
             self.data.insert(number, row)?;
         }
-        let replaced = self
-            .meta
-            .insert(key, &*meta.to_bytes().as_slice())?
-            .and_then(|old| Meta::from_bytes(old.value()));
+        let replaced =
+            self.meta.insert(key, meta.to_bytes().as_slice())?.and_then(|old| Meta::from_bytes(old.value()));
         match replaced {
             Some(old) => self.remove_rows(old.id),
             None => Ok(()),

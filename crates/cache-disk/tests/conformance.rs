@@ -23,7 +23,8 @@ struct Disk {
 impl Disk {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        Self { clock: Arc::default(), root: tempfile::tempdir().unwrap(), runtime: runtime.unwrap() }
+        let root = tempfile::tempdir().expect("a temporary directory can be made");
+        Self { clock: Arc::default(), root, runtime: runtime.expect("a runtime can be started") }
     }
 
     fn directory(&self, place: &str) -> PathBuf {
@@ -49,7 +50,7 @@ impl Subject for Disk {
 
     async fn open(&self, place: &str) -> Opened {
         let config = DiskConfig::new(self.directory(place)).limit_bytes(LIMIT).clock(self.clock.clone());
-        Opened::with_atomic(DiskBackend::open(config).await.unwrap())
+        Opened::with_atomic(DiskBackend::open(config).await.expect("the directory is ours"))
     }
 
     fn run(&self, law: Law<'_>) {

@@ -51,5 +51,5 @@ impl Default for Causes {
 }
 
 fn place(hash: u64) -> usize {
-    (hash % PLACES as u64) as usize
+    usize::try_from(hash % PLACES as u64).expect("reduced to the number of places")
 }

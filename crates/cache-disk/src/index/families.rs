@@ -11,7 +11,12 @@ use std::sync::Arc;
 pub(crate) struct FamilyId(u8);
 
 impl FamilyId {
-    pub(crate) const OTHER: Self = Self(MOST_FAMILIES as u8);
+    pub(crate) const OTHER: Self = Self::from_position(MOST_FAMILIES);
+
+    #[expect(clippy::cast_possible_truncation, reason = "there are at most 33 families")]
+    const fn from_position(position: usize) -> Self {
+        Self(position as u8)
+    }
 
     pub(crate) fn from_bits(bits: u64) -> Self {
         Self((bits & 0xff) as u8)
@@ -60,14 +65,14 @@ impl Families {
         }
         let mut more = names.to_vec();
         more.push(name.into());
-        let number = FamilyId(names.len() as u8);
+        let number = FamilyId::from_position(names.len());
         self.names.store(Arc::new(more));
         number
     }
 }
 
 fn find(names: &[Box<str>], name: &str) -> Option<FamilyId> {
-    names.iter().position(|known| **known == *name).map(|at| FamilyId(at as u8))
+    names.iter().position(|known| **known == *name).map(FamilyId::from_position)
 }
 
 /// Counters of all families, by number.
@@ -109,7 +114,7 @@ impl FamilyCounts {
     pub(crate) fn add(&mut self, other: &Self) {
         for (at, more) in other.by_number() {
             let FamilyStats { hits, misses, count, bytes } = more;
-            let stats = self.of(FamilyId(at as u8));
+            let stats = self.of(FamilyId::from_position(at));
             stats.hits += hits;
             stats.misses += misses;
             stats.count += count;
