@@ -336,7 +336,7 @@ impl Engine {
     fn read(&self, key: &CacheKey, id: u64, cost: u32) -> Option<Result<Entry, Rejected>> {
         let snapshot = self.snapshot.load();
         match snapshot.as_ref()?.read(id, cost) {
-            Ok(stored) => Some(stored?.open(self.key_hash(key.as_str()), self.now())),
+            Ok(stored) => Some(stored?.open(self.key_hash(key.as_str()), || self.now())),
             Err(fault) => {
                 self.fault(&fault);
                 None
