@@ -1,0 +1,154 @@
+//! [`App`]: what every request shares, and the routes.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::header::{CACHE_CONTROL, VARY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::from_fn;
+use axum::response::{IntoResponse, Response};
+use cache_facade::Cache;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::csrf::{CsrfLayer, ProtectionError};
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::trace::TraceLayer;
+
+use crate::database::{Database, OpenError};
+use crate::error::ApiError;
+use crate::hearing::hear_out;
+use crate::originals::Originals;
+use crate::pictures::Workshop;
+use crate::settings::Settings;
+use crate::{metrics, routes};
+
+/// Longest body of a request that carries no file.
+const JSON_MAX_BYTES: usize = 256 * 1024;
+
+/// Everything a request needs; a cheap handle.
+#[derive(Debug, Clone)]
+pub struct App {
+    parts: Arc<Parts>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    settings: Settings,
+    database: Database,
+    originals: Originals,
+    workshop: Workshop,
+    cache: Cache,
+}
+
+/// Why the application could not be opened.
+#[derive(Debug)]
+pub enum StartError {
+    /// The data directory cannot be made or written to.
+    DataDirectory(io::Error, std::path::PathBuf),
+    /// The database cannot be opened.
+    Database(OpenError),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::DataDirectory(error, path) => write!(
+                f,
+                "{} cannot be used: {error}; DATA_DIR must be a directory this user can write to",
+                path.display()
+            ),
+            Self::Database(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::DataDirectory(error, _) => Some(error),
+            Self::Database(error) => Some(error),
+        }
+    }
+}
+
+impl App {
+    /// Opens the data directory, made if need be. Blocks for the time of a few file operations.
+    ///
+    /// # Errors
+    /// [`StartError`] says which directory or file cannot be used.
+    pub fn open(settings: Settings, cache: Cache) -> Result<Self, StartError> {
+        let directory = &settings.data_directory;
+        let unusable = |error| StartError::DataDirectory(error, directory.clone());
+        std::fs::create_dir_all(directory).map_err(unusable)?;
+        let originals = Originals::open(directory).map_err(unusable)?;
+        let database = Database::open(&directory.join(DATABASE_FILE)).map_err(StartError::Database)?;
+        let parts = Parts { settings, database, originals, workshop: Workshop::new(), cache };
+        Ok(Self { parts: Arc::new(parts) })
+    }
+
+    /// The whole HTTP interface.
+    pub fn router(&self) -> Router {
+        let pictures = usize::try_from(self.settings().max_upload_bytes).unwrap_or(usize::MAX);
+        let uploads = routes::uploads()
+            .layer(DefaultBodyLimit::max(pictures.saturating_add(JSON_MAX_BYTES)))
+            .layer(from_fn(hear_out));
+        let others = routes::others().layer(DefaultBodyLimit::max(JSON_MAX_BYTES));
+        uploads
+            .merge(others)
+            .route_layer(from_fn(metrics::measure))
+            .fallback(async || ApiError::not_found("route"))
+            .method_not_allowed_fallback(async || {
+                ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "see the header Allow")
+            })
+            // The local user needs no secret, so that any web page could otherwise make its visitor's browser write here.
+            .layer(CsrfLayer::new().with_rejection_response(|_: ProtectionError| {
+                ApiError::forbidden("a web page of another site may not do this").into_response()
+            }))
+            .layer(CatchPanicLayer::custom(|_| answer_to_a_panic()))
+            .layer(SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, value("private, no-cache")))
+            .layer(SetResponseHeaderLayer::if_not_present(VARY, value("X-User")))
+            .layer(SetResponseHeaderLayer::if_not_present(X_CONTENT_TYPE_OPTIONS, value("nosniff")))
+            .layer(TraceLayer::new_for_http())
+            .with_state(self.clone())
+    }
+
+    /// Removes what crashes left behind in the data directory; meant to run beside the requests.
+    pub async fn tidy(&self) {
+        if let Err(error) = self.originals().sweep(self.database()).await {
+            tracing::warn!(%error, "the data directory could not be tidied");
+        }
+    }
+
+    /// The cache, which is to be closed once no request runs any more.
+    pub fn cache(&self) -> &Cache {
+        &self.parts.cache
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.parts.settings
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.parts.database
+    }
+
+    pub(crate) fn originals(&self) -> &Originals {
+        &self.parts.originals
+    }
+
+    pub(crate) fn workshop(&self) -> &Workshop {
+        &self.parts.workshop
+    }
+}
+
+/// The database's name below the data directory.
+pub(crate) const DATABASE_FILE: &str = "image-manager.sqlite3";
+
+fn value(text: &'static str) -> HeaderValue {
+    HeaderValue::from_static(text)
+}
+
+fn answer_to_a_panic() -> Response {
+    ApiError::internal("handling a request", "a panic").into_response()
+}

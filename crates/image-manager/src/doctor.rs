@@ -1,0 +1,318 @@
+//! `image-manager doctor`: the settings as they are understood, and what stands in the way of serving.
+//!
+//! It only looks: nothing is made, cleared or kept locked, so that it may run beside a server.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use cache_facade::CacheConfig;
+use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{Access, FlockOperation, access, flock, statvfs};
+
+use crate::app::DATABASE_FILE;
+use crate::settings::{Settings, environment};
+
+const MEGABYTE: u64 = 1024 * 1024;
+
+/// What a check found; all but `Fine` say what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Finding {
+    Fine(String),
+    Doubtful { found: String, advice: String },
+    Wrong { found: String, advice: String },
+}
+
+/// Prints the settings and the findings to `out`; `true` if nothing is wrong.
+///
+/// # Errors
+/// When `out` cannot be written to.
+pub fn examine(out: &mut impl Write) -> io::Result<bool> {
+    let variable = environment();
+    let config = match CacheConfig::from_env() {
+        Ok(config) => config,
+        Err(error) => return refuse(out, &error),
+    };
+    let settings = match Settings::read(&variable) {
+        Ok(settings) => settings,
+        Err(error) => return refuse(out, &error),
+    };
+    report(out, &settings, &config)
+}
+
+fn refuse(out: &mut impl Write, error: &dyn Display) -> io::Result<bool> {
+    writeln!(out, "FAIL  settings: {error}")?;
+    Ok(false)
+}
+
+fn report(out: &mut impl Write, settings: &Settings, config: &CacheConfig) -> io::Result<bool> {
+    writeln!(out, "Settings")?;
+    for (name, value) in described(settings, config) {
+        writeln!(out, "  {name:24} {value}")?;
+    }
+    writeln!(out, "Checks")?;
+    let mut healthy = true;
+    for (name, finding) in findings(settings, config) {
+        let (mark, found, advice) = match finding {
+            Finding::Fine(found) => ("ok", found, None),
+            Finding::Doubtful { found, advice } => ("warn", found, Some(advice)),
+            Finding::Wrong { found, advice } => {
+                healthy = false;
+                ("FAIL", found, Some(advice))
+            }
+        };
+        writeln!(out, "  {mark:4}  {name:16} {found}")?;
+        if let Some(advice) = advice {
+            writeln!(out, "        {:16} -> {advice}", "")?;
+        }
+    }
+    Ok(healthy)
+}
+
+/// Every setting with its value, secrets starred.
+fn described(settings: &Settings, config: &CacheConfig) -> Vec<(&'static str, String)> {
+    let Settings { bind, data_directory, max_upload_bytes, admin_users, seed: _ } = settings;
+    let mut described = vec![
+        ("BIND", bind.to_string()),
+        ("DATA_DIR", absolute(data_directory).display().to_string()),
+        ("MAX_UPLOAD_MB", (max_upload_bytes / MEGABYTE).to_string()),
+        ("ADMIN_USERS", admin_users.join(",")),
+        ("CACHE_ENABLED", config.enabled().to_string()),
+        ("CACHE_DIR", absolute(config.directory()).display().to_string()),
+        ("CACHE_SIZE_MB", config.size_mb().to_string()),
+        ("CACHE_NAMESPACE", config.namespace().to_owned()),
+        ("CACHE_FALLBACK_MAX_AGE", config.fallback_max_age().as_secs().to_string()),
+        ("CACHE_CLEAR_ON_START", config.clear_on_start().to_string()),
+        ("CACHE_VERIFY", config.verify().to_string()),
+        ("CACHE_PAGE_CACHE_MB", config.page_cache_mb().to_string()),
+        ("CACHE_LOAD_TIMEOUT_MS", config.load_timeout().as_millis().to_string()),
+        ("REDIS_ENABLED", config.redis().enabled().to_string()),
+    ];
+    if config.redis().enabled() {
+        let redis = config.redis();
+        described.extend([
+            ("REDIS_HOST", redis.host().to_owned()),
+            ("REDIS_PORT", redis.port().to_string()),
+            ("REDIS_DB", redis.db().to_string()),
+            ("REDIS_USERNAME", redis.username().unwrap_or("-").to_owned()),
+            ("REDIS_PASSWORD", if redis.password().is_some() { "***" } else { "-" }.to_owned()),
+            ("REDIS_TLS", redis.encrypted().to_string()),
+            ("REDIS_POOL_SIZE", redis.pool_size().to_string()),
+            ("REDIS_TIMEOUT_MS", redis.timeout().as_millis().to_string()),
+        ]);
+    }
+    described
+}
+
+/// The checks, in the order in which a start meets them.
+fn findings(settings: &Settings, config: &CacheConfig) -> Vec<(&'static str, Finding)> {
+    let mut findings = vec![("settings", settings_finding(config)), ("BIND", address(settings))];
+    findings.push(("DATA_DIR", directory(&settings.data_directory, "DATA_DIR")));
+    findings.push(("database", database(&settings.data_directory.join(DATABASE_FILE))));
+    if !config.enabled() {
+        findings.push((
+            "cache",
+            Finding::Doubtful {
+                found: "switched off: everything is loaded anew".to_owned(),
+                advice: "set CACHE_ENABLED=true".to_owned(),
+            },
+        ));
+        return findings;
+    }
+    if config.redis().enabled() {
+        findings.push((
+            "redis",
+            Finding::Wrong {
+                found: "this build has no Redis backend".to_owned(),
+                advice: "set REDIS_ENABLED=false, or use a build with it".to_owned(),
+            },
+        ));
+    }
+    findings.push(("CACHE_DIR", directory(config.directory(), "CACHE_DIR")));
+    findings.push(("lock", lock(&config.directory().join("lock"))));
+    findings.push(("free space", space(config)));
+    findings
+}
+
+fn settings_finding(config: &CacheConfig) -> Finding {
+    if config.warnings().is_empty() {
+        return Finding::Fine("understood".to_owned());
+    }
+    Finding::Doubtful {
+        found: config.warnings().join("; "),
+        advice: "correct or remove what is named".to_owned(),
+    }
+}
+
+fn address(settings: &Settings) -> Finding {
+    match TcpListener::bind(settings.bind) {
+        Ok(_) => Finding::Fine(format!("{} is free", settings.bind)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Finding::Doubtful {
+            found: format!("{} is in use, perhaps by the server itself", settings.bind),
+            advice: "to start another one set BIND".to_owned(),
+        },
+        Err(error) => Finding::Wrong {
+            found: format!("{} cannot be listened on: {error}", settings.bind),
+            advice: "set BIND to an address of this machine and a port from 1024 up".to_owned(),
+        },
+    }
+}
+
+/// Whether files can be made in a directory, or it can be made where it is not there yet.
+fn directory(path: &Path, variable: &str) -> Finding {
+    let path = absolute(path);
+    let shown = path.display();
+    let wrong = |found| Finding::Wrong {
+        found,
+        advice: format!("set {variable} to a directory that this user can write to"),
+    };
+    let may_write = |path: &Path| access(path, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK);
+    match std::fs::metadata(&path) {
+        Ok(metadata) if !metadata.is_dir() => wrong(format!("{shown} is no directory")),
+        Ok(_) => match may_write(&path) {
+            Ok(()) => Finding::Fine(format!("{shown} can be written to")),
+            Err(error) => wrong(format!("{shown} cannot be written to: {error}")),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let existing = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
+            match may_write(existing) {
+                Ok(()) if existing.is_dir() => Finding::Fine(format!("{shown} will be made")),
+                Ok(()) => wrong(format!("{} is no directory", existing.display())),
+                Err(error) => wrong(format!("{shown} cannot be made in {}: {error}", existing.display())),
+            }
+        }
+        Err(error) => wrong(format!("{shown} cannot be looked at: {error}")),
+    }
+}
+
+fn database(path: &Path) -> Finding {
+    if !path.exists() {
+        return Finding::Fine("will be made".to_owned());
+    }
+    let images = || -> rusqlite::Result<u64> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.query_row("SELECT count(*) FROM images", [], |row| row.get(0))
+    };
+    match images() {
+        Ok(images) => Finding::Fine(format!("opens, {images} images")),
+        Err(error) => Finding::Wrong {
+            found: format!("{} cannot be read: {error}", path.display()),
+            advice: "restore it from a backup, or set DATA_DIR".to_owned(),
+        },
+    }
+}
+
+/// Whether somebody keeps the cache's directory. The lock that finds out is let go of at once.
+fn lock(path: &Path) -> Finding {
+    let Ok(mut file) = File::open(path) else {
+        return Finding::Fine("free".to_owned());
+    };
+    if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+        return Finding::Fine("free".to_owned());
+    }
+    let mut process = String::new();
+    // The id is for people: without it the finding is still true.
+    let _ = file.read_to_string(&mut process);
+    Finding::Doubtful {
+        found: format!("held by process {}, perhaps the server itself", process.trim()),
+        advice: "to start another one set CACHE_DIR to a directory of its own".to_owned(),
+    }
+}
+
+fn space(config: &CacheConfig) -> Finding {
+    let path = absolute(config.directory());
+    let existing = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
+    match statvfs(existing) {
+        Ok(system) => {
+            let free_mb = system.f_bavail.saturating_mul(system.f_frsize) / MEGABYTE;
+            let found = format!("{free_mb} MB free for a cache of up to {} MB", config.size_mb());
+            if free_mb >= config.size_mb() {
+                return Finding::Fine(found);
+            }
+            let advice = "the cache works with less; make room, or lower CACHE_SIZE_MB".to_owned();
+            Finding::Doubtful { found, advice }
+        }
+        Err(error) => Finding::Doubtful {
+            found: format!("unknown: {error}"),
+            advice: "see that CACHE_DIR is on a local file system".to_owned(),
+        },
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(directory: &Path) -> Settings {
+        let mut settings = Settings::read(|_| None).unwrap();
+        settings.bind = "127.0.0.1:0".parse().unwrap();
+        settings.data_directory = directory.join("data");
+        settings
+    }
+
+    fn examined(settings: &Settings, config: &CacheConfig) -> (bool, String) {
+        let mut out = Vec::new();
+        let healthy = report(&mut out, settings, config).unwrap();
+        (healthy, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_fresh_machine_is_healthy_and_stays_untouched() {
+        let directory = tempfile::tempdir().unwrap();
+        let config =
+            CacheConfig::builder().directory(directory.path().join("cache")).size_mb(8).build().unwrap();
+        let (healthy, text) = examined(&settings(directory.path()), &config);
+        assert!(healthy, "{text}");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_wrong_says_what_to_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        let config = CacheConfig::builder().directory(&file).build().unwrap();
+        let (healthy, text) = examined(&settings(&file), &config);
+        assert!(!healthy);
+        assert!(
+            text.contains("is no directory")
+                && text.contains("set CACHE_DIR")
+                && text.contains("set DATA_DIR")
+        );
+    }
+
+    #[test]
+    fn a_database_of_garbage_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.sqlite3");
+        std::fs::write(&path, "garbage ".repeat(1000)).unwrap();
+        assert!(matches!(database(&path), Finding::Wrong { .. }));
+    }
+
+    #[test]
+    fn the_holder_of_the_lock_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        std::fs::write(&path, "4711").unwrap();
+        assert!(matches!(lock(&path), Finding::Fine(_)));
+        let holder = File::open(&path).unwrap();
+        flock(&holder, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let Finding::Doubtful { found, .. } = lock(&path) else { panic!("the lock is held") };
+        assert!(found.contains("4711"));
+    }
+
+    #[test]
+    fn no_secret_is_printed() {
+        let directory = tempfile::tempdir().unwrap();
+        let pairs = [("REDIS_ENABLED", "true"), ("REDIS_PASSWORD", "hunter2"), ("REDIS_USERNAME", "app")];
+        let config = CacheConfig::from_pairs(pairs).unwrap();
+        let (_, text) = examined(&settings(directory.path()), &config);
+        assert!(text.contains("***") && !text.contains("hunter2"), "{text}");
+    }
+}

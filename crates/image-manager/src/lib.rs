@@ -1,0 +1,36 @@
+//! The Image Project Manager's backend: projects of images, with metadata, thumbnails and analyses, over HTTP.
+//!
+//! Small but real: it is the first user of the cache, and shows how one is used where it is needed. Read it in this order:
+//!
+//! 1. `caching`: the only module that speaks to the cache. Reads load through it, changes are announced to it.
+//! 2. `routes`: one file a resource. Each authorises in the database first, then asks the cache.
+//! 3. `database`: SQLite. A write wants proof that the cache was told.
+//! 4. `uploads`, `originals`, `pictures`: from a request's body to a checked file, and from files to pixels.
+//! 5. [`App`], [`serve()`], [`Settings`], [`seed()`], [`doctor`]: how it all is put together and started.
+
+mod app;
+mod caching;
+mod database;
+pub mod doctor;
+mod error;
+mod extract;
+mod hearing;
+mod metadata;
+mod metrics;
+mod originals;
+mod pictures;
+mod ranges;
+mod retry;
+mod routes;
+mod seed;
+mod serve;
+mod settings;
+mod uploads;
+
+pub use app::{App, StartError};
+pub use database::OpenError;
+pub use error::ApiError;
+pub use metrics::install as install_metrics;
+pub use seed::seed;
+pub use serve::{serve, stop_signal};
+pub use settings::{Seed, Settings, SettingsError, environment, parse_address};

@@ -1,0 +1,187 @@
+//! The command `image-manager`: serves, or looks for what is wrong with the settings.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use cache_facade::{Cache, CacheConfig};
+use image_manager::{
+    App, Seed, Settings, doctor, environment, install_metrics, parse_address, seed, serve, stop_signal,
+};
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+const USAGE: &str = "\
+Usage: image-manager [--bind ADDRESS:PORT] [--seed FOLDER]
+       image-manager doctor
+
+  --bind ADDRESS:PORT   where to listen (default: BIND, else 127.0.0.1:8080)
+  --seed FOLDER         at the first start, upload the folder's pictures into a project \"Samples\"
+  doctor                print the settings and check the way to the cache
+
+Environment: BIND, DATA_DIR, MAX_UPLOAD_MB, ADMIN_USERS, RUST_LOG, and the cache's CACHE_* and REDIS_*.
+";
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Command {
+    Serve { bind: Option<String>, seed: Option<PathBuf> },
+    Doctor,
+    Help,
+    Version,
+}
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let command = match parse(std::env::args().skip(1)) {
+        Ok(command) => command,
+        Err(wrong) => {
+            eprintln!("{wrong}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, String> {
+    let mut arguments = arguments.peekable();
+    if arguments.next_if(|first| first == "doctor").is_some() {
+        return match arguments.next() {
+            None => Ok(Command::Doctor),
+            Some(other) => Err(format!("doctor takes no argument such as {other:?}")),
+        };
+    }
+    let (mut bind, mut seed) = (None, None);
+    while let Some(argument) = arguments.next() {
+        let (name, value) = match argument.split_once('=') {
+            Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+            None => (argument, None),
+        };
+        let mut value = || value.clone().or_else(|| arguments.next()).ok_or(format!("{name} needs a value"));
+        match name.as_str() {
+            "--bind" => bind = Some(value()?),
+            "--seed" => seed = Some(value()?.into()),
+            "-h" | "--help" => return Ok(Command::Help),
+            "-V" | "--version" => return Ok(Command::Version),
+            _ => return Err(format!("unknown argument {name:?}")),
+        }
+    }
+    Ok(Command::Serve { bind, seed })
+}
+
+fn run(command: Command) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match command {
+        Command::Help => print!("{USAGE}"),
+        Command::Version => println!("image-manager {}", env!("CARGO_PKG_VERSION")),
+        Command::Doctor => {
+            let healthy = doctor::examine(&mut std::io::stdout().lock())?;
+            return Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Serve { bind, seed } => runtime.block_on(serve_until_stopped(bind, seed))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve_until_stopped(bind: Option<String>, folder: Option<PathBuf>) -> Result<(), Failure> {
+    let variable = environment();
+    let filter = EnvFilter::try_new(variable("RUST_LOG").as_deref().unwrap_or("info"))
+        .map_err(|_| "RUST_LOG takes levels by module, such as info or warn,image_manager=debug")?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    // First, as it also finds what is wrong in `.env`.
+    let cache_config = CacheConfig::from_env()?;
+    let settings = settings(&variable, bind, folder)?;
+
+    let stop = stop_signal()?;
+    let listener = TcpListener::bind(settings.bind)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}; set BIND or --bind", settings.bind))?;
+    install_metrics();
+    let cache = Cache::connect(cache_config).await?;
+    let app = App::open(settings, cache)?;
+    seed(&app).await?;
+    let tidying = app.clone();
+    tokio::spawn(async move { tidying.tidy().await });
+
+    tracing::info!("serving http://{}", listener.local_addr()?);
+    serve(app, listener, stop).await?;
+    Ok(())
+}
+
+fn settings(
+    variable: impl Fn(&str) -> Option<String>,
+    bind: Option<String>,
+    folder: Option<PathBuf>,
+) -> Result<Settings, Failure> {
+    let bind = bind.map(|address| parse_address(&address, "--bind")).transpose()?;
+    // What follows from the address, such as who may clear the cache, must follow from the one that counts.
+    let mut settings = Settings::read(|name| match bind {
+        Some(address) if name == "BIND" => Some(address.to_string()),
+        _ => variable(name),
+    })?;
+    if let Some(folder) = folder {
+        if !folder.is_dir() {
+            return Err(format!("--seed takes a folder, which {} is not", folder.display()).into());
+        }
+        settings.seed = Seed::Folder(folder);
+    }
+    Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Result<Command, String> {
+        parse(arguments.iter().map(ToString::to_string))
+    }
+
+    #[test]
+    fn arguments_are_understood() {
+        assert_eq!(parsed(&[]), Ok(Command::Serve { bind: None, seed: None }));
+        let both = Ok(Command::Serve { bind: Some("[::1]:1".to_owned()), seed: Some("a=b".into()) });
+        assert_eq!(parsed(&["--bind", "[::1]:1", "--seed", "a=b"]), both);
+        assert_eq!(parsed(&["--seed=a=b", "--bind=[::1]:1"]), both);
+        assert_eq!(parsed(&["doctor"]), Ok(Command::Doctor));
+        assert_eq!(parsed(&["--help"]), Ok(Command::Help));
+        assert_eq!(parsed(&["-V"]), Ok(Command::Version));
+    }
+
+    #[test]
+    fn wrong_arguments_are_named() {
+        for (arguments, named) in [
+            (&["--bnid", "x"][..], "--bnid"),
+            (&["--bind"], "--bind"),
+            (&["doctor", "now"], "now"),
+            (&["serve"], "serve"),
+        ] {
+            assert!(parsed(arguments).unwrap_err().contains(named));
+        }
+    }
+
+    #[test]
+    fn the_address_of_the_command_line_decides_who_is_trusted() {
+        let public = settings(|_| None, Some("0.0.0.0:80".to_owned()), None).unwrap();
+        assert!(public.admin_users.is_empty());
+        let unset = |name: &str| (name == "BIND").then(|| "nonsense".to_owned());
+        assert!(settings(unset, Some("127.0.0.1:1".to_owned()), None).is_ok());
+        assert!(settings(unset, None, None).is_err());
+    }
+
+    #[test]
+    fn a_seed_must_be_a_folder() {
+        let error = settings(|_| None, None, Some("no/such/folder".into())).unwrap_err();
+        assert!(error.to_string().contains("no/such/folder"));
+    }
+}

@@ -1,0 +1,70 @@
+//! Starting over when an image was replaced between two reads of one request.
+
+use std::future::Future;
+
+use crate::error::ApiError;
+
+/// A replacement takes the time of an upload, so that meeting several in one request is next to impossible.
+const ATTEMPTS: usize = 5;
+
+/// Does `work` anew while it ends with [`ApiError::changed_meanwhile`], a few times at most.
+///
+/// # Errors
+/// What `work` returned last.
+pub(crate) async fn retried<T, Fut>(mut work: impl FnMut() -> Fut) -> Result<T, ApiError>
+where
+    Fut: Future<Output = Result<T, ApiError>>,
+{
+    let mut result = work().await;
+    for _ in 1..ATTEMPTS {
+        match result {
+            Err(error) if error.is_changed_meanwhile() => result = work().await,
+            other => return other,
+        }
+    }
+    if matches!(&result, Err(error) if error.is_changed_meanwhile()) {
+        tracing::error!("an image kept changing, or its original is missing from the data directory");
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_met_a_replacement_starts_over() {
+        let calls = Cell::new(0);
+        let result = retried(async || {
+            calls.set(calls.get() + 1);
+            if calls.get() < 3 { Err(ApiError::changed_meanwhile()) } else { Ok(calls.get()) }
+        });
+        assert_eq!(result.await, Ok(3));
+    }
+
+    #[tokio::test]
+    async fn work_that_never_succeeds_ends() {
+        let calls = Cell::new(0);
+        let result: Result<(), _> = retried(async || {
+            calls.set(calls.get() + 1);
+            Err(ApiError::changed_meanwhile())
+        })
+        .await;
+        assert!(result.unwrap_err().is_changed_meanwhile());
+        assert_eq!(calls.get(), ATTEMPTS);
+    }
+
+    #[tokio::test]
+    async fn any_other_error_is_returned_at_once() {
+        let calls = Cell::new(0);
+        let result: Result<(), _> = retried(async || {
+            calls.set(calls.get() + 1);
+            Err(ApiError::not_found("image"))
+        })
+        .await;
+        assert_eq!(result, Err(ApiError::not_found("image")));
+        assert_eq!(calls.get(), 1);
+    }
+}

@@ -1,0 +1,97 @@
+//! `/api/images/{id}/analyses` and `/api/analyses`: what is found out about an image's pixels.
+//!
+//! An analysis is a wish, kept in the database; its results are computed from the pixels that the image has when they
+//! are asked for, and then kept in the cache until the pixels change.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use cache_facade::{Change, keys};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::images::visible;
+use crate::app::App;
+use crate::database::{self, Analysis};
+use crate::error::ApiError;
+use crate::extract::{Body, Id, User};
+use crate::pictures::{AnalysisKind, Findings, Picture, analyse};
+use crate::retry::retried;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct NewAnalysis {
+    kind: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    kind: AnalysisKind,
+    /// Results are computed when they are asked for, so that there are none that are not done.
+    status: &'static str,
+    results: Value,
+}
+
+pub(super) async fn list(
+    State(app): State<App>,
+    User(user): User,
+    Id(image): Id,
+) -> Result<Json<Value>, ApiError> {
+    visible(&app, &user, image).await?.alive()?;
+    let analyses = app.database().read(move |db| database::analyses_of(db, image)).await?;
+    Ok(Json(json!({ "items": analyses })))
+}
+
+pub(super) async fn create(
+    State(app): State<App>,
+    User(user): User,
+    Id(image): Id,
+    Body(NewAnalysis { kind }): Body<NewAnalysis>,
+) -> Result<(StatusCode, Json<Analysis>), ApiError> {
+    visible(&app, &user, image).await?.alive()?;
+    let kind = AnalysisKind::from_name(&kind).ok_or_else(unknown_kind)?;
+    let new = Analysis { id: Uuid::now_v7(), kind };
+    let database = app.database().clone();
+    app.change(Change::AnalysisChanged { analysis: new.id }, async move |announced| {
+        database
+            .write(announced, move |db| {
+                database::image_for(db, &user, image)?.alive()?;
+                database::add_analysis(db, image, &new, &user)?;
+                Ok((StatusCode::CREATED, Json(new)))
+            })
+            .await
+    })
+    .await
+}
+
+pub(super) async fn results(
+    State(app): State<App>,
+    User(user): User,
+    Id(id): Id,
+) -> Result<impl IntoResponse, ApiError> {
+    let findings = retried(async || {
+        let reader = user.clone();
+        let (kind, image) = app.database().read(move |db| database::analysis_for(db, &reader, id)).await?;
+        image.alive()?;
+        let app_of_load = app.clone();
+        let load = async move || compute(&app_of_load, id).await;
+        let findings = app.cached::<Findings, _, _>(keys::analysis_results(id), load).await?;
+        Ok((kind, findings))
+    });
+    let (kind, findings) = findings.await?;
+    let results = findings.value.results();
+    Ok((findings.headers, Json(Answer { kind, status: "done", results })))
+}
+
+fn unknown_kind() -> ApiError {
+    let kinds = AnalysisKind::ALL.map(AnalysisKind::name).join(", ");
+    ApiError::invalid(format!("kind must be one of: {kinds}"))
+}
+
+/// Computes the results from the original as it is now.
+async fn compute(app: &App, id: Uuid) -> Result<Findings, ApiError> {
+    let (kind, image) = app.database().read(move |db| database::stored_analysis(db, id)).await?;
+    let path = app.originals().path(image.alive()?.file);
+    app.workshop().run(move || Ok(analyse(kind, Picture::open(&path)?))).await
+}

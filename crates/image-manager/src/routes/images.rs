@@ -1,0 +1,138 @@
+//! `/api/images`: one image and its metadata, and what changes it.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use cache_facade::{Change, keys};
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::projects;
+use crate::app::App;
+use crate::database::{self, Image, StoredImage};
+use crate::error::ApiError;
+use crate::extract::{Body, Id, Query, User};
+use crate::metadata::Metadata;
+use crate::uploads;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Parameters {
+    #[serde(default)]
+    include_deleted: bool,
+}
+
+pub(super) async fn view(
+    State(app): State<App>,
+    User(user): User,
+    Id(id): Id,
+    Query(Parameters { include_deleted }): Query<Parameters>,
+) -> Result<impl IntoResponse, ApiError> {
+    let stored = visible(&app, &user, id).await?;
+    if !include_deleted {
+        stored.alive()?;
+    }
+    let database = app.database().clone();
+    let image = app
+        .cached(keys::image_metadata(id), async move || {
+            database.read(move |db| database::image(db, id)).await
+        })
+        .await?;
+    // Deleted since it was looked up above.
+    if image.value.deleted_at.is_some() && !include_deleted {
+        return Err(ApiError::not_found("image"));
+    }
+    Ok((image.headers, Json(image.value)))
+}
+
+pub(super) async fn upload(
+    State(app): State<App>,
+    User(user): User,
+    Id(project): Id,
+    request: Request,
+) -> Result<(StatusCode, Json<Image>), ApiError> {
+    // Before the body is read: a stranger's picture is not even received.
+    projects::visible(&app, &user, project).await?;
+    let upload = uploads::receive(&app, request).await?;
+    let image = uploads::add(&app, user, project, upload).await?;
+    Ok((StatusCode::CREATED, Json(image)))
+}
+
+pub(super) async fn replace(
+    State(app): State<App>,
+    User(user): User,
+    Id(id): Id,
+    request: Request,
+) -> Result<Json<Image>, ApiError> {
+    let stored = visible(&app, &user, id).await?.alive()?;
+    let upload = uploads::receive_replacement(&app, request).await?;
+    uploads::replace(&app, &user, stored.project, id, upload).await.map(Json)
+}
+
+pub(super) async fn set_metadata(
+    State(app): State<App>,
+    User(user): User,
+    Id(id): Id,
+    Body(value): Body<Value>,
+) -> Result<Json<Image>, ApiError> {
+    let metadata = Metadata::new(value)?;
+    let project = visible(&app, &user, id).await?.alive()?.project;
+    let database = app.database().clone();
+    app.change(Change::ImageUpdated { project, image: id }, async move |announced| {
+        database
+            .write(announced, move |db| {
+                database::image_for(db, &user, id)?.alive()?;
+                database::set_metadata(db, id, &metadata)
+            })
+            .await
+    })
+    .await
+    .map(Json)
+}
+
+pub(super) async fn remove(
+    State(app): State<App>,
+    User(user): User,
+    Id(id): Id,
+) -> Result<StatusCode, ApiError> {
+    let project = visible(&app, &user, id).await?.alive()?.project;
+    let database = app.database().clone();
+    app.change(Change::ImageDeleted { project, image: id }, async move |announced| {
+        database
+            .write(announced, move |db| {
+                database::image_for(db, &user, id)?.alive()?;
+                database::delete_image(db, id)
+            })
+            .await
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn restore(
+    State(app): State<App>,
+    User(user): User,
+    Id(id): Id,
+) -> Result<Json<Image>, ApiError> {
+    let project = visible(&app, &user, id).await?.project;
+    let database = app.database().clone();
+    app.change(Change::ImageRestored { project, image: id }, async move |announced| {
+        database
+            .write(announced, move |db| {
+                if !database::image_for(db, &user, id)?.deleted {
+                    return Err(ApiError::conflict("the image is not deleted"));
+                }
+                database::restore_image(db, id)
+            })
+            .await
+    })
+    .await
+    .map(Json)
+}
+
+/// The image, deleted or not, as the database knows it now: authorisation comes before the cache.
+pub(super) async fn visible(app: &App, user: &str, image: Uuid) -> Result<StoredImage, ApiError> {
+    let user = user.to_owned();
+    app.database().read(move |db| database::image_for(db, &user, image)).await
+}

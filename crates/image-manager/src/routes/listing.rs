@@ -1,0 +1,128 @@
+//! `GET /api/projects/{id}/images`: one page of a project's images.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use cache_facade::{CacheKey, keys};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::projects::visible;
+use crate::app::App;
+use crate::database::{self, ListingQuery, Search};
+use crate::error::ApiError;
+use crate::extract::{Id, Query, User};
+
+const LIMIT_MAX: u64 = 1000;
+
+/// As far as SQLite counts.
+const SKIP_MAX: u64 = i64::MAX.unsigned_abs();
+
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub(super) struct Parameters {
+    skip: u64,
+    limit: u64,
+    include_deleted: bool,
+    deleted_only: bool,
+    search_field: String,
+    search_value: String,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self {
+            skip: 0,
+            limit: 100,
+            include_deleted: false,
+            deleted_only: false,
+            search_field: String::new(),
+            search_value: String::new(),
+        }
+    }
+}
+
+pub(super) async fn list(
+    State(app): State<App>,
+    User(user): User,
+    Id(project): Id,
+    Query(parameters): Query<Parameters>,
+) -> Result<impl IntoResponse, ApiError> {
+    let query = parameters.checked()?;
+    visible(&app, &user, project).await?;
+
+    let key = key(project, &query)?;
+    let database = app.database().clone();
+    let page = app
+        .cached(key, async move || database.read(move |db| database::images_of(db, project, &query)).await)
+        .await?;
+    Ok((page.headers, Json(page.value)))
+}
+
+impl Parameters {
+    fn checked(self) -> Result<ListingQuery, ApiError> {
+        let Self { skip, limit, include_deleted, deleted_only, search_field, search_value } = self;
+        if !(1..=LIMIT_MAX).contains(&limit) {
+            return Err(ApiError::bad_request(format!("limit must be from 1 to {LIMIT_MAX}")));
+        }
+        if skip > SKIP_MAX {
+            return Err(ApiError::bad_request("skip is too large"));
+        }
+        // A form sends its empty fields too: they filter nothing.
+        let is_search = !search_field.is_empty() && !search_value.is_empty();
+        let search = is_search.then_some(Search { field: search_field, value: search_value });
+        Ok(ListingQuery { skip, limit, include_deleted, deleted_only, search })
+    }
+}
+
+/// Every parameter that changes the page is in its key.
+fn key(project: Uuid, query: &ListingQuery) -> Result<CacheKey, ApiError> {
+    let ListingQuery { skip, limit, include_deleted, deleted_only, search } = query;
+    let mut key = keys::project_images(project)
+        .skip(*skip)
+        .limit(*limit)
+        .include_deleted(*include_deleted)
+        .deleted_only(*deleted_only);
+    if let Some(Search { field, value }) = search {
+        key = key.search(field, value);
+    }
+    key.build().map_err(|error| ApiError::bad_request(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_kept() {
+        let checked = |skip, limit| Parameters { skip, limit, ..Parameters::default() }.checked();
+        assert!(checked(0, 1).is_ok() && checked(SKIP_MAX, 1000).is_ok());
+        for (skip, limit) in [(0, 0), (0, 1001), (SKIP_MAX + 1, 1)] {
+            assert_eq!(checked(skip, limit).unwrap_err().status().as_u16(), 400);
+        }
+    }
+
+    #[test]
+    fn half_a_search_is_none() {
+        let searched = |field: &str, value: &str| {
+            let parameters = Parameters {
+                search_field: field.to_owned(),
+                search_value: value.to_owned(),
+                ..Parameters::default()
+            };
+            parameters.checked().unwrap().search
+        };
+        assert_eq!(searched("", ""), None);
+        assert_eq!(searched("filename", ""), None);
+        assert_eq!(searched("", "cat"), None);
+        assert!(searched("filename", "cat").is_some());
+    }
+
+    #[test]
+    fn the_longest_search_still_has_a_key() {
+        let search = Some(Search { field: "%:*".repeat(10_000), value: "ö?".repeat(10_000) });
+        let query =
+            ListingQuery { skip: SKIP_MAX, limit: 1000, include_deleted: true, deleted_only: true, search };
+        assert!(key(Uuid::now_v7(), &query).is_ok());
+    }
+}

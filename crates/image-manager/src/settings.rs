@@ -1,0 +1,160 @@
+//! The application's own settings; those of the cache are the cache's.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// What the environment and the command line decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where to listen. `BIND` or `--bind`. Default: 127.0.0.1:8080.
+    pub bind: SocketAddr,
+    /// Where the database and the originals are. `DATA_DIR`. Default: `data`.
+    pub data_directory: PathBuf,
+    /// Largest uploaded file. `MAX_UPLOAD_MB`, in units of 1,048,576 bytes. Default: 32.
+    pub max_upload_bytes: u64,
+    /// Who may clear the cache. `ADMIN_USERS`, separated by commas. Default: `demo` on a loopback address, else nobody.
+    pub admin_users: Vec<String>,
+    /// What a new database begins with. `--seed`. Default: generated pictures.
+    pub seed: Seed,
+}
+
+/// What a new database begins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seed {
+    /// Nothing.
+    Nothing,
+    /// A few generated pictures in a project "Samples".
+    Generated,
+    /// The pictures of a folder in a project "Samples".
+    Folder(PathBuf),
+}
+
+/// A setting that cannot be understood. Never holds the value, which may be a secret that was put in the wrong place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsError {
+    name: &'static str,
+    takes: &'static str,
+}
+
+impl std::fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} takes {}", self.name, self.takes)
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+/// The user that a request without `X-User` is taken for, while only this machine can ask.
+pub(crate) const LOCAL_USER: &str = "demo";
+
+/// Nothing in it yet: an upload of more could not be addressed, nor would anybody wait for it.
+const LARGEST_UPLOAD_MB: u64 = 4096;
+
+impl Settings {
+    /// Reads settings from `variable`, which gives a variable's value by its name.
+    ///
+    /// # Errors
+    /// [`SettingsError`] names the variable and what it takes. An empty value counts as unset.
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+        let get = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+        let bind = parse_address(get("BIND").as_deref().unwrap_or("127.0.0.1:8080"), "BIND")?;
+        let max_upload_mb = match get("MAX_UPLOAD_MB") {
+            None => 32,
+            Some(text) => text
+                .trim()
+                .parse()
+                .ok()
+                .filter(|number| (1..=LARGEST_UPLOAD_MB).contains(number))
+                .ok_or(SettingsError { name: "MAX_UPLOAD_MB", takes: "a whole number from 1 to 4096" })?,
+        };
+        let admin_users = match get("ADMIN_USERS") {
+            Some(names) => {
+                names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+            }
+            None if bind.ip().is_loopback() => vec![LOCAL_USER.to_owned()],
+            None => Vec::new(),
+        };
+        Ok(Self {
+            bind,
+            data_directory: get("DATA_DIR").unwrap_or_else(|| "data".to_owned()).into(),
+            max_upload_bytes: max_upload_mb * 1024 * 1024,
+            admin_users,
+            seed: Seed::Generated,
+        })
+    }
+
+    /// Who asks when no header says so.
+    pub(crate) fn default_user(&self) -> Option<&'static str> {
+        self.bind.ip().is_loopback().then_some(LOCAL_USER)
+    }
+}
+
+/// A variable of the environment, or else of the file `.env` in the working directory, as the cache's settings are read.
+///
+/// What `.env` holds that cannot be parsed is passed over here: the cache's settings report it by line.
+pub fn environment() -> impl Fn(&str) -> Option<String> {
+    let file = dotenvy::from_path_iter(".env").map(|lines| lines.filter_map(Result::ok).collect());
+    let file: HashMap<String, String> = file.unwrap_or_default();
+    move |name| std::env::var(name).ok().or_else(|| file.get(name).cloned())
+}
+
+/// Reads an address to listen on; `name` is the variable or option it came from.
+///
+/// # Errors
+/// [`SettingsError`] when it is not of the form `ADDRESS:PORT`.
+pub fn parse_address(text: &str, name: &'static str) -> Result<SocketAddr, SettingsError> {
+    let text = text.trim();
+    // The one host name that means the same everywhere.
+    let text =
+        text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    text.parse()
+        .map_err(|_| SettingsError { name, takes: "ADDRESS:PORT, such as 127.0.0.1:8080 or 0.0.0.0:8080" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        Settings::read(|name| {
+            pairs.iter().find(|(pair, _)| *pair == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn without_any_setting_it_serves_this_machine_only() {
+        let settings = read(&[]).unwrap();
+        assert_eq!(settings.bind.to_string(), "127.0.0.1:8080");
+        assert_eq!(settings.data_directory, PathBuf::from("data"));
+        assert_eq!(settings.max_upload_bytes, 32 * 1_048_576);
+        assert_eq!(settings.admin_users, ["demo"]);
+        assert_eq!(settings.default_user(), Some("demo"));
+        assert_eq!(read(&[("BIND", " "), ("DATA_DIR", ""), ("MAX_UPLOAD_MB", "")]), Ok(settings));
+    }
+
+    #[test]
+    fn in_public_nobody_is_anybody_by_default() {
+        let settings = read(&[("BIND", "0.0.0.0:80")]).unwrap();
+        assert_eq!(settings.default_user(), None);
+        assert!(settings.admin_users.is_empty());
+    }
+
+    #[test]
+    fn admins_are_separated_by_commas() {
+        assert_eq!(read(&[("ADMIN_USERS", " ann, bob ,,")]).unwrap().admin_users, ["ann", "bob"]);
+    }
+
+    #[test]
+    fn localhost_is_a_loopback_address() {
+        assert_eq!(read(&[("BIND", "localhost:9000")]).unwrap().bind.to_string(), "127.0.0.1:9000");
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named_without_its_value() {
+        for (name, value) in [("BIND", "hunter2"), ("MAX_UPLOAD_MB", "hunter2"), ("MAX_UPLOAD_MB", "0")] {
+            let error = read(&[(name, value)]).unwrap_err().to_string();
+            assert!(error.starts_with(name) && !error.contains("hunter2"), "{error}");
+        }
+    }
+}

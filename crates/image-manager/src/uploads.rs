@@ -1,0 +1,261 @@
+//! From a request's body to a checked file, and from there into the database. Nothing is kept of what is refused.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::{FromRequest, Multipart, Request};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use cache_facade::Change;
+use futures_util::{Stream, TryStreamExt};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::database::{self, Image, NewFile, NewImage};
+use crate::error::ApiError;
+use crate::metadata::{METADATA_MAX_BYTES, Metadata};
+use crate::originals::Incoming;
+use crate::pictures::inspect;
+use crate::retry::retried;
+
+/// Longest name of a file, in characters.
+const FILENAME_MAX_CHARS: usize = 255;
+
+/// A picture that passed all checks and lies in the data directory, to be given to an image.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    incoming: Incoming,
+    file: NewFile,
+    filename: Option<String>,
+    metadata: Metadata,
+}
+
+/// Receives a multipart body with the field `file` and perhaps `metadata`.
+///
+/// # Errors
+/// 400 for a malformed body, 413, 415 or 422 for what is in it.
+pub(crate) async fn receive(app: &App, request: Request) -> Result<Upload, ApiError> {
+    refuse_too_long(app, &request)?;
+    let is_multipart = content_type(&request).is_some_and(|kind| kind.starts_with("multipart/form-data"));
+    if !is_multipart {
+        return Err(ApiError::unsupported_picture(
+            "send multipart/form-data with the picture in the field \"file\"",
+        ));
+    }
+    let mut multipart = Multipart::from_request(request, &())
+        .await
+        .map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let (mut file, mut metadata) = (None, None);
+    while let Some(field) = multipart.next_field().await.map_err(|error| unreadable(&error))? {
+        match field.name() {
+            Some("file") if file.is_none() => {
+                let filename = field.file_name().and_then(clean_filename);
+                file = Some((received(app, field.map_err(|error| unreadable(&error))).await?, filename));
+            }
+            Some("metadata") if metadata.is_none() => metadata = Some(read_metadata(field).await?),
+            Some("file" | "metadata") => return Err(ApiError::invalid("each field may be sent once")),
+            // Other fields are a form's own business.
+            Some(_) | None => {}
+        }
+    }
+    let (incoming, filename) = file.ok_or_else(|| ApiError::invalid("the field \"file\" is missing"))?;
+    checked(app, incoming, filename, metadata.unwrap_or_default()).await
+}
+
+/// Receives a picture as [`receive`] does, or as the whole body when that is not multipart.
+///
+/// # Errors
+/// As [`receive`].
+pub(crate) async fn receive_replacement(app: &App, request: Request) -> Result<Upload, ApiError> {
+    if content_type(&request).is_some_and(|kind| kind.starts_with("multipart/")) {
+        return receive(app, request).await;
+    }
+    refuse_too_long(app, &request)?;
+    let body = request.into_body().into_data_stream();
+    let unreadable = |error| ApiError::bad_request(format!("the body could not be read: {error}"));
+    let incoming = received(app, body.map_err(unreadable)).await?;
+    checked(app, incoming, None, Metadata::default()).await
+}
+
+/// Takes a picture that is in memory already.
+///
+/// # Errors
+/// As [`receive`].
+pub(crate) async fn take(app: &App, filename: &str, bytes: Bytes) -> Result<Upload, ApiError> {
+    let incoming = received(app, futures_util::stream::iter([Ok(bytes)])).await?;
+    checked(app, incoming, clean_filename(filename), Metadata::default()).await
+}
+
+/// Makes a new image of an upload, in a project of `user`.
+///
+/// # Errors
+/// When the project is gone or closed to the user by now; nothing is kept then.
+pub(crate) async fn add(app: &App, user: String, project: Uuid, upload: Upload) -> Result<Image, ApiError> {
+    let Upload { incoming, file, filename, metadata } = upload;
+    let new = NewImage {
+        id: Uuid::now_v7(),
+        project,
+        filename: filename.unwrap_or_else(|| "unnamed".to_owned()),
+        metadata,
+        uploaded_by: user,
+    };
+    let (database, originals) = (app.database().clone(), app.originals().clone());
+    app.change(Change::ImageUploaded { project }, async move |announced| {
+        database
+            .write(announced, move |db| {
+                database::project_for(db, &new.uploaded_by, project)?;
+                originals
+                    .keep(&incoming)
+                    .map_err(|error| ApiError::internal("keeping an original", error))?;
+                database::add_image(db, &new, &file)
+            })
+            .await
+    })
+    .await
+}
+
+/// Gives an image of a project of `user` new pixels.
+///
+/// # Errors
+/// When the image is gone, deleted or closed to the user by now; nothing is kept then.
+pub(crate) async fn replace(
+    app: &App,
+    user: &str,
+    project: Uuid,
+    image: Uuid,
+    upload: Upload,
+) -> Result<Image, ApiError> {
+    let upload = Arc::new(upload);
+    retried(async || {
+        // Named before the transaction, as the cache must know what will be stale; checked again inside it.
+        let analyses = analyses_of(app, image).await?;
+        let what = Change::ImageReplaced { project, image, analyses: analyses.clone() };
+        let (database, originals) = (app.database().clone(), app.originals().clone());
+        let (user, upload) = (user.to_owned(), Arc::clone(&upload));
+        app.change(what, async move |announced| {
+            let keeper = originals.clone();
+            let replaced = database.write(announced, move |db| {
+                let old = database::image_for(db, &user, image)?.alive()?;
+                if ids(&database::analyses_of(db, image)?) != analyses {
+                    return Err(ApiError::changed_meanwhile());
+                }
+                let Upload { incoming, file, filename, metadata: _ } = &*upload;
+                keeper.keep(incoming).map_err(|error| ApiError::internal("keeping an original", error))?;
+                let filename = filename.as_ref().unwrap_or(&old.filename);
+                Ok((database::replace_file(db, image, filename, file)?, old.file))
+            });
+            let (image, old_file) = replaced.await?;
+            originals.remove(vec![old_file]).await;
+            Ok(image)
+        })
+        .await
+    })
+    .await
+}
+
+async fn analyses_of(app: &App, image: Uuid) -> Result<Vec<Uuid>, ApiError> {
+    app.database().read(move |db| Ok(ids(&database::analyses_of(db, image)?))).await
+}
+
+fn ids(analyses: &[database::Analysis]) -> Vec<Uuid> {
+    analyses.iter().map(|analysis| analysis.id).collect()
+}
+
+/// Writes a stream to a new file, as long as it stays within the limit.
+async fn received(
+    app: &App,
+    bytes: impl Stream<Item = Result<Bytes, ApiError>>,
+) -> Result<Incoming, ApiError> {
+    let mut incoming = app.originals().receive().await?;
+    let mut bytes = std::pin::pin!(bytes);
+    while let Some(chunk) = bytes.try_next().await? {
+        if incoming.size_bytes() + chunk.len() as u64 > app.settings().max_upload_bytes {
+            return Err(too_long(app));
+        }
+        incoming.write(&chunk).await?;
+    }
+    Ok(incoming)
+}
+
+async fn checked(
+    app: &App,
+    mut incoming: Incoming,
+    filename: Option<String>,
+    metadata: Metadata,
+) -> Result<Upload, ApiError> {
+    incoming.finish().await?;
+    let path = incoming.path().to_owned();
+    let inspected = app.workshop().run(move || {
+        let bytes = std::fs::read(path).map_err(|error| ApiError::internal("reading an upload", error))?;
+        inspect(&bytes)
+    });
+    let inspected = inspected.await?;
+    let file = NewFile {
+        file: incoming.id(),
+        format: inspected.format,
+        width: inspected.size.width,
+        height: inspected.size.height,
+        size_bytes: incoming.size_bytes(),
+    };
+    Ok(Upload { incoming, file, filename, metadata })
+}
+
+async fn read_metadata(mut field: Field<'_>) -> Result<Metadata, ApiError> {
+    let mut text = Vec::new();
+    while let Some(chunk) = field.chunk().await.map_err(|error| unreadable(&error))? {
+        text.extend_from_slice(&chunk);
+        if text.len() > METADATA_MAX_BYTES {
+            return Err(ApiError::too_large(format!("metadata may take {METADATA_MAX_BYTES} bytes")));
+        }
+    }
+    let value = serde_json::from_slice(&text)
+        .map_err(|error| ApiError::bad_request(format!("the field \"metadata\" is no JSON: {error}")))?;
+    Metadata::new(value)
+}
+
+/// Refuses by the announced length, before a byte was sent by a client that asks first (`Expect: 100-continue`).
+fn refuse_too_long(app: &App, request: &Request) -> Result<(), ApiError> {
+    let length =
+        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    // What else a multipart body holds is short.
+    let most = app.settings().max_upload_bytes + 4 * METADATA_MAX_BYTES as u64;
+    if length.is_some_and(|length| length > most) { Err(too_long(app)) } else { Ok(()) }
+}
+
+fn too_long(app: &App) -> ApiError {
+    let megabytes = app.settings().max_upload_bytes / (1024 * 1024);
+    ApiError::too_large(format!("a picture may have {megabytes} MB (MAX_UPLOAD_MB)"))
+}
+
+fn unreadable(error: &MultipartError) -> ApiError {
+    match error.status().as_u16() {
+        413 => ApiError::too_large("the body is longer than a picture may be (MAX_UPLOAD_MB)"),
+        _ => ApiError::bad_request(format!("the multipart body is malformed: {}", error.body_text())),
+    }
+}
+
+fn content_type(request: &Request) -> Option<&str> {
+    request.headers().get(CONTENT_TYPE)?.to_str().ok()
+}
+
+/// The last part of a path, without what would harm a listing or a header.
+fn clean_filename(name: &str) -> Option<String> {
+    let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    let name: String = name.chars().filter(|char| !char.is_control()).take(FILENAME_MAX_CHARS).collect();
+    let name = name.trim();
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filename_is_never_a_path() {
+        assert_eq!(clean_filename("../../etc/passwd").as_deref(), Some("passwd"));
+        assert_eq!(clean_filename("C:\\Users\\me\\cät 1.png").as_deref(), Some("cät 1.png"));
+        assert_eq!(clean_filename("a\r\nb\0.png").as_deref(), Some("ab.png"));
+        assert_eq!(clean_filename("dir/"), None);
+        assert_eq!(clean_filename("ö".repeat(300).as_str()).map(|name| name.chars().count()), Some(255));
+    }
+}

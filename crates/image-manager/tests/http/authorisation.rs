@@ -1,0 +1,134 @@
+//! Who may see what, on warm entries too.
+
+use cache_facade::Cache;
+use serde_json::json;
+
+use crate::harness::{Field, Server, png, settings};
+
+/// Every path that reads something of one image, warmed by `ann`.
+fn warm_paths(server: &Server, project: &str, image: &str) -> Vec<String> {
+    let analyses = format!("/api/images/{image}/analyses");
+    let asked = server.send("POST", "ann", &analyses, &json!({"kind": "histogram"})).expect(201).json();
+    let paths = vec![
+        format!("/api/projects/{project}"),
+        format!("/api/projects/{project}/images"),
+        format!("/api/images/{image}"),
+        format!("/api/images/{image}?include_deleted=true"),
+        format!("/api/images/{image}/content"),
+        format!("/api/images/{image}/thumbnail"),
+        analyses,
+        format!("/api/analyses/{}/results", asked["id"].as_str().unwrap()),
+    ];
+    for path in &paths {
+        server.get("ann", path).expect(200);
+        assert!(["hit", "bypass", ""].contains(&server.get("ann", path).expect(200).source()), "{path}");
+    }
+    paths
+}
+
+#[test]
+fn a_stranger_gets_403_on_warm_entries_too() {
+    let server = Server::start();
+    let project = server.project();
+    let image = server.upload(&project, "a.png", &png([1, 2, 3]));
+    for path in warm_paths(&server, &project, &image) {
+        let refused = server.get("eve", &path).expect(403);
+        assert_eq!(refused.code(), "forbidden", "{path}");
+        assert_eq!(refused.source(), "", "{path}");
+    }
+}
+
+#[test]
+fn a_removed_member_gets_403_at_once_and_a_new_one_gets_in() {
+    let server = Server::start();
+    let project = server.project();
+    let image = server.upload(&project, "a.png", &png([1, 2, 3]));
+    let paths = warm_paths(&server, &project, &image);
+    for path in &paths {
+        server.get("bob", path).expect(200);
+    }
+    let members = format!("/api/projects/{project}/members");
+    let answer = server.send("PUT", "ann", &members, &json!({"members": ["ann", "eve", "eve"]})).expect(200);
+    assert_eq!(answer.json()["members"], json!(["ann", "eve"]));
+    for path in &paths {
+        server.get("bob", path).expect(403);
+        server.get("eve", path).expect(200);
+    }
+    server.send("PUT", "bob", &members, &json!({"members": ["bob"]})).expect(403);
+}
+
+#[test]
+fn a_304_comes_after_authorisation() {
+    let server = Server::start();
+    let image = server.upload(&server.project(), "a.png", &png([1, 2, 3]));
+    for path in [format!("/api/images/{image}/thumbnail"), format!("/api/images/{image}/content")] {
+        let tag = server.get("ann", &path).expect(200).header("etag").to_owned();
+        let ask = |user| server.request("GET", &path, &[("x-user", user), ("if-none-match", &tag)], None);
+        assert!(ask("ann").expect(304).body.is_empty());
+        ask("eve").expect(403);
+    }
+}
+
+#[test]
+fn a_stranger_changes_nothing() {
+    let server = Server::start();
+    let project = server.project();
+    let image = server.upload(&project, "a.png", &png([1, 2, 3]));
+    let before = server.get("ann", &format!("/api/images/{image}")).expect(200).json();
+    let file: [Field<'_>; 1] = [("file", Some("b.png"), &png([9, 9, 9]))];
+    server.form("POST", "eve", &format!("/api/projects/{project}/images"), &file).expect(403);
+    server.form("PUT", "eve", &format!("/api/images/{image}/file"), &file).expect(403);
+    server.send("PUT", "eve", &format!("/api/images/{image}/metadata"), &json!({"a": 1})).expect(403);
+    server
+        .send("PUT", "eve", &format!("/api/projects/{project}/members"), &json!({"members": ["eve"]}))
+        .expect(403);
+    server
+        .send("POST", "eve", &format!("/api/images/{image}/analyses"), &json!({"kind": "histogram"}))
+        .expect(403);
+    server.delete("eve", &format!("/api/images/{image}")).expect(403);
+    server.delete("eve", &format!("/api/projects/{project}")).expect(403);
+    server.post("eve", &format!("/api/images/{image}/restore")).expect(403);
+    assert_eq!(server.get("ann", &format!("/api/images/{image}")).expect(200).json(), before);
+    assert_eq!(server.get("eve", "/api/projects").expect(200).json()["items"], json!([]));
+}
+
+#[test]
+fn without_a_name_the_user_is_the_local_one() {
+    let server = Server::start();
+    let created = server.request(
+        "POST",
+        "/api/projects",
+        &[("content-type", "application/json")],
+        Some(br#"{"name": "mine"}"#),
+    );
+    assert_eq!(created.expect(201).json()["members"], json!(["demo"]));
+    let listed = server.request("GET", "/api/projects", &[], None).expect(200).json();
+    assert_eq!(listed["items"][0]["name"], "mine");
+}
+
+#[test]
+fn in_public_nobody_is_believed_without_a_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut settings = settings(directory.path());
+    settings.bind = "0.0.0.0:8080".parse().unwrap();
+    let server = Server::over(settings, async || Cache::memory());
+    for path in ["/api/projects", "/api/cache/stats"] {
+        assert_eq!(server.request("GET", path, &[], None).expect(401).code(), "unauthorized");
+        for name in ["", "  ", "x\ty"] {
+            server.request("GET", path, &[("x-user", name)], None).expect(401);
+        }
+        server.request("GET", path, &[("x-user", "ann"), ("x-user", "eve")], None).expect(401);
+        server.get("ann", path).expect(200);
+    }
+    for path in ["/healthz", "/metrics", "/api/cache/health"] {
+        server.request("GET", path, &[], None).expect(200);
+    }
+}
+
+#[test]
+fn a_page_of_another_site_writes_nothing() {
+    let server = Server::start();
+    let headers = [("content-type", "application/json"), ("sec-fetch-site", "cross-site")];
+    let refused = server.request("POST", "/api/projects", &headers, Some(br#"{"name": "theirs"}"#));
+    assert_eq!(refused.expect(403).code(), "forbidden");
+}

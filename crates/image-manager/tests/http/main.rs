@@ -1,0 +1,15 @@
+//! The application over real HTTP: every row of its contract, from outside.
+#![cfg(test)]
+
+mod analyses;
+mod authorisation;
+mod bad_input;
+mod cache_routes;
+mod content;
+mod freshness;
+mod harness;
+mod images;
+mod listing;
+mod mutations;
+mod restart;
+mod thumbnails;

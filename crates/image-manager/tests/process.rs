@@ -1,0 +1,156 @@
+//! The command itself, as a process: started, told to stop, killed, and given wrong settings.
+#![cfg(test)]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+/// A server process; killed when dropped.
+struct Process {
+    child: Child,
+    base: String,
+}
+
+/// The command with nothing of this process' environment that could be a setting.
+fn command(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_image-manager"));
+    command.env_clear().current_dir(directory).env("BIND", "127.0.0.1:0").env("CACHE_SIZE_MB", "16");
+    command
+}
+
+impl Process {
+    /// Starts a server in `directory`, and waits until it serves.
+    fn start(directory: &Path) -> Self {
+        let mut child = command(directory).stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let serving = log.find(|line| line.contains("serving http://")).expect("it serves");
+        // Somebody must read on, or the process would wait once the pipe is full.
+        std::thread::spawn(move || log.for_each(drop));
+        let base = serving.split_whitespace().last().unwrap().to_owned();
+        Self { child, base }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
+        kill_process(id, signal).unwrap();
+    }
+
+    /// Where the answer came from, and the answer.
+    fn get(&self, path: &str) -> (String, Value) {
+        let mut response = ureq::get(format!("{}{path}", self.base)).call().unwrap();
+        let source =
+            response.headers().get("x-cache").map_or("", |source| source.to_str().unwrap()).to_owned();
+        (source, serde_json::from_str(&response.body_mut().read_to_string().unwrap()).unwrap())
+    }
+
+    fn put(&self, path: &str, body: &Value) {
+        let request = ureq::put(format!("{}{path}", self.base)).header("content-type", "application/json");
+        request.send(body.to_string()).unwrap();
+    }
+
+    /// The path of the first sample.
+    fn sample(&self) -> String {
+        let (_, projects) = self.get("/api/projects");
+        let project = projects["items"][0]["id"].as_str().unwrap().to_owned();
+        let (_, page) = self.get(&format!("/api/projects/{project}/images"));
+        format!("/api/images/{}", page["items"][0]["id"].as_str().unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn run(command: &mut Command) -> (Output, String) {
+    let output = command.output().unwrap();
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output, text)
+}
+
+#[test]
+fn a_kill_right_after_a_change_brings_nothing_old_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut process = Process::start(directory.path());
+    let image = process.sample();
+    for version in 0..5 {
+        process.get(&image);
+        assert_eq!(process.get(&image).0, "hit");
+        process.put(&format!("{image}/metadata"), &json!({ "version": version }));
+        process.signal(Signal::KILL);
+        drop(process);
+        process = Process::start(directory.path());
+        assert_eq!(process.get(&image).1["metadata"], json!({ "version": version }));
+    }
+}
+
+#[test]
+fn a_process_that_is_told_to_stop_ends_well_and_stays_warm() {
+    let directory = tempfile::tempdir().unwrap();
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut process = Process::start(directory.path());
+        let image = process.sample();
+        let (_, before) = process.get(&image);
+        process.signal(signal);
+        assert!(process.child.wait().unwrap().success());
+        let process = Process::start(directory.path());
+        assert_eq!(process.get(&image), ("hit".to_owned(), before));
+    }
+}
+
+#[test]
+fn wrong_settings_are_named_and_nothing_is_started() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let file = file.to_str().unwrap();
+    for (name, value) in [
+        ("BIND", "hunter2"),
+        ("MAX_UPLOAD_MB", "hunter2"),
+        ("CACHE_SIZE_MB", "hunter2"),
+        ("CACHE_ENABLED", "hunter2"),
+        ("RUST_LOG", "hunter2=="),
+        ("DATA_DIR", file),
+        ("CACHE_DIR", file),
+    ] {
+        let (output, text) = run(command(directory.path()).env(name, value));
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(name) && !text.contains("hunter2"), "{name}: {text}");
+        assert!(!text.contains("panicked"), "{text}");
+    }
+    let (output, text) = run(command(directory.path()).arg("--seed"));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text.contains("--seed needs a value") && text.contains("Usage"));
+}
+
+#[test]
+fn settings_may_stand_in_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join(".env"), "DATA_DIR=elsewhere\nCACHE_DIR=warm\nMAX_UPLOAD_MB=7\n")
+        .unwrap();
+    let (output, text) = run(command(directory.path()).arg("doctor"));
+    assert!(output.status.success(), "{text}");
+    let shown = |name: &str| {
+        let line = text.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
+        line.split_whitespace().last().unwrap().to_owned()
+    };
+    assert!(shown("DATA_DIR").ends_with("/elsewhere") && shown("CACHE_DIR").ends_with("/warm"));
+    assert_eq!(shown("MAX_UPLOAD_MB"), "7");
+}
+
+#[test]
+fn the_doctor_finds_a_server_that_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = Process::start(directory.path());
+    let (output, text) = run(command(directory.path()).arg("doctor"));
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains(&format!("held by process {}", process.child.id())), "{text}");
+    assert!(text.contains("4 images"), "{text}");
+    process.get("/healthz");
+}
