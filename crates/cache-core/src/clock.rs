@@ -1,9 +1,9 @@
 //! Time as a parameter: the only module of the library that reads a clock.
 //!
 //! Two readings matter. [`Timestamp`] is wall time and is what the store keeps. [`Monotonic`] never jumps and is what
-//! deadlines inside a process are measured with. [`Clock::now`] joins them: it is never behind the monotonic time that
-//! has passed since the process started, so that a wall clock that is set back cannot make an entry live longer than
-//! its TTL.
+//! deadlines inside a process are measured with. [`Clock::now`] joins them: from one reading to the next it moves on by
+//! the monotonic time between them at least, so that a wall clock that is set back, also after it was set forward,
+//! cannot make an entry live longer than its TTL.
 
 use std::fmt::Debug;
 use std::sync::OnceLock;
@@ -58,8 +58,8 @@ impl Monotonic {
 /// Where the time comes from.
 ///
 /// # Contract
-/// `monotonic` never goes back. `now` may jump forward with the wall clock, and never lies behind the wall time of the
-/// clock's first reading plus the monotonic time that has passed since.
+/// `monotonic` never goes back. `now` may jump forward with the wall clock, and never lies behind any earlier reading
+/// of this process plus the monotonic time that has passed since that.
 pub trait Clock: Debug + Send + Sync + 'static {
     /// Wall time, guarded against being set back.
     fn now(&self) -> Timestamp;
@@ -75,6 +75,19 @@ pub struct SystemClock;
 /// The first reading of this process: what `now` is measured against.
 static ORIGIN: OnceLock<(Instant, u64)> = OnceLock::new();
 
+/// By how many milliseconds the wall clock was seen ahead of the anchored time: `now` does not take these back.
+static LEAD: AtomicU64 = AtomicU64::new(0);
+
+/// The later of `anchored` and `wall`, and never less ahead of `anchored` than before.
+fn guarded(lead: &AtomicU64, anchored: u64, wall: u64) -> Timestamp {
+    let ahead = wall.saturating_sub(anchored);
+    let mut most = lead.load(Ordering::SeqCst);
+    if ahead > most {
+        most = lead.fetch_max(ahead, Ordering::SeqCst).max(ahead);
+    }
+    Timestamp(anchored.saturating_add(most))
+}
+
 fn wall_millis() -> u64 {
     // A clock set before 1970 reads as 1970: the anchor below then carries the time.
     SystemTime::now()
@@ -89,8 +102,8 @@ fn origin() -> &'static (Instant, u64) {
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let (start, wall_at_start) = origin();
-        let anchored = Timestamp(*wall_at_start).saturating_add(start.elapsed());
-        anchored.max(Timestamp(wall_millis()))
+        let elapsed = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        guarded(&LEAD, wall_at_start.saturating_add(elapsed), wall_millis())
     }
 
     fn monotonic(&self) -> Monotonic {
@@ -111,15 +124,21 @@ impl Clock for SystemClock {
 /// ```
 #[derive(Debug)]
 pub struct ManualClock {
-    start: u64,
+    start: AtomicU64,
     elapsed: AtomicU64,
     wall_offset: AtomicI64,
+    lead: AtomicU64,
 }
 
 impl ManualClock {
     /// A clock that stands at 2024-01-01 00:00 UTC.
     pub fn new() -> Self {
-        Self { start: 1_704_067_200_000, elapsed: AtomicU64::new(0), wall_offset: AtomicI64::new(0) }
+        Self {
+            start: AtomicU64::new(1_704_067_200_000),
+            elapsed: AtomicU64::new(0),
+            wall_offset: AtomicI64::new(0),
+            lead: AtomicU64::new(0),
+        }
     }
 
     /// Lets `duration` pass on both clocks, in whole milliseconds.
@@ -130,7 +149,21 @@ impl ManualClock {
 
     /// Sets the wall clock forward (positive) or back (negative); monotonic time does not move.
     pub fn jump_wall(&self, millis: i64) {
+        // Read before and after, so that `now` knows every time that the wall clock showed.
+        self.now();
         self.wall_offset.fetch_add(millis, Ordering::SeqCst);
+        self.now();
+    }
+
+    /// Goes on as the clock of a new process would, which knows the wall time of its own start alone.
+    ///
+    /// For tests of what a store finds that was written before the wall clock was set back. Nothing else may use the
+    /// clock meanwhile.
+    pub fn restart(&self) {
+        let offset = self.wall_offset.swap(0, Ordering::SeqCst);
+        let start = self.start.load(Ordering::SeqCst);
+        self.start.store(start.saturating_add_signed(offset), Ordering::SeqCst);
+        self.lead.store(0, Ordering::SeqCst);
     }
 }
 
@@ -142,9 +175,9 @@ impl Default for ManualClock {
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        let anchored = self.start.saturating_add(self.elapsed.load(Ordering::SeqCst));
+        let anchored = self.start.load(Ordering::SeqCst).saturating_add(self.elapsed.load(Ordering::SeqCst));
         let wall = anchored.saturating_add_signed(self.wall_offset.load(Ordering::SeqCst));
-        Timestamp(anchored.max(wall))
+        guarded(&self.lead, anchored, wall)
     }
 
     fn monotonic(&self) -> Monotonic {
@@ -172,7 +205,27 @@ mod tests {
         let clock = ManualClock::new();
         let before = clock.now();
         clock.jump_wall(TEN_YEARS);
-        assert!(clock.now().saturating_since(before) >= Duration::from_secs(300_000_000));
+        assert!(clock.now().saturating_since(before) >= Duration::from_hours(80_000));
+    }
+
+    #[test]
+    fn a_wall_clock_set_forward_and_back_again_does_not_take_time_back() {
+        let clock = ManualClock::new();
+        clock.jump_wall(TEN_YEARS);
+        let ahead = clock.now();
+        clock.jump_wall(-TEN_YEARS);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(clock.now().saturating_since(ahead), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_new_process_starts_from_the_wall_clock() {
+        let clock = ManualClock::new();
+        let before = clock.now();
+        clock.advance(Duration::from_mins(1));
+        clock.jump_wall(-60_000);
+        clock.restart();
+        assert_eq!(clock.now(), before);
     }
 
     #[test]

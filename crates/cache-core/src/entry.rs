@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Serialize, Serializer};
 
 use crate::clock::{Monotonic, Timestamp};
-use crate::codec::CodecId;
+use crate::codec_id::CodecId;
 
 /// A value on its way into a backend: its encoded bytes and how long it may be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -242,7 +242,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::eq_op, reason = "that it does not equal itself is the law")]
     fn never_equals_nothing_not_even_itself() {
         let never = FillToken::never();
         assert!(never != never);
@@ -254,7 +253,7 @@ mod tests {
     fn an_entry_from_the_future_with_a_ttl_is_not_live() {
         let now = Timestamp::from_millis(1_000_000);
         let from = |millis| {
-            NewEntry::new("x").expires_in(Duration::from_secs(60)).stored_at(Timestamp::from_millis(millis))
+            NewEntry::new("x").expires_in(Duration::from_mins(1)).stored_at(Timestamp::from_millis(millis))
         };
         assert!(from(1_000_000).is_live(now) && from(1_005_000).is_live(now));
         assert!(!from(1_005_001).is_live(now) && !from(1_000_000 - 60_000).is_live(now));

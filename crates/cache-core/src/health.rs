@@ -1,9 +1,12 @@
 //! What a cache says about itself: its state, and where one key stands.
 
+use std::time::Duration;
+
 use serde::{Serialize, Serializer};
 
 use crate::clock::Timestamp;
-use crate::entry::BackendKind;
+use crate::entry::{BackendKind, Entry};
+use crate::key::CacheKey;
 
 /// The state of a cache as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -105,6 +108,24 @@ pub struct Explanation {
     pub codec: Option<&'static str>,
     /// Why the last lookup in this process that missed did so, as far as it is still known.
     pub last_miss: Option<MissCause>,
+}
+
+impl Explanation {
+    /// The explanation of `key` in `backend`, which holds `entry` for it at `now`; without a cause of the last miss.
+    pub fn of(key: &CacheKey, backend: BackendKind, entry: Option<&Entry>, now: Timestamp) -> Self {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            key: key.as_str().to_owned(),
+            group: key.group().to_owned(),
+            backend,
+            found: entry.is_some(),
+            size_bytes: entry.map(|entry| entry.payload.len() as u64),
+            age_ms: entry.map(|entry| millis(now.saturating_since(entry.stored_at))),
+            expires_in_ms: entry.and_then(|entry| Some(millis(entry.expires_at?.saturating_since(now)))),
+            codec: entry.map(|entry| entry.codec.name()),
+            last_miss: None,
+        }
+    }
 }
 
 /// Why a lookup missed.

@@ -6,7 +6,6 @@ use std::fmt::{self, Display};
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::pattern::CachePattern;
 
 /// The longest key in bytes, its scope included.
 pub const LONGEST_KEY: usize = 1024;
@@ -223,7 +222,7 @@ impl Display for CacheGroup {
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct KeyBuilder {
-    text: String,
+    pub(crate) text: String,
     group_end: usize,
 }
 
@@ -253,14 +252,6 @@ impl KeyBuilder {
     /// [`ErrorKind::InvalidKey`] when it is longer than 1 KiB.
     pub fn build(self) -> Result<CacheKey> {
         CacheKey::from_canonical(&self.text, 0)
-    }
-
-    /// The pattern that clears this key and everything below it.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidPattern`] when it is longer than 1 KiB.
-    pub fn prefix(self) -> Result<CachePattern> {
-        CachePattern::parse(&self.text)
     }
 
     /// The group of the key being built.

@@ -12,29 +12,39 @@
 mod backend;
 mod clock;
 mod codec;
+mod codec_id;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod entry;
+pub mod envelope;
 mod epochs;
 mod error;
 mod health;
 mod invalidation;
 mod key;
 pub mod keys;
+mod memory;
+mod null;
 mod pattern;
 mod random;
 mod rules;
+mod shape;
 mod stats;
 #[doc(hidden)]
 pub mod sync;
 
 pub use backend::{AtomicBackend, CacheBackend, Fill};
 pub use clock::{Clock, ManualClock, Monotonic, SystemClock, Timestamp};
-pub use codec::CodecId;
+pub use codec::{Codec, Encoded, Refusal, RoundTrips};
+pub use codec_id::CodecId;
 pub use entry::{BackendKind, CLOCK_TOLERANCE, Entry, FillOutcome, FillToken, Invalidated, Lookup, NewEntry};
 pub use epochs::Epochs;
 pub use error::{Error, ErrorKind, Result};
 pub use health::{BreakerState, Explanation, Health, HealthStatus, JournalKind, MissCause};
 pub use invalidation::{EpochScope, Invalidates, Invalidation};
 pub use key::{CacheGroup, CacheKey, KeyBuilder, LONGEST_KEY, LONGEST_SCOPE};
+pub use memory::MemoryBackend;
+pub use null::NullBackend;
 pub use pattern::CachePattern;
 pub use random::random_nonzero;
 pub use rules::Change;

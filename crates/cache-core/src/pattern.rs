@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{self, CacheGroup, LONGEST_KEY, escape};
+use crate::key::{self, CacheGroup, KeyBuilder, LONGEST_KEY, escape};
 
 /// A pattern over keys: a prefix of whole segments, or a glob.
 ///
@@ -201,6 +201,16 @@ fn character_length(first: u8) -> usize {
 
 fn invalid(message: String) -> Error {
     Error::new(ErrorKind::InvalidPattern, message)
+}
+
+impl KeyBuilder {
+    /// The pattern that clears the key being built and everything below it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidPattern`] when it is longer than 1 KiB.
+    pub fn prefix(self) -> Result<CachePattern> {
+        CachePattern::parse(&self.text)
+    }
 }
 
 impl fmt::Debug for CachePattern {

@@ -1,0 +1,146 @@
+//! [`NullBackend`]: caching switched off.
+
+use async_trait::async_trait;
+
+use crate::backend::CacheBackend;
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::entry::{BackendKind, FillOutcome, FillToken, Invalidated, Lookup, NewEntry};
+use crate::epochs::Epochs;
+use crate::error::{Error, ErrorKind, Result};
+use crate::health::{Explanation, Health};
+use crate::invalidation::{EpochScope, Invalidation};
+use crate::key::CacheKey;
+use crate::stats::CacheStats;
+use crate::sync::atomic::{AtomicBool, Ordering};
+
+/// A store that keeps nothing.
+///
+/// Its tokens are real: callers that ask for one key at the same time get equal ones and can share a load, and an
+/// invalidation takes them away, so that a later caller does not join an older load. Every fill is refused, every
+/// figure of its statistics is zero.
+#[derive(Debug)]
+pub struct NullBackend {
+    epochs: Epochs,
+    since: Timestamp,
+    closed: AtomicBool,
+}
+
+impl NullBackend {
+    /// A store that keeps nothing.
+    pub fn new() -> Self {
+        Self { epochs: Epochs::new(), since: SystemClock.now(), closed: AtomicBool::new(false) }
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Closed, "the cache was closed; open a new one"));
+        }
+        Ok(())
+    }
+}
+
+impl Default for NullBackend {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl CacheBackend for NullBackend {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Null
+    }
+
+    async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
+        self.check_open()?;
+        Ok(Lookup { entry: None, token: self.epochs.token(key) })
+    }
+
+    async fn fill(&self, _key: &CacheKey, _token: FillToken, _entry: NewEntry) -> Result<FillOutcome> {
+        self.check_open()?;
+        Ok(FillOutcome::Refused)
+    }
+
+    async fn set(&self, key: &CacheKey, _entry: NewEntry) -> Result<()> {
+        self.check_open()?;
+        self.epochs.bump(EpochScope::Group(key.group()));
+        Ok(())
+    }
+
+    async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated> {
+        self.check_open()?;
+        for what in what {
+            self.epochs.bump(what.epoch_scope());
+        }
+        Ok(Invalidated::Applied { removed: 0 })
+    }
+
+    async fn stats(&self) -> Result<CacheStats> {
+        self.check_open()?;
+        Ok(CacheStats::empty(BackendKind::Null))
+    }
+
+    async fn explain(&self, key: &CacheKey) -> Result<Explanation> {
+        self.check_open()?;
+        Ok(Explanation {
+            key: key.as_str().to_owned(),
+            group: key.group().to_owned(),
+            backend: BackendKind::Null,
+            found: false,
+            size_bytes: None,
+            age_ms: None,
+            expires_in_ms: None,
+            codec: None,
+            last_miss: None,
+        })
+    }
+
+    async fn health(&self) -> Health {
+        Health::ok(BackendKind::Null, self.since)
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.closed.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> CacheKey {
+        CacheKey::builder("image", 5).part("metadata").build().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_fill_by_a_standing_token_is_refused_and_nothing_is_found() {
+        let null = NullBackend::new();
+        let token = null.lookup(&key()).await.unwrap().token;
+        assert!(!token.is_never());
+        assert_eq!(null.fill(&key(), token, NewEntry::new("x")).await.unwrap(), FillOutcome::Refused);
+        null.set(&key(), NewEntry::new("x")).await.unwrap();
+        assert_eq!(null.get(&key()).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn callers_share_a_token_until_an_invalidation() {
+        let null = NullBackend::new();
+        let token = async || null.lookup(&key()).await.unwrap().token;
+        let before = token().await;
+        assert_eq!(token().await, before);
+        let outcome = null.invalidate(&[Invalidation::Group(key().to_group())]).await.unwrap();
+        assert_eq!(outcome, Invalidated::Applied { removed: 0 });
+        assert_ne!(token().await, before);
+    }
+
+    #[tokio::test]
+    async fn all_its_figures_are_zero_and_its_name_is_none() {
+        let null = NullBackend::new();
+        null.get(&key()).await.unwrap();
+        let _ = null.clear().await.unwrap();
+        let stats = null.stats().await.unwrap();
+        assert_eq!(stats, CacheStats::empty(BackendKind::Null));
+        assert_eq!(stats.backend.as_str(), "none");
+    }
+}

@@ -1,0 +1,55 @@
+//! The model test over the memory backend, alone and behind chaos.
+#![cfg(all(feature = "conformance", not(feature = "shuttle"), not(feature = "plant-no-fence")))]
+
+mod subjects;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cache_core::conformance::chaos::Chaotic;
+use cache_core::conformance::model::{self, Steps};
+use cache_core::conformance::{Opened, Promises, Subject};
+use cache_core::{ManualClock, MemoryBackend};
+use subjects::Memory;
+
+const SMALL_LIMIT: u64 = 36_000;
+
+/// The same with room for eight of the model's larger values.
+#[derive(Debug, Default)]
+struct SmallMemory {
+    clock: Arc<ManualClock>,
+}
+
+#[async_trait]
+impl Subject for SmallMemory {
+    fn promises(&self) -> Promises {
+        Promises {
+            limit_bytes: Some(SMALL_LIMIT),
+            largest_value: Some(SMALL_LIMIT / 8),
+            ..Promises::default()
+        }
+    }
+
+    fn clock(&self) -> &Arc<ManualClock> {
+        &self.clock
+    }
+
+    async fn open(&self, _place: &str) -> Opened {
+        Opened::cache(MemoryBackend::with_limit(SMALL_LIMIT).with_clock(self.clock.clone()))
+    }
+}
+
+#[test]
+fn every_hit_equals_the_model() {
+    model::check(Memory::default, Steps::default());
+}
+
+#[test]
+fn every_hit_equals_the_model_while_entries_are_evicted() {
+    model::check(SmallMemory::default, Steps { operations: 120, ..Steps::default() });
+}
+
+#[test]
+fn every_hit_equals_the_model_under_chaos() {
+    model::check(|| Chaotic::new(Memory::default(), 11), Steps::default());
+}

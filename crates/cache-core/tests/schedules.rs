@@ -1,0 +1,206 @@
+//! The fence of the memory backend under the schedules that shuttle explores.
+//!
+//! `cargo test -p cache-core --features shuttle,conformance --test schedules`; with `plant-no-fence` besides, the tests
+//! expect that a schedule is found which serves an old version.
+#![cfg(feature = "shuttle")]
+
+use async_trait::async_trait;
+use cache_core::{
+    AtomicBackend, BackendKind, CacheBackend, CacheGroup, CacheKey, CacheStats, Explanation, FillOutcome,
+    FillToken, Health, Invalidated, Invalidation, Lookup, MemoryBackend, NewEntry, Result,
+};
+use shuttle::future::block_on;
+use shuttle::sync::Arc;
+use shuttle::sync::atomic::{AtomicU64, Ordering};
+use shuttle::thread;
+
+const SCHEDULES: usize = 5_000;
+
+/// Runs `test` under random schedules and under schedules with few preemptions, which find different bugs.
+fn explore(test: fn()) {
+    shuttle::check_random(test, SCHEDULES);
+    shuttle::check_pct(test, SCHEDULES, 3);
+}
+
+/// A row of a database and the cache before it.
+struct World<B = MemoryBackend> {
+    cache: B,
+    version: AtomicU64,
+    acknowledged: AtomicU64,
+}
+
+impl World {
+    fn new() -> Arc<Self> {
+        World::over(MemoryBackend::with_limit(1 << 20))
+    }
+}
+
+impl<B: CacheBackend> World<B> {
+    fn over(cache: B) -> Arc<Self> {
+        Arc::new(Self { cache, version: AtomicU64::new(0), acknowledged: AtomicU64::new(0) })
+    }
+
+    /// Reads through the cache: an answer older than what was acknowledged before is a stale read.
+    fn read(&self, key: &CacheKey) {
+        let oldest = self.acknowledged.load(Ordering::SeqCst);
+        let lookup = block_on(self.cache.lookup(key)).expect("the store is open");
+        if let Some(entry) = lookup.entry {
+            assert!(version(&entry.payload) >= oldest, "stale: {} after {oldest}", version(&entry.payload));
+            return;
+        }
+        let loaded = self.version.load(Ordering::SeqCst);
+        let entry = NewEntry::new(loaded.to_le_bytes().to_vec());
+        // Stored or refused: either is right, and the next read shows whether it was.
+        let (FillOutcome::Stored | FillOutcome::Refused) =
+            block_on(self.cache.fill(key, lookup.token, entry)).expect("the store is open");
+    }
+
+    /// Changes the row, invalidates, acknowledges.
+    fn change(&self, what: Invalidation) {
+        let version = self.version.fetch_add(1, Ordering::SeqCst) + 1;
+        let outcome = block_on(self.cache.invalidate(&[what])).expect("the store is open");
+        assert!(matches!(outcome, Invalidated::Applied { .. }), "memory applies at once");
+        self.acknowledged.fetch_max(version, Ordering::SeqCst);
+    }
+}
+
+fn version(payload: &[u8]) -> u64 {
+    u64::from_le_bytes(payload.try_into().expect("a version has eight bytes"))
+}
+
+fn key() -> CacheKey {
+    CacheKey::builder("image", 5).part("metadata").build().expect("the key is short")
+}
+
+fn readers_race_with<B: CacheBackend>(world: &Arc<World<B>>, whats: &[Invalidation]) {
+    let readers = (0..2).map(|_| {
+        let world = Arc::clone(world);
+        thread::spawn(move || {
+            world.read(&key());
+            world.read(&key());
+        })
+    });
+    let writers = whats.iter().cloned().map(|what| {
+        let world = Arc::clone(world);
+        thread::spawn(move || world.change(what))
+    });
+    for thread in readers.chain(writers).collect::<Vec<_>>() {
+        thread.join().expect("no thread panics");
+    }
+    world.read(&key());
+}
+
+#[test]
+#[cfg_attr(feature = "plant-no-fence", should_panic(expected = "stale"))]
+fn no_schedule_serves_an_old_version_after_its_groups_invalidation() {
+    explore(|| {
+        readers_race_with(
+            &World::new(),
+            &[Invalidation::Group(CacheGroup::new("image", 5)), Invalidation::Key(key())],
+        );
+    });
+}
+
+#[test]
+#[cfg_attr(feature = "plant-no-fence", should_panic(expected = "stale"))]
+fn no_schedule_serves_an_old_version_after_a_pattern_or_a_clear() {
+    explore(|| {
+        let glob = "pattern image:*".parse().expect("a glob over groups");
+        readers_race_with(&World::new(), &[glob, Invalidation::Everything]);
+    });
+}
+
+/// A `set` between lookup and fill: the older load never replaces it.
+#[test]
+#[cfg_attr(feature = "plant-no-fence", should_panic(expected = "stale"))]
+fn no_schedule_lets_an_older_load_replace_a_set() {
+    explore(|| {
+        let world = World::new();
+        let reader = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.read(&key()))
+        };
+        block_on(world.cache.set(&key(), NewEntry::new(9_u64.to_le_bytes().to_vec())))
+            .expect("the store is open");
+        reader.join().expect("no thread panics");
+        let entry =
+            block_on(world.cache.get(&key())).expect("the store is open").expect("the set value stays");
+        assert_eq!(version(&entry.payload), 9, "stale");
+    });
+}
+
+/// Of two who claim a key one gets it, and no increment is lost.
+#[test]
+fn no_schedule_gives_one_claim_to_two_or_loses_an_increment() {
+    explore(|| {
+        let world = World::new();
+        let claim = |world: Arc<World>| {
+            thread::spawn(move || {
+                block_on(world.cache.increment(&key(), 1)).expect("the store is open");
+                block_on(world.cache.add(&key(), bytes::Bytes::from_static(b"mine")))
+                    .expect("the store is open")
+            })
+        };
+        let (one, two) = (claim(Arc::clone(&world)), claim(Arc::clone(&world)));
+        let won = [one.join().expect("no thread panics"), two.join().expect("no thread panics")];
+        assert_ne!(won[0], won[1]);
+        assert_eq!(block_on(world.cache.increment(&key(), 0)).expect("the store is open"), 2);
+    });
+}
+
+/// A backend whose fill looks at its token first and stores later: the bug that a fence outside the lock would be.
+#[derive(Debug)]
+struct ChecksTooEarly(MemoryBackend);
+
+#[async_trait]
+impl CacheBackend for ChecksTooEarly {
+    async fn fill(&self, key: &CacheKey, token: FillToken, entry: NewEntry) -> Result<FillOutcome> {
+        if self.0.lookup(key).await?.token != token {
+            return Ok(FillOutcome::Refused);
+        }
+        self.0.set(key, entry).await?;
+        Ok(FillOutcome::Stored)
+    }
+
+    fn kind(&self) -> BackendKind {
+        self.0.kind()
+    }
+
+    async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
+        self.0.lookup(key).await
+    }
+
+    async fn set(&self, key: &CacheKey, entry: NewEntry) -> Result<()> {
+        self.0.set(key, entry).await
+    }
+
+    async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated> {
+        self.0.invalidate(what).await
+    }
+
+    async fn stats(&self) -> Result<CacheStats> {
+        self.0.stats().await
+    }
+
+    async fn explain(&self, key: &CacheKey) -> Result<Explanation> {
+        self.0.explain(key).await
+    }
+
+    async fn health(&self) -> Health {
+        self.0.health().await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.0.close().await
+    }
+}
+
+/// The planted bug: the exploration must find it, else it proves nothing.
+#[test]
+#[should_panic(expected = "stale")]
+fn a_fence_outside_the_lock_is_found() {
+    explore(|| {
+        let world = World::over(ChecksTooEarly(MemoryBackend::with_limit(1 << 20)));
+        readers_race_with(&world, &[Invalidation::Key(key())]);
+    });
+}
