@@ -1,0 +1,23 @@
+//! `cargo xtask help`.
+
+/// Prints the commands and their arguments.
+pub(crate) fn print() {
+    println!("{TEXT}");
+}
+
+const TEXT: &str = "\
+cargo xtask COMMAND
+
+  test [--list] [STEP..]    every test: unit, conformance, property, model, documentation, the application over
+                            HTTP, examples, schedules, planted bugs. STEP, CHECK: only those whose name contains it
+  lint [CHECK..]            format, clippy and rustdoc without a warning on every feature set, house rules, documents
+  features [CHECK..]        builds every feature set; proves the invariants of docs/architecture.md
+  audit [--db DIR]          licences, sources, banned crates (cargo-deny) and advisories (cargo-audit);
+                            DIR or ADVISORY_DB: the RustSec database as a folder
+  demo [--keep]             starts the application on a free port and walks through it over HTTP;
+                            --keep: leaves it running until Enter is pressed
+  bench [--quick] [--only disk|facade] [--json FILE]
+                            measures ours beside its peers in one run; rows also as JSON
+  ci [--db DIR]             lint, test, features, audit, demo: what .ci/run runs
+
+Each command ends with a table and `N passed, N failed, N skipped`, and fails if anything failed.";

@@ -1,0 +1,275 @@
+//! Words that code and documents must share: the names of settings, and the messages of log events.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::docs::read;
+use crate::source_rules::{Source, product_text, rust_sources};
+
+/// Crates that read settings or write log events.
+const SPEAKERS: &[&str] = &[
+    "crates/cache-core/src",
+    "crates/cache-disk/src",
+    "crates/cache-facade/src",
+    "crates/image-manager/src",
+];
+
+/// The settings that the code reads are those of docs/configuration.md and of .env.example.
+pub(crate) fn settings(root: &Path) -> Result<String, String> {
+    let code = settings_in_code(&speakers(root)?);
+    let documented = settings_in_table(&read(root, "docs/configuration.md")?);
+    let example = settings_in_example(&read(root, ".env.example")?);
+    same(
+        "settings",
+        &[("the code", &code), ("docs/configuration.md", &documented), (".env.example", &example)],
+    )
+}
+
+/// The log events of the code, from INFO up, are those of the table in docs/operations.md.
+pub(crate) fn log_events(root: &Path) -> Result<String, String> {
+    let sources = speakers(root)?;
+    let code = sources.iter().flat_map(|source| events_in_code(&product_text(&source.text))).collect();
+    same_events(&code, &events_in_table(&read(root, "docs/operations.md")?))
+}
+
+/// Every event of the code is in the table, and every line of the table is an event of the code.
+fn same_events(code: &BTreeSet<String>, documented: &BTreeSet<String>) -> Result<String, String> {
+    if code.is_empty() || documented.is_empty() {
+        return Err("found no log events: this check would prove nothing".to_owned());
+    }
+    let unknown = documented.iter().filter(|event| !code.iter().any(|pattern| says(pattern, event)));
+    let missing = code.iter().filter(|pattern| !documented.iter().any(|event| says(pattern, event)));
+    let wrong: Vec<String> = missing
+        .map(|event| format!("docs/operations.md lacks {event:?}"))
+        .chain(unknown.map(|event| format!("the code lacks {event:?}")))
+        .collect();
+    if wrong.is_empty() { Ok(format!("{} log events", code.len())) } else { Err(wrong.join("\n          ")) }
+}
+
+/// Whether an event of the code can say this: the texts around its placeholders stand there in their order.
+fn says(pattern: &str, event: &str) -> bool {
+    if pattern == event {
+        return true;
+    }
+    let (first, placeholders) = pattern.split_once('{').unwrap_or((pattern, ""));
+    // The level alone is no text: such a message could be anything, and is documented as it is written.
+    let has_text = first.split_once(' ').is_some_and(|(_, text)| !text.is_empty());
+    let Some(mut rest) = event.strip_prefix(first).filter(|_| has_text && !placeholders.is_empty()) else {
+        return false;
+    };
+    let mut texts: Vec<&str> =
+        placeholders.split('{').filter_map(|part| part.split_once('}')).map(|(_, text)| text).collect();
+    let last = texts.pop().unwrap_or_default();
+    for text in texts {
+        let Some((_, after)) = rest.split_once(text) else { return false };
+        rest = after;
+    }
+    rest.ends_with(last)
+}
+
+fn speakers(root: &Path) -> Result<Vec<Source>, String> {
+    let mut sources = Vec::new();
+    for folder in SPEAKERS {
+        sources.extend(rust_sources(root, folder)?);
+    }
+    Ok(sources)
+}
+
+/// Every place must hold the same words, and some.
+fn same(what: &str, places: &[(&str, &BTreeSet<String>)]) -> Result<String, String> {
+    let all: BTreeSet<&String> = places.iter().flat_map(|(_, words)| words.iter()).collect();
+    if all.is_empty() {
+        return Err(format!("found no {what}: this check would prove nothing"));
+    }
+    let mut missing = Vec::new();
+    for (place, words) in places {
+        missing.extend(
+            all.iter().filter(|word| !words.contains(**word)).map(|word| format!("{place} lacks {word:?}")),
+        );
+    }
+    if missing.is_empty() { Ok(format!("{} {what}", all.len())) } else { Err(missing.join("\n          ")) }
+}
+
+fn settings_in_code(sources: &[Source]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for source in sources {
+        let text = product_text(&source.text);
+        found.extend(text.split('"').skip(1).step_by(2).filter(|word| is_setting(word)).map(str::to_owned));
+    }
+    found
+}
+
+/// Settings are the words in the first column of a table, in backticks.
+fn settings_in_table(text: &str) -> BTreeSet<String> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("| "))
+        .filter_map(|line| line.split('|').next())
+        .flat_map(|column| column.split('`').skip(1).step_by(2))
+        .filter(|word| is_setting(word))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn settings_in_example(text: &str) -> BTreeSet<String> {
+    text.lines()
+        .filter_map(|line| line.trim_start_matches('#').split_once('='))
+        .map(|(name, _)| name)
+        .filter(|word| is_setting(word))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A name of a setting. What begins with `CACHE_TTL_` is one setting for each family of keys, and `REDIS_SERVER_BIN` is
+/// the tests'.
+fn is_setting(word: &str) -> bool {
+    if word.starts_with("CACHE_TTL_") || word == "REDIS_SERVER_BIN" {
+        return false;
+    }
+    let known = ["BIND", "DATA_DIR", "MAX_UPLOAD_MB", "ADMIN_USERS", "RUST_LOG"].contains(&word);
+    let prefixed = word.strip_prefix("CACHE_").or_else(|| word.strip_prefix("REDIS_")).is_some_and(|rest| {
+        !rest.is_empty()
+            && !rest.ends_with('_')
+            && rest.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_')
+    });
+    known || prefixed
+}
+
+/// Messages of `info!`, `warn!` and `error!`, with their levels.
+fn events_in_code(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (call, level) in [("info!(", "INFO"), ("warn!(", "WARN"), ("error!(", "ERROR")] {
+        for (start, _) in text.match_indices(call) {
+            let arguments = text.get(start + call.len()..).unwrap_or_default();
+            if let Some(message) = message(arguments) {
+                found.insert(format!("{level} {message}"));
+            }
+        }
+    }
+    found
+}
+
+/// The first string that is an argument of its own: not the value of a field (`= "x"`) nor a target (`: "x"`).
+fn message(arguments: &str) -> Option<String> {
+    let mut depth = 1_u32;
+    let mut before = '(';
+    let mut letters = arguments.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth -= 1,
+            '"' => {
+                let mut text = String::new();
+                loop {
+                    match letters.next()? {
+                        '\\' => match letters.next()? {
+                            // A line that goes on in the next one.
+                            '\n' => {
+                                let rest = letters.as_str().trim_start();
+                                letters = rest.chars();
+                            }
+                            escaped => text.push(escaped),
+                        },
+                        '"' => break,
+                        letter => text.push(letter),
+                    }
+                }
+                if depth == 1 && (before == '(' || before == ',') {
+                    return Some(text);
+                }
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            return None;
+        }
+        if !letter.is_whitespace() {
+            before = letter;
+        }
+    }
+    None
+}
+
+/// Rows `| LEVEL | message | ... |` of any table.
+fn events_in_table(text: &str) -> BTreeSet<String> {
+    text.lines()
+        .filter_map(|line| {
+            let mut columns = line.strip_prefix("| ")?.split(" | ");
+            let level = columns.next().filter(|level| ["INFO", "WARN", "ERROR"].contains(level))?;
+            let message = columns.next()?.trim();
+            // A message that holds a backtick itself stands between two of them.
+            let message = match message.strip_prefix("`` ").and_then(|inner| inner.strip_suffix(" ``")) {
+                Some(inner) => inner,
+                None => message.strip_prefix('`')?.strip_suffix('`')?,
+            };
+            Some(format!("{level} {message}"))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &[&str]) -> BTreeSet<String> {
+        text.iter().map(|&word| word.to_owned()).collect()
+    }
+
+    #[test]
+    fn a_word_that_one_place_lacks_is_named_with_the_place() {
+        let (code, table) = (words(&["CACHE_DIR", "CACHE_NEW"]), words(&["CACHE_DIR"]));
+        let why = same("settings", &[("the code", &code), ("the table", &table)]).unwrap_err();
+        assert_eq!(why, "the table lacks \"CACHE_NEW\"");
+        assert!(same("settings", &[("the code", &table), ("the table", &table)]).is_ok());
+        assert!(same("settings", &[("the code", &words(&[]))]).is_err());
+    }
+
+    #[test]
+    fn settings_are_found_in_code_table_and_example() {
+        let source = Source {
+            path: "a.rs".to_owned(),
+            text: "// \"CACHE_OLD\"\nread(\"CACHE_DIR\", \"REDIS_\");\n".to_owned(),
+        };
+        assert_eq!(settings_in_code(&[source]), words(&["CACHE_DIR"]));
+        assert_eq!(
+            settings_in_table("| `REDIS_HOST`, `REDIS_PORT` | x |\n| text `CACHE_A` |\n`CACHE_B`\n"),
+            words(&["REDIS_HOST", "REDIS_PORT", "CACHE_A"])
+        );
+        assert_eq!(
+            settings_in_example("#CACHE_DIR=_cache\n# CACHE_X= said in a sentence\nBIND=1\n"),
+            words(&["CACHE_DIR", "BIND"])
+        );
+    }
+
+    #[test]
+    fn the_message_of_an_event_is_told_from_its_fields() {
+        let text = "info!(backend = \"disk\", path = %path.display(), \"Using disk\");\n\
+                    tracing::warn!(\n    target: \"x\",\n    \"falling \\\n     back to {x}\"\n);\nerror!(%why, \"broken\");";
+        assert_eq!(
+            events_in_code(text),
+            words(&["INFO Using disk", "WARN falling back to {x}", "ERROR broken"])
+        );
+    }
+
+    #[test]
+    fn an_event_with_a_placeholder_is_documented_by_what_it_says() {
+        assert!(says("INFO Using {kind} cache", "INFO Using disk cache"));
+        assert!(!says("INFO Using {kind} cache", "INFO Using disk caches"));
+        assert!(!says("INFO Using {kind} cache", "WARN Using disk cache"));
+        // One that could say anything is documented as it is written.
+        assert!(!says("WARN {warning}", "WARN whatever"));
+        assert!(says("WARN {warning}", "WARN {warning}"));
+        let code = words(&["INFO Using {kind} cache"]);
+        assert!(same_events(&code, &words(&["INFO Using disk cache"])).is_ok());
+        assert!(
+            same_events(&code, &words(&["INFO Using disk cache", "INFO gone"])).unwrap_err().contains("gone")
+        );
+        assert!(same_events(&words(&["INFO new"]), &words(&["INFO old"])).unwrap_err().contains("INFO new"));
+    }
+
+    #[test]
+    fn events_of_the_table_are_its_first_two_columns() {
+        let text = "| level | message |\n| --- | --- |\n| INFO | `Using disk` | all is well |\n\
+                    | WARN | `` no `disk` `` | x |\n";
+        assert_eq!(events_in_table(text), words(&["INFO Using disk", "WARN no `disk`"]));
+    }
+}
