@@ -1,1 +1,36 @@
-//! (being written)
+//! The cache beside its peers: every row measures both on the same data, interleaved in one run.
+//!
+//! **Why not criterion alone.** On a shared machine the speed of everything drifts by a factor of two within seconds,
+//! and criterion measures one function to its end before it begins the next: such a ratio says more about the
+//! neighbours than about the code. So the rows of `cargo xtask bench` come from [`interleave`], which alternates slices
+//! of about two milliseconds of ours and of the peer and compares what stood side by side. The very same [`Case`]s run
+//! under criterion with `cargo bench -p bench`, for its analysis of one function over time (outliers, regressions
+//! against the last run); its absolute times are not compared here.
+//!
+//! In reading order:
+//! 1. [`case`]: something to measure beside its peer, and what it has to reach.
+//! 2. [`interleave`]: how it is measured. [`row`], [`table`]: what comes of it. [`session`]: one run, from the
+//!    [`options`] to the rows, with its progress on standard error.
+//! 3. [`workload`]: keys, values and orders of access, the same in every run. [`stores`]: one data set in ours and in the
+//!    peer, on the real disk, gone afterwards.
+//! 4. [`disk`] and [`facade`]: the rows. Another group is another module like these, and its peers are modules like
+//!    [`raw_redb`].
+
+pub mod case;
+pub mod disk;
+pub mod facade;
+pub mod interleave;
+pub mod options;
+pub mod raw_redb;
+pub mod row;
+pub mod session;
+pub mod stores;
+pub mod table;
+pub mod workload;
+
+use std::error::Error;
+
+pub use case::Case;
+
+/// What can fail while measuring: anything, and it ends the run.
+pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;

@@ -72,11 +72,15 @@ impl DiskBackend {
         if self.engine.closed.is_open() { Err(Engine::closed()) } else { Ok(()) }
     }
 
-    /// Room in the queue for `bytes`; `None` when there is none within the time a write may take.
+    /// Room in the queue for `bytes`; `None` when there is none within the time a write may take, or at once when
+    /// nothing is being written.
     async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let (room, bytes) = (&self.engine.room, Engine::room_for(bytes));
         if let Ok(permit) = Arc::clone(room).try_acquire_many_owned(bytes) {
             return Some(permit);
+        }
+        if self.engine.is_away() {
+            return None;
         }
         let waiting = Arc::clone(room).acquire_many_owned(bytes);
         tokio::time::timeout(WAIT_FOR_ROOM, waiting).await.ok()?.ok()
@@ -93,13 +97,28 @@ fn start(config: DiskConfig, answer: oneshot::Sender<Result<DiskBackend>>) {
     let finished = Arc::new(Gate::default());
     match prepare(config) {
         Ok((engine, writer)) => {
-            let backend = DiskBackend { engine, finished: Arc::clone(&finished) };
+            let ended = Ended { engine: Arc::clone(&engine), finished: Arc::clone(&finished) };
             // If nobody waits any more, dropping the backend closes the queue, and the writer ends at once.
-            drop(answer.send(Ok(backend)));
+            drop(answer.send(Ok(DiskBackend { engine, finished })));
             writer.run();
-            finished.open();
+            drop(ended);
         }
         Err(error) => drop(answer.send(Err(error))),
+    }
+}
+
+/// Says that the writer has ended, however it did: nobody may wait for an answer that will not come.
+struct Ended {
+    engine: Arc<Engine>,
+    finished: Arc<Gate>,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.engine.closed.open();
+        self.engine.queue.close();
+        drop(self.engine.queue.drain());
+        self.finished.open();
     }
 }
 

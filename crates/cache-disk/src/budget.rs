@@ -26,6 +26,14 @@ pub(crate) fn cost(key: &str, record_bytes: usize) -> u32 {
     u32::try_from(cost).unwrap_or(u32::MAX)
 }
 
+/// What a counter or a claim costs on disk, in bytes.
+pub(crate) fn counter_cost(name: &str, value: &[u8]) -> u64 {
+    let bytes = name.len() + value.len();
+    // A larger row takes pages of its own, a power of two of them.
+    let cost = if bytes > 2048 { (bytes + 64).next_power_of_two().max(4096) } else { shared(bytes) };
+    cost as u64
+}
+
 /// Bytes of a row of the key table beside its key.
 const META_BYTES: usize = 20;
 
@@ -42,11 +50,13 @@ pub(crate) struct Budget {
     pub(crate) interval: u64,
     /// The share of that which may be used, in parts of [`WHOLE`].
     share: u64,
+    /// What the file took when it was last observed.
+    file_bytes: u64,
 }
 
 impl Budget {
     pub(crate) fn new(limit: u64) -> Self {
-        Self { limit, interval: (limit / 64).min(4 * MEGABYTE), share: WHOLE }
+        Self { limit, interval: (limit / 64).min(4 * MEGABYTE), share: WHOLE, file_bytes: 0 }
     }
 
     /// The sum of costs that live entries may reach.
@@ -60,10 +70,24 @@ impl Budget {
         (self.limit - BESIDE).saturating_sub(quarantined)
     }
 
+    /// Whether a file of `file_bytes` may be opened beside `quarantined` bytes of a damaged one.
+    ///
+    /// One that was filled to its limit may take a little more: the file system counts its own blocks with it.
+    pub(crate) fn fits(&self, file_bytes: u64, quarantined: u64) -> bool {
+        file_bytes.saturating_add(quarantined) <= self.limit - BESIDE / 2
+    }
+
     /// Corrects the allowance by the space the file takes after a durable commit.
+    ///
+    /// Blocks are not given back: a file that was full once stays so. Near its limit only what it grows by says that
+    /// too much lives in it.
     pub(crate) fn observe(&mut self, file_bytes: u64) {
         let near = self.file_bytes(0) / 1000 * 985 - self.interval;
-        self.share = if file_bytes > near { self.share * 985 / 1000 } else { self.share + WHOLE / 2000 };
+        let growth = file_bytes.saturating_sub(self.file_bytes.max(near));
+        self.file_bytes = file_bytes;
+        let too_much = (growth * WHOLE * 3 / 2).div_ceil(self.limit);
+        self.share =
+            if file_bytes > near { self.share.saturating_sub(too_much) } else { self.share + WHOLE / 2000 };
         self.share = self.share.clamp(WHOLE / 2, WHOLE);
     }
 

@@ -25,6 +25,8 @@ pub struct DiskConfig {
     pub(crate) start_empty: bool,
     /// Bits of a key's hash that are used; tests take few, so that keys collide.
     pub(crate) hash_mask: u64,
+    #[cfg(feature = "testing")]
+    pub(crate) storage: crate::testing::StorageHook,
 }
 
 impl DiskConfig {
@@ -38,6 +40,8 @@ impl DiskConfig {
             clock: Arc::new(SystemClock),
             start_empty: false,
             hash_mask: u64::MAX,
+            #[cfg(feature = "testing")]
+            storage: crate::testing::StorageHook::default(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use cache_core::envelope::{KeyHash, KeyHasher, Rejected};
 use cache_core::sync::Mutex;
-use cache_core::sync::atomic::{AtomicU64, Ordering};
+use cache_core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use cache_core::{
     BackendKind, CacheKey, CacheStats, Entry, EpochScope, Epochs, Error, ErrorKind, FillToken, Invalidation,
     Lookup, MissCause, NewEntry, Result, Timestamp,
@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::budget::{self, Budget};
 use crate::config::DiskConfig;
 use crate::counters::Counters;
+use crate::early::Early;
 use crate::error::Fault;
 use crate::gate::Gate;
 use crate::guard::Meter;
@@ -45,6 +46,10 @@ pub(crate) struct Engine {
     pub(crate) closed: Gate,
     /// Which filling of the index is the current one.
     pub(crate) loading: AtomicU64,
+    /// What happens until then.
+    pub(crate) early: Early,
+    /// Whether the file turned out to be damaged: it must be set aside.
+    pub(crate) is_damaged: AtomicBool,
     /// The id of the next entry.
     pub(crate) next_id: AtomicU64,
     /// How much the live entries may cost, in bytes.
@@ -73,6 +78,8 @@ impl Engine {
             complete: Gate::default(),
             closed: Gate::default(),
             loading: AtomicU64::new(0),
+            early: Early::default(),
+            is_damaged: AtomicBool::new(false),
             next_id: AtomicU64::new(next_id),
             allowance: AtomicU64::new(Budget::new(config.limit_bytes).live_bytes()),
             counters: Counters::default(),
@@ -134,10 +141,7 @@ impl Engine {
         let entry = match found {
             Some(Found::Pending(pending)) => Some(pending.entry).filter(|_| pending.key == *key),
             Some(Found::Stored { id, cost }) => self.read(key, id, cost).and_then(Result::ok),
-            None if self.is_complete() => None,
-            None => {
-                self.read_meta(key).and_then(|meta| self.read(key, meta.id, meta.cost)).and_then(Result::ok)
-            }
+            None => self.read_early(key, hash),
         };
         (entry.filter(|entry| entry.is_live(self.now())), cause)
     }
@@ -181,6 +185,10 @@ impl Engine {
         if !queued {
             shard.remove(hash);
         }
+        // Asked behind the queueing: whoever begins to fill the index anew sees what is queued.
+        if !self.is_complete() {
+            self.early.supersede(hash);
+        }
         queued
     }
 
@@ -203,6 +211,9 @@ impl Engine {
                     }
                 }
                 Invalidation::Group(_) | Invalidation::Pattern(_) | Invalidation::Everything => {
+                    if !self.is_complete() {
+                        self.early.sweep(one);
+                    }
                     // Every shard's lock is passed, also where nothing is found: a fill that was checked before the
                     // bump has inserted by then.
                     for mut shard in self.index.shards() {
@@ -225,9 +236,22 @@ impl Engine {
         self.complete.is_open()
     }
 
+    /// Whether the database cannot be read or written at the moment.
+    pub(crate) fn is_away(&self) -> bool {
+        self.snapshot.load().is_none()
+    }
+
     /// Notes that the database failed: reads miss until the writer has reopened it.
     pub(crate) fn degrade(&self, fault: &Fault) {
+        self.note(fault);
+        self.snapshot.store(None);
+    }
+
+    fn note(&self, fault: &Fault) {
         self.counters.errors.add(1);
+        if fault.is_damage() {
+            self.is_damaged.store(true, Ordering::SeqCst);
+        }
         let mut condition = self.condition.lock();
         if condition.cause.is_none() {
             *condition = Condition { since: self.now(), cause: Some(fault.to_string()) };
@@ -236,8 +260,6 @@ impl Engine {
                 "disk cache database failed, reopening it"
             );
         }
-        drop(condition);
-        self.snapshot.store(None);
     }
 
     /// Notes that the database works again.
@@ -286,17 +308,9 @@ impl Engine {
 
     fn find_unknown(&self, key: &CacheKey, hash: u64) -> Option<Entry> {
         let family = self.index.families.number(key.family());
-        if !self.is_complete()
-            && let Some(meta) = self.read_meta(key)
-            && let Some(Ok(entry)) = self.read(key, meta.id, meta.cost)
-            && entry.is_live(self.now())
-        {
-            let Meta { id, cost, expires_at } = meta;
-            let tick = self.index.tick();
-            let mut shard = self.index.shard(hash);
-            shard.insert_oldest(Incoming { hash, id, family, cost, expires_at, pending: None }, tick);
-            shard.find(hash, tick);
-            shard.counts.hit(family);
+        if let Some(entry) = self.read_early(key, hash) {
+            self.early.used(hash);
+            self.index.shard(hash).counts.hit(family);
             return Some(entry);
         }
         let mut shard = self.index.shard(hash);
@@ -334,31 +348,35 @@ impl Engine {
 
     /// Reads the rows of `id`; `None` if they are gone or the database is.
     fn read(&self, key: &CacheKey, id: u64, cost: u32) -> Option<Result<Entry, Rejected>> {
-        let snapshot = self.snapshot.load();
-        match snapshot.as_ref()?.read(id, cost) {
-            Ok(stored) => Some(stored?.open(self.key_hash(key.as_str()), || self.now())),
-            Err(fault) => {
-                self.fault(&fault);
-                None
-            }
-        }
+        let stored = self.ask(|snapshot| snapshot.read(id, cost))?;
+        Some(stored?.open(self.key_hash(key.as_str()), || self.now()))
     }
 
-    fn read_meta(&self, key: &CacheKey) -> Option<Meta> {
-        let snapshot = self.snapshot.load();
-        match snapshot.as_ref()?.meta(key.as_str()) {
-            Ok(meta) => meta,
-            Err(fault) => {
-                self.fault(&fault);
-                None
-            }
+    /// Asks the database for `key`, which the index does not know, while it does not know every entry.
+    fn read_early(&self, key: &CacheKey, hash: u64) -> Option<Entry> {
+        if self.is_complete() || !self.early.may_serve(key.as_str(), hash) {
+            return None;
         }
+        let Meta { id, cost, .. } = self.ask(|snapshot| snapshot.meta(key.as_str()))??;
+        self.read(key, id, cost)?.ok().filter(|entry| entry.is_live(self.now()))
     }
 
-    /// A read failed: readers stop, and the writer is told to reopen.
-    pub(crate) fn fault(&self, fault: &Fault) {
-        self.degrade(fault);
-        self.queue.push_urgent(Urgent::Reopen);
+    /// Asks the last snapshot; `None` if there is none or it fails.
+    fn ask<T>(&self, question: impl FnOnce(&Snapshot) -> Result<T, Fault>) -> Option<T> {
+        let snapshot = self.snapshot.load();
+        let snapshot = snapshot.as_ref()?;
+        question(snapshot).map_err(|fault| self.fault(snapshot, &fault)).ok()
+    }
+
+    /// A read through `snapshot` failed: readers stop, and the writer is told to reopen.
+    ///
+    /// Unless the snapshot is an older one: its file may have been closed meanwhile.
+    pub(crate) fn fault(&self, snapshot: &Arc<Snapshot>, fault: &Fault) {
+        let last = self.snapshot.compare_and_swap(&Some(Arc::clone(snapshot)), None);
+        if last.as_ref().is_some_and(|last| Arc::ptr_eq(last, snapshot)) {
+            self.note(fault);
+            self.queue.push_urgent(Urgent::Reopen);
+        }
     }
 
     fn forget(&self, hash: u64, id: u64, cause: MissCause) {

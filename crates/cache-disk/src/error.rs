@@ -20,6 +20,22 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// Whether what is in the file cannot be trusted: reopening it would not help.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Redb(error) => !matches!(
+                error,
+                redb::Error::Io(_)
+                    | redb::Error::PreviousIo
+                    | redb::Error::DatabaseClosed
+                    | redb::Error::DatabaseAlreadyOpen
+                    | redb::Error::LockPoisoned(_)
+            ),
+            Self::Panicked(_) => true,
+            Self::Refused(_) | Self::Unavailable => false,
+        }
+    }
+
     /// This fault as callers see it.
     pub(crate) fn into_error(self, what: impl Display) -> Error {
         let kind = match &self {

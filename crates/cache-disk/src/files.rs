@@ -32,6 +32,8 @@ impl Directory {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         create_directory(path)?;
         let lock = lock(path)?;
+        // What a process left that was killed in the middle of a clear takes space, and is of no use.
+        remove_if_there(&path.join(REPLACEMENT))?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
@@ -103,7 +105,7 @@ fn create_directory(path: &Path) -> Result<()> {
         Ok(metadata) if !metadata.is_dir() => {
             return Err(refused(path, "is a file, not a directory; set CACHE_DIR to a directory"));
         }
-        Ok(metadata) if !is_ours(&metadata) => {
+        Ok(metadata) if !is_ours(&metadata) && !is_roots(&metadata) => {
             return Err(refused(
                 path,
                 "belongs to another user; set CACHE_DIR to a directory of this process's user",
@@ -174,6 +176,11 @@ fn open_file(path: &Path) -> Result<File> {
 
 fn is_ours(metadata: &fs::Metadata) -> bool {
     metadata.uid() == rustix::process::geteuid().as_raw()
+}
+
+/// Whether it belongs to the one user who could read it anyway: so do the volumes that containers are given.
+fn is_roots(metadata: &fs::Metadata) -> bool {
+    metadata.uid() == 0
 }
 
 fn remove_if_there(path: &Path) -> Result<()> {

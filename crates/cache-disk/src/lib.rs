@@ -14,7 +14,9 @@
 mod backend;
 mod budget;
 mod config;
+mod contained;
 mod counters;
+mod early;
 mod engine;
 mod error;
 mod files;
@@ -28,6 +30,8 @@ mod record;
 mod recovery;
 mod room;
 mod store;
+#[cfg(feature = "testing")]
+mod testing;
 mod writer;
 
 pub use backend::DiskBackend;

@@ -1,7 +1,9 @@
 //! Filling the index from the database, in the background: reads go on meanwhile.
 //!
 //! The loader inserts only what is absent. An entry that it read from an old snapshot and that was removed since points
-//! to rows that are gone, so it can never be served; it leaves the index when it is next looked at.
+//! to rows that are gone, so it can never be served; it leaves the index when it is next looked at. Before it inserts
+//! anything it has checked that every key is found where the database looks for it: in a damaged file a key can hide from
+//! the removal of its group.
 
 use cache_core::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -43,7 +45,7 @@ fn load(engine: &Engine, order: &Order, generation: u64) {
         match read {
             Ok(last) => after = last,
             // Reopening starts another loader.
-            Err(fault) => return engine.fault(&fault),
+            Err(fault) => return engine.fault(&snapshot, &fault),
         }
     }
     entries.sort_unstable_by_key(|(part, entry)| std::cmp::Reverse((*part, entry.id)));
@@ -51,10 +53,19 @@ fn load(engine: &Engine, order: &Order, generation: u64) {
     for (age, (_, entry)) in (1..).zip(entries) {
         let (hash, id) = (entry.hash, entry.id);
         let mut shard = engine.index.shard(hash);
-        if !shard.insert_oldest(entry, now.wrapping_sub(age)) && !shard.holds(hash, id) {
+        if engine.loading.load(Ordering::SeqCst) != generation {
+            return;
+        }
+        let is_known = shard.holds(hash, id);
+        if !is_known
+            && (engine.early.is_superseded(hash) || !shard.insert_oldest(entry, now.wrapping_sub(age)))
+        {
             // Replaced meanwhile, or another key with the same hash: its rows would never be evicted.
             engine.queue.push_lazy(Lazy::Discard(Removed { hash, id, pending: None }));
         }
+    }
+    for hash in engine.early.end() {
+        engine.index.shard(hash).find(hash, engine.index.tick());
     }
     if engine.loading.load(Ordering::SeqCst) == generation {
         engine.complete.open();

@@ -146,6 +146,15 @@ impl Queue {
         self.state.lock().take_lazy(most_bytes)
     }
 
+    /// The hashes of keys whose values are still to be written.
+    pub(crate) fn unwritten(&self) -> Vec<u64> {
+        let hash = |lazy: &Lazy| match lazy {
+            Lazy::Put { hash, .. } => Some(*hash),
+            Lazy::Discard(_) => None,
+        };
+        self.state.lock().lazy.iter().filter_map(hash).collect()
+    }
+
     /// Takes all that is left.
     pub(crate) fn drain(&self) -> Work {
         let mut state = self.state.lock();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cache_core::{Error, ErrorKind, Result};
 use redb::backends::FileBackend;
 
-use crate::budget::Budget;
+use crate::budget::{self, Budget};
 use crate::config::DiskConfig;
 use crate::error::Fault;
 use crate::files::Directory;
@@ -35,6 +35,8 @@ pub(crate) struct Opened {
     pub(crate) order: Order,
     /// An id above all in use.
     pub(crate) next_id: u64,
+    /// What its counters and claims cost, in bytes.
+    pub(crate) counter_bytes: u64,
     /// Whether it was started empty.
     pub(crate) is_new: bool,
 }
@@ -47,7 +49,7 @@ pub(crate) fn open(directory: &Directory, config: &DiskConfig) -> Result<Opened>
     let budget = Budget::new(config.limit_bytes);
     let file = directory.database()?;
     let meter = meter(&file, &budget, directory)?;
-    if meter.touched_bytes() > budget.file_bytes(directory.quarantined_bytes()) {
+    if !budget.fits(meter.touched_bytes(), directory.quarantined_bytes()) {
         tracing::warn!(
             directory = %directory.path().display(), limit_bytes = config.limit_bytes, file_bytes = meter.touched_bytes(),
             "disk cache is larger than its limit, starting empty"
@@ -71,11 +73,16 @@ pub(crate) fn open(directory: &Directory, config: &DiskConfig) -> Result<Opened>
             start_anew(directory, config)
         }
         Err(Unusable::Damaged(cause)) => {
-            let kept = set_aside(directory, config, &cause)?;
-            tracing::warn!(kept = %kept, %cause, "disk cache cannot be read, set aside, starting empty");
+            set_aside(directory, config, &cause);
             start_anew(directory, config)
         }
     }
+}
+
+/// Sets aside a database that turned out to be damaged while it was in use, and starts an empty one.
+pub(crate) fn replace_damaged(directory: &Directory, config: &DiskConfig) -> Result<Opened> {
+    set_aside(directory, config, &"it is damaged");
+    start_anew(directory, config)
 }
 
 /// Removes the database and starts an empty one.
@@ -138,7 +145,9 @@ fn try_open(file: File, meter: Arc<Meter>, config: &DiskConfig) -> Result<Opened
     }
     let next_id = store.snapshot()?.last_id()? + 1;
     let order = Order::unpack(&saved_order(&store)?);
-    Ok(Opened { store, meter, order, next_id, is_new })
+    let counters = store.counters()?;
+    let counter_bytes = counters.iter().map(|(name, value)| budget::counter_cost(name, value)).sum();
+    Ok(Opened { store, meter, order, next_id, counter_bytes, is_new })
 }
 
 fn create(directory: &Directory, file: File, config: &DiskConfig) -> Result<Opened> {
@@ -146,11 +155,13 @@ fn create(directory: &Directory, file: File, config: &DiskConfig) -> Result<Open
     let created = open_store(file, &meter, config).and_then(|store| mark(&store, config).map(|()| store));
     let what = format_args!("cannot start a disk cache at {}", directory.path().display()).to_string();
     let store = created.map_err(|fault| fault.into_error(what))?;
-    Ok(Opened { store, meter, order: Order::default(), next_id: 1, is_new: true })
+    Ok(Opened { store, meter, order: Order::default(), next_id: 1, counter_bytes: 0, is_new: true })
 }
 
 fn open_store(file: File, meter: &Arc<Meter>, config: &DiskConfig) -> Result<Store, Fault> {
     let storage = FileBackend::new(file).map_err(|error| Fault::Redb(error.into()))?;
+    #[cfg(feature = "testing")]
+    let storage = config.storage.wrap(storage);
     Store::open(Guard::new(storage, meter.clone()), config.page_cache_bytes)
 }
 
@@ -180,15 +191,23 @@ fn meter(file: &File, budget: &Budget, directory: &Directory) -> Result<Arc<Mete
     })
 }
 
-/// Sets the database aside, cut to a quarter of the limit so that the new one has room.
-fn set_aside(directory: &Directory, config: &DiskConfig, cause: &dyn Display) -> Result<String> {
-    let kept = directory.quarantine()?;
+/// Sets the database aside, cut to a quarter of the limit so that the new one has room. Whatever is left of it in its
+/// place is removed by the start that follows.
+fn set_aside(directory: &Directory, config: &DiskConfig, cause: &dyn Display) {
+    match directory.quarantine() {
+        Ok(kept) => {
+            let kept = kept.display();
+            tracing::warn!(%kept, %cause, "disk cache cannot be read, set aside, starting empty");
+        }
+        Err(error) => {
+            tracing::warn!(%error, %cause, "disk cache can neither be read nor be kept, starting empty");
+        }
+    }
     if directory.quarantined_bytes() > config.limit_bytes / 4
         && let Err(error) = directory.shrink_quarantined(config.limit_bytes / 4)
     {
         tracing::warn!(%error, %cause, "cannot shrink the damaged disk cache");
     }
-    Ok(kept.display().to_string())
 }
 
 fn format_name(format: Option<&[u8]>) -> String {

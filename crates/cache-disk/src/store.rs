@@ -19,6 +19,7 @@ use redb::{
     StorageBackend, Table, TableDefinition, TableError,
 };
 
+use crate::contained::Contained;
 use crate::error::{Fault, guarded};
 use crate::record::{FirstRow, ROW_BYTES, Record, Stored};
 
@@ -71,7 +72,7 @@ impl Meta {
 
 /// An open database.
 pub(crate) struct Store {
-    database: Database,
+    database: Contained<Database>,
 }
 
 impl Store {
@@ -79,7 +80,7 @@ impl Store {
     pub(crate) fn open(storage: impl StorageBackend, page_cache_bytes: usize) -> Result<Self, Fault> {
         guarded(|| {
             let database = Builder::new().set_cache_size(page_cache_bytes).create_with_backend(storage)?;
-            Ok(Self { database })
+            Ok(Self { database: Contained::new(database) })
         })
     }
 
@@ -87,7 +88,9 @@ impl Store {
     pub(crate) fn snapshot(&self) -> Result<Snapshot, Fault> {
         guarded(|| {
             let transaction = self.database.begin_read()?;
-            Ok(Snapshot { data: transaction.open_table(DATA)?, meta: transaction.open_table(META)? })
+            let data = Contained::new(transaction.open_table(DATA)?);
+            let meta = Contained::new(transaction.open_table(META)?);
+            Ok(Snapshot { data, meta })
         })
     }
 
@@ -120,7 +123,7 @@ impl Store {
         work: impl FnOnce(&mut Batch<'_>) -> Result<(T, Commit), redb::Error>,
     ) -> Result<T, Fault> {
         guarded(|| {
-            let mut transaction = self.database.begin_write()?;
+            let mut transaction = Contained::new(self.database.begin_write()?);
             if most == Commit::Durable {
                 // Stores the allocator's state, so that opening after a crash takes milliseconds.
                 transaction.set_quick_repair(true);
@@ -128,17 +131,17 @@ impl Store {
                 transaction.set_durability(Durability::None)?;
             }
             let mut batch = Batch {
-                data: transaction.open_table(DATA)?,
-                meta: transaction.open_table(META)?,
-                state: transaction.open_table(STATE)?,
-                counters: transaction.open_table(COUNTERS)?,
+                data: Contained::new(transaction.open_table(DATA)?),
+                meta: Contained::new(transaction.open_table(META)?),
+                state: Contained::new(transaction.open_table(STATE)?),
+                counters: Contained::new(transaction.open_table(COUNTERS)?),
             };
             let (value, commit) = work(&mut batch)?;
             drop(batch);
             if commit == Commit::Nothing {
-                transaction.abort()?;
+                transaction.into_inner().abort()?;
             } else {
-                transaction.commit()?;
+                transaction.into_inner().commit()?;
             }
             Ok(value)
         })
@@ -146,7 +149,7 @@ impl Store {
 
     /// Closes the file; everything committed is on the disk then.
     pub(crate) fn close(self) -> Result<(), Fault> {
-        guarded(|| Ok(self.database.close()?))
+        guarded(|| Ok(self.database.into_inner().close()?))
     }
 }
 
@@ -158,10 +161,10 @@ impl fmt::Debug for Store {
 
 /// The tables inside a write transaction.
 pub(crate) struct Batch<'t> {
-    data: Table<'t, u64, &'static [u8]>,
-    meta: Table<'t, &'static str, &'static [u8]>,
-    state: Table<'t, &'static str, &'static [u8]>,
-    counters: Table<'t, &'static str, &'static [u8]>,
+    data: Contained<Table<'t, u64, &'static [u8]>>,
+    meta: Contained<Table<'t, &'static str, &'static [u8]>>,
+    state: Contained<Table<'t, &'static str, &'static [u8]>>,
+    counters: Contained<Table<'t, &'static str, &'static [u8]>>,
 }
 
 impl Batch<'_> {
@@ -270,8 +273,8 @@ impl Batch<'_> {
 
 /// The committed state at one moment.
 pub(crate) struct Snapshot {
-    data: ReadOnlyTable<u64, &'static [u8]>,
-    meta: ReadOnlyTable<&'static str, &'static [u8]>,
+    data: Contained<ReadOnlyTable<u64, &'static [u8]>>,
+    meta: Contained<ReadOnlyTable<&'static str, &'static [u8]>>,
 }
 
 impl Snapshot {
@@ -288,6 +291,8 @@ impl Snapshot {
     }
 
     /// Calls `each` for up to `most` keys behind `after`; the last one, or `None` at the end.
+    ///
+    /// Each must be in order and be found where a search for it goes: anything else is damage.
     pub(crate) fn scan(
         &self,
         after: &str,
@@ -296,18 +301,22 @@ impl Snapshot {
     ) -> Result<Option<String>, Fault> {
         guarded(|| {
             let behind = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
-            let mut last = None;
+            let mut before = after.to_owned();
             for (count, row) in self.meta.range::<&str>(behind)?.enumerate() {
                 let (key, meta) = row?;
+                let is_found = self.meta.get(key.value())?.is_some_and(|found| found.value() == meta.value());
+                if !is_found || key.value() <= before.as_str() {
+                    return Err(redb::Error::Corrupted("keys are not where they belong".to_owned()));
+                }
                 if let Some(meta) = Meta::from_bytes(meta.value()) {
                     each(key.value(), meta);
                 }
+                key.value().clone_into(&mut before);
                 if count + 1 == most {
-                    last = Some(key.value().to_owned());
-                    break;
+                    return Ok(Some(before));
                 }
             }
-            Ok(last)
+            Ok(None)
         })
     }
 

@@ -18,8 +18,8 @@ use crate::budget::Budget;
 use crate::engine::Engine;
 use crate::error::Fault;
 use crate::files::Directory;
-use crate::index::Removed;
-use crate::queue::Lazy;
+use crate::index::{Pending, Removed};
+use crate::queue::{Ack, Lazy};
 use crate::recovery::Opened;
 use crate::store::{Batch, Commit, Meta, Store};
 
@@ -49,7 +49,10 @@ pub(crate) struct Writer {
     must_free: bool,
     /// Bytes written since the last durable commit.
     written: u64,
-    counters: u64,
+    /// What counters and claims cost, in bytes.
+    counter_bytes: u64,
+    /// Flushes that wait until the index is complete: nothing is written before.
+    flushes: Vec<Ack<()>>,
     durable_at: Monotonic,
     order_saved_at: Monotonic,
     retry_at: Monotonic,
@@ -86,7 +89,8 @@ impl Writer {
             is_dirty: false,
             must_free: false,
             written: 0,
-            counters: 0,
+            counter_bytes: opened.counter_bytes,
+            flushes: Vec::new(),
             durable_at: now,
             order_saved_at: now,
             retry_at: now,
@@ -106,6 +110,7 @@ impl Writer {
             self.heal_when_due();
             self.serve(work.urgent);
             self.write(work.lazy);
+            self.flush_when_complete();
             self.sync_when_due();
         }
     }
@@ -127,26 +132,29 @@ impl Writer {
         if lazy.is_empty() {
             return;
         }
+        // The allowance may have shrunk since the values were admitted. Before they are looked at: they may be the ones
+        // to go.
+        let mut gone = self.engine.make_room(0);
         let mut puts = Vec::new();
-        let mut gone = Vec::new();
         let mut spaces = Vec::new();
         for operation in lazy {
             match operation {
                 Lazy::Put { key, hash, id, replaced, entry, cost, space } => {
                     gone.extend(replaced.map(|id| Removed { hash, id, pending: None }));
                     spaces.push(space);
-                    // Superseded, invalidated or evicted while it waited: it must not reach the file.
                     if self.engine.index.shard(hash).holds(hash, id) {
                         let meta = Meta { id, cost, expires_at: entry.expires_at };
                         puts.push(Put { key, hash, meta, entry });
+                    } else {
+                        // Superseded, invalidated or evicted while it waited: it must not reach the file, and the
+                        // value before it must not stay there.
+                        gone.push(Removed { hash, id, pending: Some(Pending { key, entry }) });
                     }
                 }
                 Lazy::Discard(removed) => gone.push(removed),
             }
         }
         let bytes: u64 = puts.iter().map(|put| u64::from(put.meta.cost)).sum();
-        // The allowance may have shrunk since the values were admitted.
-        gone.extend(self.engine.make_room(0));
         let done = if bytes > self.budget.interval || std::mem::take(&mut self.must_free) {
             // More than is written between two durable commits: what leaves is freed first, or old and new would stand
             // side by side. Freed pages are used again after the second durable commit.
@@ -159,14 +167,18 @@ impl Writer {
             self.commit_values(&puts, &gone, bytes)
         };
         if let Err(fault) = done {
-            self.owed.extend(puts.into_iter().map(|put| put.key));
+            for Put { key, hash, meta, .. } in puts {
+                // It would stay in memory alone for as long as it is used.
+                self.engine.index.shard(hash).remove_if(hash, meta.id);
+                self.owed.push(key);
+            }
             self.fail(&fault);
         }
         drop(spaces);
     }
 
     fn commit_values(&mut self, puts: &[Put], gone: &[Removed], bytes: u64) -> Result<(), Fault> {
-        let Some(store) = &self.store else { return Ok(()) };
+        let Some(store) = &self.store else { return Err(Fault::Unavailable) };
         let commit =
             if self.written + bytes >= self.budget.interval { Commit::Durable } else { Commit::Lazy };
         store.write(commit, |batch| {

@@ -1,1 +1,113 @@
-//! (being written)
+//! A cache for applications that never serves what a change has made stale, and is never in the way.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use cache_facade::{Cache, Change, keys};
+//!
+//! let cache = Cache::memory(); // in production: Cache::from_env().await?
+//!
+//! // Read through the cache: the closure runs on a miss, once for all who ask at the same time.
+//! let key = keys::image_metadata(42);
+//! let name = cache.get_or_load(&key, async || Ok::<_, std::io::Error>("cat.png".to_owned())).await?;
+//!
+//! // Write to the database through the cache: whoever reads after this sees the change.
+//! let change = Change::ImageUpdated { project: 7, image: 42 };
+//! cache.change(&change, async || Ok::<_, std::io::Error>(())).await?;
+//! assert!(!cache.contains(&key).await);
+//! # assert_eq!(name, "cat.png");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where to look
+//! | to | see |
+//! | --- | --- |
+//! | open a cache | [`Cache::from_env`], [`Cache::connect`] with a [`CacheConfig`], [`get_cache`] |
+//! | read | [`Cache::get_or_load`], with options [`Load`]; [`Cache::get_or_load_bytes`] for files |
+//! | write | [`Cache::change`]; [`Cache::invalidate`] where there is no commit |
+//! | name things | [`CacheKey::builder`], or the application's own in [`keys`]; [`CachePattern`] |
+//! | say what goes stale | [`Change`], or [`Invalidates`] for an enum of your own; [`assert_invalidates`] tests it |
+//! | store what no database holds | [`Cache::set`], [`Cache::set_expiring`], [`Cache::increment`] |
+//! | separate caches | [`Cache::scoped`] |
+//! | see what it does | [`Cache::stats`], [`Cache::health`], [`Cache::explain`] |
+//! | test | [`Cache::memory`], [`Cache::disabled`], [`ManualClock`] |
+//! | plug in a store | [`CacheBackend`], [`Cache::new`] |
+//!
+//! # What it promises
+//! A value whose load began before an invalidation was called is never served to a read that starts after it returned:
+//! not by a fill that comes late, not by a load that others joined, not after a crash. Trouble in the cache never
+//! reaches the caller of a read, who waits 250 ms for it at most. However many callers miss, one of them loads.
+//!
+//! # Features
+//! | feature | default | gives |
+//! | --- | --- | --- |
+//! | `disk` | yes | the disk backend: one instance, zero configuration |
+//! | `json` | no | [`Codec`]`::Json`, for values that need a format which describes itself |
+//! | `metrics` | no | counters and histograms through the crate `metrics`; their table is in `src/metrics.rs` |
+//!
+//! # In code that is not async
+//! ```no_run
+//! # fn example(cache: cache_facade::Cache, runtime: tokio::runtime::Handle) {
+//! let count = runtime.block_on(cache.stats()).map(|stats| stats.count);
+//! # }
+//! ```
+
+#[cfg(feature = "shuttle")]
+#[path = "rt_shuttle.rs"]
+mod rt;
+#[cfg(not(feature = "shuttle"))]
+mod rt;
+
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[path = "metrics_off.rs"]
+mod metrics;
+
+mod cache;
+mod change;
+mod config;
+mod flight;
+mod form;
+mod global;
+mod load;
+mod loading;
+#[cfg_attr(
+    not(any(feature = "disk", test)),
+    expect(dead_code, reason = "a build without a backend has nothing to write down")
+)]
+mod outage;
+mod panic;
+mod patience;
+mod select;
+mod strangers;
+mod testing;
+mod trouble;
+
+pub use cache::{Cache, CacheBuilder, Warmed};
+pub use change::{ChangeError, Changed, Commit, CommitOutcome};
+pub use config::{CacheConfig, CacheConfigBuilder, Fallback, RedisConfig, Secret, Tls};
+pub use global::get_cache;
+pub use load::{Load, LoadError, Loaded, Source};
+pub use testing::assert_invalidates;
+
+pub use cache_core::{
+    AtomicBackend, BackendKind, BreakerState, CacheBackend, CacheGroup, CacheKey, CachePattern, CacheStats,
+    Change, Clock, Codec, CodecId, Entry, EpochScope, Epochs, Error, ErrorKind, Explanation, FamilyStats,
+    Fill, FillOutcome, FillToken, Health, HealthStatus, Invalidated, Invalidates, Invalidation, JournalKind,
+    KeyBuilder, Lookup, ManualClock, MemoryBackend, MissCause, Monotonic, NewEntry, NullBackend, Result,
+    SystemClock, Timestamp, keys,
+};
+
+/// A bug on purpose, for the test that must find it: a flight is joined by its key, whatever the token.
+const JOINS_BY_KEY_ALONE: bool = cfg!(feature = "plant-join-by-key");
+
+// The code in the documents, compiled and run as documentation tests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/developer-guide.md")]
+    struct DeveloperGuide;
+}

@@ -99,6 +99,7 @@ impl App {
         };
         match self.cache().change(what, commit).await {
             Ok(changed) => Ok(changed.into_value()),
+            Err(ChangeError::NotBegun(cause)) => Err(ApiError::internal("a change", cause)),
             Err(ChangeError::Failed(error)) => Err(error),
             Err(ChangeError::Panicked(message)) => Err(ApiError::internal("a change", message)),
             Err(ChangeError::NotInvalidated { value: _, cause }) => {

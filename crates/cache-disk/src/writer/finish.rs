@@ -33,6 +33,7 @@ impl Writer {
         if let Err(fault) = self.sync() {
             self.fail(&fault);
         }
+        self.answer_flushes();
         self.engine.snapshot.store(None);
         if let Some(store) = self.store.take()
             && let Err(fault) = store.close()

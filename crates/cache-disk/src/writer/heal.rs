@@ -60,7 +60,12 @@ impl Writer {
 
     /// Opens the file again, makes the losses of the last handle good, and has the index complete itself.
     pub(super) fn reopen(&mut self) -> Result<(), Error> {
-        let opened = recovery::open(&self.directory, &self.engine.config)?;
+        let opened = if self.engine.is_damaged.load(Ordering::SeqCst) {
+            recovery::replace_damaged(&self.directory, &self.engine.config)?
+        } else {
+            recovery::open(&self.directory, &self.engine.config)?
+        };
+        self.engine.is_damaged.store(false, Ordering::SeqCst);
         let owed = std::mem::take(&mut self.owed);
         let done = opened.store.write(Commit::Durable, |batch| {
             for key in &owed {
@@ -74,7 +79,9 @@ impl Writer {
         }
         let is_new = opened.is_new;
         self.engine.complete.shut();
+        self.engine.early.begin(self.engine.queue.unwritten());
         self.engine.meter.store(opened.meter);
+        self.counter_bytes = opened.counter_bytes;
         let snapshot =
             opened.store.snapshot().map_err(|fault| fault.into_error("cannot read the disk cache"))?;
         self.store = Some(opened.store);
@@ -95,6 +102,7 @@ impl Writer {
         // From here on nothing can come back, whether the new file can be written or not.
         self.is_condemned = false;
         self.owed.clear();
+        self.counter_bytes = 0;
         let opened = match recovery::start_anew(&self.directory, &self.engine.config) {
             Ok(opened) => opened,
             Err(error) => {
@@ -112,8 +120,10 @@ impl Writer {
         self.engine.meter.store(opened.meter);
         // Readers first, then the index, then the old file: its space is free once nobody reads it.
         self.engine.restore(snapshot);
-        let removed = self.forget_stored();
+        // First a loader that is still at work must stop: what it read is not in this file.
         self.engine.loading.fetch_add(1, Ordering::SeqCst);
+        let removed = self.forget_stored();
+        self.engine.is_damaged.store(false, Ordering::SeqCst);
         self.engine.complete.open();
         drop(old);
         self.synced();

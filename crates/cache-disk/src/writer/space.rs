@@ -5,13 +5,10 @@ use cache_core::sync::atomic::Ordering;
 
 use super::Writer;
 
-/// What a counter costs on disk, in bytes, taken high.
-const COUNTER_COST: u64 = 256;
-
 impl Writer {
-    /// How many counters there may be.
-    pub(super) fn most_counters(&self) -> u64 {
-        self.engine.config.limit_bytes / 16 / COUNTER_COST
+    /// What all counters and claims together may cost.
+    pub(super) fn most_counter_bytes(&self) -> u64 {
+        self.engine.config.limit_bytes / 16
     }
 
     /// Corrects the budget by the space the file takes, and gives the quarantined file's up when it is needed.
@@ -32,7 +29,7 @@ impl Writer {
 
     /// Tells callers how much may live.
     pub(super) fn set_allowance(&self) {
-        let live = self.budget.live_bytes().saturating_sub(self.counters * COUNTER_COST);
+        let live = self.budget.live_bytes().saturating_sub(self.counter_bytes);
         self.engine.allowance.store(live, Ordering::Relaxed);
     }
 }

@@ -3,10 +3,15 @@
 use cache_core::{CacheKey, Error, ErrorKind, Invalidation, MissCause};
 
 use super::Writer;
+use crate::budget;
 use crate::error::Fault;
 use crate::queue::{Ack, CounterChange, Urgent};
 use crate::recovery;
 use crate::store::{Batch, Commit};
+
+/// How far an invalidation is committed before it is acknowledged. The planted bug stops short, so that a test can
+/// prove that killing the process shows it; see `tests/faults/planted.rs`.
+const ACKNOWLEDGED: Commit = if cfg!(feature = "plant-lazy-delete") { Commit::Lazy } else { Commit::Durable };
 
 /// An invalidation that somebody waits for.
 pub(super) struct Waiting {
@@ -31,9 +36,8 @@ impl Writer {
         if !invalidations.is_empty() {
             self.invalidate(invalidations);
         }
-        if !flushes.is_empty() {
-            self.flush(flushes);
-        }
+        self.flushes.extend(flushes);
+        self.flush_when_complete();
     }
 
     fn invalidate(&mut self, waiting: Vec<Waiting>) {
@@ -56,17 +60,24 @@ impl Writer {
     pub(super) fn remove(&mut self, waiting: &[Waiting]) -> Result<Vec<u64>, Fault> {
         let Some(store) = &self.store else { return Err(Fault::Unavailable) };
         let is_dirty = self.is_dirty;
-        let (removed, commit) = store.write(Commit::Durable, |batch| {
+        let (removed, commit) = store.write(ACKNOWLEDGED, |batch| {
             let removed = remove_all(batch, waiting)?;
             let any =
                 removed.iter().any(|(entries, _)| !entries.is_empty()) || removed.iter().any(|(_, any)| *any);
             // What an earlier lazy commit removed must be durable too before this is acknowledged.
-            let commit = if any || is_dirty { Commit::Durable } else { Commit::Nothing };
+            let commit = if any || is_dirty { ACKNOWLEDGED } else { Commit::Nothing };
             Ok(((removed, commit), commit))
         })?;
-        if commit == Commit::Durable {
-            self.publish()?;
-            self.synced();
+        match commit {
+            Commit::Durable => {
+                self.publish()?;
+                self.synced();
+            }
+            Commit::Lazy => {
+                self.publish()?;
+                self.is_dirty = true;
+            }
+            Commit::Nothing => {}
         }
         let index = &self.engine.index;
         let in_index = |(key, id): &&(String, u64)| {
@@ -134,20 +145,21 @@ impl Writer {
     }
 
     fn count(&mut self, key: &CacheKey, change: &CounterChange) -> Result<i64, Error> {
-        let most = self.most_counters();
-        let full = self.counters >= most;
+        let most = self.most_counter_bytes();
+        let room = most.saturating_sub(self.counter_bytes);
         let Some(store) = &self.store else { return Err(Fault::Unavailable.into_error("cannot count")) };
         let done =
-            store.write(Commit::Lazy, |batch| Ok((change_counter(batch, key, change, full)?, Commit::Lazy)));
+            store.write(Commit::Lazy, |batch| Ok((change_counter(batch, key, change, room)?, Commit::Lazy)));
         match done {
             Ok(Some((answer, difference))) => {
-                self.counters = self.counters.saturating_add_signed(difference);
+                self.counter_bytes = self.counter_bytes.saturating_add_signed(difference);
                 self.is_dirty = true;
                 Ok(answer)
             }
             Ok(None) => {
-                let message =
-                    format!("the disk cache holds its {most} counters; reset some or raise CACHE_SIZE_MB");
+                let message = format!(
+                    "the disk cache's counters have used up their {most} bytes; reset some or raise CACHE_SIZE_MB"
+                );
                 Err(Error::new(ErrorKind::WritesRefused, message))
             }
             Err(fault) => {
@@ -157,7 +169,12 @@ impl Writer {
         }
     }
 
-    fn flush(&mut self, acks: Vec<Ack<()>>) {
+    /// Answers those who wait for a flush, once everything that is queued can be written.
+    pub(super) fn flush_when_complete(&mut self) {
+        let is_waiting_for_index = self.store.is_some() && !self.engine.is_complete();
+        if self.flushes.is_empty() || is_waiting_for_index {
+            return;
+        }
         while self.store.is_some() && self.engine.is_complete() {
             let lazy = self.engine.queue.take_lazy(super::MOST_BATCH_BYTES.min(self.budget.interval));
             if lazy.is_empty() {
@@ -168,7 +185,12 @@ impl Writer {
         if let Err(fault) = self.sync() {
             self.fail(&fault);
         }
-        for ack in acks {
+        self.answer_flushes();
+    }
+
+    /// Tells those who wait for a flush whether it was done.
+    pub(super) fn answer_flushes(&mut self) {
+        for ack in self.flushes.drain(..) {
             let done = if self.store.is_some() {
                 Ok(())
             } else {
@@ -208,41 +230,46 @@ fn remove_all(batch: &mut Batch<'_>, waiting: &[Waiting]) -> Result<Vec<RemovedE
     Ok(removed)
 }
 
-/// The answer, and by how much the number of counters grew; `None` if there is no room for another.
+/// The answer, and by how many bytes the counters grew; `None` if that is more than `room`.
 fn change_counter(
     batch: &mut Batch<'_>,
     key: &CacheKey,
     change: &CounterChange,
-    is_full: bool,
+    room: u64,
 ) -> Result<Option<(i64, i64)>, redb::Error> {
     let (counter, claim) = (format!("+{key}"), format!("={key}"));
-    Ok(match change {
+    match change {
         CounterChange::Add(by) => {
             let before = batch.counter(&counter)?;
-            if before.is_none() && is_full {
-                return Ok(None);
-            }
             let value =
                 before.as_deref().and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_le_bytes);
             let sum = value.saturating_add(*by);
+            let cost = if before.is_none() { budget::counter_cost(&counter, &[0; 8]) } else { 0 };
+            if cost > room {
+                return Ok(None);
+            }
             batch.set_counter(&counter, Some(&sum.to_le_bytes()))?;
-            Some((sum, i64::from(before.is_none())))
+            Ok(Some((sum, cost.cast_signed())))
         }
-        CounterChange::Claim(_) if batch.counter(&claim)?.is_some() => Some((0, 0)),
-        CounterChange::Claim(_) if is_full => None,
+        CounterChange::Claim(_) if batch.counter(&claim)?.is_some() => Ok(Some((0, 0))),
         CounterChange::Claim(value) => {
+            let cost = budget::counter_cost(&claim, value);
+            if cost > room {
+                return Ok(None);
+            }
             batch.set_counter(&claim, Some(value))?;
-            Some((1, 1))
+            Ok(Some((1, cost.cast_signed())))
         }
         CounterChange::Reset => {
             let mut gone = 0;
             for name in [counter, claim] {
-                gone += i64::from(batch.counter(&name)?.is_some());
+                let value = batch.counter(&name)?;
+                gone += value.map_or(0, |value| budget::counter_cost(&name, &value));
                 batch.set_counter(&name, None)?;
             }
-            Some((0, -gone))
+            Ok(Some((0, -gone.cast_signed())))
         }
-    })
+    }
 }
 
 fn acknowledge(waiting: Vec<Waiting>, removed: Vec<u64>) {

@@ -1,0 +1,111 @@
+//! [`Case`]: something of ours beside a peer, and [`Spec`]: what it is called and has to reach.
+
+use std::time::Duration;
+
+use crate::Outcome;
+
+/// The same work in two ways.
+///
+/// Both run `operations` operations and return the time that these took; what prepares and tidies up is not counted.
+/// Each checks what it gets: a wrong answer is an error, not a fast one.
+pub trait Case {
+    /// Runs ours.
+    fn ours(&mut self, operations: u64) -> Outcome<Duration>;
+
+    /// Runs the peer.
+    fn peer(&mut self, operations: u64) -> Outcome<Duration>;
+}
+
+/// What a case is called, how it is measured, and what it has to reach.
+#[derive(Debug, Clone, Copy)]
+pub struct Spec {
+    /// The row's name.
+    pub name: &'static str,
+    /// The peer's name.
+    pub peer_name: &'static str,
+    /// What ours and the peer's figure are given in.
+    pub unit: Unit,
+    /// How many operations are measured at a time.
+    pub pace: Pace,
+    /// What ours has to reach.
+    pub target: Target,
+}
+
+/// How many operations are measured at a time.
+#[derive(Debug, Clone, Copy)]
+pub enum Pace {
+    /// As many as fit into a short slice, `most` at most; many slices a round.
+    Slices {
+        /// The most operations of a slice.
+        most: u64,
+    },
+    /// The same with a tenth of the slices, for what takes long to tidy up after, or waits for the disk.
+    FewSlices {
+        /// The most operations of a slice.
+        most: u64,
+    },
+    /// So many at once, once a round.
+    Whole {
+        /// The operations of a round.
+        operations: u64,
+    },
+}
+
+/// What figures are given in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Microseconds an operation.
+    Micros,
+    /// Operations a second.
+    PerSecond,
+    /// MiB a second, in operations of so many bytes.
+    MegabytesPerSecond {
+        /// Bytes of an operation's value.
+        value_bytes: u64,
+    },
+    /// Loads, counted.
+    Loads,
+}
+
+impl Unit {
+    /// The unit's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Micros => "us",
+            Self::PerSecond => "/s",
+            Self::MegabytesPerSecond { .. } => "MB/s",
+            Self::Loads => "loads",
+        }
+    }
+
+    /// Whether less is better.
+    pub fn lower_is_better(self) -> bool {
+        match self {
+            Self::Micros | Self::Loads => true,
+            Self::PerSecond | Self::MegabytesPerSecond { .. } => false,
+        }
+    }
+
+    /// The figure for operations of `nanos` nanoseconds each. What is counted is given as it is.
+    pub fn figure(self, nanos: f64) -> f64 {
+        match self {
+            Self::Micros => nanos / 1e3,
+            Self::PerSecond => 1e9 / nanos,
+            Self::MegabytesPerSecond { value_bytes } => {
+                1e9 / nanos * value_bytes as f64 / cache_core::MEGABYTE as f64
+            }
+            Self::Loads => nanos,
+        }
+    }
+}
+
+/// What ours has to reach: at most or at least this, as the [`Unit`] says which is better.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Target {
+    /// Ours / the peer's.
+    Ratio(f64),
+    /// Ours, whatever the peer does.
+    Ours(f64),
+    /// Ours less the peer's.
+    Difference(f64),
+}

@@ -1,0 +1,73 @@
+//! The rows of the facade beside the same work done by hand.
+
+pub mod hits;
+pub mod loads;
+pub mod stampede;
+
+use std::sync::Arc;
+
+use cache_disk::DiskBackend;
+use cache_facade::Cache;
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::Outcome;
+use crate::session::Session;
+use crate::stores::{directory, open_ours};
+
+/// A value as the application caches it: about a kilobyte once it is encoded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    image: u64,
+    file_name: String,
+    width: u32,
+    height: u32,
+    taken_at: Option<i64>,
+    tags: Vec<String>,
+    notes: String,
+}
+
+impl Metadata {
+    /// The metadata of the `number`th image.
+    pub fn of(number: usize) -> Self {
+        Self {
+            image: number as u64,
+            file_name: format!("DSC_{number:06}.jpeg"),
+            width: 6000,
+            height: 4000,
+            taken_at: Some(1_700_000_000 + number as i64),
+            tags: (0..8).map(|tag| format!("tag-{}", (number + tag) % 50)).collect(),
+            notes: "Taken from the bridge, towards the mountains. ".repeat(20),
+        }
+    }
+}
+
+/// A typed cache and the backend under it.
+#[derive(Debug)]
+pub struct Caches {
+    /// Where the calls run.
+    pub runtime: Arc<Runtime>,
+    /// The typed handle.
+    pub cache: Cache,
+    /// Its backend.
+    pub bare: Arc<DiskBackend>,
+    _directory: TempDir,
+}
+
+impl Caches {
+    /// An empty cache.
+    pub fn create(runtime: &Arc<Runtime>) -> Outcome<Self> {
+        let directory = directory()?;
+        let bare = open_ours(runtime, directory.path().join("ours"), 1000, 512 << 20)?;
+        let cache = Cache::new(Arc::clone(&bare) as Arc<_>);
+        Ok(Self { runtime: Arc::clone(runtime), cache, bare, _directory: directory })
+    }
+}
+
+/// Measures every row.
+pub fn run(session: &mut Session) -> Outcome<()> {
+    hits::run(session)?;
+    loads::run(session)?;
+    stampede::run(session)
+}

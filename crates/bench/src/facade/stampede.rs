@@ -1,0 +1,60 @@
+//! Ten thousand callers who ask for the same missing value at the same time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cache_core::keys;
+use tokio::sync::Barrier;
+
+use super::{Caches, Metadata};
+use crate::Outcome;
+use crate::case::Unit;
+use crate::row::Row;
+use crate::session::Session;
+
+/// Callers.
+const CALLERS: usize = 10_000;
+
+/// How often the value of image `image` was loaded for ten thousand callers who started together.
+pub fn stampede(caches: &Caches, image: usize) -> Outcome<u64> {
+    let key = Arc::new(keys::image_metadata(image));
+    let loads = Arc::new(AtomicU64::new(0));
+    let start = Arc::new(Barrier::new(CALLERS));
+    caches.runtime.block_on(async {
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|_| {
+                let (cache, key) = (caches.cache.clone(), Arc::clone(&key));
+                let (loads, start) = (Arc::clone(&loads), Arc::clone(&start));
+                tokio::spawn(async move {
+                    start.wait().await;
+                    let load = move || async move {
+                        loads.fetch_add(1, Ordering::SeqCst);
+                        // Lets others come while it runs.
+                        tokio::task::yield_now().await;
+                        Ok::<_, String>(Metadata::of(image))
+                    };
+                    cache.get_or_load(&key, load).await.map_err(|error| error.to_string())
+                })
+            })
+            .collect();
+        for caller in callers {
+            if caller.await?? != Metadata::of(image) {
+                return Err("a caller of a stampede got something else".into());
+            }
+        }
+        Ok(loads.load(Ordering::SeqCst))
+    })
+}
+
+/// Measures the row: the most loads of several stampedes.
+pub fn run(session: &mut Session) -> Outcome<()> {
+    let name = "loads of a stampede of 10,000";
+    session.doing(name);
+    let caches = Caches::create(&session.runtime)?;
+    let mut most = 0;
+    for image in 0..session.plan.rounds {
+        most = most.max(stampede(&caches, image)?);
+    }
+    session.keep(Row::counted(name, Unit::Loads, most as f64, 1.0));
+    Ok(())
+}

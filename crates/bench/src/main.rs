@@ -1,0 +1,37 @@
+//! `cargo run --release -p bench -- [--quick] [--only disk|facade] [--json FILE]`; see the library's documentation.
+
+use std::process::ExitCode;
+
+use bench::options::{Group, Options, USAGE};
+use bench::session::Session;
+use bench::{Outcome, disk, facade, table};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Outcome<()> {
+    let options = Options::parse(std::env::args().skip(1))?;
+    if cfg!(debug_assertions) {
+        return Err(format!("measuring a debug build says nothing: cargo run --release -p bench -- {USAGE}").into());
+    }
+    let mut session = Session::new(options.plan(), options.quick)?;
+    if options.wants(Group::Disk) {
+        disk::run(&mut session)?;
+    }
+    if options.wants(Group::Facade) {
+        facade::run(&mut session)?;
+    }
+    println!("{}", table::table(session.rows()));
+    if let Some(file) = &options.json {
+        std::fs::write(file, serde_json::to_string_pretty(session.rows())?)
+            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    }
+    Ok(())
+}

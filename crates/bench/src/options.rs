@@ -1,0 +1,86 @@
+//! What the command line asks for.
+
+use std::path::PathBuf;
+
+use crate::Outcome;
+use crate::interleave::Plan;
+
+/// A group of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// The disk backend.
+    Disk,
+    /// The facade.
+    Facade,
+}
+
+/// The names of all groups.
+const GROUPS: [(&str, Group); 2] = [("disk", Group::Disk), ("facade", Group::Facade)];
+
+/// What to run, and where to write the rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Fewer rounds and smaller data. Default: false.
+    pub quick: bool,
+    /// The one group to run. Default: all of them.
+    pub only: Option<Group>,
+    /// Where the rows go as JSON. Default: nowhere.
+    pub json: Option<PathBuf>,
+}
+
+/// How the program is called.
+pub const USAGE: &str = "bench [--quick] [--only disk|facade] [--json FILE]";
+
+impl Options {
+    /// Reads the program's arguments.
+    ///
+    /// # Errors
+    /// Names the argument that is not understood.
+    pub fn parse(arguments: impl IntoIterator<Item = String>) -> Outcome<Self> {
+        let mut options = Self::default();
+        let mut rest = arguments.into_iter();
+        while let Some(argument) = rest.next() {
+            match argument.as_str() {
+                "--quick" => options.quick = true,
+                "--only" => {
+                    let name = rest.next().unwrap_or_default();
+                    let group = GROUPS.iter().find(|(known, _)| *known == name);
+                    let (_, group) = group.ok_or_else(|| format!("--only takes disk or facade, not {name:?}"))?;
+                    options.only = Some(*group);
+                }
+                "--json" => options.json = Some(rest.next().ok_or("--json takes a file")?.into()),
+                unknown => return Err(format!("unknown argument {unknown:?}; {USAGE}").into()),
+            }
+        }
+        Ok(options)
+    }
+
+    /// Whether `group` is to run.
+    pub fn wants(&self, group: Group) -> bool {
+        self.only.is_none_or(|only| only == group)
+    }
+
+    /// How long to measure.
+    pub fn plan(&self) -> Plan {
+        if self.quick { Plan::QUICK } else { Plan::FULL }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Outcome<Options> {
+        Options::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn arguments_are_understood_or_named() {
+        let expected = Options { quick: true, only: Some(Group::Disk), json: Some("x.json".into()) };
+        assert_eq!(parse("--quick --only disk --json x.json").unwrap(), expected);
+        assert!(parse("").unwrap().wants(Group::Facade) && !expected.wants(Group::Facade));
+        for wrong in ["--fast", "--only", "--only redis", "--json"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

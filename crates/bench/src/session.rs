@@ -1,0 +1,69 @@
+//! [`Session`]: one run, from the first case to the rows.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::runtime::Runtime;
+
+use crate::case::{Case, Spec};
+use crate::interleave::{self, Measured, Plan};
+use crate::row::Row;
+use crate::{Outcome, table};
+
+/// A run.
+#[derive(Debug)]
+pub struct Session {
+    /// How long to measure.
+    pub plan: Plan,
+    /// Smaller data.
+    pub quick: bool,
+    /// Where everything asynchronous runs.
+    pub runtime: Arc<Runtime>,
+    rows: Vec<Row>,
+    started: Instant,
+}
+
+impl Session {
+    /// A run without rows yet.
+    pub fn new(plan: Plan, quick: bool) -> Outcome<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build()?;
+        Ok(Self { plan, quick, runtime: Arc::new(runtime), rows: Vec::new(), started: Instant::now() })
+    }
+
+    /// Says on standard error what is being done.
+    pub fn doing(&self, what: &str) {
+        let mut out = std::io::stderr().lock();
+        let elapsed = self.started.elapsed().as_secs();
+        // A terminal shows one line that is written over; progress that cannot be shown stops nothing.
+        let _ = if out.is_terminal() {
+            write!(out, "\r\x1b[2K{elapsed:>4} s  {what} ...").and_then(|()| out.flush())
+        } else {
+            Ok(())
+        };
+    }
+
+    /// Measures `case` and keeps its row; what was measured, for a second row of the same.
+    pub fn measure(&mut self, spec: &Spec, case: &mut dyn Case) -> Outcome<Measured> {
+        self.doing(spec.name);
+        let failed = |error| format!("{}: {error}", spec.name);
+        let measured = interleave::measure(case, spec.pace, self.plan).map_err(failed)?;
+        self.keep(Row::new(spec, &measured));
+        Ok(measured)
+    }
+
+    /// Keeps a row and says what it says.
+    pub fn keep(&mut self, row: Row) {
+        self.doing(&row.name);
+        let mut out = std::io::stderr().lock();
+        let begin = if out.is_terminal() { "\r\x1b[2K" } else { "" };
+        let elapsed = self.started.elapsed().as_secs();
+        let _ = writeln!(out, "{begin}{elapsed:>4} s  {}: {}", row.name, table::summary(&row));
+        self.rows.push(row);
+    }
+
+    /// The rows so far.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+}

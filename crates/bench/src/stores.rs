@@ -1,0 +1,112 @@
+//! [`Stores`]: one data set in ours and in the peer, on the disk that the build lies on.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cache_core::{CacheBackend, CacheKey, MEGABYTE, NewEntry};
+use cache_disk::{DiskBackend, DiskConfig};
+use redb::Durability;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::Outcome;
+use crate::raw_redb::{Change, RawRedb};
+use crate::workload::{Random, Values};
+
+/// Bytes of values that are stored before both sides wait for the disk: half of what our queue holds.
+const LOADED_AT_ONCE: usize = 4 << 20;
+
+/// What a data set is to be.
+#[derive(Debug, Clone)]
+pub struct DataSet {
+    /// The keys of its entries.
+    pub keys: Vec<CacheKey>,
+    /// Bytes of each value.
+    pub value_bytes: usize,
+    /// The limit of our cache in MiB.
+    pub limit_mb: u64,
+    /// Memory for pages of either store in bytes.
+    pub page_cache_bytes: usize,
+}
+
+impl DataSet {
+    /// A data set that neither the limit nor the memory for pages touches: what is measured is the code, not the disk.
+    pub fn new(keys: Vec<CacheKey>, value_bytes: usize) -> Self {
+        Self { keys, value_bytes, limit_mb: 1000, page_cache_bytes: 512 << 20 }
+    }
+}
+
+/// Ours and the peer with the same entries.
+#[derive(Debug)]
+pub struct Stores {
+    /// The runtime of every asynchronous call.
+    pub runtime: Arc<Runtime>,
+    /// Ours.
+    pub ours: Arc<DiskBackend>,
+    /// The peer.
+    pub peer: RawRedb,
+    /// The keys that were stored.
+    pub keys: Vec<CacheKey>,
+    /// The values of both.
+    pub values: Values,
+    /// Bytes of each value.
+    pub value_bytes: usize,
+    // Last, so that the directory goes when nothing uses it any more.
+    _directory: TempDir,
+}
+
+impl Stores {
+    /// Creates both stores and stores the entries in a random order, as they come into a cache.
+    pub fn create(runtime: &Arc<Runtime>, data: DataSet) -> Outcome<Self> {
+        let DataSet { keys, value_bytes, limit_mb, page_cache_bytes } = data;
+        let directory = directory()?;
+        let ours = open_ours(runtime, directory.path().join("ours"), limit_mb, page_cache_bytes)?;
+        let peer = RawRedb::create(directory.path(), page_cache_bytes)?;
+        let values = Values::new(value_bytes);
+        let runtime = Arc::clone(runtime);
+        let stores = Self { runtime, ours, peer, keys, values, value_bytes, _directory: directory };
+        stores.load()?;
+        Ok(stores)
+    }
+
+    /// Waits until all that was set is on the disk and our writer has nothing to do.
+    pub fn settle(&self) -> Outcome<()> {
+        Ok(self.runtime.block_on(self.ours.flush())?)
+    }
+
+    fn load(&self) -> Outcome<()> {
+        let order = Random::new(11).permutation(self.keys.len());
+        for batch in order.chunks(LOADED_AT_ONCE / self.value_bytes) {
+            let entries: Vec<_> =
+                batch.iter().filter_map(|at| Some((self.keys.get(*at)?, self.values.of(*at)))).collect();
+            let changes: Vec<_> = entries.iter().map(|(key, value)| Change::Put(key, value)).collect();
+            self.peer.apply(&changes, Durability::None)?;
+            self.runtime.block_on(async {
+                for (key, value) in &entries {
+                    self.ours.set(key, NewEntry::new(value.clone())).await?;
+                }
+                // A queue that is full drops values; nobody may find fewer entries than the peer has.
+                self.ours.flush().await
+            })?;
+        }
+        self.peer.apply(&[], Durability::Immediate)
+    }
+}
+
+/// Opens our store alone.
+pub fn open_ours(
+    runtime: &Runtime,
+    directory: PathBuf,
+    limit_mb: u64,
+    page_cache_bytes: usize,
+) -> Outcome<Arc<DiskBackend>> {
+    let config = DiskConfig::new(directory).limit_bytes(limit_mb * MEGABYTE).page_cache_bytes(page_cache_bytes);
+    Ok(Arc::new(runtime.block_on(DiskBackend::open(config))?))
+}
+
+/// A directory beside this program, which lies in the build's target directory: a real disk, and never in the way.
+pub fn directory() -> Outcome<TempDir> {
+    let program = std::env::current_exe()?;
+    let beside = program.parent().ok_or("this program lies in no directory")?;
+    Ok(tempfile::Builder::new().prefix("bench-data-").tempdir_in(beside)?)
+}

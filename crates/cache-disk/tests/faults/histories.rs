@@ -1,0 +1,569 @@
+//! Interleavings that broke drafts of this engine or other caches, each by name.
+//!
+//! What runs between two steps of one call is in `tests/schedules.rs`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cache_core::{
+    CacheBackend, CacheKey, Clock, ErrorKind, FillOutcome, Invalidation, ManualClock, NewEntry,
+};
+use cache_core::{HealthStatus, MissCause};
+use cache_disk::{DiskBackend, DiskConfig};
+
+use super::storage::{Faulty, tapped};
+use super::support::{Dice, SMALL_LIMIT, config, eventually, in_memory, key, open, runtime, what};
+use super::world::{World, value, version};
+
+const LOADER: &str = "cache-disk-load";
+const WRITER: &str = "cache-disk";
+
+/// Opens the store through `disk`, with so little page cache that reads go to the file.
+async fn open_on(directory: &Path, disk: &Arc<Faulty>) -> DiskBackend {
+    DiskBackend::open(tapped(config(directory).page_cache_bytes(0), disk)).await.unwrap()
+}
+
+async fn fill(cache: &DiskBackend, key: &CacheKey, number: u64, size: usize) {
+    let token = cache.lookup(key).await.unwrap().token;
+    let outcome = cache.fill(key, token, NewEntry::new(value(key, number, size))).await.unwrap();
+    assert_eq!(outcome, FillOutcome::Stored, "{key}");
+}
+
+async fn found(cache: &DiskBackend, key: &CacheKey) -> Option<u64> {
+    cache.get(key).await.unwrap().map(|entry| version(key, &entry.payload))
+}
+
+async fn invalidate(cache: &DiskBackend, text: &str) {
+    let _ = cache.invalidate(&[what(text)]).await.unwrap();
+}
+
+/// A store of many keys, closed, so that opening it takes a while; with `image:5:a` among them.
+async fn big(directory: &Path) {
+    let cache = open(directory).await;
+    for id in 0..3_000 {
+        let key = CacheKey::builder("filler", id).part("metadata").build().unwrap();
+        fill(&cache, &key, 1, 60).await;
+    }
+    for text in ["image:5:a", "image:5:b", "image:6:a", "thumbnail:5:a"] {
+        fill(&cache, &key(text), 1, 3_000).await;
+    }
+    cache.close().await.unwrap();
+}
+
+/// History 8: `image:5:a` is durable, leaves the index by a lazy commit, is deleted; the process is killed.
+async fn stays_away_after(leaves: impl AsyncFn(&DiskBackend, &ManualClock, &Faulty), text: &str) {
+    let (root, disk, clock) = (in_memory(), Faulty::sound(), Arc::new(ManualClock::new()));
+    let key = key("image:5:a");
+    let on = |disk: &Arc<Faulty>| tapped(config(root.path()).clock(clock.clone()), disk);
+    let cache = DiskBackend::open(on(&disk)).await.unwrap();
+    let token = cache.lookup(&key).await.unwrap().token;
+    let old = NewEntry::new(value(&key, 1, 3_000)).expires_in(Duration::from_hours(1));
+    assert_eq!(cache.fill(&key, token, old).await.unwrap(), FillOutcome::Stored);
+    cache.flush().await.unwrap();
+    leaves(&cache, &clock, &disk).await;
+    invalidate(&cache, text).await;
+    assert_eq!(found(&cache, &key).await, None);
+    disk.die();
+    drop(cache);
+    let cache = DiskBackend::open(on(&Faulty::sound())).await.unwrap();
+    assert_eq!(found(&cache, &key).await, None, "{text}: it came back");
+    cache.close().await.unwrap();
+}
+
+#[test]
+fn a_durable_value_that_was_evicted_lazily_and_then_deleted_stays_away_after_kill_9() {
+    runtime().block_on(async {
+        for text in ["key image:5:a", "group image:5", "pattern image:5*"] {
+            stays_away_after(
+                async |cache, _, _| {
+                    for id in 0.. {
+                        let filler = CacheKey::builder("filler", id).build().unwrap();
+                        fill(cache, &filler, 1, 50_000).await;
+                        if id % 20 == 0 && !cache.explain(&key("image:5:a")).await.unwrap().found {
+                            break;
+                        }
+                    }
+                    assert_eq!(found(cache, &key("image:5:a")).await, None);
+                    let explained = cache.explain(&key("image:5:a")).await.unwrap();
+                    assert_eq!(explained.last_miss, Some(MissCause::Evicted));
+                },
+                text,
+            )
+            .await;
+        }
+    });
+}
+
+#[test]
+fn a_durable_value_that_was_overwritten_lazily_and_then_deleted_stays_away_after_kill_9() {
+    runtime().block_on(async {
+        for text in ["key image:5:a", "group image:5", "pattern *:a"] {
+            stays_away_after(async |cache, _, _| fill(cache, &key("image:5:a"), 2, 500).await, text).await;
+        }
+    });
+}
+
+#[test]
+fn a_durable_value_that_expired_and_was_then_deleted_stays_away_after_kill_9() {
+    runtime().block_on(async {
+        for text in ["key image:5:a", "group image:5", "pattern image"] {
+            stays_away_after(
+                async |cache, clock, _| {
+                    clock.advance(Duration::from_hours(1));
+                    assert_eq!(found(cache, &key("image:5:a")).await, None);
+                    // Whatever the store does with what expired, it may have done by now.
+                    tokio::task::yield_now().await;
+                },
+                text,
+            )
+            .await;
+        }
+    });
+}
+
+#[test]
+fn a_value_deleted_through_a_poisoned_handle_stays_away_after_kill_9() {
+    runtime().block_on(async {
+        for text in ["key image:5:a", "group image:5", "everything"] {
+            stays_away_after(
+                async |cache, _, disk| {
+                    fill(cache, &key("image:5:a"), 2, 500).await;
+                    disk.fail_next(1);
+                },
+                text,
+            )
+            .await;
+        }
+    });
+}
+
+#[test]
+fn a_value_deleted_by_two_at_once_stays_away_after_kill_9() {
+    runtime().block_on(async {
+        for text in ["key image:5:a", "group image:5", "pattern image", "everything"] {
+            stays_away_after(
+                async |cache, _, _| {
+                    let (one, two) = ([what("key image:5:a")], [what(text)]);
+                    let (one, two) = tokio::join!(cache.invalidate(&one), cache.invalidate(&two));
+                    let _ = (one.unwrap(), two.unwrap());
+                },
+                text,
+            )
+            .await;
+        }
+    });
+}
+
+/// The queue is full and the writer stands still: a write is dropped, and the value before it goes with it.
+#[test]
+fn a_write_that_was_dropped_takes_the_value_before_it_along() {
+    runtime().block_on(async {
+        let (root, disk, key) = (in_memory(), Faulty::sound(), key("image:5:a"));
+        let cache = open_on(root.path(), &disk).await;
+        fill(&cache, &key, 1, 3_000).await;
+        cache.flush().await.unwrap();
+        disk.stall(WRITER);
+        let full = async {
+            for id in 0.. {
+                let filler = CacheKey::builder("filler", id).build().unwrap();
+                let token = cache.lookup(&filler).await.unwrap().token;
+                let entry = NewEntry::new(value(&filler, 1, 500_000));
+                if cache.fill(&filler, token, entry).await.unwrap() == FillOutcome::Refused {
+                    break;
+                }
+            }
+            let dropped = cache.set(&key, NewEntry::new(value(&key, 2, 900_000))).await.unwrap_err();
+            assert_eq!(dropped.kind(), ErrorKind::Unavailable);
+        };
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(800)).await;
+            disk.release();
+        };
+        tokio::join!(full, release);
+        assert_eq!(found(&cache, &key).await, None);
+        disk.die();
+        drop(cache);
+        let cache = open(root.path()).await;
+        assert_eq!(found(&cache, &key).await, None);
+        cache.close().await.unwrap();
+    });
+}
+
+/// History 9, at start: while the loader stands still the database is asked, and it knows what was deleted.
+#[test]
+fn what_is_invalidated_while_the_index_is_being_filled_stays_away() {
+    runtime().block_on(async {
+        for text in ["key image:5:a", "group image:5", "pattern image", "pattern *:a", "everything"] {
+            let (root, disk) = (in_memory(), Faulty::sound());
+            big(root.path()).await;
+            disk.stall(LOADER);
+            let cache = open_on(root.path(), &disk).await;
+            assert_eq!(
+                found(&cache, &key("image:5:a")).await,
+                Some(1),
+                "reads go on while the index is filled"
+            );
+            let token = cache.lookup(&key("image:5:a")).await.unwrap().token;
+            invalidate(&cache, text).await;
+            assert_eq!(found(&cache, &key("image:5:a")).await, None, "{text}");
+            let late = NewEntry::new(value(&key("image:5:a"), 1, 10));
+            assert_eq!(cache.fill(&key("image:5:a"), token, late).await.unwrap(), FillOutcome::Refused);
+            disk.release();
+            settled(&cache).await;
+            assert_eq!(found(&cache, &key("image:5:a")).await, None, "{text}, and the index was filled");
+            let others = cache.stats().await.unwrap().count;
+            assert_eq!(others > 2_000, text != "everything", "{text}: {others} entries left");
+            disk.die();
+            drop(cache);
+            let cache = open(root.path()).await;
+            assert_eq!(found(&cache, &key("image:5:a")).await, None, "{text}, and killed");
+            cache.close().await.unwrap();
+        }
+    });
+}
+
+/// History 9, in the middle of life: after a fault the file is opened again, and the index filled anew.
+#[test]
+fn what_is_invalidated_while_the_file_is_being_reopened_stays_away() {
+    runtime().block_on(async {
+        for text in ["key image:5:a", "group image:5", "pattern image", "everything"] {
+            let (root, disk) = (in_memory(), Faulty::sound());
+            big(root.path()).await;
+            let cache = open_on(root.path(), &disk).await;
+            settled(&cache).await;
+            disk.stall(LOADER);
+            disk.fail_next(1);
+            let fillers = (0..3_000).map(|id| key(&format!("filler:{id}:metadata")));
+            for filler in fillers {
+                // Some pages are in memory all the same; one is not.
+                if found(&cache, &filler).await.is_none() {
+                    break;
+                }
+            }
+            eventually(Duration::from_secs(5), "reopened", async || {
+                cache.health().await.status == HealthStatus::Ok
+            })
+            .await;
+            assert_eq!(found(&cache, &key("image:5:a")).await, Some(1));
+            invalidate(&cache, text).await;
+            assert_eq!(found(&cache, &key("image:5:a")).await, None, "{text}");
+            disk.release();
+            settled(&cache).await;
+            assert_eq!(found(&cache, &key("image:5:a")).await, None, "{text}, and the index was filled");
+            disk.die();
+            drop(cache);
+            let cache = open(root.path()).await;
+            assert_eq!(found(&cache, &key("image:5:a")).await, None, "{text}, and killed");
+            cache.close().await.unwrap();
+        }
+    });
+}
+
+/// Waits until the index is complete.
+async fn settled(cache: &DiskBackend) {
+    eventually(Duration::from_secs(5), "the index is complete", async || {
+        !cache.stats().await.unwrap().approximate
+    })
+    .await;
+}
+
+/// The database holds an old value, the index a newer one that leaves it again: the old one must not be seen.
+#[test]
+fn a_value_that_was_replaced_while_the_index_is_being_filled_is_not_uncovered() {
+    runtime().block_on(async {
+        let (root, disk, clock) = (in_memory(), Faulty::sound(), Arc::new(ManualClock::new()));
+        big(root.path()).await;
+        disk.stall(LOADER);
+        let config = config(root.path()).page_cache_bytes(0).clock(clock.clone());
+        let cache = DiskBackend::open(tapped(config, &disk)).await.unwrap();
+        let key = key("image:5:a");
+        let brief = NewEntry::new(value(&key, 2, 100)).expires_in(Duration::from_secs(1));
+        cache.set(&key, brief).await.unwrap();
+        assert_eq!(found(&cache, &key).await, Some(2));
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(found(&cache, &key).await, None, "it expired");
+        assert_eq!(found(&cache, &key).await, None, "the one before it was uncovered");
+        disk.release();
+        settled(&cache).await;
+        assert_eq!(found(&cache, &key).await, None, "the one before it was uncovered by the loader");
+        assert_eq!(found(&cache, &super::support::key("image:5:b")).await, Some(1));
+        cache.close().await.unwrap();
+        let cache = open(root.path()).await;
+        assert_eq!(found(&cache, &key).await, None, "the one before it was uncovered by closing");
+        cache.close().await.unwrap();
+    });
+}
+
+/// A store that is cleared while its index is being filled has nothing left, and no trouble.
+#[test]
+fn a_clear_while_the_index_is_being_filled_leaves_nothing() {
+    runtime().block_on(async {
+        let (root, disk) = (in_memory(), Faulty::sound());
+        big(root.path()).await;
+        disk.stall(LOADER);
+        let cache = open_on(root.path(), &disk).await;
+        invalidate(&cache, "everything").await;
+        fill(&cache, &key("image:7:a"), 1, 100).await;
+        disk.release();
+        cache.flush().await.unwrap();
+        for _ in 0..20 {
+            let stats = cache.stats().await.unwrap();
+            assert_eq!((stats.count, stats.errors), (1, 0), "{stats:?}");
+            assert_eq!(found(&cache, &key("image:7:a")).await, Some(1));
+            assert_eq!(cache.health().await.status, HealthStatus::Ok);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        cache.close().await.unwrap();
+    });
+}
+
+/// A clear swaps the file under the readers of the old one: that is no fault.
+#[test]
+fn clearing_under_readers_is_no_fault_and_serves_nothing_old() {
+    runtime().block_on(async {
+        let (root, world) = (in_memory(), Arc::new(World::new()));
+        let cache = Arc::new(DiskBackend::open(config(root.path()).page_cache_bytes(0)).await.unwrap());
+        let readers: Vec<_> = (0..2_u64)
+            .map(|seed| {
+                let (cache, world, dice) = (Arc::clone(&cache), Arc::clone(&world), Dice::new(seed));
+                tokio::spawn(async move {
+                    for _ in 0..3_000 {
+                        world.read(&*cache, dice.below(world.rows.len()), 30_000).await.unwrap();
+                        tokio::task::yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        while readers.iter().any(|reader| !reader.is_finished()) {
+            cache.flush().await.unwrap();
+            world.change(&*cache, Invalidation::Everything).await.unwrap();
+        }
+        for reader in readers {
+            reader.await.unwrap();
+        }
+        assert_eq!(cache.stats().await.unwrap().errors, 0);
+        cache.close().await.unwrap();
+    });
+}
+
+/// What was flushed is on the disk, also when the index was still being filled.
+#[test]
+fn a_flush_while_the_index_is_being_filled_waits_for_it() {
+    runtime().block_on(async {
+        let (root, disk) = (in_memory(), Faulty::sound());
+        big(root.path()).await;
+        disk.stall(LOADER);
+        let cache = open_on(root.path(), &disk).await;
+        fill(&cache, &key("image:7:a"), 1, 100).await;
+        let release = async {
+            tokio::task::yield_now().await;
+            disk.release();
+        };
+        let (flushed, ()) = tokio::join!(cache.flush(), release);
+        flushed.unwrap();
+        disk.die();
+        drop(cache);
+        let cache = open(root.path()).await;
+        assert_eq!(found(&cache, &key("image:7:a")).await, Some(1), "it was not on the disk");
+        cache.close().await.unwrap();
+    });
+}
+
+/// History 10: keys that share one hash. The index holds one of them at a time; none is served for another, and what
+/// is deleted stays away.
+#[test]
+fn keys_with_one_hash_are_never_served_for_each_other_and_a_delete_removes_its_own() {
+    runtime().block_on(async {
+        for mask in [0, 0b1111] {
+            let root = in_memory();
+            let colliding = || -> DiskConfig { config(root.path()).hash_mask(mask).limit_bytes(SMALL_LIMIT) };
+            let keys: Vec<CacheKey> = (0..40).map(|id| key(&format!("image:{id}:a"))).collect();
+            let mut cache = DiskBackend::open(colliding()).await.unwrap();
+            for key in &keys {
+                fill(&cache, key, 1, 5_000).await;
+            }
+            cache.flush().await.unwrap();
+            for (at, deleted) in keys.iter().enumerate() {
+                let before = hits(&cache, &keys).await;
+                let _ = cache.delete(deleted).await.unwrap();
+                assert_eq!(found(&cache, deleted).await, None);
+                let after = hits(&cache, &keys).await;
+                assert!(after + 1 >= before, "deleting one of {before} left {after}");
+                if at % 10 == 0 {
+                    cache.close().await.unwrap();
+                    cache = DiskBackend::open(colliding()).await.unwrap();
+                    settled(&cache).await;
+                }
+                for gone in &keys[..=at] {
+                    assert_eq!(found(&cache, gone).await, None, "{gone} came back");
+                }
+            }
+            cache.close().await.unwrap();
+        }
+    });
+}
+
+/// How many of `keys` are found; each with its own value.
+async fn hits(cache: &DiskBackend, keys: &[CacheKey]) -> usize {
+    let mut hits = 0;
+    for key in keys {
+        hits += usize::from(found(cache, key).await.is_some());
+    }
+    hits
+}
+
+/// History 11: a fill after an invalidation never uncovers the value before it, whatever is lost.
+#[test]
+fn after_kill_9_a_lost_fill_does_not_uncover_what_was_invalidated_before_it() {
+    runtime().block_on(async {
+        for text in ["key image:5:a", "group image:5", "pattern image", "everything"] {
+            let (root, disk, key) = (in_memory(), Faulty::sound(), key("image:5:a"));
+            let cache = open_on(root.path(), &disk).await;
+            fill(&cache, &key, 1, 3_000).await;
+            cache.flush().await.unwrap();
+            invalidate(&cache, text).await;
+            fill(&cache, &key, 2, 3_000).await;
+            disk.die();
+            drop(cache);
+            let cache = open(root.path()).await;
+            assert_ne!(found(&cache, &key).await, Some(1), "{text}");
+            cache.close().await.unwrap();
+        }
+    });
+}
+
+/// The same where the process lives on, and the value that was lost was set or filled over a durable one.
+#[test]
+fn a_fault_that_loses_a_value_does_not_uncover_the_one_before_it() {
+    runtime().block_on(async {
+        for first in 0..30 {
+            let (root, disk, key) = (in_memory(), Faulty::sound(), key("image:5:a"));
+            let cache = open_on(root.path(), &disk).await;
+            fill(&cache, &key, 1, 3_000).await;
+            cache.flush().await.unwrap();
+            cache.set(&key, NewEntry::new(value(&key, 2, 9_000))).await.unwrap();
+            // The fault comes sooner or later: while the value is queued, written or synced.
+            for _ in 0..first * 10 {
+                tokio::task::yield_now().await;
+            }
+            disk.fail_next(1);
+            let _ = cache.flush().await;
+            eventually(Duration::from_secs(5), "reopened", async || cache.flush().await.is_ok()).await;
+            assert_ne!(found(&cache, &key).await, Some(1));
+            cache.close().await.unwrap();
+            let cache = open(root.path()).await;
+            assert_ne!(found(&cache, &key).await, Some(1));
+            cache.close().await.unwrap();
+        }
+    });
+}
+
+/// History 12: keys of every allowed length, with every separator in their parts, and what removes them.
+#[test]
+fn keys_and_patterns_at_their_limits_are_stored_found_again_and_removed() {
+    let separators =
+        [":", "%", "*", "?", "[", "]", "{", "}", "\\", " ", "\t", "\u{7f}", "é", "\u{202e}", "%~"];
+    let mut keys: Vec<CacheKey> = separators
+        .iter()
+        .map(|part| CacheKey::builder("image", part).part(part).part(part.repeat(60)).build().unwrap())
+        .collect();
+    for length in [1, 198, 199, 200, 201, 5_000] {
+        keys.push(CacheKey::builder("image", "x".repeat(length)).part("y".repeat(length)).build().unwrap());
+    }
+    let parts = |count: usize| {
+        (0..count).fold(CacheKey::builder("image", "long"), |key, _| key.part("z".repeat(199)))
+    };
+    keys.push(parts(5).build().unwrap());
+    assert_eq!(parts(6).build().unwrap_err().kind(), ErrorKind::InvalidKey);
+    runtime().block_on(async {
+        for removal in 0..3 {
+            let root = in_memory();
+            let mut cache = open(root.path()).await;
+            for key in &keys {
+                fill(&cache, key, 1, 5_000).await;
+            }
+            cache.close().await.unwrap();
+            cache = open(root.path()).await;
+            for (at, key) in keys.iter().enumerate() {
+                assert_eq!(found(&cache, key).await, Some(1), "{key}");
+                let what = match removal {
+                    0 => Invalidation::Key(key.clone()),
+                    1 => Invalidation::Group(key.to_group()),
+                    _ => Invalidation::Pattern((&key.to_group()).into()),
+                };
+                let _ = cache.invalidate(&[what]).await.unwrap();
+                assert_eq!(found(&cache, key).await, None, "{key}");
+                let left = hits(&cache, &keys).await;
+                assert_eq!(left, keys.len() - at - 1, "removing {key} removed others");
+            }
+            cache.close().await.unwrap();
+        }
+    });
+}
+
+/// History 13: the wall clock jumps ten years, also between two processes.
+#[test]
+fn a_clock_that_jumps_ten_years_lets_no_entry_outlive_its_ttl_and_loses_none_without() {
+    const TEN_YEARS: i64 = 10 * 365 * 86_400_000;
+    let lives = |days: u64| Duration::from_hours(24 * days);
+    runtime().block_on(async {
+        for jump in [TEN_YEARS, -TEN_YEARS] {
+            let (root, clock) = (in_memory(), Arc::new(ManualClock::new()));
+            let config = || config(root.path()).clock(clock.clone());
+            let (brief, lasting) = (key("image:1:brief"), key("image:1:lasting"));
+            let mut cache = DiskBackend::open(config()).await.unwrap();
+            let entry = |key: &CacheKey| NewEntry::new(value(key, 1, 6_000));
+            cache.set(&brief, entry(&brief).expires_in(lives(1))).await.unwrap();
+            cache.set(&lasting, entry(&lasting)).await.unwrap();
+            let stored = clock.now();
+            clock.jump_wall(jump);
+            // Set back, time goes on as it did; set forward, what has a TTL is over.
+            assert_eq!(found(&cache, &brief).await.is_some(), jump < 0);
+            clock.advance(lives(1));
+            assert_eq!(found(&cache, &brief).await, None);
+            assert_eq!(found(&cache, &lasting).await, Some(1));
+            cache.set(&brief, entry(&brief).expires_in(lives(1))).await.unwrap();
+            cache.close().await.unwrap();
+            // A new process knows the wall clock alone.
+            clock.restart();
+            cache = DiskBackend::open(config()).await.unwrap();
+            assert_eq!(found(&cache, &lasting).await, Some(1));
+            let is_from_the_future = clock.now() < stored;
+            assert_eq!(found(&cache, &brief).await.is_some(), !is_from_the_future);
+            // The clock is put right: the entry was a miss, not gone.
+            clock.jump_wall(-jump);
+            if is_from_the_future {
+                assert_eq!(found(&cache, &brief).await, Some(1), "an entry from the future was deleted");
+            }
+            clock.advance(lives(1));
+            assert_eq!(found(&cache, &brief).await, None);
+            cache.close().await.unwrap();
+        }
+    });
+}
+
+/// Nobody waits for a disk that is away.
+#[test]
+fn while_the_database_is_away_reads_miss_and_fills_are_refused_at_once() {
+    runtime().block_on(async {
+        let (root, disk) = (in_memory(), Faulty::sound());
+        let cache = open_on(root.path(), &disk).await;
+        fill(&cache, &key("image:5:a"), 1, 3_000).await;
+        cache.flush().await.unwrap();
+        disk.fail_next(usize::MAX);
+        let (mut slowest, world) = (Duration::ZERO, World::new());
+        for turn in 0..600 {
+            let start = Instant::now();
+            // More than the queue holds.
+            world.read(&cache, turn % world.rows.len(), 400_000).await.unwrap();
+            slowest = slowest.max(start.elapsed());
+            let _ = cache.get(&key("image:5:a")).await.unwrap();
+        }
+        assert!(slowest < Duration::from_millis(100), "a caller waited {slowest:?} for a dead disk");
+        assert_eq!(cache.health().await.status, HealthStatus::Degraded);
+        disk.mend();
+        eventually(Duration::from_secs(5), "healed", async || cache.flush().await.is_ok()).await;
+        cache.close().await.unwrap();
+    });
+}

@@ -1,0 +1,96 @@
+//! A disk whose n-th operation fails, for n = 1, 2, 3 ...: once, or on and on until it is mended.
+//!
+//! Every tenth is tried in one run; `CACHE_DISK_IO_STEP=1` tries all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_core::{CacheBackend, HealthStatus};
+use cache_disk::{DiskBackend, DiskConfig};
+
+use super::storage::{EIO, ENOSPC, Faulty, tapped};
+use super::support::{Dice, config, eventually, in_memory, open, repeat, runtime, what};
+use super::world::World;
+
+/// After the fault ends, the cache must work again this soon.
+const HEALS_WITHIN: Duration = Duration::from_secs(5);
+
+/// A life of a store: what it does is the same every time, as far as threads allow. Its calls may fail.
+async fn live(cache: &DiskBackend, world: &World, dice: &Dice) {
+    for turn in 0..60 {
+        match turn % 10 {
+            3 => drop(world.change(cache, what("group image:5")).await),
+            6 => drop(world.change(cache, world.any_invalidation(dice)).await),
+            9 => drop(cache.flush().await),
+            _ => {
+                let size = *dice.pick(&[100, 4_000, 9_000, 60_000]);
+                let _ = world.read(cache, dice.below(world.rows.len()), size).await;
+            }
+        }
+    }
+}
+
+/// The disk is mended: what is loaded from now on is found, on the disk too. How long that took.
+async fn heals(cache: &DiskBackend, world: &World) -> Duration {
+    let row = 0;
+    let took = eventually(HEALS_WITHIN, "a mended disk is used again", async || {
+        world.read(cache, row, 3_000).await.unwrap();
+        cache.flush().await.is_ok() && world.read(cache, row, 3_000).await.unwrap()
+    })
+    .await;
+    assert_eq!(cache.health().await.status, HealthStatus::Ok);
+    took
+}
+
+/// Lets the disk fail `failures` times from its operation `first` on; how long the cache took to heal.
+async fn survive(first: usize, failures: usize, errno: i32) -> Duration {
+    let (root, world, dice) = (in_memory(), World::new(), Dice::new(4));
+    let disk = Arc::new(Faulty::new(first, failures, errno));
+    let config = || -> DiskConfig { tapped(config(root.path()), &disk) };
+    let mut healed = Duration::ZERO;
+    if let Ok(cache) = DiskBackend::open(config()).await {
+        live(&cache, &world, &dice).await;
+        world.look_at_all(&cache).await;
+        disk.mend();
+        healed = heals(&cache, &world).await;
+        live(&cache, &world, &dice).await;
+        cache.close().await.unwrap();
+    }
+    disk.mend();
+    let cache = open(root.path()).await;
+    world.look_at_all(&cache).await;
+    cache.close().await.unwrap();
+    healed
+}
+
+fn fail_each(failures: usize, errno: i32) {
+    let runtime = runtime();
+    let last = runtime.block_on(async {
+        let (root, world) = (in_memory(), World::new());
+        let disk = Arc::new(Faulty::new(0, 0, errno));
+        let cache = DiskBackend::open(tapped(config(root.path()), &disk)).await.unwrap();
+        live(&cache, &world, &Dice::new(4)).await;
+        cache.close().await.unwrap();
+        disk.operations()
+    });
+    let step = repeat("CACHE_DISK_IO_STEP", 10);
+    let heals: Vec<Duration> =
+        (0..last).step_by(step).map(|first| runtime.block_on(survive(first, failures, errno))).collect();
+    println!("errno {errno}, {failures} failures: {} runs, healed in {:?}", heals.len(), heals.iter().max());
+    assert!(heals.len() > 10, "a life of a store has more than {last} operations");
+}
+
+#[test]
+fn an_io_error_at_any_operation_does_no_harm() {
+    fail_each(1, EIO);
+}
+
+#[test]
+fn a_disk_that_stays_broken_does_no_harm_and_is_used_again_when_it_is_mended() {
+    fail_each(usize::MAX, EIO);
+}
+
+#[test]
+fn a_full_disk_does_no_harm() {
+    fail_each(3, ENOSPC);
+}

@@ -1,0 +1,279 @@
+//! The limit: the space on disk never exceeds it, whatever is stored, also across reopening, kill -9 and a lower limit.
+
+use std::ops::Range;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cache_core::{AtomicBackend, CacheBackend, CacheKey, NewEntry};
+use cache_disk::{DiskBackend, DiskConfig};
+
+use super::space::{Sampler, space_of};
+use super::support::{Dice, config, eventually, on_disk, runtime, what};
+use super::world::value;
+
+const MEGABYTE: u64 = 1 << 20;
+/// Set in the environment of a child that floods a store until it is killed.
+const DIRECTORY: &str = "CACHE_DISK_FLOODED_DIRECTORY";
+const LIMIT: &str = "CACHE_DISK_FLOODED_LIMIT";
+
+const SMALL: Range<usize> = 200..4_000;
+const PAGES: Range<usize> = 5_000..50_000;
+const IMAGES: Range<usize> = 50_000..200_000;
+const MIXED: Range<usize> = 200..200_000;
+
+/// A store that is flooded, with the keys that may be in it.
+struct Flood<'a> {
+    directory: &'a Path,
+    limit: u64,
+    dice: &'a Dice,
+    stored: Vec<(CacheKey, u64)>,
+}
+
+impl Flood<'_> {
+    async fn open(&self) -> DiskBackend {
+        DiskBackend::open(config(self.directory).limit_bytes(self.limit)).await.unwrap()
+    }
+
+    /// Stores `bytes` in values of `sizes`, with reads, and invalidations where `clears`.
+    async fn pour(&mut self, cache: &DiskBackend, sizes: Range<usize>, bytes: u64, clears: bool) {
+        let mut poured = 0;
+        while poured < bytes {
+            let id = self.dice.next();
+            let key = CacheKey::builder("image", id % 1000).part(id).build().unwrap();
+            let size = self.dice.between(sizes.start, sizes.end).min((self.limit / 8) as usize - 1000);
+            let token = cache.lookup(&key).await.unwrap().token;
+            let _ = cache.fill(&key, token, NewEntry::new(value(&key, 1, size))).await.unwrap();
+            poured += size as u64;
+            self.stored.push((key, size as u64));
+            if self.dice.one_in(3) {
+                let (key, _) = self.dice.pick(&self.stored);
+                cache.get(key).await.unwrap();
+            }
+            if clears && self.dice.one_in(100) {
+                let (key, _) = self.dice.pick(&self.stored);
+                let _ = cache.invalidate(&[key.to_group().into()]).await.unwrap();
+            }
+            if clears && self.dice.one_in(3000) {
+                let _ = cache.clear().await.unwrap();
+            }
+        }
+        flush(cache).await;
+    }
+
+    /// Bytes of the values that are found again; checks each.
+    async fn live_bytes(&mut self, cache: &DiskBackend) -> u64 {
+        let mut live = 0;
+        let mut found = Vec::new();
+        for (key, size) in self.stored.drain(..) {
+            if let Some(entry) = cache.get(&key).await.unwrap() {
+                assert_eq!(
+                    entry.payload,
+                    value(&key, 1, entry.payload.len()),
+                    "{key} is not what was stored"
+                );
+                live += size;
+                found.push((key, size));
+            }
+        }
+        self.stored = found;
+        live
+    }
+}
+
+/// At the limit the engine may have to reopen its file, and a flush in that moment says so.
+async fn flush(cache: &DiskBackend) {
+    eventually(Duration::from_secs(2), "a flush", async || cache.flush().await.is_ok()).await;
+}
+
+fn must_hold(limit: u64, most: u64, when: &str) {
+    assert!(most <= limit, "{when}: {most} bytes on disk, {} over the limit of {limit}", most - limit);
+}
+
+/// Floods a store of `limit` bytes with values of shifting sizes.
+fn flood_with_shifting_sizes(limit: u64, least_live: [(Range<usize>, u64); 5]) {
+    let (root, dice) = (on_disk(), Dice::new(limit));
+    let sampler = Sampler::start(root.path());
+    let mut flood = Flood { directory: root.path(), limit, dice: &dice, stored: Vec::new() };
+    runtime().block_on(async {
+        let mut cache = flood.open().await;
+        for (sizes, least) in least_live {
+            flood.pour(&cache, sizes.clone(), 3 * limit, false).await;
+            let live = flood.live_bytes(&cache).await * 100 / limit;
+            let most = sampler.most();
+            let stats = cache.stats().await.unwrap();
+            println!(
+                "limit {} MiB, {sizes:?}: {live} % live, at most {} % on disk, {} errors",
+                limit / MEGABYTE,
+                most * 100 / limit,
+                stats.errors
+            );
+            must_hold(limit, most, &format!("{sizes:?}"));
+            assert!(live >= least, "{sizes:?}: only {live} % of the limit hold live values");
+            cache.close().await.unwrap();
+            cache = flood.open().await;
+        }
+        flood.pour(&cache, MIXED, 2 * limit, true).await;
+        must_hold(limit, sampler.most(), "with invalidations and clears");
+        cache.close().await.unwrap();
+    });
+    must_hold(limit, sampler.most(), "closing");
+    assert!(sampler.samples() > 100, "the space was hardly looked at");
+}
+
+#[test]
+fn ten_megabytes_are_never_exceeded_while_sizes_shift() {
+    let phases = [(SMALL, 45), (IMAGES, 65), (PAGES, 65), (SMALL, 45), (MIXED, 65)];
+    flood_with_shifting_sizes(10 * MEGABYTE, phases);
+}
+
+#[test]
+fn twenty_megabytes_are_never_exceeded_while_sizes_shift() {
+    let phases = [(MIXED, 65), (SMALL, 45), (PAGES, 65), (IMAGES, 65), (SMALL, 45)];
+    flood_with_shifting_sizes(20 * MEGABYTE, phases);
+}
+
+/// Kills one process after the other that floods the store, the later ones with lower limits.
+#[test]
+fn the_limit_is_never_exceeded_by_processes_that_are_killed_and_by_ones_with_a_lower_limit() {
+    let root = on_disk();
+    let (mut sampler, mut fullest) = (None, 0);
+    for (turn, limit) in [20, 20, 20, 10, 10, 10, 20, 8].into_iter().enumerate() {
+        let limit = limit * MEGABYTE;
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["limit::a_flood_stays_within_the_limit_while_it_is_watched", "--exact", "--nocapture"]);
+        command.env(DIRECTORY, root.path()).env(LIMIT, limit.to_string());
+        let mut victim = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut said = std::io::BufReader::new(victim.stdout.take().unwrap());
+        let mut line = String::new();
+        while line.trim() != "opened" {
+            line.clear();
+            assert!(std::io::BufRead::read_line(&mut said, &mut line).unwrap() > 0, "the victim ended");
+        }
+        // A lower limit holds from the moment that the store is open.
+        let watch = sampler.get_or_insert_with(|| Sampler::start(root.path()));
+        watch.most();
+        // Not to wait for something: the moment of death.
+        std::thread::sleep(Duration::from_millis(300 + 50 * turn as u64));
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        let most = watch.most();
+        must_hold(limit, most, &format!("process {turn}"));
+        println!("process {turn}: at most {} % of {limit}", most * 100 / limit);
+        fullest = fullest.max(most * 100 / limit);
+    }
+    assert!(fullest > 80, "no store was full");
+}
+
+/// The child of the test above; without its environment a short flood.
+#[test]
+fn a_flood_stays_within_the_limit_while_it_is_watched() {
+    let limit = std::env::var(LIMIT).map_or(8 * MEGABYTE, |limit| limit.parse().unwrap());
+    let own = on_disk();
+    let given = std::env::var(DIRECTORY);
+    let directory = given.as_ref().map_or(own.path(), Path::new);
+    let dice = Dice::new(u64::from(std::process::id()));
+    let mut flood = Flood { directory, limit, dice: &dice, stored: Vec::new() };
+    runtime().block_on(async {
+        let cache = flood.open().await;
+        println!("\nopened");
+        loop {
+            for sizes in [MIXED, SMALL, PAGES] {
+                flood.pour(&cache, sizes, limit, true).await;
+                must_hold(limit, space_of(directory), "between two floods");
+            }
+            if given.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Counters and claims count too, over all processes that wrote some.
+#[test]
+fn counters_and_claims_do_not_exceed_the_limit() {
+    let (root, limit) = (on_disk(), 8 * MEGABYTE);
+    let sampler = Sampler::start(root.path());
+    runtime().block_on(async {
+        for process in 0..4 {
+            let cache = DiskBackend::open(config(root.path()).limit_bytes(limit)).await.unwrap();
+            let mut refused = 0;
+            for id in 0..1500 {
+                let key = CacheKey::builder("views", process).part(id).part("x".repeat(150)).build().unwrap();
+                let claim = vec![7; 2_000];
+                let done = if id % 2 == 0 {
+                    cache.increment(&key, 1).await.map(drop)
+                } else {
+                    cache.add(&key, claim.into()).await.map(drop)
+                };
+                refused += usize::from(done.is_err());
+            }
+            println!("process {process}: {refused} of 1500 refused, {} on disk", space_of(root.path()));
+            let key = CacheKey::builder("image", process).build().unwrap();
+            let token = cache.lookup(&key).await.unwrap().token;
+            let _ = cache.fill(&key, token, NewEntry::new(vec![1; 100_000])).await.unwrap();
+            flush(&cache).await;
+            assert!(cache.get(&key).await.unwrap().is_some(), "counters leave no room for a value");
+            let _ = cache.clear().await.unwrap();
+            cache.close().await.unwrap();
+        }
+    });
+    must_hold(limit, sampler.most(), "counters");
+}
+
+/// A counter that is incremented all the time takes the space of one counter.
+#[test]
+fn a_busy_counter_takes_no_space() {
+    let (root, limit) = (on_disk(), 8 * MEGABYTE);
+    let sampler = Sampler::start(root.path());
+    runtime().block_on(async {
+        let cache = DiskBackend::open(config(root.path()).limit_bytes(limit)).await.unwrap();
+        let key = CacheKey::builder("views", 1).build().unwrap();
+        for count in 1..=20_000 {
+            assert_eq!(cache.increment(&key, 1).await.unwrap(), count);
+        }
+        let stats = cache.stats().await.unwrap();
+        println!("{} bytes after 20,000 increments", stats.disk_bytes);
+        assert_eq!(stats.errors, 0);
+        cache.close().await.unwrap();
+    });
+    must_hold(limit, sampler.most(), "increments");
+}
+
+/// A full store and many counters, cleared: old and new file stand side by side for a moment.
+#[test]
+fn clearing_a_full_store_does_not_exceed_the_limit() {
+    let (root, limit, dice) = (on_disk(), 8 * MEGABYTE, Dice::new(6));
+    let sampler = Sampler::start(root.path());
+    let mut flood = Flood { directory: root.path(), limit, dice: &dice, stored: Vec::new() };
+    runtime().block_on(async {
+        let cache = flood.open().await;
+        for id in 0..400 {
+            let key = CacheKey::builder("views", id).part("x".repeat(190)).build().unwrap();
+            let _ = cache.increment(&key, 1).await;
+        }
+        for _ in 0..5 {
+            flood.pour(&cache, PAGES, 2 * limit, false).await;
+            let start = Instant::now();
+            let _ = cache.clear().await.unwrap();
+            println!("cleared in {:?}, {} bytes left", start.elapsed(), space_of(root.path()));
+            assert_eq!(flood.live_bytes(&cache).await, 0);
+        }
+        cache.close().await.unwrap();
+    });
+    must_hold(limit, sampler.most(), "clear");
+}
+
+/// What a killed process left half done is not kept beside a full store.
+#[test]
+fn leftovers_of_a_killed_process_are_removed() {
+    let root = on_disk();
+    let left = root.path().join("cache.redb.new");
+    std::fs::write(&left, vec![1; 3 << 20]).unwrap();
+    runtime().block_on(async {
+        let cache = DiskBackend::open(DiskConfig::new(root.path()).limit_bytes(8 * MEGABYTE)).await.unwrap();
+        assert!(!left.exists(), "{} is still there", left.display());
+        let _ = cache.invalidate(&[what("everything")]).await.unwrap();
+        cache.close().await.unwrap();
+    });
+}

@@ -1,0 +1,19 @@
+//! The disk engine under attack: crashes, lost power, failing and damaged disks, no room, races, hostile directories.
+//!
+//! What must hold in every test: no value is served that was not stored for its key, none that is older than an
+//! acknowledged invalidation, the space on disk stays within the limit, nothing panics or hangs.
+
+mod damage;
+mod histories;
+mod io_errors;
+mod kill;
+mod lifetimes;
+mod limit;
+mod model;
+mod places;
+mod power;
+mod recorder;
+mod space;
+mod storage;
+mod support;
+mod world;

@@ -1,0 +1,88 @@
+//! The model test of `cache-core` over the disk: random operations, reopening and the death of the process included.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use cache_core::ManualClock;
+use cache_core::conformance::model::{self, Steps};
+use cache_core::conformance::{Law, Opened, Promises, Subject};
+use cache_disk::DiskBackend;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::storage::{Faulty, tapped};
+use super::support::{SMALL_LIMIT, config, in_memory, runtime};
+
+/// A disk store whose process can be killed.
+#[derive(Debug)]
+struct MortalDisk {
+    clock: Arc<ManualClock>,
+    root: TempDir,
+    runtime: Arc<Runtime>,
+    hash_mask: u64,
+    disk: Mutex<Option<Arc<Faulty>>>,
+}
+
+impl MortalDisk {
+    fn new(runtime: &Arc<Runtime>, hash_mask: u64) -> Self {
+        Self {
+            clock: Arc::default(),
+            root: in_memory(),
+            runtime: Arc::clone(runtime),
+            hash_mask,
+            disk: Mutex::default(),
+        }
+    }
+
+    fn directory(&self, place: &str) -> PathBuf {
+        self.root.path().join(place)
+    }
+}
+
+#[async_trait]
+impl Subject for MortalDisk {
+    fn promises(&self) -> Promises {
+        Promises {
+            limit_bytes: Some(SMALL_LIMIT),
+            largest_value: Some(SMALL_LIMIT / 8),
+            ..Promises::default()
+        }
+    }
+
+    fn clock(&self) -> &Arc<ManualClock> {
+        &self.clock
+    }
+
+    async fn open(&self, place: &str) -> Opened {
+        let disk = Faulty::sound();
+        *self.disk.lock().unwrap() = Some(Arc::clone(&disk));
+        let config = config(&self.directory(place)).clock(self.clock.clone()).hash_mask(self.hash_mask);
+        Opened::with_atomic(DiskBackend::open(tapped(config, &disk)).await.unwrap())
+    }
+
+    async fn crash(&self, _place: &str, store: Opened) {
+        self.disk.lock().unwrap().take().unwrap().die();
+        drop(store);
+    }
+
+    fn run(&self, law: Law<'_>) {
+        self.runtime.block_on(law);
+    }
+}
+
+fn check(hash_mask: u64, steps: Steps) {
+    let runtime = Arc::new(runtime());
+    model::check(|| MortalDisk::new(&runtime, hash_mask), steps);
+}
+
+#[test]
+fn every_hit_equals_the_model_also_after_reopening_and_after_kill_9() {
+    check(u64::MAX, Steps { operations: 80, ..Steps::default() });
+}
+
+/// With two bits for all keys, nearly every key shares its place in the index with others.
+#[test]
+fn every_hit_equals_the_model_when_hashes_collide() {
+    check(0b11, Steps { operations: 80, ..Steps::default() });
+}

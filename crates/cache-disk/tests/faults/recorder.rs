@@ -1,0 +1,189 @@
+//! [`Recorder`]: notes every write, and builds the files that a loss of power at any moment could leave.
+//!
+//! What was written since the last sync that succeeded may be on the disk or not, in any order, and torn at sectors.
+//! What a sync that failed was to write may be lost for good, although later syncs succeed.
+
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use super::storage::{Operation, Tap, Verdict};
+use super::support::Dice;
+
+const SECTOR: usize = 512;
+
+/// Notes what is done to the files of a store, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    events: Mutex<Vec<Event>>,
+    /// How many syncs succeed before one fails; none fails at zero.
+    syncs_until_failure: AtomicUsize,
+}
+
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The file of this number was created.
+    Created(usize),
+    Write {
+        file: usize,
+        offset: u64,
+        data: Vec<u8>,
+    },
+    SetLength {
+        file: usize,
+        length: u64,
+    },
+    Sync {
+        file: usize,
+        is_ok: bool,
+    },
+    /// The test was told that something is durable.
+    Acknowledged,
+}
+
+impl Recorder {
+    /// One for a file that holds `content` already, all of it on the disk.
+    pub(crate) fn of(content: Vec<u8>) -> Self {
+        let events = vec![
+            Event::Created(0),
+            Event::Write { file: 0, offset: 0, data: content },
+            Event::Sync { file: 0, is_ok: true },
+        ];
+        Self { events: Mutex::new(events), ..Self::default() }
+    }
+
+    /// One that lets the sync after `syncs` others fail.
+    pub(crate) fn failing_after(syncs: usize) -> Self {
+        Self { syncs_until_failure: AtomicUsize::new(syncs), ..Self::default() }
+    }
+
+    /// Notes that the test was told that something is durable; the number of events so far.
+    pub(crate) fn acknowledged(&self) -> usize {
+        let mut events = self.events();
+        events.push(Event::Acknowledged);
+        events.len()
+    }
+
+    pub(crate) fn events(&self) -> MutexGuard<'_, Vec<Event>> {
+        self.events.lock().unwrap()
+    }
+}
+
+impl Tap for Recorder {
+    fn open(&self, is_new: bool) -> usize {
+        let mut events = self.events();
+        let files = events.iter().filter(|event| matches!(event, Event::Created(_))).count();
+        if !is_new {
+            // The file that was opened last, once more.
+            return files.saturating_sub(1);
+        }
+        events.push(Event::Created(files));
+        files
+    }
+
+    fn before(&self, file: usize, operation: Operation<'_>) -> Verdict {
+        let (event, verdict) = match operation {
+            Operation::Read => return Verdict::Pass,
+            Operation::Write { offset, data } => {
+                (Event::Write { file, offset, data: data.to_vec() }, Verdict::Pass)
+            }
+            Operation::SetLength(length) => (Event::SetLength { file, length }, Verdict::Pass),
+            Operation::Sync => {
+                let fails = self.syncs_until_failure.load(Ordering::SeqCst) > 0
+                    && self.syncs_until_failure.fetch_sub(1, Ordering::SeqCst) == 1;
+                let verdict =
+                    if fails { Verdict::Fail(io::Error::from_raw_os_error(5)) } else { Verdict::Skip };
+                (Event::Sync { file, is_ok: !fails }, verdict)
+            }
+        };
+        self.events().push(event);
+        verdict
+    }
+}
+
+/// What is on the disk of one file, as events go on.
+#[derive(Debug, Default)]
+pub(crate) struct Disk<'a> {
+    durable: Vec<u8>,
+    pending: Vec<&'a Event>,
+}
+
+impl<'a> Disk<'a> {
+    /// What is on the disk of the file that is in use after `events`.
+    ///
+    /// Until the first acknowledgement after a new file was created, the one before it may still be in its place.
+    pub(crate) fn after(events: &'a [Event], dice: &Dice) -> Self {
+        let created = events.iter().rposition(|event| matches!(event, Event::Created(_)));
+        let created = created.expect("a store has a file");
+        let is_settled = events[created..].iter().any(|event| matches!(event, Event::Acknowledged));
+        let Event::Created(newest) = events[created] else { unreachable!("found as one") };
+        let file = if is_settled || dice.one_in(2) { newest } else { newest.saturating_sub(1) };
+        let mut disk = Self::default();
+        for event in events {
+            disk.apply(file, event, dice);
+        }
+        disk
+    }
+
+    fn apply(&mut self, of: usize, event: &'a Event, dice: &Dice) {
+        match event {
+            Event::Write { file, .. } | Event::SetLength { file, .. } if *file == of => {
+                self.pending.push(event);
+            }
+            Event::Sync { file, is_ok } if *file == of => {
+                for event in std::mem::take(&mut self.pending) {
+                    if *is_ok || dice.one_in(2) {
+                        write(&mut self.durable, event, |_| true);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The file after the power went: some of what was not synced, in any order, some of it torn.
+    pub(crate) fn lose_power(mut self, dice: &Dice) -> Vec<u8> {
+        let chances = dice.between(1, 4);
+        let mut rest = std::mem::take(&mut self.pending);
+        while !rest.is_empty() {
+            let event = rest.swap_remove(dice.below(rest.len()));
+            if chances > 1 && !dice.one_in(chances) {
+                continue;
+            }
+            let is_torn = dice.one_in(4);
+            write(&mut self.durable, event, |_| !is_torn || dice.one_in(2));
+        }
+        self.durable
+    }
+}
+
+/// Writes the sectors of `event` that `reaches` the disk.
+fn write(file: &mut Vec<u8>, event: &Event, reaches: impl Fn(usize) -> bool) {
+    match event {
+        Event::Write { offset, data, .. } => {
+            let offset = usize::try_from(*offset).unwrap();
+            if file.len() < offset + data.len() {
+                file.resize(offset + data.len(), 0);
+            }
+            for (number, sector) in data.chunks(SECTOR).enumerate().filter(|(number, _)| reaches(*number)) {
+                let at = offset + number * SECTOR;
+                file[at..at + sector.len()].copy_from_slice(sector);
+            }
+        }
+        Event::SetLength { length, .. } => file.resize(usize::try_from(*length).unwrap(), 0),
+        Event::Created(_) | Event::Sync { .. } | Event::Acknowledged => {}
+    }
+}
+
+/// Writes `content` to `path` with holes where it is zero, as redb's files have them.
+pub(crate) fn write_sparse(path: &Path, content: &[u8]) {
+    let file = std::fs::File::create(path).unwrap();
+    file.set_len(content.len() as u64).unwrap();
+    for (number, block) in content.chunks(4096).enumerate() {
+        if block.iter().any(|byte| *byte != 0) {
+            file.write_all_at(block, number as u64 * 4096).unwrap();
+        }
+    }
+}

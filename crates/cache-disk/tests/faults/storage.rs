@@ -1,0 +1,213 @@
+//! [`Tapped`]: the file of a database with a [`Tap`] that sees every operation first and may skip it or make it fail.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+
+use cache_disk::DiskConfig;
+use redb::backends::FileBackend;
+use redb::{BackendError, StorageBackend};
+
+pub(crate) const EIO: i32 = 5;
+pub(crate) const ENOSPC: i32 = 28;
+
+/// What redb is about to do to its file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Operation<'a> {
+    Read,
+    Write { offset: u64, data: &'a [u8] },
+    SetLength(u64),
+    Sync,
+}
+
+/// What becomes of it.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    Pass,
+    /// Nothing is done, and redb is told that it was.
+    Skip,
+    Fail(io::Error),
+}
+
+/// Sees every operation.
+pub(crate) trait Tap: Debug + Send + Sync + 'static {
+    /// A file is opened, an empty one if `is_new`; the answer is handed back with every operation on it.
+    fn open(&self, is_new: bool) -> usize {
+        usize::from(is_new)
+    }
+
+    fn before(&self, file: usize, operation: Operation<'_>) -> Verdict;
+}
+
+/// Opens the files of a store through `tap`.
+pub(crate) fn tapped(config: DiskConfig, tap: &Arc<impl Tap>) -> DiskConfig {
+    let tap: Arc<dyn Tap> = Arc::clone(tap) as Arc<dyn Tap>;
+    config.wrap_storage(move |inner| {
+        let is_new = inner.len().is_ok_and(|length| length == 0);
+        let file = tap.open(is_new);
+        Box::new(Tapped { inner, file, tap: Arc::clone(&tap) })
+    })
+}
+
+#[derive(Debug)]
+struct Tapped {
+    inner: FileBackend,
+    file: usize,
+    tap: Arc<dyn Tap>,
+}
+
+impl Tapped {
+    fn through(&self, operation: Operation<'_>, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        match self.tap.before(self.file, operation) {
+            Verdict::Pass => act(),
+            Verdict::Skip => Ok(()),
+            Verdict::Fail(error) => Err(error),
+        }
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl StorageBackend for Tapped {
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.through(Operation::Read, || self.inner.read(offset, out))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.through(Operation::SetLength(len), || self.inner.set_len(len))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.through(Operation::Sync, || self.inner.sync_data())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.through(Operation::Write { offset, data }, || self.inner.write(offset, data))
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.inner.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.query_lock_range(start, end)
+    }
+}
+
+/// A disk that fails, stalls or loses its process. Syncs are left out where nothing is wrong: they only cost time.
+#[derive(Debug)]
+pub(crate) struct Faulty {
+    done: AtomicUsize,
+    first: AtomicUsize,
+    failures: AtomicUsize,
+    errno: i32,
+    is_dead: AtomicBool,
+    stalled: Mutex<Option<&'static str>>,
+    released: Condvar,
+}
+
+impl Faulty {
+    /// Fails the operation number `first` and the `failures - 1` that follow with `errno`.
+    pub(crate) fn new(first: usize, failures: usize, errno: i32) -> Self {
+        Self {
+            done: AtomicUsize::new(0),
+            first: AtomicUsize::new(first),
+            failures: AtomicUsize::new(failures),
+            errno,
+            is_dead: AtomicBool::new(false),
+            stalled: Mutex::new(None),
+            released: Condvar::new(),
+        }
+    }
+
+    /// One that works until it is told otherwise.
+    pub(crate) fn sound() -> Arc<Self> {
+        Arc::new(Self::new(0, 0, EIO))
+    }
+
+    /// Works from now on.
+    pub(crate) fn mend(&self) {
+        self.failures.store(0, Ordering::SeqCst);
+    }
+
+    /// Fails the next `failures` operations.
+    pub(crate) fn fail_next(&self, failures: usize) {
+        self.first.store(self.operations(), Ordering::SeqCst);
+        self.failures.store(failures, Ordering::SeqCst);
+    }
+
+    /// How many operations there were.
+    pub(crate) fn operations(&self) -> usize {
+        self.done.load(Ordering::SeqCst)
+    }
+
+    /// Kills the process: nothing that it writes from now on reaches the file, which is what kill -9 would leave.
+    pub(crate) fn die(&self) {
+        self.is_dead.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets every operation of the threads of this name wait, until it is released.
+    pub(crate) fn stall(&self, thread: &'static str) {
+        *self.stalled.lock().unwrap() = Some(thread);
+    }
+
+    pub(crate) fn release(&self) {
+        *self.stalled.lock().unwrap() = None;
+        self.released.notify_all();
+    }
+
+    fn wait_if_stalled(&self) {
+        let mut stalled = self.stalled.lock().unwrap();
+        while stalled.is_some_and(|name| thread::current().name() == Some(name)) {
+            stalled = self.released.wait(stalled).unwrap();
+        }
+    }
+}
+
+impl Tap for Faulty {
+    fn before(&self, _file: usize, operation: Operation<'_>) -> Verdict {
+        self.wait_if_stalled();
+        let number = self.done.fetch_add(1, Ordering::SeqCst);
+        let since = number.checked_sub(self.first.load(Ordering::SeqCst));
+        if since.is_some_and(|since| since < self.failures.load(Ordering::SeqCst)) {
+            return Verdict::Fail(io::Error::from_raw_os_error(self.errno));
+        }
+        match operation {
+            Operation::Read => Verdict::Pass,
+            Operation::Sync => Verdict::Skip,
+            Operation::Write { .. } | Operation::SetLength(_) => {
+                if self.is_dead.load(Ordering::SeqCst) {
+                    Verdict::Skip
+                } else {
+                    Verdict::Pass
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! [`World`]: rows of a database, each with a version, and values that say whose and which they are.
+//!
+//! Every read is checked: a value of another key or with a wrong byte is a violation, and so is one older than what was
+//! acknowledged before the read began.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use cache_core::{CacheBackend, CacheKey, FillOutcome, Invalidation, NewEntry, Result};
+
+use super::support::{Dice, key, what};
+
+/// Rows of a database.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) rows: Vec<Row>,
+}
+
+/// A row: the version that the database holds, and the one that was last invalidated for all to see.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) key: CacheKey,
+    pub(crate) version: AtomicU64,
+    pub(crate) acknowledged: AtomicU64,
+}
+
+/// Rows that an invalidation covers, and the version each has from now on.
+pub(crate) type Begun = Vec<(usize, u64)>;
+
+impl World {
+    /// Rows of several families and groups, with neighbours that only a whole segment tells apart.
+    pub(crate) fn new() -> Self {
+        let mut keys = Vec::new();
+        for id in [1, 5, 50, 6, 7] {
+            keys.push(format!("image:{id}:metadata"));
+            keys.push(format!("image:{id}:tiles:0:0"));
+            keys.push(format!("thumbnail:{id}:64x64"));
+            keys.push(format!("project_images:{id}:skip:0:limit:100"));
+        }
+        keys.push("image:5".to_owned());
+        keys.push("[r]image:5:metadata".to_owned());
+        Self::of(keys.iter().map(|text| key(text)))
+    }
+
+    pub(crate) fn of(keys: impl IntoIterator<Item = CacheKey>) -> Self {
+        let row = |key| Row { key, version: AtomicU64::new(0), acknowledged: AtomicU64::new(0) };
+        Self { rows: keys.into_iter().map(row).collect() }
+    }
+
+    /// Something to invalidate, of every kind.
+    pub(crate) fn any_invalidation(&self, dice: &Dice) -> Invalidation {
+        match dice.below(20) {
+            0..10 => Invalidation::Key(dice.pick(&self.rows).key.clone()),
+            10..15 => Invalidation::Group(dice.pick(&self.rows).key.to_group()),
+            15 => what("pattern image:5:tiles"),
+            16 => what("pattern thumbnail"),
+            17 => what("pattern image:5*"),
+            18 => what("pattern *:metadata"),
+            _ => Invalidation::Everything,
+        }
+    }
+
+    /// Reads row `at`, checks the answer, and loads what is missing; whether it was a hit.
+    pub(crate) async fn read(&self, cache: &dyn CacheBackend, at: usize, size: usize) -> Result<bool> {
+        let row = &self.rows[at];
+        let oldest = row.acknowledged.load(Ordering::SeqCst);
+        let lookup = cache.lookup(&row.key).await?;
+        if let Some(entry) = lookup.entry {
+            row.check(&entry.payload, oldest);
+            return Ok(true);
+        }
+        let version = row.version.load(Ordering::SeqCst);
+        let entry = NewEntry::new(value(&row.key, version, size));
+        let (FillOutcome::Stored | FillOutcome::Refused) = cache.fill(&row.key, lookup.token, entry).await?;
+        Ok(false)
+    }
+
+    /// Looks at every row without loading anything; how many were hits.
+    pub(crate) async fn look_at_all(&self, cache: &dyn CacheBackend) -> usize {
+        let mut hits = 0;
+        for row in &self.rows {
+            let oldest = row.acknowledged.load(Ordering::SeqCst);
+            if let Ok(Some(entry)) = cache.get(&row.key).await {
+                row.check(&entry.payload, oldest);
+                hits += 1;
+            }
+        }
+        hits
+    }
+
+    /// Changes what `what` covers, as the database's commit would; the cache is to be told next.
+    pub(crate) fn begin(&self, what: &Invalidation) -> Begun {
+        let covered = self.rows.iter().enumerate().filter(|(_, row)| what.matches(row.key.as_str()));
+        covered.map(|(at, row)| (at, row.version.fetch_add(1, Ordering::SeqCst) + 1)).collect()
+    }
+
+    /// The cache has acknowledged the invalidation of `begun`.
+    pub(crate) fn acknowledge(&self, begun: &Begun) {
+        for (at, version) in begun {
+            self.rows[*at].acknowledged.fetch_max(*version, Ordering::SeqCst);
+        }
+    }
+
+    /// Changes what `what` covers and invalidates it.
+    pub(crate) async fn change(&self, cache: &dyn CacheBackend, what: Invalidation) -> Result<Begun> {
+        let begun = self.begin(&what);
+        let _ = cache.invalidate(&[what]).await?;
+        self.acknowledge(&begun);
+        Ok(begun)
+    }
+}
+
+impl Row {
+    /// Checks a value that a read returned which began when `oldest` was acknowledged.
+    pub(crate) fn check(&self, payload: &[u8], oldest: u64) {
+        let version = version(&self.key, payload);
+        assert!(version >= oldest, "stale: {} is version {version}, {oldest} was acknowledged", self.key);
+        let newest = self.version.load(Ordering::SeqCst);
+        assert!(version <= newest, "wrong value: {} is version {version}, {newest} is the newest", self.key);
+    }
+}
+
+/// The value of `key` in `version`: its head says both, and noise that only these two give fills it to `size` bytes.
+pub(crate) fn value(key: &CacheKey, version: u64, size: usize) -> Bytes {
+    let mut head = String::new();
+    write!(head, "{key} {version} {size}\n").expect("writing to a string does not fail");
+    let mut bytes = head.into_bytes();
+    bytes.extend(noise(key, version).take(size.saturating_sub(bytes.len())));
+    bytes.into()
+}
+
+/// The version that `payload` says it is.
+///
+/// # Panics
+/// When it is not, byte by byte, a value of `key`.
+pub(crate) fn version(key: &CacheKey, payload: &[u8]) -> u64 {
+    let end = payload.iter().position(|byte| *byte == b'\n').unwrap_or(payload.len());
+    let head = String::from_utf8_lossy(&payload[..end]).into_owned();
+    let mut words = head.split(' ').skip(1);
+    let mut number = || words.next().and_then(|word| word.parse::<u64>().ok());
+    let (version, size) = (number(), number());
+    let (Some(version), Some(size)) = (version, size) else { panic!("wrong value: {key} is {head:?}") };
+    let is_whole = payload == value(key, version, usize::try_from(size).unwrap_or(0));
+    assert!(is_whole, "wrong value: {key} is not what was stored, but {} bytes of {head:?}", payload.len());
+    version
+}
+
+fn noise(key: &CacheKey, version: u64) -> impl Iterator<Item = u8> {
+    let seed = key.as_str().bytes().fold(version, |seed, byte| seed.wrapping_mul(31) ^ u64::from(byte));
+    let dice = Dice::new(seed);
+    std::iter::repeat_with(move || dice.next().to_le_bytes()).flatten()
+}

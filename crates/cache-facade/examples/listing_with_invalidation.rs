@@ -1,0 +1,64 @@
+//! Pages of a project's images, cached by every parameter, and gone with one change.
+//!
+//! `cargo run -p cache-facade --example listing_with_invalidation`
+
+use std::sync::{Arc, Mutex};
+
+use cache_facade::{Cache, Change, Invalidated, Load, Source, assert_invalidates, keys};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Image {
+    id: u32,
+    name: String,
+}
+
+/// Stands for a database: closures own a handle to it, because a load may outlive the request that asked for it.
+#[derive(Clone, Default)]
+struct Database(Arc<Mutex<Vec<Image>>>);
+
+impl Database {
+    async fn page(&self, skip: usize, limit: usize) -> Result<Vec<Image>, std::io::Error> {
+        tokio::task::yield_now().await;
+        let rows = self.0.lock().map_err(|_| std::io::Error::other("poisoned"))?;
+        Ok(rows.iter().skip(skip).take(limit).cloned().collect())
+    }
+
+    async fn insert(&self, name: &str) -> Result<Image, std::io::Error> {
+        tokio::task::yield_now().await;
+        let mut rows = self.0.lock().map_err(|_| std::io::Error::other("poisoned"))?;
+        let image = Image { id: u32::try_from(rows.len()).unwrap_or(u32::MAX), name: name.to_owned() };
+        rows.push(image.clone());
+        Ok(image)
+    }
+}
+
+async fn list(cache: &Cache, database: &Database, skip: usize) -> Result<Source, Box<dyn std::error::Error>> {
+    let key = keys::project_images(7).skip(skip as u64).limit(2).build()?;
+    let database = database.clone();
+    let page = cache.get_or_load_with(&key, Load::new(), async move || database.page(skip, 2).await).await?;
+    println!("{key}: {} images, {}", page.len(), page.source);
+    Ok(page.source)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (cache, database) = (Cache::memory(), Database::default());
+    for name in ["cat.png", "dog.png", "owl.png"] {
+        database.insert(name).await?;
+    }
+    for skip in [0, 2, 0, 2] {
+        list(&cache, &database, skip).await?;
+    }
+
+    // The rules say which listings an upload makes stale: all pages of the project, whatever their parameters.
+    let upload = Change::ImageUploaded { project: 7 };
+    assert_invalidates(&upload, &[keys::project_images(7).skip(2).limit(2).build()?]);
+    let rows = database.clone();
+    let image = cache.change(&upload, async move || rows.insert("fox.png").await).await?;
+    assert_eq!(image.invalidated, Invalidated::Applied { removed: 2 });
+    println!("uploaded {} as {}", image.name, image.id);
+
+    assert_eq!(list(&cache, &database, 2).await?, Source::Loaded);
+    Ok(())
+}

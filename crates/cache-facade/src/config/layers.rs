@@ -1,0 +1,307 @@
+//! Where settings come from: the file, `.env`, the environment, in the order in which the later wins.
+
+use std::cell::Cell;
+use std::ffi::OsString;
+use std::io::{self, ErrorKind as IoErrorKind, Read};
+use std::path::Path;
+
+use cache_core::{Error, ErrorKind, Result};
+use config::{File, FileFormat, Source, Value, ValueKind};
+
+use super::names;
+
+/// One setting as text.
+#[derive(Debug, Clone)]
+pub(super) struct Setting {
+    pub(super) name: String,
+    /// `None` where the value is not UTF-8.
+    pub(super) value: Option<String>,
+    origin: Origin,
+}
+
+/// Where a setting stands, for messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The environment, or pairs that the application gave.
+    Given,
+    /// A file, with the line where it is known.
+    File { path: String, line: Option<usize> },
+}
+
+impl Setting {
+    pub(super) fn new(name: impl Into<String>, value: impl Into<String>, origin: Origin) -> Self {
+        Self { name: name.into(), value: Some(value.into()), origin }
+    }
+
+    /// Where it stands, to follow its name in a sentence; empty for the environment.
+    pub(super) fn place(&self) -> String {
+        match &self.origin {
+            Origin::Given => String::new(),
+            Origin::File { path, line: None } => format!(" (in {path})"),
+            Origin::File { path, line: Some(line) } => format!(" (in {path}, line {line})"),
+        }
+    }
+}
+
+/// The settings of this process, the weakest first, and what looks wrong about their files.
+///
+/// # Errors
+/// `Configuration` for a file that cannot be read or parsed, by file and line.
+pub(super) fn of_this_process() -> Result<(Vec<Setting>, Vec<String>)> {
+    let environment: Vec<Setting> = std::env::vars_os().filter_map(from_environment).collect();
+    let (env_file, warnings) = env_file(Path::new(".env"))?;
+    let named = |settings: &[Setting]| {
+        let setting = settings.iter().rfind(|setting| setting.name == names::CONFIG_FILE)?;
+        Some(setting.value.clone().unwrap_or_default())
+    };
+    let path = named(&environment).or_else(|| named(&env_file)).filter(|path| !path.is_empty());
+    let mut settings = match path {
+        Some(path) => config_file(Path::new(&path))?,
+        None => Vec::new(),
+    };
+    settings.extend(env_file);
+    settings.extend(environment);
+    Ok((settings, warnings))
+}
+
+fn from_environment((name, value): (OsString, OsString)) -> Option<Setting> {
+    let name = name.into_string().ok().filter(|name| names::is_ours(name))?;
+    Some(Setting { name, value: value.into_string().ok(), origin: Origin::Given })
+}
+
+/// The settings of the TOML file at `path`: `cache_dir = "x"`, or `dir = "x"` in the table `cache`.
+fn config_file(path: &Path) -> Result<Vec<Setting>> {
+    let shown = path.display().to_string();
+    let trouble = |what: &str| {
+        let message = format!("cannot read {shown}, the file that {} names: {what}", names::CONFIG_FILE);
+        Error::new(ErrorKind::Configuration, message)
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| trouble(&error.to_string()))?;
+    let tables = File::from_str(&text, FileFormat::Toml).collect().map_err(|error| {
+        // The parser's message quotes the text, which may hold a password; its first line has the position alone.
+        let position = position_of(&error.to_string()).unwrap_or("it is not TOML".to_owned());
+        trouble(&position)
+    })?;
+    let origin = Origin::File { path: shown.clone(), line: None };
+    let mut settings = Vec::new();
+    for (name, value) in tables {
+        flatten(&name, value, &origin, &mut settings);
+    }
+    Ok(settings)
+}
+
+/// The words `line 3, column 7` of the message of a TOML parser.
+fn position_of(message: &str) -> Option<String> {
+    let after = message.split_once("at line ")?.1;
+    let (line, rest) = after.split_once(", column ")?;
+    let column = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    let (line, column): (u32, u32) = (line.parse().ok()?, column.parse().ok()?);
+    Some(format!("not TOML at line {line}, column {column}"))
+}
+
+fn flatten(name: &str, value: Value, origin: &Origin, settings: &mut Vec<Setting>) {
+    match value.kind {
+        ValueKind::Table(table) => {
+            for (inner, value) in table {
+                flatten(&format!("{name}_{inner}"), value, origin, settings);
+            }
+        }
+        kind => settings.push(Setting::new(name.to_uppercase(), kind.to_string(), origin.clone())),
+    }
+}
+
+/// The settings of the `.env` at `path`, if there is one, and what looks wrong in it.
+fn env_file(path: &Path) -> Result<(Vec<Setting>, Vec<String>)> {
+    let shown = path.display().to_string();
+    match std::fs::read(path) {
+        Ok(bytes) => parse_env_file(&bytes, &shown),
+        Err(error) if error.kind() == IoErrorKind::NotFound => Ok((Vec::new(), Vec::new())),
+        Err(error) => Err(Error::new(ErrorKind::Configuration, format!("cannot read {shown}: {error}"))),
+    }
+}
+
+fn parse_env_file(bytes: &[u8], path: &str) -> Result<(Vec<Setting>, Vec<String>)> {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return Err(Error::new(ErrorKind::Configuration, format!("{path} is not text in UTF-8")));
+    };
+    let lines: Vec<&str> = text.strip_prefix('\u{feff}').unwrap_or(text).split_inclusive('\n').collect();
+    let mut settings: Vec<Setting> = Vec::new();
+    let (mut warnings, mut problems) = (Vec::new(), Vec::new());
+    let mut read = 0;
+    let handed_out = Cell::new(0);
+    for item in
+        dotenvy::from_read_iter(LineByLine { lines: lines.iter(), rest: &[], handed_out: &handed_out })
+    {
+        // An item begins at the first line since the last one that is neither empty nor a comment.
+        let of_item = lines.get(read..handed_out.get()).unwrap_or_default();
+        let before = of_item.iter().take_while(|line| is_blank(line)).count();
+        let line = read + before + 1;
+        read = handed_out.get();
+        match item {
+            Err(_) => {
+                let hint = if of_item.iter().any(|line| has_open_dollar(line)) { DOLLAR } else { "" };
+                problems.push(format!("{path}, line {line}: not of the form NAME=value{hint}"));
+            }
+            Ok((name, value)) => {
+                if names::is_secret(&name) && of_item.iter().any(|line| has_open_dollar(line)) {
+                    warnings.push(format!("{name} in {path}, line {line}{DOLLAR}"));
+                }
+                let origin = Origin::File { path: path.to_owned(), line: Some(line) };
+                settings.push(Setting::new(name, value, origin));
+            }
+        }
+    }
+    match super::rules::error(&problems) {
+        Some(error) => Err(error),
+        None => Ok((settings, warnings)),
+    }
+}
+
+/// What follows the name of a line with such a `$`.
+const DOLLAR: &str = ": a $ outside single quotes stands for a variable; put the value in single quotes";
+
+fn is_blank(line: &str) -> bool {
+    let line = line.trim();
+    line.is_empty() || line.starts_with('#')
+}
+
+/// Whether a `$` in `line` stands for a variable: it is neither in single quotes nor behind a backslash.
+fn has_open_dollar(line: &str) -> bool {
+    let (mut quoted, mut escaped) = (false, false);
+    for character in line.chars() {
+        match character {
+            '\'' if !escaped => quoted = !quoted,
+            '$' if !quoted && !escaped => return true,
+            _ => {}
+        }
+        escaped = character == '\\' && !escaped && !quoted;
+    }
+    false
+}
+
+/// Hands out a line at a time, and counts them: the parser behind it does not.
+struct LineByLine<'a> {
+    lines: std::slice::Iter<'a, &'a str>,
+    rest: &'a [u8],
+    handed_out: &'a Cell<usize>,
+}
+
+impl Read for LineByLine<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.rest.is_empty() {
+            let Some(line) = self.lines.next() else { return Ok(0) };
+            self.rest = line.as_bytes();
+            self.handed_out.set(self.handed_out.get() + 1);
+        }
+        self.rest.read(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Pairs = Vec<(String, String)>;
+
+    fn parsed(text: &str) -> Result<(Pairs, Vec<String>)> {
+        let (settings, warnings) = parse_env_file(text.as_bytes(), ".env")?;
+        let pairs = settings.into_iter().map(|setting| (setting.name, setting.value.unwrap_or_default()));
+        Ok((pairs.collect(), warnings))
+    }
+
+    #[test]
+    fn lines_comments_quotes_and_values_of_several_lines_are_read() {
+        let text = "\u{feff}# one\n\nA=1\nexport B='x y' # two\r\nC=\"two\nlines\"\nD=\n";
+        let (pairs, warnings) = parsed(text).unwrap();
+        let expected = [("A", "1"), ("B", "x y"), ("C", "two\nlines"), ("D", "")];
+        assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert!(warnings.is_empty());
+    }
+
+    #[test]
+    fn a_line_that_does_not_parse_is_named_by_number_and_never_shown() {
+        let long = "x".repeat(20_000);
+        let text = format!("A=1\n# {long}\nB={long}\n\nsecret hunter2\nC=1\nhunter2!\n");
+        let error = parsed(&text).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            ".env, line 5: not of the form NAME=value; .env, line 7: not of the form NAME=value"
+        );
+        assert!(!format!("{error:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_is_found_where_it_opens() {
+        let error = parsed("A=1\n\n# x\nREDIS_PASSWORD='hunter2\nB=2\nC=3\n").unwrap_err();
+        assert_eq!(error.to_string(), ".env, line 4: not of the form NAME=value");
+    }
+
+    #[test]
+    fn a_file_that_is_not_text_is_an_error() {
+        assert!(parse_env_file(b"A=\xff\n", ".env").is_err());
+    }
+
+    #[test]
+    fn a_line_that_a_dollar_breaks_says_so() {
+        let error = parsed("REDIS_PASSWORD=\"pa$word\"\n").unwrap_err();
+        assert!(
+            error.to_string().contains("single quotes") && !error.to_string().contains("word\""),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_dollar_in_a_password_warns_unless_it_stands_for_itself() {
+        for (line, warns) in [
+            ("REDIS_PASSWORD=pa$word", true),
+            ("REDIS_PASSWORD=\"pa$word!\"", true),
+            ("REDIS_URL=redis://:a$b@h", true),
+            ("REDIS_PASSWORD='pa$word'", false),
+            ("REDIS_PASSWORD=pa\\$word", false),
+            ("REDIS_HOST=$HOME", false),
+        ] {
+            let (_, warnings) = parsed(&format!("\n{line}\n")).unwrap();
+            assert_eq!(warnings.len(), usize::from(warns), "{line}");
+            assert!(warnings.iter().all(|warning| warning.contains("line 2") && !warning.contains("word;")));
+        }
+    }
+
+    fn file(text: &str) -> Result<Vec<Setting>> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache.toml");
+        std::fs::write(&path, text).unwrap();
+        config_file(&path)
+    }
+
+    #[test]
+    fn a_file_names_settings_flat_or_in_tables() {
+        let text = "cache_dir = \"x\"\n[cache]\nsize_mb = 64\nclear_on_start = true\n[cache.ttl]\nthumbnail = 60\n[redis]\nhost = \"h\"\n";
+        let mut pairs: Vec<_> =
+            file(text).unwrap().into_iter().map(|setting| (setting.name, setting.value.unwrap())).collect();
+        pairs.sort();
+        let expected = [
+            ("CACHE_CLEAR_ON_START", "true"),
+            ("CACHE_DIR", "x"),
+            ("CACHE_SIZE_MB", "64"),
+            ("CACHE_TTL_THUMBNAIL", "60"),
+            ("REDIS_HOST", "h"),
+        ];
+        assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_named_by_line_and_never_shown() {
+        let error = file("[redis]\nhost = \"h\"\npassword = hunter2\n").unwrap_err();
+        assert!(error.to_string().contains("cache.toml") && error.to_string().contains("line 3"), "{error}");
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_an_error() {
+        let error = config_file(Path::new("/nowhere/cache.toml")).unwrap_err();
+        assert!(
+            error.to_string().contains("/nowhere/cache.toml")
+                && error.to_string().contains("CACHE_CONFIG_FILE")
+        );
+    }
+}

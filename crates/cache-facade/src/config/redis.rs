@@ -1,0 +1,275 @@
+//! [`RedisConfig`]: where Redis is, and how to reach it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A text that neither `Debug` nor an error shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one place that sends it to the server.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Whether the connection is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tls {
+    /// Where the port is 6380, and for the hosts of Azure and AWS that want it.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// Settings of Redis. Passwords are hidden from `Debug`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisConfig {
+    pub(super) enabled: bool,
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) db: u32,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<Secret>,
+    pub(super) tls: Tls,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) client_cert: Option<PathBuf>,
+    pub(super) client_key: Option<PathBuf>,
+    pub(super) pool_size: u32,
+    pub(super) timeout: Duration,
+    pub(super) connect_timeout: Option<Duration>,
+    pub(super) trust_restart: bool,
+}
+
+impl RedisConfig {
+    /// A Redis at `host`, enabled, with the defaults for the rest.
+    pub fn at(host: impl Into<String>) -> Self {
+        Self { enabled: true, host: host.into(), ..Self::default() }
+    }
+
+    /// Sets the port. Default: 6379.
+    #[must_use]
+    pub fn with_port(self, port: u16) -> Self {
+        Self { port, ..self }
+    }
+
+    /// Sets the number of the database. Default: 0.
+    #[must_use]
+    pub fn with_db(self, db: u32) -> Self {
+        Self { db, ..self }
+    }
+
+    /// Sets the user of an access control list. Default: none.
+    #[must_use]
+    pub fn with_username(self, username: impl Into<String>) -> Self {
+        Self { username: Some(username.into()), ..self }
+    }
+
+    /// Sets the password. Default: none.
+    #[must_use]
+    pub fn with_password(self, password: impl Into<String>) -> Self {
+        Self { password: Some(Secret::new(password)), ..self }
+    }
+
+    /// Sets whether the connection is encrypted. Default: [`Tls::Auto`].
+    #[must_use]
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// Sets the PEM file of the authority that signed the server's certificate. Default: the system's roots.
+    #[must_use]
+    pub fn with_ca_file(self, path: impl Into<PathBuf>) -> Self {
+        Self { ca_file: Some(path.into()), ..self }
+    }
+
+    /// Sets the PEM files of the client's certificate and key. Default: none.
+    #[must_use]
+    pub fn with_client_certificate(self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self { client_cert: Some(cert.into()), client_key: Some(key.into()), ..self }
+    }
+
+    /// Sets how many connections are kept, 1 to 1024. Default: 4.
+    #[must_use]
+    pub fn with_pool_size(self, pool_size: u32) -> Self {
+        Self { pool_size, ..self }
+    }
+
+    /// Sets how long an answer may take. Default: 250 milliseconds.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Sets how long connecting may take. Default: 500 milliseconds, 1.5 seconds with TLS.
+    #[must_use]
+    pub fn with_connect_timeout(self, timeout: Duration) -> Self {
+        Self { connect_timeout: Some(timeout), ..self }
+    }
+
+    /// Sets whether what a restarted server brings back is served. Default: false, because it may be stale.
+    #[must_use]
+    pub fn with_trust_restart(self, trust: bool) -> Self {
+        Self { trust_restart: trust, ..self }
+    }
+
+    /// Whether Redis is the wanted backend. Default: false.
+    pub fn enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// The host's name or address. Default: `localhost`.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port. Default: 6379.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The number of the database. Default: 0.
+    pub fn db(&self) -> u32 {
+        self.db
+    }
+
+    /// The user of an access control list. Default: none.
+    pub fn username(&self) -> Option<&str> {
+        self.username.as_deref()
+    }
+
+    /// The password. Default: none.
+    pub fn password(&self) -> Option<&Secret> {
+        self.password.as_ref()
+    }
+
+    /// Whether the connection is encrypted, with `auto` worked out from port and host.
+    pub fn encrypted(&self) -> bool {
+        match self.tls {
+            Tls::On => true,
+            Tls::Off => false,
+            Tls::Auto => self.port == 6380 || wants_tls(&self.host, self.password.is_some()),
+        }
+    }
+
+    /// The PEM file of the authority that signed the server's certificate. Default: the system's roots.
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.ca_file.as_deref()
+    }
+
+    /// The PEM files of the client's certificate and key. Default: none.
+    pub fn client_certificate(&self) -> Option<(&Path, &Path)> {
+        self.client_cert.as_deref().zip(self.client_key.as_deref())
+    }
+
+    /// How many connections are kept. Default: 4.
+    pub fn pool_size(&self) -> u32 {
+        self.pool_size
+    }
+
+    /// How long an answer may take. Default: 250 milliseconds.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// How long connecting may take. Default: 500 milliseconds, 1.5 seconds with TLS.
+    pub fn connect_timeout(&self) -> Duration {
+        let default = Duration::from_millis(if self.encrypted() { 1500 } else { 500 });
+        self.connect_timeout.unwrap_or(default)
+    }
+
+    /// Whether what a restarted server brings back is served. Default: false.
+    pub fn trust_restart(&self) -> bool {
+        self.trust_restart
+    }
+}
+
+impl Default for RedisConfig {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            host: "localhost".to_owned(),
+            port: 6379,
+            db: 0,
+            username: None,
+            password: None,
+            tls: Tls::Auto,
+            ca_file: None,
+            client_cert: None,
+            client_key: None,
+            pool_size: 4,
+            timeout: Duration::from_millis(250),
+            connect_timeout: None,
+            trust_restart: false,
+        }
+    }
+}
+
+/// Whether `host` is a managed Redis that takes only encrypted connections: Azure always; AWS `ElastiCache` when it is
+/// serverless, or has a password, which AWS allows only together with TLS.
+fn wants_tls(host: &str, has_password: bool) -> bool {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let azure = [".redis.cache.windows.net", ".redis.azure.net"];
+    let aws = [".cache.amazonaws.com", ".cache.amazonaws.com.cn"];
+    azure.iter().any(|suffix| host.ends_with(suffix))
+        || aws.iter().any(|suffix| host.ends_with(suffix)) && (has_password || host.contains(".serverless."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_means_tls_where_managed_servers_want_it_and_nowhere_else() {
+        let auto = |host: &str, port, password: bool| {
+            let redis = RedisConfig::at(host).with_port(port);
+            if password { redis.with_password("x") } else { redis }.encrypted()
+        };
+        assert!(auto("cache", 6380, false));
+        assert!(
+            auto("name.redis.cache.windows.net", 6379, false)
+                && auto("name.west.redis.azure.net", 10000, true)
+        );
+        assert!(auto("a.serverless.use1.cache.amazonaws.com", 6379, false));
+        assert!(auto("master.x.use1.cache.amazonaws.com", 6379, true));
+        assert!(!auto("x.use1.cache.amazonaws.com", 6379, false));
+        assert!(!auto("localhost", 6379, true) && !auto("10.0.0.3", 6379, true));
+        assert!(!auto("redis.cache.windows.net.example.org", 6379, true));
+    }
+
+    #[test]
+    fn a_word_about_tls_wins_over_the_guess() {
+        assert!(RedisConfig::at("localhost").with_tls(Tls::On).encrypted());
+        assert!(!RedisConfig::at("x").with_port(6380).with_tls(Tls::Off).encrypted());
+    }
+
+    #[test]
+    fn connecting_takes_longer_with_tls_unless_it_is_said() {
+        assert_eq!(RedisConfig::at("x").connect_timeout(), Duration::from_millis(500));
+        assert_eq!(RedisConfig::at("x").with_port(6380).connect_timeout(), Duration::from_millis(1500));
+        let said = Duration::from_millis(7);
+        assert_eq!(RedisConfig::at("x").with_connect_timeout(said).connect_timeout(), said);
+    }
+
+    #[test]
+    fn a_password_is_not_in_debug() {
+        let shown =
+            format!("{:?} {:#?}", RedisConfig::at("h").with_password("hunter2"), Secret::new("hunter2"));
+        assert!(!shown.contains("hunter2") && shown.contains("***"));
+    }
+}

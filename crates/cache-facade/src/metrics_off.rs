@@ -1,0 +1,32 @@
+//! Metrics in a build without the feature `metrics`: nothing at all.
+
+use std::time::Duration;
+
+use cache_core::{BackendKind, CacheKey, FillOutcome};
+
+use crate::trouble::Operation;
+
+/// Counts nothing.
+#[derive(Debug)]
+pub(crate) struct Meter;
+
+#[expect(clippy::unused_self, reason = "the same interface as with the feature")]
+impl Meter {
+    pub(crate) fn new() -> Self {
+        Self
+    }
+
+    pub(crate) fn hit(&self, _backend: BackendKind, _key: &CacheKey) {}
+
+    pub(crate) fn miss(&self, _backend: BackendKind, _key: &CacheKey) {}
+
+    pub(crate) fn coalesced(&self, _backend: BackendKind, _key: &CacheKey) {}
+
+    pub(crate) fn loaded(&self, _backend: BackendKind, _key: &CacheKey, _taken: Duration) {}
+
+    pub(crate) fn filled(&self, _backend: BackendKind, _key: &CacheKey, _outcome: FillOutcome) {}
+
+    pub(crate) fn error(&self, _backend: BackendKind, _operation: Operation) {}
+
+    pub(crate) fn invalidated(&self, _backend: BackendKind, _asked: usize, _removed: u64) {}
+}

@@ -1,0 +1,225 @@
+//! [`Journal`]: what this process is about to change, written down so that a crash cannot make the cache forget it.
+//!
+//! A change is written down before it is committed and erased after it was invalidated. What stands in the journal of a
+//! process that died is invalidated at the next start, before the first read, and only then erased.
+//!
+//! One thread writes; changes that come while it syncs share the next sync. What is erased in memory is not erased in the
+//! file at once: its slot is usually overwritten by the next change, and what a crash leaves there is invalidated once
+//! too often.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use cache_core::{Error, ErrorKind, Invalidation, JournalKind, Result};
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::leftover::{Leftover, TakenOver};
+use super::slots::{self, Owner, Reason};
+use super::table::{Claim, Table};
+use super::trust;
+use super::writer::Writer;
+
+/// The journal of this process.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    shared: Arc<Shared>,
+}
+
+/// A change that is written down.
+///
+/// Dropped without being finished, it stays in the journal, and the next start invalidates it.
+#[derive(Debug)]
+#[must_use = "an intent that is not finished is invalidated at the next start"]
+pub(crate) struct Intent {
+    shared: Arc<Shared>,
+    claim: Option<Claim>,
+    /// Whether the caller has it: until then nothing was committed that it stands for.
+    is_handed_out: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    owner: Owner,
+    pub(super) state: Mutex<State>,
+    /// Signalled when the thread has something to do.
+    pub(super) work: Condvar,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) kind: JournalKind,
+    pub(super) table: Table,
+    /// Changes that wait to be on disk.
+    pub(super) waiting: Vec<oneshot::Sender<()>>,
+    pub(super) is_closing: bool,
+    /// Records that wait for somebody else: a store that is not in use, or the next start.
+    kept: u64,
+    /// Gone when the thread is; there is none where there is no file.
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+impl Journal {
+    /// A journal that writes nothing down: for stores that do not outlive the process, and where there is none.
+    pub(crate) fn none() -> Self {
+        Self { shared: Shared::new(JournalKind::None, Owner::Disk, Table::new([])) }
+    }
+
+    /// A journal for where no file can be written: what it holds is lost with the process.
+    pub(crate) fn in_memory() -> Self {
+        Self { shared: Shared::new(JournalKind::Memory, Owner::Disk, Table::new([])) }
+    }
+
+    /// Opens the journal of this process for what is owed to `owner`; `own` may hold what is owed to others.
+    ///
+    /// Where no file can be written, the journal is in memory, and the next disk run starts empty.
+    pub(crate) fn open(own: Leftover, owner: Owner, directory: &Path) -> Self {
+        let journal = own.take_over().and_then(|file| Self::start(file, owner, directory));
+        journal.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot write the journal; the next run starts with an empty cache");
+            trust::forget_or_warn(directory);
+            Self::in_memory()
+        })
+    }
+
+    /// Writes `what` down; once it returned, a crash does not lose it.
+    ///
+    /// Where no file can be written it returns all the same: a broken disk must not keep the application from changing
+    /// its data. [`kind`](Self::kind) says so, and the next disk run starts empty.
+    ///
+    /// # Errors
+    /// `Closed` after [`close`](Self::close).
+    ///
+    /// # Cancellation
+    /// Dropping the future takes it back.
+    ///
+    /// # Cost
+    /// One sync of the file, shared with all who wait at the same time.
+    pub(crate) async fn intend(&self, what: &[Invalidation]) -> Result<Intent> {
+        let (mut intent, on_disk) = self.enlist(what)?;
+        if let Some(on_disk) = on_disk {
+            on_disk.await.map_err(|_| closed())?;
+        }
+        intent.is_handed_out = true;
+        Ok(intent)
+    }
+
+    /// Where it is kept now.
+    pub(crate) fn kind(&self) -> JournalKind {
+        self.shared.state.lock().kind
+    }
+
+    /// How many records wait for somebody else: a store that is not in use, or the next start.
+    pub(crate) fn depth(&self) -> u64 {
+        self.shared.state.lock().kept
+    }
+
+    /// Writes what is pending and lets go of the file and its lock. Closing twice is no error.
+    pub(crate) async fn close(&self) {
+        let ended = {
+            let mut state = self.shared.state.lock();
+            state.is_closing = true;
+            state.ended.take()
+        };
+        self.shared.work.notify_one();
+        if let Some(ended) = ended {
+            // Nothing is ever sent: that the sender is gone is the message.
+            let _gone = ended.await;
+        }
+    }
+
+    fn start(taken_over: TakenOver, owner: Owner, directory: &Path) -> Result<Self> {
+        let TakenOver { instance, file, records } = taken_over;
+        let kept = records.len() as u64;
+        let taken = records.into_iter().flat_map(|(number, record)| {
+            let texts = slots::texts(record.reason, &record.owner, &record.what);
+            texts.into_iter().map(move |text| (number, text))
+        });
+        let shared = Shared::new(JournalKind::File, owner, Table::new(taken));
+        let (alive, ended) = oneshot::channel::<()>();
+        {
+            let mut state = shared.state.lock();
+            state.kept = kept;
+            state.ended = Some(ended);
+        }
+        let writer = Writer::new(Arc::clone(&shared), file, directory.to_owned());
+        let write = move || {
+            writer.run();
+            // The lock goes after the last write: whoever takes it next finds nobody writing.
+            drop(instance);
+            drop(alive);
+        };
+        match thread::Builder::new().name("cache-journal".to_owned()).spawn(write) {
+            Ok(_detached) => Ok(Self { shared }),
+            Err(error) => {
+                let message = format!("cannot start the thread of the journal: {error}");
+                Err(Error::new(ErrorKind::Io, message).with_source(error))
+            }
+        }
+    }
+
+    /// Puts `what` into the table. Gives what tells when it is on disk; `None` where there is no disk.
+    fn enlist(&self, what: &[Invalidation]) -> Result<(Intent, Option<oneshot::Receiver<()>>)> {
+        let shared = Arc::clone(&self.shared);
+        let texts = slots::texts(Reason::Intent, &shared.owner, what);
+        let mut state = self.shared.state.lock();
+        if state.is_closing {
+            return Err(closed());
+        }
+        if texts.is_empty() || state.ended.is_none() {
+            return Ok((Intent { shared, claim: None, is_handed_out: false }, None));
+        }
+        let everything = slots::texts(Reason::Intent, &shared.owner, &[Invalidation::Everything]).concat();
+        let claim = state.table.claim(texts, everything);
+        let (written, on_disk) = oneshot::channel();
+        state.waiting.push(written);
+        drop(state);
+        self.shared.work.notify_one();
+        Ok((Intent { shared, claim: Some(claim), is_handed_out: false }, Some(on_disk)))
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.shared.state.lock().is_closing = true;
+        self.shared.work.notify_one();
+    }
+}
+
+impl Intent {
+    /// Erases it: what it stands for was invalidated, or never committed.
+    pub(crate) fn finish(mut self) {
+        self.take_back();
+    }
+
+    fn take_back(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            self.shared.state.lock().table.release(claim);
+        }
+    }
+}
+
+impl Drop for Intent {
+    fn drop(&mut self) {
+        if !self.is_handed_out {
+            self.take_back();
+        } else if self.claim.is_some() {
+            self.shared.state.lock().kept += 1;
+        }
+    }
+}
+
+impl Shared {
+    fn new(kind: JournalKind, owner: Owner, table: Table) -> Arc<Self> {
+        let state = State { kind, table, waiting: Vec::new(), is_closing: false, kept: 0, ended: None };
+        Arc::new(Self { owner, state: Mutex::new(state), work: Condvar::new() })
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the cache was closed; nothing more is written into its journal")
+}
+
+#[cfg(test)]
+mod tests;

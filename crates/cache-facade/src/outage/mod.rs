@@ -1,0 +1,21 @@
+//! What outlives this process beside the cache itself: who was in the directory last, and what was not invalidated yet.
+//!
+//! ```text
+//! CACHE_DIR/lock                 held for as long as a cache runs here: alone by a disk cache, shared with Redis
+//! CACHE_DIR/state                which store was the primary last: a store may be read only if it saw every invalidation
+//! CACHE_DIR/instance-N/lock      held by one process for life
+//! CACHE_DIR/instance-N/journal   what that process had begun to change and not invalidated yet
+//! ```
+//!
+//! In reading order: [`files`] (modes and refusals), [`lock`], [`instance`], [`trust`] (the state), [`slots`] and
+//! [`table`] (a journal's bytes), [`leftover`] (a dead process's journal), [`journal`] and its [`writer`].
+
+pub(crate) mod files;
+pub(crate) mod instance;
+pub(crate) mod journal;
+pub(crate) mod leftover;
+pub(crate) mod lock;
+pub(crate) mod slots;
+mod table;
+pub(crate) mod trust;
+mod writer;

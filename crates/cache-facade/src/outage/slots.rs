@@ -1,0 +1,334 @@
+//! The bytes of a journal: a file of 128 KiB in 256 slots of one sector each.
+//!
+//! A record lies within one slot, and storage writes a sector whole or not at all; so a crash leaves the record or
+//! nothing, and nothing has to be guessed about the end of the file. All sectors are written once when the file is
+//! made: later writes need no space, and syncing them writes nothing else.
+//!
+//! | slot | bytes | |
+//! | --- | --- | --- |
+//! | any | 0..8 | xxh3-64 of bytes 8..512, seeded with the slot's number, little-endian |
+//! | | 8..10 | length of the text, little-endian |
+//! | | 10.. | the text, in UTF-8; zeros follow |
+//! | 0 | | the text `cache journal 1` |
+//! | 1..256 | | zeros: free; else a record |
+//!
+//! The text of a record is a line of who it is owed to and why (`intent disk`, `owed redis 3 app`), and a line for each
+//! invalidation as it displays itself. A file of another length, or with one slot that is none of these, is damaged:
+//! nobody can know what it held, so everything counts as invalid.
+
+use std::fmt::{self, Display};
+
+use cache_core::{CacheGroup, Invalidation};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Bytes of a slot: the least that storage writes at once.
+pub(super) const SLOT_BYTES: usize = 512;
+
+/// Slots of a file, the first of which is its heading.
+pub(super) const SLOTS: usize = 256;
+
+/// Bytes of a file.
+pub(super) const FILE_BYTES: usize = SLOT_BYTES * SLOTS;
+
+const TEXT_AT: usize = 10;
+const LONGEST_TEXT: usize = SLOT_BYTES - TEXT_AT;
+const HEADING: &str = "cache journal 1";
+
+pub(super) type Slot = [u8; SLOT_BYTES];
+
+/// A slot that holds nothing.
+pub(super) const FREE: Slot = [0; SLOT_BYTES];
+
+/// Who must hear of an invalidation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Owner {
+    /// The disk cache in the same directory.
+    Disk,
+    /// A Redis, by the number of its database and the namespace.
+    Redis {
+        /// The number of the database.
+        db: u32,
+        /// The prefix of all keys.
+        namespace: String,
+    },
+}
+
+/// Why an invalidation was written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// A change of the database is about to be committed.
+    Intent,
+    /// Its owner could not be reached.
+    Owed,
+}
+
+/// What one slot holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) reason: Reason,
+    pub(crate) owner: Owner,
+    pub(crate) what: Vec<Invalidation>,
+}
+
+/// The journal is not as it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Damaged;
+
+/// The records of a file, each with the number of its slot.
+pub(super) fn read(file: &[u8]) -> Result<Vec<(usize, Record)>, Damaged> {
+    if file.len() != FILE_BYTES {
+        return Err(Damaged);
+    }
+    let mut records = Vec::new();
+    for (number, slot) in file.chunks_exact(SLOT_BYTES).enumerate() {
+        if number == 0 {
+            text_of(0, slot).filter(|text| *text == HEADING).ok_or(Damaged)?;
+        } else if slot != FREE {
+            let record = text_of(number, slot).and_then(parse).ok_or(Damaged)?;
+            records.push((number, record));
+        }
+    }
+    Ok(records)
+}
+
+/// A file without records.
+pub(super) fn empty_file() -> Vec<u8> {
+    let mut file = sealed(0, HEADING).to_vec();
+    file.resize(FILE_BYTES, 0);
+    file
+}
+
+/// The texts that record `what`, each short enough for a slot.
+///
+/// What is too long by itself is replaced by something that covers it: a key or pattern by its group, a group by
+/// everything. What is named twice is written once.
+pub(super) fn texts(reason: Reason, owner: &Owner, what: &[Invalidation]) -> Vec<String> {
+    let heading = format!("{reason} {owner}");
+    let fits = |what: &Invalidation| heading.len() + 1 + what.to_string().len() <= LONGEST_TEXT;
+    let mut lines: Vec<String> = what.iter().map(|what| covering(what, fits).to_string()).collect();
+    let everything = Invalidation::Everything.to_string();
+    if lines.contains(&everything) {
+        lines = vec![everything];
+    }
+    lines.sort_unstable();
+    lines.dedup();
+    let mut texts = Vec::new();
+    let mut text = heading.clone();
+    for line in lines {
+        if text.len() + 1 + line.len() > LONGEST_TEXT {
+            texts.push(std::mem::replace(&mut text, heading.clone()));
+        }
+        text.push('\n');
+        text.push_str(&line);
+    }
+    if text.len() > heading.len() {
+        texts.push(text);
+    }
+    texts
+}
+
+/// The bytes of slot `number` with `text`, which [`texts`] made.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a text is shorter than a slot by more than what stands before it"
+)]
+pub(super) fn sealed(number: usize, text: &str) -> Slot {
+    let mut slot = FREE;
+    let length = u16::try_from(text.len()).expect("a text is shorter than a slot");
+    slot[8..TEXT_AT].copy_from_slice(&length.to_le_bytes());
+    slot[TEXT_AT..TEXT_AT + text.len()].copy_from_slice(text.as_bytes());
+    let checksum = checksum(number, &slot);
+    slot[..8].copy_from_slice(&checksum.to_le_bytes());
+    slot
+}
+
+/// `what` itself where it fits, else the least that covers it and fits.
+fn covering(what: &Invalidation, fits: impl Fn(&Invalidation) -> bool) -> Invalidation {
+    if fits(what) {
+        return what.clone();
+    }
+    let group = match what {
+        Invalidation::Key(key) => Some(key.to_group()),
+        Invalidation::Pattern(pattern) => pattern.group().and_then(|group| CacheGroup::parse(group).ok()),
+        Invalidation::Group(_) | Invalidation::Everything => None,
+    };
+    group.map(Invalidation::Group).filter(fits).unwrap_or(Invalidation::Everything)
+}
+
+fn text_of(number: usize, slot: &[u8]) -> Option<&str> {
+    let (sum, rest) = slot.split_first_chunk::<8>()?;
+    if u64::from_le_bytes(*sum) != checksum(number, slot) {
+        return None;
+    }
+    let (length, rest) = rest.split_first_chunk::<2>()?;
+    std::str::from_utf8(rest.get(..usize::from(u16::from_le_bytes(*length)))?).ok()
+}
+
+fn checksum(number: usize, slot: &[u8]) -> u64 {
+    xxh3_64_with_seed(slot.get(8..).unwrap_or_default(), number as u64)
+}
+
+fn parse(text: &str) -> Option<Record> {
+    let mut lines = text.lines();
+    let mut words = lines.next()?.split(' ');
+    let reason = match words.next()? {
+        "intent" => Reason::Intent,
+        "owed" => Reason::Owed,
+        _ => return None,
+    };
+    let owner = match words.next()? {
+        "disk" => Owner::Disk,
+        "redis" => Owner::Redis { db: words.next()?.parse().ok()?, namespace: words.next()?.to_owned() },
+        _ => return None,
+    };
+    if words.next().is_some() {
+        return None;
+    }
+    let what = lines.map(str::parse).collect::<Result<_, _>>().ok()?;
+    Some(Record { reason, owner, what })
+}
+
+impl Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Intent => "intent",
+            Self::Owed => "owed",
+        })
+    }
+}
+
+impl Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disk => f.write_str("disk"),
+            Self::Redis { db, namespace } => write!(f, "redis {db} {namespace}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cache_core::{CacheKey, CachePattern};
+
+    use super::*;
+
+    fn group(id: impl Display) -> Invalidation {
+        CacheGroup::new("image", id).into()
+    }
+
+    fn file_with(texts: &[String]) -> Vec<u8> {
+        let mut file = empty_file();
+        for (index, text) in texts.iter().enumerate() {
+            let at = (index + 1) * SLOT_BYTES;
+            file[at..at + SLOT_BYTES].copy_from_slice(&sealed(index + 1, text));
+        }
+        file
+    }
+
+    fn read_back(reason: Reason, owner: &Owner, what: &[Invalidation]) -> Vec<Invalidation> {
+        let texts = texts(reason, owner, what);
+        let records = read(&file_with(&texts)).unwrap();
+        assert!(records.iter().all(|(_, record)| record.reason == reason && record.owner == *owner));
+        records.into_iter().flat_map(|(_, record)| record.what).collect()
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_for_every_owner_and_reason() {
+        let key = CacheKey::builder("image", 1).part("metadata").build().unwrap();
+        let pattern = CachePattern::parse("[r]thumbnail:*").unwrap();
+        let what = vec![group(1), key.into(), pattern.into()];
+        let redis = Owner::Redis { db: 3, namespace: "a-b.c".to_owned() };
+        for owner in [Owner::Disk, redis] {
+            for reason in [Reason::Intent, Reason::Owed] {
+                let back = read_back(reason, &owner, &what);
+                assert!(back.len() == 3 && what.iter().all(|what| back.contains(what)), "{back:?}");
+            }
+        }
+        assert!(texts(Reason::Intent, &Owner::Disk, &[]).is_empty());
+    }
+
+    #[test]
+    fn many_invalidations_share_few_slots_and_none_is_lost() {
+        let what: Vec<_> = (0..1000).map(group).collect();
+        let twice = [what.clone(), what.clone()].concat();
+        let texts = texts(Reason::Intent, &Owner::Disk, &twice);
+        assert!(texts.len() < 40, "{} slots", texts.len());
+        let back = read_back(Reason::Intent, &Owner::Disk, &twice);
+        assert!(back.len() == 1000 && what.iter().all(|what| back.contains(what)));
+    }
+
+    #[test]
+    fn what_is_too_long_for_a_slot_is_covered_by_something_shorter() {
+        let part = || "é".repeat(100);
+        let covered = |what: Invalidation| {
+            let back = read_back(Reason::Intent, &Owner::Disk, &[what]);
+            assert_eq!(back.len(), 1);
+            back[0].to_string()
+        };
+        let long_key = (0..3).fold(CacheKey::builder("image", 1), |key, _| key.part(part())).build().unwrap();
+        assert!(long_key.as_str().len() > 600);
+        assert_eq!(covered(long_key.clone().into()), "group image:1");
+        let pattern = CachePattern::parse(&format!("{}*", long_key.as_str())).unwrap();
+        assert_eq!(covered(pattern.into()), "group image:1");
+        let scope = "s".repeat(64);
+        let long_group = CacheGroup::new(part(), ":".repeat(190)).in_scope(&scope).unwrap();
+        assert_eq!(covered(long_group.clone().into()), "everything");
+        assert_eq!(
+            covered(CachePattern::parse(&format!("{}*", "x".repeat(600))).unwrap().into()),
+            "everything"
+        );
+        let longest_that_fits = CacheGroup::new("x".repeat(200), "y".repeat(200));
+        assert_eq!(covered(longest_that_fits.clone().into()), format!("group {longest_that_fits}"));
+    }
+
+    #[test]
+    fn everything_is_written_alone() {
+        let texts = texts(Reason::Owed, &Owner::Disk, &[group(1), Invalidation::Everything, group(2)]);
+        assert_eq!(texts, ["owed disk\neverything"]);
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_damaged() {
+        let file = file_with(&texts(Reason::Intent, &Owner::Disk, &[group(1)]));
+        for length in 0..FILE_BYTES {
+            assert_eq!(read(&file[..length]), Err(Damaged), "{length} bytes");
+        }
+        assert_eq!(read(&[&file[..], &[0]].concat()), Err(Damaged));
+        assert_eq!(read(&file).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_bit_flipped_anywhere_is_damage() {
+        let mut file =
+            file_with(&texts(Reason::Intent, &Owner::Disk, &(0..100).map(group).collect::<Vec<_>>()));
+        let sound = read(&file).unwrap();
+        assert!(sound.len() > 1);
+        // Every bit of the heading, the records and one free slot behind them; a bit of each byte of the rest.
+        for at in 0..FILE_BYTES {
+            for bit in if at < SLOT_BYTES * 4 { 0..8 } else { 3..4 } {
+                file[at] ^= 1 << bit;
+                assert!(read_slots_around(&file, at), "byte {at} bit {bit}");
+                file[at] ^= 1 << bit;
+            }
+        }
+        assert_eq!(read(&file).unwrap(), sound);
+    }
+
+    /// Whether `file` reads as damaged; looks at the whole file for some bytes, and at one slot for the others, because
+    /// a hundred thousand readings of a whole file take minutes.
+    fn read_slots_around(file: &[u8], at: usize) -> bool {
+        if at.is_multiple_of(101) {
+            return read(file) == Err(Damaged);
+        }
+        let number = at / SLOT_BYTES;
+        let slot = &file[number * SLOT_BYTES..][..SLOT_BYTES];
+        slot != FREE && text_of(number, slot).is_none()
+    }
+
+    #[test]
+    fn a_sector_in_the_place_of_another_is_damage() {
+        let mut file = file_with(&texts(Reason::Intent, &Owner::Disk, &[group(1)]));
+        file.copy_within(SLOT_BYTES..2 * SLOT_BYTES, 3 * SLOT_BYTES);
+        assert_eq!(read(&file), Err(Damaged));
+    }
+}

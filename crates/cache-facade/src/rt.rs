@@ -1,0 +1,47 @@
+//! The one module that names the runtime, so that the schedule tests can put shuttle in its place.
+
+use std::pin::pin;
+use std::task::Poll;
+
+use futures_util::future::{self, Either};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+pub(crate) use tokio::time::Instant;
+
+pub(crate) use std::thread_local;
+
+/// The present, as deadlines of waiters measure it.
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Starts `task` as a task of its own and waits for what it sends through `answer`; `None` if it was cut off before
+/// it sent anything, which happens when the runtime shuts down.
+///
+/// Dropping the returned future does not stop the task. Outside a runtime the caller runs the task itself.
+pub(crate) async fn answer_of<T>(
+    task: impl Future<Output = ()> + Send + 'static,
+    answer: oneshot::Receiver<T>,
+) -> Option<T> {
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(task);
+        return answer.await.ok();
+    }
+    match future::select(answer, pin!(task)).await {
+        Either::Left((answer, _)) => answer.ok(),
+        Either::Right(((), answer)) => answer.await.ok(),
+    }
+}
+
+/// What `future` gives before `deadline`; `None` after it.
+pub(crate) async fn before<F: Future>(deadline: Instant, future: F) -> Option<F::Output> {
+    if Handle::try_current().is_err() {
+        return Some(future.await);
+    }
+    tokio::time::timeout_at(deadline, future).await.ok()
+}
+
+/// Polls `future` once.
+pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    future::poll_fn(|context| Poll::Ready(std::pin::Pin::new(&mut *future).poll(context))).await
+}

@@ -1,0 +1,47 @@
+//! What the schedule tests put in the place of tokio: tasks that shuttle schedules, and a clock that stands still.
+
+use std::ops::Add;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::future;
+pub(crate) use shuttle::thread_local;
+use tokio::sync::oneshot;
+
+/// A moment of a clock that stands still: no deadline is ever over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Instant(Duration);
+
+impl Instant {
+    pub(crate) fn duration_since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0 + duration)
+    }
+}
+
+pub(crate) fn now() -> Instant {
+    Instant(Duration::ZERO)
+}
+
+pub(crate) async fn answer_of<T>(
+    task: impl Future<Output = ()> + Send + 'static,
+    answer: oneshot::Receiver<T>,
+) -> Option<T> {
+    drop(shuttle::future::spawn(task));
+    answer.await.ok()
+}
+
+pub(crate) async fn before<F: Future>(_deadline: Instant, future: F) -> Option<F::Output> {
+    Some(future.await)
+}
+
+pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    future::poll_fn(|context| Poll::Ready(std::pin::Pin::new(&mut *future).poll(context))).await
+}

@@ -1,0 +1,275 @@
+//! Laws of the configuration, over pairs of name and value: no test touches the process's environment.
+
+#![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use cache_facade::{CacheConfig, ErrorKind, Fallback};
+
+fn config(pairs: &[(&str, &str)]) -> cache_facade::Result<CacheConfig> {
+    CacheConfig::from_pairs(pairs.iter().copied())
+}
+
+fn error(pairs: &[(&str, &str)]) -> String {
+    let error = config(pairs).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    error.to_string()
+}
+
+fn warnings(pairs: &[(&str, &str)]) -> Vec<String> {
+    config(pairs).unwrap().warnings().to_vec()
+}
+
+#[test]
+fn nothing_set_is_the_documented_defaults() {
+    let config = config(&[]).unwrap();
+    assert!(config.enabled() && !config.clear_on_start());
+    assert_eq!(config.directory(), Path::new("_cache"));
+    assert_eq!((config.size_mb(), config.limit_bytes(), config.page_cache_mb()), (1000, 1_048_576_000, 32));
+    assert_eq!((config.namespace(), config.ttl("image"), config.verify().to_bits()), ("app", None, 0));
+    assert_eq!((config.fallback(), config.fallback_max_age()), (Fallback::Disk, Duration::from_secs(30)));
+    assert_eq!(config.load_timeout(), Duration::from_secs(30));
+    let redis = config.redis();
+    assert_eq!((redis.enabled(), redis.host(), redis.port(), redis.db()), (false, "localhost", 6379, 0));
+    assert_eq!((redis.username(), redis.password(), redis.encrypted()), (None, None, false));
+    assert_eq!((redis.pool_size(), redis.timeout()), (4, Duration::from_millis(250)));
+    assert_eq!((redis.connect_timeout(), redis.trust_restart()), (Duration::from_millis(500), false));
+    assert!(config.warnings().is_empty());
+}
+
+#[test]
+fn every_setting_is_read() {
+    let config = config(&[
+        ("CACHE_ENABLED", "no"),
+        ("CACHE_DIR", "/var/cache/app"),
+        ("CACHE_SIZE_MB", " 64 "),
+        ("CACHE_NAMESPACE", "shop-1"),
+        ("CACHE_DEFAULT_TTL", "60"),
+        ("CACHE_TTL_PROJECT_IMAGES", "5"),
+        ("CACHE_FALLBACK", "None"),
+        ("CACHE_FALLBACK_MAX_AGE", "7"),
+        ("CACHE_CLEAR_ON_START", "1"),
+        ("CACHE_VERIFY", "0.25"),
+        ("CACHE_PAGE_CACHE_MB", "16"),
+        ("CACHE_LOAD_TIMEOUT_MS", "1500"),
+        ("REDIS_ENABLED", "ON"),
+        ("REDIS_HOST", "cache.internal"),
+        ("REDIS_PORT", "6390"),
+        ("REDIS_DB", "2"),
+        ("REDIS_USERNAME", "app"),
+        ("REDIS_PASSWORD", " spaces count "),
+        ("REDIS_TLS", "true"),
+        ("REDIS_CA_FILE", "ca.pem"),
+        ("REDIS_CLIENT_CERT", "cert.pem"),
+        ("REDIS_CLIENT_KEY", "key.pem"),
+        ("REDIS_MODE", "single"),
+        ("REDIS_POOL_SIZE", "8"),
+        ("REDIS_TIMEOUT_MS", "100"),
+        ("REDIS_CONNECT_TIMEOUT_MS", "200"),
+        ("REDIS_TRUST_RESTART", "yes"),
+    ])
+    .unwrap();
+    assert!(!config.enabled() && config.clear_on_start());
+    assert_eq!(config.directory(), Path::new("/var/cache/app"));
+    assert_eq!((config.size_mb(), config.page_cache_mb(), config.namespace()), (64, 16, "shop-1"));
+    assert_eq!(config.ttl("image"), Some(Duration::from_mins(1)));
+    assert_eq!(config.ttl("project_images"), Some(Duration::from_secs(5)));
+    assert_eq!((config.fallback(), config.fallback_max_age()), (Fallback::None, Duration::from_secs(7)));
+    assert_eq!(
+        (config.verify().to_bits(), config.load_timeout()),
+        (0.25f64.to_bits(), Duration::from_millis(1500))
+    );
+    let redis = config.redis();
+    assert!(redis.enabled() && redis.encrypted() && redis.trust_restart());
+    assert_eq!(
+        (redis.host(), redis.port(), redis.db(), redis.username()),
+        ("cache.internal", 6390, 2, Some("app"))
+    );
+    assert_eq!(redis.password().map(cache_facade::Secret::expose), Some(" spaces count "));
+    assert_eq!(redis.ca_file(), Some(Path::new("ca.pem")));
+    assert_eq!(redis.client_certificate(), Some((Path::new("cert.pem"), Path::new("key.pem"))));
+    assert_eq!((redis.pool_size(), redis.timeout()), (8, Duration::from_millis(100)));
+    assert_eq!(redis.connect_timeout(), Duration::from_millis(200));
+    assert!(config.warnings().is_empty(), "{:?}", config.warnings());
+}
+
+#[test]
+fn booleans_have_eight_spellings_in_any_case_and_no_ninth() {
+    for (text, expected) in [("TRUE", true), ("1", true), ("Yes", true), ("on", true)] {
+        assert_eq!(config(&[("CACHE_CLEAR_ON_START", text)]).unwrap().clear_on_start(), expected);
+    }
+    for text in ["False", "0", "NO", "off"] {
+        assert!(!config(&[("CACHE_ENABLED", text)]).unwrap().enabled());
+    }
+    for text in ["2", "t", "enabled", "truee"] {
+        assert!(error(&[("CACHE_ENABLED", text)]).starts_with("CACHE_ENABLED takes true or false"));
+    }
+}
+
+#[test]
+fn a_bad_value_is_an_error_that_names_the_variable_and_not_the_value() {
+    for (name, bad) in [
+        ("CACHE_ENABLED", "s3cr3t"),
+        ("CACHE_SIZE_MB", "s3cr3t"),
+        ("CACHE_SIZE_MB", "7"),
+        ("CACHE_SIZE_MB", "-8"),
+        ("CACHE_SIZE_MB", "+8"),
+        ("CACHE_SIZE_MB", "8.5"),
+        ("CACHE_SIZE_MB", "17592186044416"),
+        ("CACHE_SIZE_MB", "99999999999999999999"),
+        ("CACHE_NAMESPACE", "s3cr3t:x"),
+        ("CACHE_NAMESPACE", "s3cr3t*"),
+        ("CACHE_DEFAULT_TTL", "0"),
+        ("CACHE_DEFAULT_TTL", "1h"),
+        ("CACHE_TTL_THUMBNAIL", "0"),
+        ("CACHE_TTL_THUMBNAIL", "s3cr3t"),
+        ("CACHE_FALLBACK", "redis"),
+        ("CACHE_FALLBACK_MAX_AGE", "0"),
+        ("CACHE_VERIFY", "1.5"),
+        ("CACHE_VERIFY", "NaN"),
+        ("CACHE_VERIFY", "-0.5"),
+        ("CACHE_PAGE_CACHE_MB", "0"),
+        ("CACHE_LOAD_TIMEOUT_MS", "0"),
+        ("REDIS_ENABLED", "maybe"),
+    ] {
+        let error = error(&[(name, bad)]);
+        assert!(error.starts_with(&format!("{name} takes ")), "{error}");
+        assert!(!error.contains("s3cr3t"), "{error}");
+    }
+}
+
+#[test]
+fn all_bad_values_are_in_one_error() {
+    let error =
+        error(&[("CACHE_SIZE_MB", "x"), ("CACHE_VERIFY", "x"), ("REDIS_ENABLED", "1"), ("REDIS_DB", "x")]);
+    for name in ["CACHE_SIZE_MB", "CACHE_VERIFY", "REDIS_DB"] {
+        assert!(error.contains(&format!("{name} takes ")), "{error}");
+    }
+}
+
+#[test]
+fn a_bad_redis_setting_is_an_error_with_redis_and_a_warning_without() {
+    for (name, bad) in [
+        ("REDIS_HOST", "redis://s3cr3t"),
+        ("REDIS_HOST", "a b"),
+        ("REDIS_PORT", "0"),
+        ("REDIS_PORT", "65536"),
+        ("REDIS_DB", "-1"),
+        ("REDIS_TLS", "maybe"),
+        ("REDIS_MODE", "cluster"),
+        ("REDIS_URL", "http://s3cr3t"),
+        ("REDIS_POOL_SIZE", "0"),
+        ("REDIS_POOL_SIZE", "1025"),
+        ("REDIS_TIMEOUT_MS", "0"),
+        ("REDIS_TIMEOUT_MS", "60001"),
+        ("REDIS_CONNECT_TIMEOUT_MS", "soon"),
+        ("REDIS_TRUST_RESTART", "2"),
+    ] {
+        let fatal = error(&[("REDIS_ENABLED", "true"), (name, bad)]);
+        assert!(fatal.starts_with(&format!("{name} takes ")) && !fatal.contains("s3cr3t"), "{fatal}");
+        assert!(!fatal.contains(';') || name == "REDIS_MODE", "said twice: {fatal}");
+        let idle = warnings(&[(name, bad)]);
+        assert_eq!(idle.len(), 1, "{idle:?}");
+        assert!(idle[0].starts_with(&format!("{name} takes ")) && !idle[0].contains("s3cr3t"), "{idle:?}");
+    }
+    assert!(error(&[("REDIS_ENABLED", "1"), ("REDIS_CLIENT_CERT", "c")]).contains("REDIS_CLIENT_KEY"));
+}
+
+#[test]
+fn an_empty_value_means_unset() {
+    let pairs: Vec<(&str, &str)> = [
+        "CACHE_ENABLED",
+        "CACHE_DIR",
+        "CACHE_SIZE_MB",
+        "CACHE_NAMESPACE",
+        "CACHE_DEFAULT_TTL",
+        "CACHE_TTL_IMAGE",
+        "REDIS_ENABLED",
+        "REDIS_PASSWORD",
+        "REDIS_URL",
+    ]
+    .map(|name| (name, ""))
+    .to_vec();
+    let config = config(&pairs).unwrap();
+    assert!(config.enabled() && config.warnings().is_empty());
+    assert_eq!((config.directory(), config.size_mb()), (Path::new("_cache"), 1000));
+    assert!(config.redis().password().is_none());
+}
+
+#[test]
+fn the_later_of_two_layers_wins_even_when_it_is_empty() {
+    assert_eq!(config(&[("CACHE_SIZE_MB", "64"), ("CACHE_SIZE_MB", "32")]).unwrap().size_mb(), 32);
+    assert_eq!(config(&[("CACHE_SIZE_MB", "64"), ("CACHE_SIZE_MB", "")]).unwrap().size_mb(), 1000);
+}
+
+#[test]
+fn an_unknown_name_warns_with_the_nearest_known_one_and_never_its_value() {
+    let warnings = warnings(&[("CACHE_SIZE", "s3cr3t"), ("REDIS_PASSWRD", "s3cr3t"), ("PATH", "s3cr3t")]);
+    assert_eq!(
+        warnings,
+        [
+            "CACHE_SIZE is no setting of the cache; did you mean CACHE_SIZE_MB?",
+            "REDIS_PASSWRD is no setting of the cache; did you mean REDIS_PASSWORD?"
+        ]
+    );
+}
+
+#[test]
+fn what_kubernetes_injects_is_understood_or_passed_over() {
+    let injected = [
+        ("REDIS_ENABLED", "true"),
+        ("REDIS_PORT", "tcp://10.0.0.5:6390"),
+        ("REDIS_PORT_6390_TCP", "tcp://10.0.0.5:6390"),
+        ("REDIS_PORT_6390_TCP_ADDR", "10.0.0.5"),
+        ("REDIS_SERVICE_HOST", "10.0.0.5"),
+        ("REDIS_SERVICE_PORT", "6390"),
+    ];
+    let config = config(&injected).unwrap();
+    assert_eq!((config.redis().host(), config.redis().port()), ("10.0.0.5", 6390));
+    assert!(config.warnings().is_empty(), "{:?}", config.warnings());
+    let named = CacheConfig::from_pairs(injected.into_iter().chain([("REDIS_HOST", "redis")])).unwrap();
+    assert_eq!((named.redis().host(), named.redis().port()), ("redis", 6390));
+}
+
+#[test]
+fn a_url_stands_instead_of_the_single_settings() {
+    let config = config(&[
+        ("REDIS_ENABLED", "true"),
+        ("REDIS_URL", "rediss://me:pass@example.org:6390/4"),
+        ("REDIS_HOST", "other"),
+        ("REDIS_TIMEOUT_MS", "99"),
+    ])
+    .unwrap();
+    let redis = config.redis();
+    assert!(redis.enabled() && redis.encrypted());
+    assert_eq!(
+        (redis.host(), redis.port(), redis.db(), redis.username()),
+        ("example.org", 6390, 4, Some("me"))
+    );
+    assert_eq!(redis.timeout(), Duration::from_millis(99));
+    assert_eq!(config.warnings(), ["REDIS_HOST has no effect, because REDIS_URL is set"]);
+}
+
+#[test]
+fn a_url_never_turns_encryption_off_that_was_asked_for() {
+    let plain = ("REDIS_URL", "redis://example.org");
+    let encrypted = ("REDIS_URL", "rediss://example.org");
+    let on = ("REDIS_ENABLED", "true");
+    assert!(!config(&[on, plain]).unwrap().redis().encrypted());
+    assert!(config(&[on, plain, ("REDIS_TLS", "true")]).unwrap().redis().encrypted());
+    assert!(config(&[on, encrypted]).unwrap().redis().encrypted());
+    assert!(config(&[on, encrypted, ("REDIS_TLS", "auto")]).unwrap().redis().encrypted());
+    assert!(error(&[on, encrypted, ("REDIS_TLS", "false")]).contains("REDIS_TLS"));
+}
+
+#[test]
+fn no_secret_is_in_debug() {
+    let config = config(&[
+        ("REDIS_ENABLED", "true"),
+        ("REDIS_URL", "redis://me:hunter2@example.org"),
+        ("REDIS_PASSWORD", "hunter2"),
+    ])
+    .unwrap();
+    assert!(!format!("{config:?} {config:#?} {:?}", config.redis()).contains("hunter2"));
+}

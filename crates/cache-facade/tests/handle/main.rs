@@ -1,0 +1,11 @@
+//! Laws of the typed handle over the reference store.
+
+#![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
+
+mod changes;
+mod fences;
+mod loads;
+mod storm;
+mod support;
+mod trouble;
+mod views;

@@ -1,0 +1,117 @@
+//! What the tests of this crate share: keys, patience, and a store that can be told to fail.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use cache_facade::{
+    BackendKind, Cache, CacheBackend, CacheConfig, CacheKey, CacheStats, Error, ErrorKind, Explanation,
+    FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, MemoryBackend, NewEntry, Result,
+};
+
+pub(crate) type Nothing = std::convert::Infallible;
+
+pub(crate) fn key(id: impl Display) -> CacheKey {
+    CacheKey::builder("image", id).part("metadata").build().unwrap()
+}
+
+/// Lets every task that can run do so.
+pub(crate) async fn let_others_run() {
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A cache over each kind of store, by name; what is behind it is kept as long as the value.
+pub(crate) struct Stored {
+    pub(crate) name: &'static str,
+    pub(crate) cache: Cache,
+    _directory: Option<tempfile::TempDir>,
+}
+
+pub(crate) async fn every_store() -> Vec<Stored> {
+    let mut stores = vec![Stored { name: "memory", cache: Cache::memory(), _directory: None }];
+    if cfg!(feature = "disk") {
+        let directory = tempfile::tempdir().unwrap();
+        let config = CacheConfig::builder().directory(directory.path()).size_mb(16).build().unwrap();
+        let cache = Cache::connect(config).await.unwrap();
+        stores.push(Stored { name: "disk", cache, _directory: Some(directory) });
+    }
+    stores
+}
+
+/// A memory store whose operations can be made to fail or to hang, one by one.
+#[derive(Debug, Default)]
+pub(crate) struct Faulty {
+    pub(crate) inner: MemoryBackend,
+    pub(crate) lookups_fail: AtomicBool,
+    pub(crate) lookups_hang: AtomicBool,
+    pub(crate) fills_hang: AtomicBool,
+    pub(crate) invalidations_fail: AtomicBool,
+    pub(crate) fills: AtomicU64,
+    pub(crate) lookups: AtomicU64,
+}
+
+impl Faulty {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+}
+
+fn away() -> Error {
+    Error::new(ErrorKind::Unavailable, "the store is away")
+}
+
+#[async_trait]
+impl CacheBackend for Faulty {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Custom("faulty")
+    }
+
+    async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
+        self.lookups.fetch_add(1, Ordering::SeqCst);
+        if self.lookups_hang.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        if self.lookups_fail.load(Ordering::SeqCst) {
+            return Err(away());
+        }
+        self.inner.lookup(key).await
+    }
+
+    async fn fill(&self, key: &CacheKey, token: FillToken, entry: NewEntry) -> Result<FillOutcome> {
+        self.fills.fetch_add(1, Ordering::SeqCst);
+        if self.fills_hang.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        self.inner.fill(key, token, entry).await
+    }
+
+    async fn set(&self, key: &CacheKey, entry: NewEntry) -> Result<()> {
+        self.inner.set(key, entry).await
+    }
+
+    async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated> {
+        if self.invalidations_fail.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::NotDurable, "the disk is full"));
+        }
+        self.inner.invalidate(what).await
+    }
+
+    async fn stats(&self) -> Result<CacheStats> {
+        self.inner.stats().await
+    }
+
+    async fn explain(&self, key: &CacheKey) -> Result<Explanation> {
+        self.inner.explain(key).await
+    }
+
+    async fn health(&self) -> Health {
+        self.inner.health().await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}

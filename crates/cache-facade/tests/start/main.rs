@@ -1,0 +1,39 @@
+//! Laws of starting: which directory may be used, and what of it may still be read.
+
+#![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
+
+mod directory;
+mod trust;
+
+use std::convert::Infallible;
+use std::path::Path;
+
+use cache_facade::{Cache, CacheConfig, CacheConfigBuilder, CacheKey, Load, Source};
+
+fn config(directory: &Path) -> CacheConfigBuilder {
+    CacheConfig::builder().directory(directory).size_mb(8)
+}
+
+async fn open(directory: &Path) -> Cache {
+    connect(config(directory)).await
+}
+
+async fn connect(config: CacheConfigBuilder) -> Cache {
+    Cache::connect(config.build().unwrap()).await.unwrap()
+}
+
+fn key(id: u32) -> CacheKey {
+    CacheKey::builder("image", id).part("metadata").build().unwrap()
+}
+
+/// What a reader of `key(id)` gets while the database holds `current`.
+async fn read(cache: &Cache, id: u32, current: &'static str) -> (String, Source) {
+    let load = async move || Ok::<_, Infallible>(current.to_owned());
+    let loaded = cache.get_or_load_with(&key(id), Load::new(), load).await.unwrap();
+    (loaded.value, loaded.source)
+}
+
+/// Whether `key(id)`, stored before, is read from the cache; it is then stored.
+async fn hits(cache: &Cache, id: u32) -> bool {
+    read(cache, id, "value").await.1 == Source::Hit
+}
