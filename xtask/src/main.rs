@@ -15,6 +15,7 @@ mod json;
 mod lint;
 mod metadata;
 mod process;
+mod redis_server;
 mod report;
 mod source_rules;
 mod test;

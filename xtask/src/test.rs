@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::Outcome;
 use crate::metadata::Workspace;
 use crate::process::{cargo, describe, output, root, watch, without_settings};
+use crate::redis_server;
 use crate::report::{Counts, Report, Row};
 
 /// Runs the command.
@@ -27,6 +28,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     let chosen =
         |step: &Step| arguments.is_empty() || arguments.iter().any(|part| step.name.contains(part.as_str()));
     let mut report = Report::new("test");
+    report.check("a Redis server for the tests", redis_server::ensure);
     for step in steps.iter().filter(|step| chosen(step)) {
         println!("\n-- {} --", step.name);
         let started = Instant::now();
@@ -79,6 +81,14 @@ const SWITCHED: &[Switched] = &[
         tests: "--test schedules",
     },
     Switched { package: "cache-core", features: "conformance,plant-no-fence", tests: "--test planted_bugs" },
+    Switched { package: "cache-disk", features: "shuttle", tests: "--test schedules" },
+    Switched {
+        package: "cache-disk",
+        features: "shuttle,plant-check-outside-lock",
+        tests: "--test schedules",
+    },
+    Switched { package: "cache-disk", features: "plant-lazy-delete", tests: "--test faults killing" },
+    Switched { package: "cache-redis", features: "plant-no-fence", tests: "--test race" },
     Switched {
         package: "cache-facade",
         features: "shuttle",

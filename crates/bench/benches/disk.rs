@@ -1,1 +1,50 @@
-fn main() {}
+//! The disk rows under criterion, for its analysis of one function over time; ratios come from `cargo xtask bench`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bench::Case;
+use bench::Outcome;
+use bench::disk::reads::{LARGE_ENTRIES, Reads, SMALL_ENTRIES};
+use bench::disk::removals::{Clears, Deletes};
+use bench::disk::sets::Sets;
+use bench::disk::{LARGE, SMALL};
+use bench::stores::{DataSet, Stores};
+use bench::workload::{Access, image_keys};
+use criterion::{Criterion, criterion_group, criterion_main};
+use tokio::runtime::Runtime;
+
+fn stores(runtime: &Arc<Runtime>, entries: usize, value_bytes: usize) -> Arc<Stores> {
+    let data = DataSet::new(image_keys(0, entries), value_bytes);
+    Arc::new(Stores::create(runtime, data).expect("the stores can be filled"))
+}
+
+/// Ours and the peer's under one name each; a wrong answer ends the run.
+fn pair(criterion: &mut Criterion, name: &str, case: &mut dyn Case) {
+    let timed = |done: Outcome<Duration>| done.expect("the answers are right");
+    let mut group = criterion.benchmark_group(name);
+    group.bench_function("ours", |bencher| bencher.iter_custom(|operations| timed(case.ours(operations))));
+    group
+        .bench_function("raw redb", |bencher| bencher.iter_custom(|operations| timed(case.peer(operations))));
+    group.finish();
+}
+
+fn disk(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build();
+    let runtime = Arc::new(runtime.expect("a runtime can be started"));
+    for (size, entries, value_bytes) in [("1 KB", SMALL_ENTRIES, SMALL), ("50 KB", LARGE_ENTRIES, LARGE)] {
+        let stores = stores(&runtime, entries, value_bytes);
+        pair(criterion, &format!("get {size}"), &mut Reads::hits(&stores, Access::Uniform));
+        pair(criterion, &format!("get absent among {size}"), &mut Reads::misses(&stores));
+        pair(criterion, &format!("set {size}"), &mut Sets::new(&stores));
+        pair(criterion, &format!("delete {size}"), &mut Deletes::new(&stores, 1));
+        pair(criterion, &format!("clear {size}"), &mut Clears::new(&stores));
+    }
+}
+
+criterion_group! {
+    name = rows;
+    config = Criterion::default().sample_size(20);
+    targets = disk
+}
+criterion_main!(rows);

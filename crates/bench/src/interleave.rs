@@ -134,6 +134,7 @@ fn median<'a>(values: impl IntoIterator<Item = &'a f64>) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "the figures of a fixed clock are exact")]
 mod tests {
     use super::*;
 

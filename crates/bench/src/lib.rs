@@ -16,6 +16,13 @@
 //! 4. [`disk`] and [`facade`]: the rows. Another group is another module like these, and its peers are modules like
 //!    [`raw_redb`].
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    reason = "counts of a measurement, far below the limits of their types"
+)]
+
 pub mod case;
 pub mod disk;
 pub mod facade;

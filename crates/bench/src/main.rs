@@ -19,7 +19,9 @@ fn main() -> ExitCode {
 fn run() -> Outcome<()> {
     let options = Options::parse(std::env::args().skip(1))?;
     if cfg!(debug_assertions) {
-        return Err(format!("measuring a debug build says nothing: cargo run --release -p bench -- {USAGE}").into());
+        return Err(
+            format!("measuring a debug build says nothing: cargo run --release -p bench -- {USAGE}").into()
+        );
     }
     let mut session = Session::new(options.plan(), options.quick)?;
     if options.wants(Group::Disk) {

@@ -45,7 +45,8 @@ impl Options {
                 "--only" => {
                     let name = rest.next().unwrap_or_default();
                     let group = GROUPS.iter().find(|(known, _)| *known == name);
-                    let (_, group) = group.ok_or_else(|| format!("--only takes disk or facade, not {name:?}"))?;
+                    let (_, group) =
+                        group.ok_or_else(|| format!("--only takes disk or facade, not {name:?}"))?;
                     options.only = Some(*group);
                 }
                 "--json" => options.json = Some(rest.next().ok_or("--json takes a file")?.into()),

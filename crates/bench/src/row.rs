@@ -97,7 +97,17 @@ mod tests {
         let row = serde_json::to_value(Row::counted("stampede", Unit::Loads, 1.0, 1.0)).unwrap();
         let names: Vec<_> = row.as_object().unwrap().keys().map(String::as_str).collect();
         let expected = [
-            "name", "ours", "peer", "peer_name", "unit", "better", "ratio", "spread", "target", "target_of", "met",
+            "name",
+            "ours",
+            "peer",
+            "peer_name",
+            "unit",
+            "better",
+            "ratio",
+            "spread",
+            "target",
+            "target_of",
+            "met",
         ];
         assert!(expected.iter().all(|name| names.contains(name)) && names.len() == expected.len());
         assert_eq!((&row["peer"], &row["met"]), (&serde_json::Value::Null, &true.into()));

@@ -100,7 +100,8 @@ pub fn open_ours(
     limit_mb: u64,
     page_cache_bytes: usize,
 ) -> Outcome<Arc<DiskBackend>> {
-    let config = DiskConfig::new(directory).limit_bytes(limit_mb * MEGABYTE).page_cache_bytes(page_cache_bytes);
+    let config =
+        DiskConfig::new(directory).limit_bytes(limit_mb * MEGABYTE).page_cache_bytes(page_cache_bytes);
     Ok(Arc::new(runtime.block_on(DiskBackend::open(config))?))
 }
 

@@ -4,7 +4,8 @@ use crate::row::Row;
 
 /// The rows as a table with one line each.
 pub fn table(rows: &[Row]) -> String {
-    let heads = ["what", "ours", "peer", "unit", "peer is", "ratio", "spread", "target", "met"].map(str::to_owned);
+    let heads =
+        ["what", "ours", "peer", "unit", "peer is", "ratio", "spread", "target", "met"].map(str::to_owned);
     let lines: Vec<[String; 9]> = std::iter::once(heads).chain(rows.iter().map(cells)).collect();
     let width = |column: usize| {
         lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -14,7 +15,11 @@ pub fn table(rows: &[Row]) -> String {
         for (column, cell) in line.iter().enumerate() {
             let width = width(column);
             // Figures to the right, words to the left.
-            let cell = if matches!(column, 1 | 2 | 5) { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
+            let cell = if matches!(column, 1 | 2 | 5) {
+                format!("{cell:>width$}")
+            } else {
+                format!("{cell:<width$}")
+            };
             text.push_str(&cell);
             text.push_str("  ");
         }

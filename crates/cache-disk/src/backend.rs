@@ -98,8 +98,11 @@ fn start(config: DiskConfig, answer: oneshot::Sender<Result<DiskBackend>>) {
     match prepare(config) {
         Ok((engine, writer)) => {
             let ended = Ended { engine: Arc::clone(&engine), finished: Arc::clone(&finished) };
-            // If nobody waits any more, dropping the backend closes the queue, and the writer ends at once.
-            drop(answer.send(Ok(DiskBackend { engine, finished })));
+            if let Err(backend) = answer.send(Ok(DiskBackend { engine, finished })) {
+                // Nobody waits any more: dropping the backend closes the queue, and must not wait for this very thread.
+                ended.finished.open();
+                drop(backend);
+            }
             writer.run();
             drop(ended);
         }

@@ -80,14 +80,17 @@ impl Budget {
     /// Corrects the allowance by the space the file takes after a durable commit.
     ///
     /// Blocks are not given back: a file that was full once stays so. Near its limit only what it grows by says that
-    /// too much lives in it.
+    /// too much lives in it; while it does not grow, the allowance recovers, but slowly.
     pub(crate) fn observe(&mut self, file_bytes: u64) {
         let near = self.file_bytes(0) / 1000 * 985 - self.interval;
         let growth = file_bytes.saturating_sub(self.file_bytes.max(near));
         self.file_bytes = file_bytes;
         let too_much = (growth * WHOLE * 3 / 2).div_ceil(self.limit);
-        self.share =
-            if file_bytes > near { self.share.saturating_sub(too_much) } else { self.share + WHOLE / 2000 };
+        self.share = match (file_bytes > near, growth) {
+            (false, _) => self.share + WHOLE / 2000,
+            (true, 0) => self.share + WHOLE / 10_000,
+            (true, _) => self.share.saturating_sub(too_much),
+        };
         self.share = self.share.clamp(WHOLE / 2, WHOLE);
     }
 
@@ -125,6 +128,17 @@ mod tests {
     fn at_the_smallest_limit_most_space_is_for_values() {
         let budget = Budget::new(SMALLEST_LIMIT);
         assert!(budget.live_bytes() > SMALLEST_LIMIT * 85 / 100);
+    }
+
+    #[test]
+    fn a_file_that_stays_full_does_not_lower_the_allowance_again_and_again() {
+        let mut budget = Budget::new(100 * MEGABYTE);
+        budget.observe(99 * MEGABYTE);
+        let after_growing = budget.live_bytes();
+        for _ in 0..1000 {
+            budget.observe(99 * MEGABYTE);
+        }
+        assert!(budget.live_bytes() > after_growing);
     }
 
     #[test]

@@ -11,7 +11,8 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use cache_core::sync::Mutex;
+// Not the one that tests explore schedules with: redb holds locks of its own while it writes through here.
+use parking_lot::Mutex;
 use redb::{BackendError, StorageBackend};
 use rustix::fs::SeekFrom;
 

@@ -45,7 +45,7 @@ fn load(engine: &Engine, order: &Order, generation: u64) {
         match read {
             Ok(last) => after = last,
             // Reopening starts another loader.
-            Err(fault) => return engine.fault(&snapshot, &fault),
+            Err(fault) => return engine.fault(&snapshot, fault),
         }
     }
     entries.sort_unstable_by_key(|(part, entry)| std::cmp::Reverse((*part, entry.id)));

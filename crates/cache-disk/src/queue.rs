@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::mem;
 use std::time::Duration;
 
+use crate::error::Fault;
 use crate::index::Removed;
 use cache_core::sync::{Condvar, Mutex};
 use cache_core::{CacheKey, Entry, Invalidation, Result};
@@ -21,8 +22,8 @@ pub(crate) enum Urgent {
     Count { key: CacheKey, change: CounterChange, ack: Ack<i64> },
     /// Make everything that was queued before durable.
     Flush { ack: Ack<()> },
-    /// The database failed: reopen it.
-    Reopen,
+    /// A read of the database of this opening failed: reopen it.
+    Reopen { opening: u64, fault: Fault },
 }
 
 /// A change to a counter or a claim.

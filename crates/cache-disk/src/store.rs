@@ -11,6 +11,7 @@
 //! point to rows that are gone.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cache_core::envelope::KeyHash;
 use cache_core::{Entry, Invalidation, Timestamp};
@@ -70,8 +71,12 @@ impl Meta {
     }
 }
 
+/// How many databases were opened: what tells the faults of one from those of the next.
+static OPENINGS: AtomicU64 = AtomicU64::new(0);
+
 /// An open database.
 pub(crate) struct Store {
+    opening: u64,
     database: Contained<Database>,
 }
 
@@ -80,8 +85,14 @@ impl Store {
     pub(crate) fn open(storage: impl StorageBackend, page_cache_bytes: usize) -> Result<Self, Fault> {
         guarded(|| {
             let database = Builder::new().set_cache_size(page_cache_bytes).create_with_backend(storage)?;
-            Ok(Self { database: Contained::new(database) })
+            let opening = OPENINGS.fetch_add(1, Ordering::Relaxed);
+            Ok(Self { opening, database: Contained::new(database) })
         })
+    }
+
+    /// The number of this opening.
+    pub(crate) fn opening(&self) -> u64 {
+        self.opening
     }
 
     /// What was committed last, lazily or durably; it does not change.
@@ -90,7 +101,7 @@ impl Store {
             let transaction = self.database.begin_read()?;
             let data = Contained::new(transaction.open_table(DATA)?);
             let meta = Contained::new(transaction.open_table(META)?);
-            Ok(Snapshot { data, meta })
+            Ok(Snapshot { opening: self.opening, data, meta })
         })
     }
 
@@ -273,11 +284,17 @@ impl Batch<'_> {
 
 /// The committed state at one moment.
 pub(crate) struct Snapshot {
+    opening: u64,
     data: Contained<ReadOnlyTable<u64, &'static [u8]>>,
     meta: Contained<ReadOnlyTable<&'static str, &'static [u8]>>,
 }
 
 impl Snapshot {
+    /// The number of the opening it belongs to.
+    pub(crate) fn opening(&self) -> u64 {
+        self.opening
+    }
+
     /// The value in the rows of `id`; `None` if they are gone.
     ///
     /// `cost` tells a value of one row, which takes one look-up, from a longer one, which takes a range.

@@ -32,6 +32,10 @@ const MOST_BATCH_BYTES: u64 = 1 << 20;
 
 /// The state of the writer thread.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own about the file, not a state of one machine"
+)]
 pub(crate) struct Writer {
     engine: Arc<Engine>,
     directory: Directory,
@@ -44,6 +48,8 @@ pub(crate) struct Writer {
     owed: Vec<CacheKey>,
     /// Whether the file may still hold what an invalidation could not remove: it must not be opened again.
     is_condemned: bool,
+    /// Whether the file turned out to be damaged: it must be set aside.
+    is_damaged: bool,
     is_dirty: bool,
     /// Whether a write was refused at the limit: the next commit only removes.
     must_free: bool,
@@ -86,6 +92,7 @@ impl Writer {
             unsynced: Vec::new(),
             owed: Vec::new(),
             is_condemned: false,
+            is_damaged: false,
             is_dirty: false,
             must_free: false,
             written: 0,

@@ -1,1 +1,12 @@
-//! (being written)
+//! What the tests of several crates share.
+//!
+//! - [`RedisServer`]: a server of the test's own, on a free port of 127.0.0.1, which can be killed, stopped and restarted.
+//! - [`TcpProxy`]: a network in front of it that delays, swallows, cuts and resets, switched while it runs.
+//!
+//! Whatever is started here ends when its handle is dropped. Nothing here is part of the product.
+
+mod proxy;
+mod redis_server;
+
+pub use proxy::{Mode, TcpProxy};
+pub use redis_server::{RedisServer, Restart};

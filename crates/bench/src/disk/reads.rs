@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use cache_core::CacheBackend;
 
 use super::{LARGE, SMALL};
+use crate::Outcome;
 use crate::case::{Case, Pace, Spec, Target, Unit};
 use crate::raw_redb;
 use crate::row::Row;
 use crate::session::Session;
 use crate::stores::{DataSet, Stores};
 use crate::workload::{Access, Sequence, image_keys};
-use crate::Outcome;
 
 /// Entries with small values.
 pub const SMALL_ENTRIES: usize = 100_000;

@@ -90,7 +90,9 @@ pub async fn reopening_keeps_every_entry(subject: &dyn Subject) {
         }
         probe.must_hit(&key("image:set"), "set").await;
         probe.must_hit(&key("image:brief"), "brief").await;
-        assert_eq!(probe.stats().await.count, sizes.len() as u64 + 2);
+        // A store that is still counting what it found says that its figures are estimates.
+        let stats = probe.stats().await;
+        assert!(stats.approximate || stats.count == sizes.len() as u64 + 2, "{stats:?}");
     }
     probe.wait(Duration::from_mins(1));
     probe.must_miss(&key("image:brief")).await;

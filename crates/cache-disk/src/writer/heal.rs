@@ -19,6 +19,7 @@ impl Writer {
     /// Notes a fault: the handle is dropped, and what was not durable is gone.
     pub(super) fn fail(&mut self, fault: &Fault) {
         self.engine.degrade(fault);
+        self.is_damaged |= fault.is_damage();
         self.store = None;
         if self.engine.meter.load().take_refused() {
             self.budget.refused();
@@ -34,9 +35,9 @@ impl Writer {
     }
 
     /// A reader met a fault: drops the handle, unless that was done already.
-    pub(super) fn reopen_if_unreadable(&mut self) {
-        if self.store.is_some() && self.engine.snapshot.load().is_none() {
-            self.fail(&Fault::Unavailable);
+    pub(super) fn reopen_if_open(&mut self, opening: u64, fault: &Fault) {
+        if self.store.as_ref().is_some_and(|store| store.opening() == opening) {
+            self.fail(fault);
             self.heal_when_due();
         }
     }
@@ -60,12 +61,12 @@ impl Writer {
 
     /// Opens the file again, makes the losses of the last handle good, and has the index complete itself.
     pub(super) fn reopen(&mut self) -> Result<(), Error> {
-        let opened = if self.engine.is_damaged.load(Ordering::SeqCst) {
+        let opened = if self.is_damaged {
             recovery::replace_damaged(&self.directory, &self.engine.config)?
         } else {
             recovery::open(&self.directory, &self.engine.config)?
         };
-        self.engine.is_damaged.store(false, Ordering::SeqCst);
+        self.is_damaged = false;
         let owed = std::mem::take(&mut self.owed);
         let done = opened.store.write(Commit::Durable, |batch| {
             for key in &owed {
@@ -123,7 +124,7 @@ impl Writer {
         // First a loader that is still at work must stop: what it read is not in this file.
         self.engine.loading.fetch_add(1, Ordering::SeqCst);
         let removed = self.forget_stored();
-        self.engine.is_damaged.store(false, Ordering::SeqCst);
+        self.is_damaged = false;
         self.engine.complete.open();
         drop(old);
         self.synced();

@@ -30,7 +30,7 @@ impl Writer {
                 Urgent::Invalidate { what, ids, ack } => invalidations.push(Waiting { what, ids, ack }),
                 Urgent::Count { key, change, ack } => drop(ack.send(self.count(&key, &change))),
                 Urgent::Flush { ack } => flushes.push(ack),
-                Urgent::Reopen => self.reopen_if_unreadable(),
+                Urgent::Reopen { opening, fault } => self.reopen_if_open(opening, &fault),
             }
         }
         if !invalidations.is_empty() {

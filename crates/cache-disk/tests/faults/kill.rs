@@ -129,6 +129,14 @@ fn killed_at_any_moment_no_acknowledged_invalidation_is_undone() {
     assert!(survivors > 0 && acknowledged > 0, "nothing was put to the test");
 }
 
+/// The planted bug: killing the process must show it, else the test above proves nothing.
+#[test]
+#[cfg(feature = "plant-lazy-delete")]
+#[should_panic(expected = "stale")]
+fn killing_shows_that_invalidations_were_acknowledged_too_early() {
+    kill_and_look(200, 1);
+}
+
 /// The victim: it reads, loads and invalidates, says what it did, and checks every read of its own.
 #[test]
 fn a_victim_sees_no_old_version_itself() {
@@ -162,9 +170,9 @@ async fn live(root: &Path, world: &World, dice: &Dice, operations: usize) {
                 }
                 let _ = cache.invalidate(&[what]).await.unwrap();
                 world.acknowledge(&begun);
-                let said: String =
-                    begun.iter().map(|(at, version)| format!("acknowledged {at} {version}\n")).collect();
-                print!("{said}");
+                for (at, version) in &begun {
+                    println!("acknowledged {at} {version}");
+                }
             } else {
                 let size = *dice.pick(&[100, 900, 4_000, 9_000, 60_000]);
                 world.read(&cache, dice.below(world.rows.len()), size).await.unwrap();

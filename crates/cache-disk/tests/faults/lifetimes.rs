@@ -107,7 +107,8 @@ fn closing_while_others_write_ends_them_with_closed_and_harms_nothing() {
             tokio::time::sleep(Duration::from_micros(dice.below(5_000) as u64)).await;
             let start = Instant::now();
             let (one, two) = tokio::join!(cache.close(), cache.close());
-            (one.unwrap(), two.unwrap());
+            one.unwrap();
+            two.unwrap();
             for task in tasks {
                 task.await.unwrap();
             }

@@ -2,8 +2,16 @@
 //!
 //! What must hold in every test: no value is served that was not stored for its key, none that is older than an
 //! acknowledged invalidation, the space on disk stays within the limit, nothing panics or hangs.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helpers too"
+)]
 
 mod damage;
+mod edges;
 mod histories;
 mod io_errors;
 mod kill;

@@ -61,7 +61,7 @@ impl Life {
     /// Cuts the power at `images` moments, and sometimes once more while the store is being opened again; how many
     /// entries survived in all.
     async fn cut(&self, images: usize, dice: &Dice) -> usize {
-        let events = self.recorder.events();
+        let events = self.recorder.events().clone();
         let mut survivors = 0;
         for _ in 0..images {
             let moment = dice.between(2, events.len());

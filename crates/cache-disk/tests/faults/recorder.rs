@@ -22,7 +22,7 @@ pub(crate) struct Recorder {
     syncs_until_failure: AtomicUsize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Event {
     /// The file of this number was created.
     Created(usize),

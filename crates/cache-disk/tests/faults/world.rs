@@ -3,7 +3,6 @@
 //! Every read is checked: a value of another key or with a wrong byte is a violation, and so is one older than what was
 //! acknowledged before the read began.
 
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -123,9 +122,7 @@ impl Row {
 
 /// The value of `key` in `version`: its head says both, and noise that only these two give fills it to `size` bytes.
 pub(crate) fn value(key: &CacheKey, version: u64, size: usize) -> Bytes {
-    let mut head = String::new();
-    write!(head, "{key} {version} {size}\n").expect("writing to a string does not fail");
-    let mut bytes = head.into_bytes();
+    let mut bytes = format!("{key} {version} {size}\n").into_bytes();
     bytes.extend(noise(key, version).take(size.saturating_sub(bytes.len())));
     bytes.into()
 }

@@ -1,0 +1,126 @@
+//! Keys at their limits, clocks that jump, a disk that is away.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cache_core::{
+    CacheBackend, CacheKey, Clock, ErrorKind, HealthStatus, Invalidation, ManualClock, NewEntry,
+};
+use cache_disk::DiskBackend;
+
+use super::histories::{fill, found, hits, open_on};
+use super::storage::Faulty;
+use super::support::{config, eventually, in_memory, key, open, runtime};
+use super::world::{World, value};
+
+/// What a write waits for room in the queue while the disk works.
+const WAITS_FOR_ROOM: Duration = Duration::from_millis(250);
+
+/// History 12: keys of every allowed length, with every separator in their parts, and what removes them.
+#[test]
+fn keys_and_patterns_at_their_limits_are_stored_found_again_and_removed() {
+    let separators =
+        [":", "%", "*", "?", "[", "]", "{", "}", "\\", " ", "\t", "\u{7f}", "é", "\u{202e}", "%~"];
+    let mut keys: Vec<CacheKey> = separators
+        .iter()
+        .map(|part| CacheKey::builder("image", part).part(part).part(part.repeat(60)).build().unwrap())
+        .collect();
+    for length in [1, 198, 199, 200, 201, 5_000] {
+        keys.push(CacheKey::builder("image", "x".repeat(length)).part("y".repeat(length)).build().unwrap());
+    }
+    let parts = |count: usize| {
+        (0..count).fold(CacheKey::builder("image", "long"), |key, _| key.part("z".repeat(199)))
+    };
+    keys.push(parts(5).build().unwrap());
+    assert_eq!(parts(6).build().unwrap_err().kind(), ErrorKind::InvalidKey);
+    runtime().block_on(async {
+        for removal in 0..3 {
+            let root = in_memory();
+            let mut cache = open(root.path()).await;
+            for key in &keys {
+                fill(&cache, key, 1, 5_000).await;
+            }
+            cache.close().await.unwrap();
+            cache = open(root.path()).await;
+            for (at, key) in keys.iter().enumerate() {
+                assert_eq!(found(&cache, key).await, Some(1), "{key}");
+                let what = match removal {
+                    0 => Invalidation::Key(key.clone()),
+                    1 => Invalidation::Group(key.to_group()),
+                    _ => Invalidation::Pattern((&key.to_group()).into()),
+                };
+                let _ = cache.invalidate(&[what]).await.unwrap();
+                assert_eq!(found(&cache, key).await, None, "{key}");
+                let left = hits(&cache, &keys).await;
+                assert_eq!(left, keys.len() - at - 1, "removing {key} removed others");
+            }
+            cache.close().await.unwrap();
+        }
+    });
+}
+
+/// History 13: the wall clock jumps ten years, also between two processes.
+#[test]
+fn a_clock_that_jumps_ten_years_lets_no_entry_outlive_its_ttl_and_loses_none_without() {
+    const TEN_YEARS: i64 = 10 * 365 * 86_400_000;
+    let lives = |days: u64| Duration::from_hours(24 * days);
+    runtime().block_on(async {
+        for jump in [TEN_YEARS, -TEN_YEARS] {
+            let (root, clock) = (in_memory(), Arc::new(ManualClock::new()));
+            let config = || config(root.path()).clock(clock.clone());
+            let (brief, lasting) = (key("image:1:brief"), key("image:1:lasting"));
+            let mut cache = DiskBackend::open(config()).await.unwrap();
+            let entry = |key: &CacheKey| NewEntry::new(value(key, 1, 6_000));
+            cache.set(&brief, entry(&brief).expires_in(lives(1))).await.unwrap();
+            cache.set(&lasting, entry(&lasting)).await.unwrap();
+            let stored = clock.now();
+            clock.jump_wall(jump);
+            // Set back, time goes on as it did; set forward, what has a TTL is over.
+            assert_eq!(found(&cache, &brief).await.is_some(), jump < 0);
+            clock.advance(lives(1));
+            assert_eq!(found(&cache, &brief).await, None);
+            assert_eq!(found(&cache, &lasting).await, Some(1));
+            cache.set(&brief, entry(&brief).expires_in(lives(1))).await.unwrap();
+            cache.close().await.unwrap();
+            // A new process knows the wall clock alone.
+            clock.restart();
+            cache = DiskBackend::open(config()).await.unwrap();
+            assert_eq!(found(&cache, &lasting).await, Some(1));
+            let is_from_the_future = clock.now() < stored;
+            assert_eq!(found(&cache, &brief).await.is_some(), !is_from_the_future);
+            // The clock is put right: the entry was a miss, not gone.
+            clock.jump_wall(-jump);
+            if is_from_the_future {
+                assert_eq!(found(&cache, &brief).await, Some(1), "an entry from the future was deleted");
+            }
+            clock.advance(lives(1));
+            assert_eq!(found(&cache, &brief).await, None);
+            cache.close().await.unwrap();
+        }
+    });
+}
+
+/// Nobody waits for a disk that is away.
+#[test]
+fn while_the_database_is_away_reads_miss_and_fills_are_refused_at_once() {
+    runtime().block_on(async {
+        let (root, disk) = (in_memory(), Faulty::sound());
+        let cache = open_on(root.path(), &disk).await;
+        fill(&cache, &key("image:5:a"), 1, 3_000).await;
+        cache.flush().await.unwrap();
+        disk.fail_next(usize::MAX);
+        let (mut slowest, world) = (Duration::ZERO, World::new());
+        for turn in 0..600 {
+            let start = Instant::now();
+            // More than the queue holds.
+            world.read(&cache, turn % world.rows.len(), 400_000).await.unwrap();
+            slowest = slowest.max(start.elapsed());
+            let _ = cache.get(&key("image:5:a")).await.unwrap();
+        }
+        assert!(slowest < WAITS_FOR_ROOM, "a caller waited {slowest:?} for a dead disk");
+        assert_eq!(cache.health().await.status, HealthStatus::Degraded);
+        disk.mend();
+        eventually(Duration::from_secs(5), "healed", async || cache.flush().await.is_ok()).await;
+        cache.close().await.unwrap();
+    });
+}

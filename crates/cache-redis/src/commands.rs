@@ -1,0 +1,329 @@
+//! One function a round trip: requests out, replies in, faults told apart. Nothing else speaks Redis, but for scans.
+
+use bytes::Bytes;
+use cache_core::envelope::{self, LEASE_LENGTH};
+use redis::{Cmd, Pipeline, Value};
+use tokio::time::{Instant, timeout_at};
+
+use crate::error::{Fate, Fault, is_wrong_type};
+use crate::layout::{Place, fresh_nonce};
+use crate::manager::Connection;
+use crate::script::{self, Lua};
+
+/// How long a group of leases alone lives.
+const LEASE_MILLIS: u64 = 60_000;
+
+/// A value on its way into a field.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    pub(crate) group: String,
+    pub(crate) field: String,
+    /// The nonce of the token; nobody looks at it in a `set`.
+    pub(crate) token: u128,
+    pub(crate) envelope: Bytes,
+    /// How many milliseconds its group lives at least; 0 for ever.
+    pub(crate) millis: u64,
+    /// Where a value waits that is too large to pass through a script.
+    pub(crate) staging: Option<String>,
+}
+
+/// What became of a [`Store`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    Refused,
+    /// In place of so many bytes of an older value.
+    Over(u64),
+}
+
+impl Connection {
+    /// Sends one command and waits for its reply.
+    pub(crate) async fn ask(&mut self, command: &Cmd, deadline: Instant) -> Result<Value, Fault> {
+        let asked = timeout_at(deadline, self.socket.send_packed_command(command)).await;
+        let reply = asked.map_err(|_| Fault::timeout()).and_then(|reply| Ok(reply?.extract_error()?));
+        self.noted(reply)
+    }
+
+    /// Sends several commands in one go; what each says, errors included, in their order.
+    pub(crate) async fn ask_all(
+        &mut self,
+        commands: &Pipeline,
+        deadline: Instant,
+    ) -> Result<Vec<Value>, Fault> {
+        let count = commands.len();
+        let asked = timeout_at(deadline, self.socket.send_packed_commands(commands, 0, count)).await;
+        let replies = asked.map_err(|_| Fault::timeout()).and_then(|replies| Ok(replies?));
+        let replies = replies
+            .and_then(|replies| if replies.len() == count { Ok(replies) } else { Err(Fault::mismatch()) });
+        self.noted(replies)
+    }
+
+    /// The same, sealed: the replies count only if they are the replies to these commands.
+    ///
+    /// Where replies got lost on the way, each later one answers an earlier request; a value is known by its key, an
+    /// acknowledgement by nothing but this.
+    pub(crate) async fn ask_sealed(
+        &mut self,
+        mut commands: Pipeline,
+        deadline: Instant,
+    ) -> Result<Vec<Value>, Fault> {
+        let seal = fresh_nonce().to_le_bytes();
+        commands.cmd("ECHO").arg(&seal);
+        let mut replies = self.ask_all(&commands, deadline).await?;
+        match replies.pop() {
+            Some(Value::BulkString(echo)) if echo == seal => Ok(replies),
+            _ => self.noted(Err(Fault::mismatch())),
+        }
+    }
+
+    /// Runs a script: by its hash, and in full if the server does not know it.
+    pub(crate) async fn run(
+        &mut self,
+        lua: &Lua,
+        keys: &[&str],
+        arguments: impl Fn(&mut Cmd),
+        deadline: Instant,
+    ) -> Result<Value, Fault> {
+        let mut call = lua.by_hash(keys);
+        arguments(&mut call);
+        match self.ask(&call, deadline).await {
+            Err(fault) if fault.is_no_script() => {
+                let mut call = lua.in_full(keys);
+                arguments(&mut call);
+                self.ask(&call, deadline).await
+            }
+            done => done,
+        }
+    }
+
+    /// What a field holds; nothing where the key is no hash.
+    pub(crate) async fn read(&mut self, at: &Place<'_>, deadline: Instant) -> Result<Option<Bytes>, Fault> {
+        let mut command = redis::cmd("HGET");
+        command.arg(&at.group).arg(at.field);
+        match self.ask(&command, deadline).await {
+            Err(fault) if fault.is_wrong_type() => Ok(None),
+            reply => self.bulk(reply?),
+        }
+    }
+
+    /// What fields hold, group by group.
+    pub(crate) async fn read_many(
+        &mut self,
+        groups: &[(String, Vec<&str>)],
+        deadline: Instant,
+    ) -> Result<Vec<Vec<Option<Bytes>>>, Fault> {
+        let mut commands = Pipeline::with_capacity(groups.len());
+        for (group, fields) in groups {
+            commands.cmd("HMGET").arg(group).arg(fields);
+        }
+        let replies = self.ask_all(&commands, deadline).await?;
+        let mut found = Vec::with_capacity(groups.len());
+        for (reply, (_, fields)) in replies.into_iter().zip(groups) {
+            found.push(match reply {
+                Value::Array(values) if values.len() == fields.len() => {
+                    values.into_iter().map(|value| self.bulk(value)).collect::<Result<_, _>>()?
+                }
+                Value::ServerError(error) if is_wrong_type(&error.clone().into()) => vec![None; fields.len()],
+                Value::ServerError(error) => return self.noted(Err(redis::RedisError::from(error).into())),
+                _ => return self.noted(Err(Fault::mismatch())),
+            });
+        }
+        Ok(found)
+    }
+
+    /// Plants a lease in each field that holds nothing, and says what each begins with then: a lease, ours or another's,
+    /// or a value.
+    ///
+    /// Every call sends nonces of its own: one that timed out may land after an invalidation, and nobody has its nonces.
+    pub(crate) async fn lease(
+        &mut self,
+        groups: &[(String, Vec<&str>)],
+        deadline: Instant,
+    ) -> Result<Vec<Vec<Bytes>>, Fault> {
+        let call = |mut call: Cmd, fields: &[&str]| {
+            call.arg(LEASE_MILLIS);
+            for field in fields {
+                call.arg(field).arg(&envelope::lease(fresh_nonce()));
+            }
+            call
+        };
+        let single = match groups {
+            [(group, fields)] => {
+                Some(self.ask(&call(script::LEASE.by_hash(&[group]), fields), deadline).await)
+            }
+            _ => None,
+        };
+        let replies = match single {
+            Some(Ok(reply)) => vec![reply],
+            Some(Err(fault)) if !fault.is_no_script() => return Err(fault),
+            // In full at first: the others then find it by its hash, in the same go.
+            Some(Err(_)) | None => {
+                let mut commands = Pipeline::with_capacity(groups.len());
+                for (at, (group, fields)) in groups.iter().enumerate() {
+                    let lua = &script::LEASE;
+                    let start = if at == 0 { lua.in_full(&[group]) } else { lua.by_hash(&[group]) };
+                    commands.add_command(call(start, fields));
+                }
+                self.ask_all(&commands, deadline).await?
+            }
+        };
+        let mut slots = Vec::with_capacity(groups.len());
+        for (reply, (_, fields)) in replies.into_iter().zip(groups) {
+            match reply.extract_error().map_err(|error| self.seen(error.into()))? {
+                Value::Array(values) if values.len() == fields.len() => {
+                    let slot = |value| match value {
+                        Value::BulkString(slot) if slot.len() == LEASE_LENGTH => Ok(Bytes::from(slot)),
+                        _ => Err(Fault::mismatch()),
+                    };
+                    let read = values.into_iter().map(slot).collect::<Result<Vec<_>, _>>();
+                    slots.push(self.noted(read)?);
+                }
+                _ => return self.noted(Err(Fault::mismatch())),
+            }
+        }
+        Ok(slots)
+    }
+
+    /// Stores values, each only if its field still begins with its token's nonce: small ones by a script, large ones as
+    /// plain data between two scripts in one transaction. All in one round trip.
+    pub(crate) async fn fill(&mut self, fills: &[Store], deadline: Instant) -> Result<Vec<Stored>, Fault> {
+        if let [fill] = fills
+            && fill.staging.is_none()
+        {
+            let arguments = |call: &mut Cmd| small(call, fill);
+            let reply = self.run(&script::FILL, &[&fill.group], arguments, deadline).await?;
+            return Ok(vec![self.small_outcome(reply)?]);
+        }
+        let mut commands = Pipeline::with_capacity(fills.len());
+        let mut is_known = false;
+        for fill in fills {
+            if let Some(staging) = &fill.staging {
+                large(&mut commands, fill, staging);
+            } else {
+                let lua = &script::FILL;
+                let keys = [fill.group.as_str()];
+                let mut call = if is_known { lua.by_hash(&keys) } else { lua.in_full(&keys) };
+                small(&mut call, fill);
+                commands.add_command(call);
+                is_known = true;
+            }
+        }
+        let mut replies = self.ask_all(&commands, deadline).await?.into_iter();
+        let mut outcomes = Vec::with_capacity(fills.len());
+        for fill in fills {
+            let outcome = if fill.staging.is_some() {
+                self.large_outcome(replies.by_ref().take(LARGE_REPLIES).collect())?
+            } else {
+                let reply = replies.next().unwrap_or(Value::Nil).extract_error();
+                self.small_outcome(reply.map_err(|error| self.seen(error.into()))?)?
+            };
+            outcomes.push(outcome);
+        }
+        Ok(outcomes)
+    }
+
+    /// Stores values whatever their fields hold.
+    pub(crate) async fn set(&mut self, values: &[Store], deadline: Instant) -> Result<(), Fault> {
+        let mut commands = Pipeline::with_capacity(2 * values.len());
+        for Store { group, field, token: _, envelope, millis, staging: _ } in values {
+            commands.cmd("HSET").arg(group).arg(field).arg(&envelope[..]);
+            if *millis == 0 {
+                commands.cmd("PERSIST").arg(group);
+            } else {
+                let mut call = script::OUTLIVE.in_full(&[group]);
+                call.arg(*millis);
+                commands.add_command(call);
+            }
+        }
+        for reply in self.ask_all(&commands, deadline).await? {
+            reply.extract_error().map_err(|error| self.seen(error.into()))?;
+        }
+        Ok(())
+    }
+
+    /// Removes whole keys, whatever they hold.
+    pub(crate) async fn unlink(&mut self, keys: &[&str], deadline: Instant) -> Result<Value, Fault> {
+        self.ask(redis::cmd("UNLINK").arg(keys), deadline).await
+    }
+
+    /// Marks the connection where a fault says that it cannot be used any more.
+    pub(crate) fn noted<T>(&self, result: Result<T, Fault>) -> Result<T, Fault> {
+        result.map_err(|fault| self.seen(fault))
+    }
+
+    fn seen(&self, fault: Fault) -> Fault {
+        if fault.fate != Fate::Keep {
+            self.break_off();
+        }
+        fault
+    }
+
+    fn bulk(&self, value: Value) -> Result<Option<Bytes>, Fault> {
+        match value {
+            Value::BulkString(bytes) => Ok(Some(bytes.into())),
+            Value::Nil => Ok(None),
+            _ => self.noted(Err(Fault::mismatch())),
+        }
+    }
+
+    fn small_outcome(&self, reply: Value) -> Result<Stored, Fault> {
+        match reply {
+            Value::Array(outcomes) => match outcomes.as_slice() {
+                [Value::Int(outcome)] => Ok(stored(*outcome)),
+                _ => self.noted(Err(Fault::mismatch())),
+            },
+            _ => self.noted(Err(Fault::mismatch())),
+        }
+    }
+
+    /// Reads `OK QUEUED QUEUED QUEUED [first, HSET, last]`: what the last step says counts.
+    fn large_outcome(&self, replies: Vec<Value>) -> Result<Stored, Fault> {
+        let mut executed = Vec::new();
+        for reply in replies {
+            // A command that was refused when it was queued says why better than EXEC does.
+            if let Value::Array(steps) = reply.extract_error().map_err(|error| self.seen(error.into()))? {
+                executed = steps;
+            }
+        }
+        let Ok([first, set, last]) = <[Value; 3]>::try_from(executed) else {
+            return self.noted(Err(Fault::mismatch()));
+        };
+        // What goes wrong in the first step leaves no evidence, and the last one throws the value away.
+        let steps = [first, set, last].map(Value::extract_error);
+        match steps {
+            [Ok(Value::Int(first)), Ok(Value::Int(_)), Ok(Value::Int(1))] => Ok(stored(first)),
+            [Ok(_), Ok(_), Ok(Value::Int(0))] => Ok(Stored::Refused),
+            [Err(error), ..] | [_, Err(error), _] | [.., Err(error)] => Err(self.seen(error.into())),
+            _ => self.noted(Err(Fault::mismatch())),
+        }
+    }
+}
+
+/// How many replies a large fill gets.
+const LARGE_REPLIES: usize = 5;
+
+fn small(call: &mut Cmd, fill: &Store) {
+    let Store { group: _, field, token, envelope, millis, staging: _ } = fill;
+    call.arg(field).arg(&token.to_le_bytes()).arg(&envelope[..]).arg(*millis);
+}
+
+/// The first step moves the group to a staging key if the token stands, the second stores the value there, the last moves
+/// it back if the first left its mark. If it did not, for whatever reason, the group was never touched and what is
+/// thrown away is the value alone.
+fn large(commands: &mut Pipeline, fill: &Store, staging: &str) {
+    let Store { group, field, token, envelope, millis, staging: _ } = fill;
+    let nonce = token.to_le_bytes();
+    commands.cmd("MULTI");
+    // In full, both of them: a script that the server has forgotten in between would end the transaction half done.
+    let mut stage = script::STAGE.in_full(&[group, staging]);
+    stage.arg(field).arg(&nonce);
+    commands.add_command(stage);
+    commands.cmd("HSET").arg(staging).arg(field).arg(&envelope[..]);
+    let mut commit = script::COMMIT.in_full(&[group, staging]);
+    commit.arg(&nonce).arg(*millis);
+    commands.add_command(commit);
+    commands.cmd("EXEC");
+}
+
+fn stored(outcome: i64) -> Stored {
+    u64::try_from(outcome).map_or(Stored::Refused, Stored::Over)
+}

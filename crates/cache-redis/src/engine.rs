@@ -1,0 +1,348 @@
+//! [`Engine`]: which round trips an operation takes, and what their answers mean.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cache_core::envelope::{self, Rejected};
+use cache_core::{
+    CacheKey, Clock, Entry, Error, ErrorKind, FillToken, Invalidation, Lookup, MissCause, Result, Timestamp,
+};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::config::RedisConfig;
+use crate::error::Fault;
+use crate::incarnation::{World, Worlds};
+use crate::layout::Layout;
+use crate::manager::{Connection, Manager};
+use crate::memory::Memory;
+use crate::pool::Pool;
+use crate::settings::Settings;
+use crate::stats::Stats;
+
+/// All there is of the cache but its background tasks.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) pool: Pool,
+    pub(crate) worlds: Arc<Worlds>,
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) stats: Stats,
+    pub(crate) memory: Memory,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) reference_limit_bytes: u64,
+    pub(crate) settings: Settings,
+    /// Since when the server has been answering, or not, and why not.
+    pub(crate) condition: Mutex<(Timestamp, Option<String>)>,
+}
+
+/// What a field holds for a reader.
+#[derive(Debug)]
+enum Reading {
+    Hit(Entry, u128),
+    /// Nothing to serve, and the nonce to fill it by.
+    Miss(u128, Option<MissCause>),
+    /// Nothing that has a nonce.
+    Vacant(Option<MissCause>),
+}
+
+impl Engine {
+    pub(crate) async fn connect(config: &RedisConfig) -> Result<Self> {
+        config.check()?;
+        let layout = Arc::new(Layout::new(&config.namespace));
+        let worlds = Arc::new(Worlds::new(config.contact_record.clone(), Arc::clone(&config.clock)));
+        let settings = Settings::new(&layout, config.trust_restart, config.heartbeat);
+        let manager = Manager::new(config, Arc::clone(&layout), Arc::clone(&worlds))?;
+        let pool = Pool::connect(config, manager).await?;
+        Ok(Self {
+            pool,
+            worlds,
+            layout,
+            stats: Stats::default(),
+            memory: Memory::default(),
+            clock: Arc::clone(&config.clock),
+            reference_limit_bytes: config.reference_limit_bytes,
+            settings,
+            condition: Mutex::new((config.clock.now(), None)),
+        })
+    }
+
+    /// What is stored under `key`, without a token, a count or a trace.
+    pub(crate) async fn peek(&self, key: &CacheKey) -> Result<Option<Entry>> {
+        let (connection, found) = self.read(key).await?;
+        Ok(match self.understand(&connection, key, found) {
+            Reading::Hit(entry, _) => Some(entry),
+            Reading::Miss(..) | Reading::Vacant(_) => None,
+        })
+    }
+
+    pub(crate) async fn get(&self, key: &CacheKey) -> Result<Option<Entry>> {
+        let (connection, found) = self.read(key).await?;
+        let reading = self.understand(&connection, key, found);
+        Ok(self.counted(key, reading).0)
+    }
+
+    pub(crate) async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
+        let mut tries = self.pool.tries();
+        loop {
+            let mut connection = tries.next().await?;
+            match self.lookup_on(&mut connection, key, tries.deadline).await {
+                Ok((reading, world)) => return Ok(self.answered(key, reading, &world)),
+                Err(fault) if tries.again(&fault) => {}
+                Err(fault) => return Err(self.failed(fault)),
+            }
+        }
+    }
+
+    pub(crate) async fn get_many(&self, keys: &[CacheKey]) -> Result<Vec<Option<Entry>>> {
+        let mut tries = self.pool.tries();
+        loop {
+            let mut connection = tries.next().await?;
+            match self.read_all(&mut connection, keys, tries.deadline).await {
+                Ok(readings) => {
+                    let counted = keys.iter().zip(readings);
+                    return Ok(counted.map(|(key, reading)| self.counted(key, reading).0).collect());
+                }
+                Err(fault) if tries.again(&fault) => {}
+                Err(fault) => return Err(self.failed(fault)),
+            }
+        }
+    }
+
+    pub(crate) async fn lookup_many(&self, keys: &[CacheKey]) -> Result<Vec<Lookup>> {
+        let mut tries = self.pool.tries();
+        loop {
+            let mut connection = tries.next().await?;
+            match self.lookup_all(&mut connection, keys, tries.deadline).await {
+                Ok(readings) => {
+                    let world = &connection.world;
+                    let answers = keys.iter().zip(readings);
+                    return Ok(answers.map(|(key, reading)| self.answered(key, reading, world)).collect());
+                }
+                Err(fault) if tries.again(&fault) => {}
+                Err(fault) => return Err(self.failed(fault)),
+            }
+        }
+    }
+
+    /// What was removed shows in the figures and in explanations.
+    pub(crate) fn count_removed(&self, what: &[Invalidation], removed: u64) {
+        let clears = what.iter().filter(|one| **one == Invalidation::Everything).count() as u64;
+        self.stats.clears.add(clears);
+        self.stats.invalidations.add(what.len() as u64 - clears);
+        self.stats.invalidated_entries.add(removed);
+        if clears > 0 {
+            self.stats.swept(&BTreeMap::new());
+        } else if let [one] = what
+            && let Some(family) = family(one)
+        {
+            self.stats.removed(&family, removed);
+        }
+    }
+
+    /// `fault` as callers see it, counted.
+    pub(crate) fn failed(&self, fault: Fault) -> Error {
+        self.stats.errors.add(1);
+        fault.into_error(&self.pool.address)
+    }
+
+    async fn read(&self, key: &CacheKey) -> Result<(Connection, Option<Bytes>)> {
+        let mut tries = self.pool.tries();
+        loop {
+            let mut connection = tries.next().await?;
+            let place = self.layout.place(&connection.world, key);
+            match connection.read(&place, tries.deadline).await {
+                Ok(found) => return Ok((connection, found)),
+                Err(fault) if tries.again(&fault) => {}
+                Err(fault) => return Err(self.failed(fault)),
+            }
+        }
+    }
+
+    async fn lookup_on(
+        &self,
+        connection: &mut Connection,
+        key: &CacheKey,
+        deadline: Instant,
+    ) -> Result<(Reading, Arc<World>), Fault> {
+        let world = Arc::clone(&connection.world);
+        let place = self.layout.place(&world, key);
+        let found = connection.read(&place, deadline).await?;
+        let reading = self.understand(connection, key, found);
+        let Reading::Vacant(cause) = reading else { return Ok((reading, world)) };
+        let groups = [(place.group.clone(), vec![place.field])];
+        let slot = self.lease(connection, &groups, deadline).await?.into_iter().flatten().next();
+        let reading = match slot.as_deref().map(leased) {
+            None => Reading::Vacant(cause),
+            Some(Some(nonce)) => Reading::Miss(nonce, cause),
+            // A value came meanwhile.
+            Some(None) => {
+                let found = connection.read(&place, deadline).await?;
+                self.understand(connection, key, found)
+            }
+        };
+        Ok((reading, world))
+    }
+
+    async fn read_all(
+        &self,
+        connection: &mut Connection,
+        keys: &[CacheKey],
+        deadline: Instant,
+    ) -> Result<Vec<Reading>, Fault> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let batch = Batch::of(self, connection, keys.iter());
+        let found = connection.read_many(&batch.groups, deadline).await?;
+        let readings = keys.iter().zip(batch.in_order(&found));
+        Ok(readings.map(|(key, found)| self.understand(connection, key, found.flatten())).collect())
+    }
+
+    async fn lookup_all(
+        &self,
+        connection: &mut Connection,
+        keys: &[CacheKey],
+        deadline: Instant,
+    ) -> Result<Vec<Reading>, Fault> {
+        let mut readings = self.read_all(connection, keys, deadline).await?;
+        let vacant: Vec<usize> = positions(&readings, |reading| matches!(reading, Reading::Vacant(_)));
+        if vacant.is_empty() {
+            return Ok(readings);
+        }
+        let batch = Batch::of(self, connection, vacant.iter().filter_map(|at| keys.get(*at)));
+        let slots = self.lease(connection, &batch.groups, deadline).await?;
+        let mut came = Vec::new();
+        for (at, slot) in vacant.into_iter().zip(batch.in_order(&slots)) {
+            let (Some(reading), Some(slot)) = (readings.get_mut(at), slot) else { continue };
+            match (leased(&slot), &*reading) {
+                (Some(nonce), Reading::Vacant(cause)) => *reading = Reading::Miss(nonce, *cause),
+                _ => came.push(at),
+            }
+        }
+        let late: Vec<CacheKey> = came.iter().filter_map(|at| keys.get(*at)).cloned().collect();
+        let late = self.read_all(connection, &late, deadline).await?;
+        for (at, late) in came.into_iter().zip(late) {
+            if let Some(reading) = readings.get_mut(at) {
+                *reading = late;
+            }
+        }
+        Ok(readings)
+    }
+
+    /// Leases, or none where the server refuses to write: a full one still serves what it has.
+    async fn lease(
+        &self,
+        connection: &mut Connection,
+        groups: &[(String, Vec<&str>)],
+        deadline: Instant,
+    ) -> Result<Vec<Vec<Bytes>>, Fault> {
+        match connection.lease(groups, deadline).await {
+            Err(fault) if fault.kind == ErrorKind::WritesRefused => {
+                self.stats.errors.add(1);
+                Ok(Vec::new())
+            }
+            slots => slots,
+        }
+    }
+
+    /// What `found` is to a reader of `key`.
+    fn understand(&self, connection: &Connection, key: &CacheKey, found: Option<Bytes>) -> Reading {
+        let Some(found) = found else { return Reading::Vacant(None) };
+        let cause = match envelope::decode(&found, self.layout.hash(key), self.clock.now()) {
+            Ok(entry) => return Reading::Hit(entry, envelope::nonce(&found).unwrap_or_default()),
+            Err(Rejected::Lease { nonce }) => return Reading::Miss(nonce, None),
+            Err(Rejected::Expired) => MissCause::Expired,
+            Err(Rejected::OtherVersion) => MissCause::ShapeChanged,
+            Err(Rejected::Corrupt) => MissCause::Corrupt,
+            Err(Rejected::OtherKey) => {
+                // Replies may have been lost on the way: then this is the answer to another request.
+                connection.break_off();
+                MissCause::Corrupt
+            }
+        };
+        match envelope::nonce(&found) {
+            Some(nonce) => Reading::Miss(nonce, Some(cause)),
+            None => Reading::Vacant(Some(cause)),
+        }
+    }
+
+    fn answered(&self, key: &CacheKey, reading: Reading, world: &World) -> Lookup {
+        let (entry, nonce) = self.counted(key, reading);
+        let token = nonce.map_or_else(FillToken::never, |nonce| FillToken::new(world.issuer, nonce));
+        Lookup { entry, token }
+    }
+
+    fn counted(&self, key: &CacheKey, reading: Reading) -> (Option<Entry>, Option<u128>) {
+        let (entry, nonce, cause) = match reading {
+            Reading::Hit(entry, nonce) => (Some(entry), Some(nonce), None),
+            Reading::Miss(nonce, cause) => (None, Some(nonce), cause),
+            Reading::Vacant(cause) => (None, None, cause),
+        };
+        self.stats.looked_up(key.family(), entry.is_some());
+        if entry.is_none() {
+            self.memory.missed(key, cause);
+        }
+        match cause {
+            Some(MissCause::Expired) => self.stats.expirations.add(1),
+            Some(MissCause::Corrupt) => self.stats.corrupt.add(1),
+            _ => {}
+        }
+        (entry, nonce)
+    }
+}
+
+/// Keys by group, and where each of them is there.
+#[derive(Debug)]
+struct Batch<'a> {
+    groups: Vec<(String, Vec<&'a str>)>,
+    places: Vec<(usize, usize)>,
+}
+
+impl<'a> Batch<'a> {
+    fn of(engine: &Engine, connection: &Connection, keys: impl Iterator<Item = &'a CacheKey>) -> Self {
+        let mut numbers: HashMap<&str, usize> = HashMap::new();
+        let mut batch = Self { groups: Vec::new(), places: Vec::new() };
+        for key in keys {
+            let number = *numbers.entry(key.group()).or_insert_with(|| {
+                batch.groups.push((engine.layout.group(&connection.world, key.group()), Vec::new()));
+                batch.groups.len() - 1
+            });
+            if let Some((_, fields)) = batch.groups.get_mut(number) {
+                batch.places.push((number, fields.len()));
+                fields.push(key.rest());
+            }
+        }
+        batch
+    }
+
+    /// What was found by group, in the order of the keys; `None` for what was not answered.
+    fn in_order<T: Clone>(&self, found: &[Vec<T>]) -> Vec<Option<T>> {
+        let at =
+            |(group, field): &(usize, usize)| found.get(*group).and_then(|group| group.get(*field)).cloned();
+        self.places.iter().map(at).collect()
+    }
+}
+
+pub(crate) fn positions<T>(all: &[T], is_wanted: impl Fn(&T) -> bool) -> Vec<usize> {
+    all.iter().enumerate().filter(|(_, one)| is_wanted(one)).map(|(at, _)| at).collect()
+}
+
+/// The nonce of a lease; `None` where a value begins.
+fn leased(slot: &[u8]) -> Option<u128> {
+    match envelope::Header::parse(slot) {
+        Err(Rejected::Lease { nonce }) => Some(nonce),
+        _ => None,
+    }
+}
+
+/// The family that an invalidation lies in, where it is one.
+fn family(what: &Invalidation) -> Option<String> {
+    let text = match what {
+        Invalidation::Key(key) => return Some(key.family().to_owned()),
+        Invalidation::Group(group) => group.as_str(),
+        Invalidation::Pattern(pattern) => pattern.group()?,
+        Invalidation::Everything => return None,
+    };
+    CacheKey::parse(text).ok().map(|key| key.family().to_owned())
+}

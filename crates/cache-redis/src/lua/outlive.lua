@@ -1,0 +1,7 @@
+-- Lets a group live as long as the value that was just stored in it, at least.
+-- KEYS: group. ARGV: milliseconds.
+local left = redis.call('PTTL', KEYS[1])
+if left >= 0 and left < tonumber(ARGV[1]) or left == -1 and redis.call('HLEN', KEYS[1]) == 1 then
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+end
+return 1

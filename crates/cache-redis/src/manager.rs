@@ -1,0 +1,260 @@
+//! [`Manager`]: makes connections, each of which knows which server it leads to, and refuses servers that may not be used.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bb8_redis::bb8::ManageConnection;
+use cache_core::{Error, ErrorKind};
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::TcpKeepalive;
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
+use tokio::time::Instant;
+
+use crate::config::RedisConfig;
+use crate::error::Fault;
+use crate::incarnation::{Entry, World, Worlds, incarnation_of};
+use crate::layout::Layout;
+use crate::scan;
+
+/// How often an idle connection is probed by the kernel, and how long unacknowledged data keeps it open.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+const USER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The incarnation of every server where restarts are trusted.
+const TRUSTED: u64 = 0;
+
+/// A connection many tasks share: a clone is a handle on the same socket.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    pub(crate) socket: MultiplexedConnection,
+    pub(crate) world: Arc<World>,
+    broken: Arc<AtomicBool>,
+}
+
+impl Connection {
+    /// Nothing more is to be sent on this connection, by whomever.
+    pub(crate) fn break_off(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+}
+
+/// What a server says about itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ServerInfo {
+    pub(crate) run_id: String,
+    pub(crate) uptime: Duration,
+    pub(crate) is_replica: bool,
+    pub(crate) is_cluster: bool,
+    pub(crate) maxmemory: u64,
+    pub(crate) policy: String,
+}
+
+impl ServerInfo {
+    /// Reads the answer to `INFO`.
+    pub(crate) fn parse(text: &str) -> Self {
+        let fields: HashMap<&str, &str> = text.lines().filter_map(|line| line.split_once(':')).collect();
+        let field = |name: &str| fields.get(name).copied().unwrap_or_default();
+        let number = |name: &str| field(name).parse().unwrap_or(0);
+        Self {
+            run_id: field("run_id").to_owned(),
+            uptime: Duration::from_secs(number("uptime_in_seconds")),
+            is_replica: field("role") == "slave",
+            is_cluster: field("redis_mode") == "cluster",
+            maxmemory: number("maxmemory"),
+            policy: field("maxmemory_policy").to_owned(),
+        }
+    }
+
+    /// What an operator ought to change, with the line to type.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.maxmemory == 0 {
+            let advice = "type: CONFIG SET maxmemory 1gb, and CONFIG SET maxmemory-policy allkeys-lru";
+            warnings.push(format!("the server has no memory limit and grows until it is killed; {advice}"));
+        } else if self.policy == "noeviction" || self.policy.starts_with("volatile-") {
+            let advice = "type: CONFIG SET maxmemory-policy allkeys-lru";
+            warnings
+                .push(format!("with maxmemory-policy {} a full cache stores nothing; {advice}", self.policy));
+        }
+        warnings
+    }
+}
+
+/// Makes connections to one address.
+#[derive(Debug)]
+pub(crate) struct Manager {
+    client: Client,
+    settings: AsyncConnectionConfig,
+    timeout: Duration,
+    address: String,
+    trust_restart: bool,
+    pub(crate) worlds: Arc<Worlds>,
+    pub(crate) layout: Arc<Layout>,
+    /// What the server said when it was asked last.
+    pub(crate) info: ArcSwap<ServerInfo>,
+}
+
+impl Manager {
+    pub(crate) fn new(config: &RedisConfig, layout: Arc<Layout>, worlds: Arc<Worlds>) -> Result<Self, Error> {
+        let client = client(config).map_err(|cause| Fault::from(cause).into_error(&config.address()))?;
+        // Operations have deadlines of their own: one clock for the wait for a connection and for the answer.
+        let settings = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(config.connect_timeout))
+            .set_response_timeout(None);
+        Ok(Self {
+            client,
+            settings,
+            timeout: config.connect_timeout,
+            address: config.address(),
+            trust_restart: config.trust_restart,
+            worlds,
+            layout,
+            info: ArcSwap::default(),
+        })
+    }
+
+    /// Connects, asks who is there, and enters its world if that is another than before.
+    pub(crate) async fn open(&self) -> Result<Connection, Error> {
+        let switches = self.worlds.switches();
+        let asked = Instant::now();
+        let (socket, info) = self.greet().await?;
+        self.check(&info)?;
+        let incarnation = if self.trust_restart { TRUSTED } else { incarnation_of(&info.run_id) };
+        let entering = self.worlds.entering.lock().await;
+        // Others may have entered, and cleared, for a while: the server has been up for that much longer.
+        let uptime = info.uptime + asked.elapsed();
+        let world = match self.worlds.approach(incarnation, uptime, switches) {
+            Entry::Current(world) => world,
+            Entry::Outdated => {
+                let message = "a connection came through to a server that another has replaced meanwhile";
+                return Err(self.error(ErrorKind::Unavailable, message));
+            }
+            Entry::AtOnce => self.enter(incarnation)?,
+            Entry::AfterClearing => {
+                let world = Arc::new(World::of(incarnation));
+                let mut connection = Connection { socket: socket.clone(), world, broken: Arc::default() };
+                let pattern = self.layout.groups_of(incarnation);
+                let is_ours = |_: &str, found: u64| found == incarnation;
+                scan::unlink_all(&mut connection, &self.layout, &pattern, is_ours)
+                    .await
+                    .map_err(|fault| fault.into_error(&self.address))?;
+                self.enter(incarnation)?
+            }
+        };
+        drop(entering);
+        self.info.store(Arc::new(info));
+        Ok(Connection { socket, world, broken: Arc::default() })
+    }
+
+    /// Who is there, over a connection of its own.
+    pub(crate) async fn identify(&self) -> Result<ServerInfo, Error> {
+        self.greet().await.map(|(_, info)| info)
+    }
+
+    fn enter(&self, incarnation: u64) -> Result<Arc<World>, Error> {
+        let world = self.worlds.enter(incarnation)?;
+        tracing::info!(server = %self.address, incarnation = format_args!("{incarnation:016x}"), "Redis: entered");
+        Ok(world)
+    }
+
+    async fn greet(&self) -> Result<(MultiplexedConnection, ServerInfo), Error> {
+        let greeting = async {
+            let mut socket = self.client.get_multiplexed_async_connection_with_config(&self.settings).await?;
+            let info: String = redis::cmd("INFO").query_async(&mut socket).await?;
+            Ok::<_, Fault>((socket, ServerInfo::parse(&info)))
+        };
+        tokio::time::timeout(self.timeout, greeting)
+            .await
+            .unwrap_or_else(|_| Err(Fault::timeout()))
+            .map_err(|fault| fault.into_error(&self.address))
+    }
+
+    fn check(&self, info: &ServerInfo) -> Result<(), Error> {
+        let problem = if info.is_replica {
+            "is a replica: it may serve what was removed; name the primary in REDIS_HOST"
+        } else if info.is_cluster {
+            "is part of a cluster, which this version does not support; use a server of its own"
+        } else if info.run_id.is_empty() && !self.trust_restart {
+            "does not say its run_id, so that a restart cannot be told; allow INFO to this user"
+        } else {
+            return Ok(());
+        };
+        Err(self.error(ErrorKind::Configuration, problem))
+    }
+
+    fn error(&self, kind: ErrorKind, problem: &str) -> Error {
+        Error::new(kind, format!("Redis at {}: {problem}", self.address))
+    }
+}
+
+impl ManageConnection for Manager {
+    type Connection = Connection;
+    type Error = Error;
+
+    async fn connect(&self) -> Result<Connection, Error> {
+        self.open().await
+    }
+
+    async fn is_valid(&self, connection: &mut Connection) -> Result<(), Error> {
+        // No PING: it would double every round trip and proves nothing about the next one.
+        if self.has_broken(connection) {
+            return Err(self.error(ErrorKind::Unavailable, "the connection is broken"));
+        }
+        Ok(())
+    }
+
+    fn has_broken(&self, connection: &mut Connection) -> bool {
+        connection.is_broken() || !self.worlds.is_current(&connection.world)
+    }
+}
+
+fn client(config: &RedisConfig) -> redis::RedisResult<Client> {
+    let mut login = RedisConnectionInfo::default().set_db(i64::from(config.db)).set_skip_set_lib_name();
+    if let Some(username) = &config.username {
+        login = login.set_username(username);
+    }
+    if let Some(password) = &config.password {
+        login = login.set_password(password);
+    }
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    let tcp =
+        TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(USER_TIMEOUT);
+    let info = ConnectionAddr::Tcp(config.host.clone(), config.port)
+        .into_connection_info()?
+        .set_redis_settings(login)
+        .set_tcp_settings(tcp);
+    Client::open(info)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_known_by_its_info() {
+        let text = "# Server\r\nredis_mode:standalone\r\nrun_id:abc\r\nuptime_in_seconds:12\r\n\
+                    # Memory\r\nmaxmemory:1048576\r\nmaxmemory_policy:noeviction\r\n# Replication\r\nrole:slave\r\n";
+        let info = ServerInfo::parse(text);
+        assert_eq!((info.run_id.as_str(), info.uptime), ("abc", Duration::from_secs(12)));
+        assert!(info.is_replica && !info.is_cluster);
+        assert_eq!(info.warnings().len(), 1);
+    }
+
+    #[test]
+    fn an_operator_is_told_what_to_type() {
+        let warns = |maxmemory: u64, policy: &str| {
+            ServerInfo { maxmemory, policy: policy.to_owned(), ..ServerInfo::default() }.warnings().concat()
+        };
+        assert!(warns(0, "noeviction").contains("CONFIG SET maxmemory 1gb"));
+        assert!(warns(1, "noeviction").contains("CONFIG SET maxmemory-policy allkeys-lru"));
+        assert!(warns(1, "volatile-lru").contains("allkeys-lru"));
+        assert!(warns(1, "allkeys-lfu").is_empty());
+    }
+}

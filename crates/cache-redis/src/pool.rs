@@ -1,0 +1,189 @@
+//! [`Pool`]: check out, clone, give back, send. Many tasks share a connection, so that their requests travel together.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use bb8_redis::bb8::{self, ErrorSink, QueueStrategy, RunError};
+use cache_core::{Error, ErrorKind, Result};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::{Duration, Instant, timeout_at};
+
+use crate::config::RedisConfig;
+use crate::error::{Fate, Fault};
+use crate::manager::{Connection, Manager};
+
+/// Connections to one server.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    connections: ArcSwapOption<bb8::Pool<Shared>>,
+    /// The connection that was checked out last: what the pool would hand out next, without asking it.
+    latest: ArcSwapOption<Connection>,
+    pub(crate) manager: Arc<Manager>,
+    failures: Failures,
+    timeout: Duration,
+    tries: u32,
+    pub(crate) address: String,
+}
+
+impl Pool {
+    /// Connects once, so that what is wrong with the settings is known at once.
+    pub(crate) async fn connect(config: &RedisConfig, manager: Manager) -> Result<Self> {
+        let manager = Arc::new(manager);
+        let first = manager.open().await?;
+        let failures = Failures::default();
+        let pool = bb8::Pool::builder()
+            .max_size(config.pool_size)
+            .min_idle(Some(1))
+            .test_on_check_out(false)
+            .retry_connection(false)
+            .connection_timeout(config.timeout)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            // The connection that was used last is used again: the fewer are in use, the more travels together.
+            .queue_strategy(QueueStrategy::Lifo)
+            .error_sink(Box::new(failures.clone()))
+            .build_unchecked(Shared(Arc::clone(&manager)));
+        // Where the pool has connected by itself meanwhile, one more or less makes no difference.
+        let _ = pool.add(first);
+        Ok(Self {
+            connections: ArcSwapOption::from_pointee(pool),
+            latest: ArcSwapOption::empty(),
+            manager,
+            failures,
+            timeout: config.timeout,
+            tries: config.pool_size + 1,
+            address: config.address(),
+        })
+    }
+
+    /// The tries of one operation, all within its time.
+    pub(crate) fn tries(&self) -> Tries<'_> {
+        Tries { pool: self, deadline: Instant::now() + self.timeout, left: self.tries }
+    }
+
+    /// Lets go of all connections; those in use end with their last user.
+    pub(crate) fn close(&self) {
+        self.connections.store(None);
+        self.latest.store(None);
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.connections.load().is_none() { Err(closed()) } else { Ok(()) }
+    }
+
+    async fn check_out(&self, deadline: Instant) -> Result<Connection> {
+        if let Some(latest) = &*self.latest.load()
+            && self.is_usable(latest)
+        {
+            return Ok(Connection::clone(latest));
+        }
+        let asked = Instant::now();
+        let connection = match timeout_at(deadline, self.get(asked)).await {
+            Ok(connection) => connection?,
+            Err(_) => return Err(self.failures.cause(asked, &self.address)),
+        };
+        self.latest.store(Some(Arc::new(connection.clone())));
+        // Closing may have come between.
+        self.check_open().inspect_err(|_| self.latest.store(None))?;
+        Ok(connection)
+    }
+
+    async fn get(&self, asked: Instant) -> Result<Connection> {
+        let pool = self.connections.load_full().ok_or_else(closed)?;
+        loop {
+            let failed = self.failures.notify.notified();
+            let guard = tokio::select! {
+                biased;
+                guard = pool.get() => guard,
+                () = failed => Err(RunError::TimedOut),
+            };
+            match guard {
+                // Given back at once, in every case; the pool drops what is not usable.
+                Ok(guard) if self.is_usable(&guard) => return Ok(Connection::clone(&guard)),
+                Ok(_) => {}
+                Err(RunError::User(error)) => return Err(error),
+                Err(RunError::TimedOut) => return Err(self.failures.cause(asked, &self.address)),
+            }
+        }
+    }
+
+    fn is_usable(&self, connection: &Connection) -> bool {
+        !connection.is_broken() && self.manager.worlds.is_current(&connection.world)
+    }
+}
+
+/// The tries of one operation: another connection while there is time, if the last one was gone.
+#[derive(Debug)]
+pub(crate) struct Tries<'a> {
+    pool: &'a Pool,
+    /// When the operation has to be over.
+    pub(crate) deadline: Instant,
+    left: u32,
+}
+
+impl Tries<'_> {
+    /// A connection of the current world.
+    pub(crate) async fn next(&mut self) -> Result<Connection> {
+        self.left = self.left.saturating_sub(1);
+        self.pool.check_out(self.deadline).await
+    }
+
+    /// Whether the operation may be tried again after `fault`: never after a time-out, which may still be carried out.
+    pub(crate) fn again(&self, fault: &Fault) -> bool {
+        fault.fate == Fate::Gone && self.left > 0 && Instant::now() < self.deadline
+    }
+}
+
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the cache was closed; open a new one")
+}
+
+/// The manager as the pool wants it: its own.
+#[derive(Debug)]
+struct Shared(Arc<Manager>);
+
+impl bb8::ManageConnection for Shared {
+    type Connection = Connection;
+    type Error = Error;
+
+    async fn connect(&self) -> Result<Connection> {
+        self.0.connect().await
+    }
+
+    async fn is_valid(&self, connection: &mut Connection) -> Result<()> {
+        self.0.is_valid(connection).await
+    }
+
+    fn has_broken(&self, connection: &mut Connection) -> bool {
+        self.0.has_broken(connection)
+    }
+}
+
+/// Why connecting failed last: bb8 itself only says that it took too long.
+#[derive(Debug, Clone, Default)]
+struct Failures {
+    last: Arc<Mutex<Option<(Instant, ErrorKind, String)>>>,
+    notify: Arc<Notify>,
+}
+
+impl Failures {
+    /// What went wrong since `asked`.
+    fn cause(&self, asked: Instant, address: &str) -> Error {
+        match &*self.last.lock() {
+            Some((at, kind, message)) if *at >= asked => Error::new(*kind, message.clone()),
+            _ => Error::new(ErrorKind::Timeout, format!("Redis at {address}: no connection within the time")),
+        }
+    }
+}
+
+impl ErrorSink<Error> for Failures {
+    fn sink(&self, error: Error) {
+        *self.last.lock() = Some((Instant::now(), error.kind(), error.to_string()));
+        self.notify.notify_waiters();
+    }
+
+    fn boxed_clone(&self) -> Box<dyn ErrorSink<Error>> {
+        Box::new(self.clone())
+    }
+}

@@ -1,0 +1,194 @@
+//! Scans: throttled, sealed, and complete for whatever was there all along.
+
+use std::time::Duration;
+
+use cache_core::CachePattern;
+use redis::{Pipeline, RedisError, Value};
+use tokio::time::{Instant, sleep};
+
+use crate::error::{Fault, is_wrong_type};
+use crate::layout::{Layout, escaped};
+use crate::manager::Connection;
+
+/// How long one step may take.
+const STEP: Duration = Duration::from_secs(1);
+/// About how many keys or fields one step looks at.
+const COUNT: usize = 500;
+/// Steps that take less are not worth a pause.
+const BRIEF: Duration = Duration::from_millis(2);
+
+/// A walk over all keys, or over the fields of one hash, that match a pattern.
+///
+/// What is there from the first step to the last is found; Redis promises no more, and no more is needed: what is stored
+/// later was loaded later, unless it was stored by the token of a lease, and that was there.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    hash: Option<String>,
+    pattern: String,
+    cursor: Option<Vec<u8>>,
+    took: Duration,
+}
+
+impl Scan {
+    pub(crate) fn keys(pattern: String) -> Self {
+        Self { hash: None, pattern, cursor: Some(b"0".to_vec()), took: Duration::ZERO }
+    }
+
+    /// The fields of the hash `key`, each followed by what it holds.
+    pub(crate) fn fields(key: String, pattern: String) -> Self {
+        Self { hash: Some(key), ..Self::keys(pattern) }
+    }
+
+    /// The next few; `None` after the last.
+    pub(crate) async fn next(&mut self, connection: &mut Connection) -> Result<Option<Vec<Value>>, Fault> {
+        let Some(cursor) = self.cursor.take() else { return Ok(None) };
+        if self.took > BRIEF {
+            // As long as the server had to work: others get half of its time at least.
+            sleep(self.took).await;
+        }
+        let started = Instant::now();
+        let mut commands = Pipeline::new();
+        match &self.hash {
+            None => commands.cmd("SCAN").arg(cursor),
+            Some(hash) => commands.cmd("HSCAN").arg(hash).arg(cursor),
+        };
+        commands.arg("MATCH").arg(&self.pattern).arg("COUNT").arg(COUNT);
+        let reply = connection.ask_sealed(commands, started + STEP).await?.pop().unwrap_or(Value::Nil);
+        self.took = started.elapsed();
+        let reply = match reply.extract_error() {
+            // It is no hash: nothing of ours is in it.
+            Err(error) if self.hash.is_some() && is_wrong_type(&error) => return Ok(None),
+            reply => connection.noted(reply.map_err(Fault::from))?,
+        };
+        let Value::Array(parts) = reply else { return connection.noted(Err(Fault::mismatch())) };
+        match <[Value; 2]>::try_from(parts) {
+            Ok([Value::BulkString(next), Value::Array(found)]) => {
+                self.cursor = Some(next).filter(|next| next != b"0");
+                Ok(Some(found))
+            }
+            _ => connection.noted(Err(Fault::mismatch())),
+        }
+    }
+}
+
+/// Removes the groups among the keys that match `pattern` for which `is_wanted` holds, given their group and incarnation,
+/// and says how many fields they had.
+pub(crate) async fn unlink_all(
+    connection: &mut Connection,
+    layout: &Layout,
+    pattern: &str,
+    is_wanted: impl Fn(&str, u64) -> bool,
+) -> Result<u64, Fault> {
+    let mut scan = Scan::keys(pattern.to_owned());
+    let mut removed = 0;
+    while let Some(found) = scan.next(connection).await? {
+        let keys: Vec<String> = found.into_iter().filter_map(text).collect();
+        let groups: Vec<&str> = keys
+            .iter()
+            .filter(|key| layout.parse(key).is_some_and(|(group, incarnation)| is_wanted(group, incarnation)))
+            .map(String::as_str)
+            .collect();
+        removed += unlink(connection, &groups).await?;
+    }
+    Ok(removed)
+}
+
+/// Removes `groups`, and says how many fields they had.
+pub(crate) async fn unlink(connection: &mut Connection, groups: &[&str]) -> Result<u64, Fault> {
+    if groups.is_empty() {
+        return Ok(0);
+    }
+    let mut commands = Pipeline::with_capacity(2 * groups.len());
+    for group in groups {
+        commands.cmd("HLEN").arg(group);
+        commands.cmd("UNLINK").arg(group);
+    }
+    acknowledged(connection, commands, Instant::now() + STEP).await
+}
+
+/// Removes what matches `pattern` from the group `name`, which is kept under `key`, and says how many fields that were.
+pub(crate) async fn prune(
+    connection: &mut Connection,
+    key: &str,
+    name: &str,
+    pattern: &CachePattern,
+) -> Result<u64, Fault> {
+    let mut scan = Scan::fields(key.to_owned(), field_pattern(name, pattern));
+    let mut removed = 0;
+    while let Some(found) = scan.next(connection).await? {
+        let is_covered = |field: &String| match field.as_str() {
+            "" => pattern.matches(name),
+            rest => pattern.matches(&format!("{name}:{rest}")),
+        };
+        let fields: Vec<String> = found.into_iter().step_by(2).filter_map(text).filter(is_covered).collect();
+        if !fields.is_empty() {
+            let mut commands = Pipeline::new();
+            commands.cmd("HDEL").arg(key).arg(&fields);
+            removed += acknowledged(connection, commands, Instant::now() + STEP).await?;
+        }
+    }
+    Ok(removed)
+}
+
+/// Sends commands that remove, and adds up what the odd ones say: `HLEN` and `HDEL` how many fields, `UNLINK` nothing new.
+///
+/// Every one must have been carried out; a key that is no hash holds nothing that could be served.
+pub(crate) async fn acknowledged(
+    connection: &mut Connection,
+    commands: Pipeline,
+    deadline: Instant,
+) -> Result<u64, Fault> {
+    let is_counted: Vec<bool> = commands
+        .cmd_iter()
+        .map(|cmd| cmd.args_iter().next() != Some(redis::Arg::Simple(b"UNLINK")))
+        .collect();
+    let mut removed = 0;
+    for (reply, is_counted) in connection.ask_sealed(commands, deadline).await?.into_iter().zip(is_counted) {
+        match reply {
+            Value::Int(count) if is_counted => removed += u64::try_from(count).unwrap_or(0),
+            Value::Int(_) => {}
+            Value::ServerError(error) => {
+                let error = RedisError::from(error);
+                if !is_wrong_type(&error) {
+                    return connection.noted(Err(error.into()));
+                }
+            }
+            _ => return connection.noted(Err(Fault::mismatch())),
+        }
+    }
+    Ok(removed)
+}
+
+/// The pattern for HSCAN that finds at least the fields of the group `name` that `pattern` matches.
+fn field_pattern(name: &str, pattern: &CachePattern) -> String {
+    let below = pattern.as_str().strip_prefix(name).and_then(|rest| rest.strip_prefix(':'));
+    match below {
+        // Redis takes one byte for a '?', this cache one character.
+        Some(rest) if pattern.is_glob() => rest.replace('?', "*"),
+        Some(rest) => format!("{}*", escaped(rest)),
+        None => "*".to_owned(),
+    }
+}
+
+pub(crate) fn text(value: Value) -> Option<String> {
+    match value {
+        // What is no text is no key of ours.
+        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scan_of_fields_asks_for_no_less_than_the_pattern_matches() {
+        let of = |name: &str, pattern: &str| field_pattern(name, &CachePattern::parse(pattern).unwrap());
+        assert_eq!(of("image:5", "image:5:tiles"), "tiles*");
+        assert_eq!(of("image:5", "image:5:meta?"), "meta*");
+        assert_eq!(of("image:5", "image:5:*"), "*");
+        assert_eq!(of("image:5", "image:*:metadata"), "*");
+        assert_eq!(of("[r]image:5", "[r]image:5:a*"), "a*");
+    }
+}

@@ -1,0 +1,45 @@
+//! The scripts that run in the server, and how they are called.
+
+use std::sync::LazyLock;
+
+use redis::{Cmd, Script};
+
+/// A script: called by its hash, and in full where the server does not know it (any more).
+pub(crate) struct Lua {
+    source: &'static str,
+    script: LazyLock<Script>,
+}
+
+macro_rules! lua {
+    ($name:ident, $file:literal) => {
+        pub(crate) static $name: Lua = Lua {
+            source: include_str!(concat!("lua/", $file)),
+            script: LazyLock::new(|| Script::new(include_str!(concat!("lua/", $file)))),
+        };
+    };
+}
+
+lua!(LEASE, "lease.lua");
+lua!(FILL, "fill.lua");
+lua!(STAGE, "stage.lua");
+lua!(COMMIT, "commit.lua");
+lua!(OUTLIVE, "outlive.lua");
+lua!(INCREMENT, "increment.lua");
+
+impl Lua {
+    /// A call by hash: `NOSCRIPT` where the server does not know it.
+    pub(crate) fn by_hash(&self, keys: &[&str]) -> Cmd {
+        call("EVALSHA", self.script.get_hash(), keys)
+    }
+
+    /// A call in full, which cannot fail so; the server knows the script from then on.
+    pub(crate) fn in_full(&self, keys: &[&str]) -> Cmd {
+        call("EVAL", self.source, keys)
+    }
+}
+
+fn call(name: &str, script: &str, keys: &[&str]) -> Cmd {
+    let mut cmd = redis::cmd(name);
+    cmd.arg(script).arg(keys.len()).arg(keys);
+    cmd
+}

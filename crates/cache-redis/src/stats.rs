@@ -1,0 +1,186 @@
+//! Figures: what this process did, exactly; what the server holds, by the last sweep and what this process did since.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cache_core::{BackendKind, CacheStats, FamilyStats, MOST_FAMILIES};
+use parking_lot::RwLock;
+
+/// Where families are counted that came after the first 32.
+const OTHER: &str = "other";
+
+/// A counter.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, count: u64) {
+        self.0.store(count, Ordering::Relaxed);
+    }
+
+    fn take(&self, count: u64) {
+        let less = |held: u64| Some(held.saturating_sub(count));
+        // It is always some.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+}
+
+/// See [`CacheStats`] for what each counts.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    pub(crate) fills: Counter,
+    pub(crate) fills_refused: Counter,
+    pub(crate) expirations: Counter,
+    pub(crate) invalidations: Counter,
+    pub(crate) invalidated_entries: Counter,
+    pub(crate) clears: Counter,
+    pub(crate) corrupt: Counter,
+    pub(crate) errors: Counter,
+    families: RwLock<BTreeMap<Box<str>, Arc<Family>>>,
+}
+
+#[derive(Debug, Default)]
+struct Family {
+    hits: Counter,
+    misses: Counter,
+    count: Counter,
+    bytes: Counter,
+}
+
+impl Stats {
+    pub(crate) fn looked_up(&self, family: &str, is_hit: bool) {
+        let count = |family: &Family| if is_hit { family.hits.add(1) } else { family.misses.add(1) };
+        // Every hit comes by here: no reference is counted where the family is known.
+        if let Some(family) = self.families.read().get(family) {
+            return count(family);
+        }
+        count(&self.family(family));
+    }
+
+    /// A value of `bytes` took the place of an older one of `replaced`, 0 for none.
+    pub(crate) fn stored(&self, family: &str, bytes: u64, replaced: u64) {
+        let family = self.family(family);
+        if replaced == 0 {
+            family.count.add(1);
+        }
+        family.bytes.take(replaced);
+        family.bytes.add(bytes);
+    }
+
+    /// About so many entries of a family were removed.
+    pub(crate) fn removed(&self, family: &str, entries: u64) {
+        let family = self.family(family);
+        let (count, bytes) = (family.count.get(), family.bytes.get());
+        let gone = entries.min(count);
+        // Each takes the average of its family.
+        family.bytes.take(if count == gone { bytes } else { bytes / count.max(1) * gone });
+        family.count.take(gone);
+    }
+
+    /// What a sweep found, by family: entries and bytes.
+    pub(crate) fn swept(&self, found: &BTreeMap<String, (u64, u64)>) {
+        for family in self.families.read().values() {
+            family.count.set(0);
+            family.bytes.set(0);
+        }
+        for (name, (count, bytes)) in found {
+            let family = self.family(name);
+            family.count.add(*count);
+            family.bytes.add(*bytes);
+        }
+    }
+
+    pub(crate) fn read(&self, limit_bytes: u64) -> CacheStats {
+        let mut families = BTreeMap::new();
+        let mut sum = FamilyStats::default();
+        for (name, family) in self.families.read().iter() {
+            let Family { hits, misses, count, bytes } = &**family;
+            let stats = FamilyStats {
+                hits: hits.get(),
+                misses: misses.get(),
+                count: count.get(),
+                bytes: bytes.get(),
+            };
+            sum.hits += stats.hits;
+            sum.misses += stats.misses;
+            sum.count += stats.count;
+            sum.bytes += stats.bytes;
+            families.insert(name.to_string(), stats);
+        }
+        CacheStats {
+            count: sum.count,
+            approximate: true,
+            fills: self.fills.get(),
+            fills_refused: self.fills_refused.get(),
+            expirations: self.expirations.get(),
+            invalidations: self.invalidations.get(),
+            invalidated_entries: self.invalidated_entries.get(),
+            clears: self.clears.get(),
+            corrupt: self.corrupt.get(),
+            errors: self.errors.get(),
+            families,
+            ..CacheStats::empty(BackendKind::Redis)
+                .with_size(sum.bytes, limit_bytes)
+                .with_lookups(sum.hits, sum.misses)
+        }
+    }
+
+    fn family(&self, name: &str) -> Arc<Family> {
+        if let Some(family) = self.families.read().get(name) {
+            return Arc::clone(family);
+        }
+        let mut families = self.families.write();
+        let named = families.len() - usize::from(families.contains_key(OTHER));
+        let is_named = families.contains_key(name) || named < MOST_FAMILIES;
+        Arc::clone(families.entry(if is_named { name } else { OTHER }.into()).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_and_removed_shows_in_the_sizes() {
+        let stats = Stats::default();
+        stats.stored("image", 100, 0);
+        stats.stored("image", 300, 0);
+        stats.stored("image", 200, 100);
+        let read = stats.read(1 << 20);
+        assert_eq!((read.count, read.size_bytes, read.limit_mb, read.approximate), (2, 500, 1, true));
+        stats.removed("image", 1);
+        assert_eq!(stats.read(1).size_bytes, 250);
+        stats.removed("image", 5);
+        let read = stats.read(1);
+        assert_eq!((read.count, read.size_bytes), (0, 0));
+    }
+
+    #[test]
+    fn a_sweep_sets_the_sizes_and_leaves_the_counters() {
+        let stats = Stats::default();
+        stats.looked_up("image", true);
+        stats.stored("image", 100, 0);
+        stats.swept(&BTreeMap::from([("thumbnail".to_owned(), (7, 70))]));
+        let read = stats.read(1);
+        assert_eq!((read.count, read.size_bytes, read.hits), (7, 70, 1));
+    }
+
+    #[test]
+    fn the_thirty_third_family_and_all_later_ones_are_other() {
+        let stats = Stats::default();
+        for n in 0..40 {
+            stats.looked_up(&format!("family{n:02}"), false);
+        }
+        let families = stats.read(1).families;
+        assert_eq!((families.len(), families["other"].misses), (MOST_FAMILIES + 1, 8));
+    }
+}

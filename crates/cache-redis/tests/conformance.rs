@@ -1,0 +1,89 @@
+//! The conformance suite over the Redis backend, against a real server.
+#![cfg(not(feature = "plant-no-fence"))]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use async_trait::async_trait;
+use cache_core::ManualClock;
+use cache_core::conformance::chaos::Chaotic;
+use cache_core::conformance::model::{self, Steps};
+use cache_core::conformance::{Keeping, Law, Opened, Promises, Subject};
+use cache_redis::{RedisBackend, RedisConfig};
+use testkit::RedisServer;
+use tokio::runtime::Runtime;
+
+/// One server for all laws that run at a time; the last one to end stops it.
+static SERVER: Mutex<Weak<RedisServer>> = Mutex::new(Weak::new());
+/// Each law has a name space of its own.
+static LAWS: AtomicU64 = AtomicU64::new(0);
+
+fn server() -> Arc<RedisServer> {
+    let mut shared = SERVER.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
+        let server = Arc::new(RedisServer::start().expect("a redis-server can be started"));
+        *shared = Arc::downgrade(&server);
+        server
+    })
+}
+
+#[derive(Debug)]
+struct Redis {
+    clock: Arc<ManualClock>,
+    runtime: Runtime,
+    number: u64,
+    server: Arc<RedisServer>,
+}
+
+impl Redis {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        Self {
+            clock: Arc::default(),
+            runtime: runtime.expect("a runtime can be started"),
+            number: LAWS.fetch_add(1, Ordering::Relaxed),
+            server: server(),
+        }
+    }
+}
+
+#[async_trait]
+impl Subject for Redis {
+    fn promises(&self) -> Promises {
+        Promises { keeping: Keeping::WhileOpen, ..Promises::default() }
+    }
+
+    fn clock(&self) -> &Arc<ManualClock> {
+        &self.clock
+    }
+
+    async fn open(&self, place: &str) -> Opened {
+        let config = RedisConfig::new("127.0.0.1")
+            .port(self.server.port())
+            .namespace(format!("law{}.{place}", self.number))
+            // The laws run on crowded machines and ask for answers, not for speed.
+            .timeout(std::time::Duration::from_secs(10))
+            .connect_timeout(std::time::Duration::from_secs(10))
+            .clock(self.clock.clone());
+        Opened::with_atomic(RedisBackend::connect(config).await.expect("the server answers"))
+    }
+
+    fn run(&self, law: Law<'_>) {
+        self.runtime.block_on(law);
+    }
+}
+
+mod redis_server {
+    use super::*;
+    cache_core::conformance_tests!(Redis::new());
+}
+
+mod redis_server_under_chaos {
+    use super::*;
+    cache_core::forgetful_conformance_tests!(Chaotic::new(Redis::new(), 13));
+}
+
+#[test]
+fn redis_agrees_with_the_model() {
+    model::check(Redis::new, Steps { cases: 24, ..Steps::default() });
+}

@@ -1,0 +1,133 @@
+//! What a restart or a failover may bring back: nothing.
+
+use std::time::Duration;
+
+use cache_core::{CacheBackend, ErrorKind, FillOutcome, HealthStatus};
+use cache_redis::RedisBackend;
+use testkit::{Mode, RedisServer, Restart, TcpProxy};
+
+use crate::support::*;
+
+const KEY: &str = "image:5:metadata";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_the_first_call_succeeds_and_old_tokens_are_worthless() {
+    let mut site = Site::new(PATIENCE).await;
+    let key = key(KEY);
+    load(&site.through, &key, small("old")).await;
+    let token = token(&site.through, &key).await;
+    site.server.restart(Restart::Empty).unwrap();
+    assert_eq!(held(&site.through, &key).await, None);
+    assert_eq!(site.through.fill(&key, token, small("old")).await.unwrap(), FillOutcome::Refused);
+    // The server may be older than this one's last contact, as far as clocks can tell: it clears what is there.
+    assert_eq!(held(&site.beside, &key).await, None);
+    load(&site.through, &key, small("new")).await;
+    assert_eq!(held(&site.beside, &key).await.unwrap(), "new");
+}
+
+/// History 22: the snapshot is older than the invalidation.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_from_an_old_snapshot_brings_nothing_back() {
+    let mut site = Site::new(PATIENCE).await;
+    let key = key(KEY);
+    load(&site.through, &key, small("old")).await;
+    let old: Vec<String> = site.raw(&["KEYS", "app:image:5:@*"]);
+    let _: () = site.raw(&["SAVE"]);
+    invalidate(&site.through, &key).await;
+    site.server.restart(Restart::WithData).unwrap();
+    assert_eq!(site.raw::<u64>(&["EXISTS", &old[0]]), 1, "the server does bring it back");
+    for cache in [&site.through, &site.beside] {
+        assert_eq!(held(cache, &key).await, None);
+    }
+    let swept = async || site.raw::<u64>(&["EXISTS", &old[0]]) == 0;
+    eventually("what an earlier incarnation left is swept", swept).await;
+}
+
+/// The same with the defence off: then it is served.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_that_is_trusted_brings_old_values_back() {
+    let mut server = RedisServer::start().unwrap();
+    let cache = RedisBackend::connect(config(server.address()).trust_restart()).await.unwrap();
+    let key = key(KEY);
+    load(&cache, &key, small("old")).await;
+    raw::<()>(&server, &["SAVE"]);
+    invalidate(&cache, &key).await;
+    server.restart(Restart::WithData).unwrap();
+    assert_eq!(held(&cache, &key).await.unwrap(), "old");
+}
+
+/// History 22: a planned failover there and back, the first server alive all along.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_there_and_back_brings_nothing_back() {
+    let (first, second) = (RedisServer::start().unwrap(), RedisServer::start().unwrap());
+    let mut proxy = TcpProxy::start(first.address()).await.unwrap();
+    let cache = RedisBackend::connect(config(proxy.address())).await.unwrap();
+    let key = key(KEY);
+    load(&cache, &key, small("old")).await;
+    let before = token(&cache, &key).await;
+    for (server, is_back) in [(&second, false), (&first, true)] {
+        proxy.lead_to(server.address());
+        proxy.set(Mode::Reset).await;
+        proxy.set(Mode::Pass).await;
+        assert_eq!(held(&cache, &key).await, None, "back: {is_back}");
+        assert_eq!(cache.fill(&key, before, small("old")).await.unwrap(), FillOutcome::Refused);
+        invalidate(&cache, &key).await;
+    }
+    load(&cache, &key, small("new")).await;
+    assert_eq!(held(&cache, &key).await.unwrap(), "new");
+}
+
+/// History 22: an old master is alive, and the pool has warm connections to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warm_connection_to_an_old_master_is_dropped_by_the_heartbeat() {
+    let (first, second) = (RedisServer::start().unwrap(), RedisServer::start().unwrap());
+    let proxy = TcpProxy::start(first.address()).await.unwrap();
+    let cache = RedisBackend::connect(config(proxy.address())).await.unwrap();
+    let key = key(KEY);
+    load(&cache, &key, small("old")).await;
+    proxy.lead_to(second.address());
+    eventually("the heartbeat sees another server", async || held(&cache, &key).await.is_none()).await;
+    load(&cache, &key, small("new")).await;
+    let keys: Vec<String> = raw(&second, &["KEYS", "app:image:5:@*"]);
+    assert_eq!(keys.len(), 1, "it was stored at the new one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_is_demoted_is_left_within_the_heartbeat() {
+    let site = Site::new(PATIENCE).await;
+    let key = key(KEY);
+    load(&site.through, &key, small("old")).await;
+    let _: () = site.raw(&["REPLICAOF", "127.0.0.1", "1"]);
+    let error = site.through.delete(&key).await.unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::WritesRefused | ErrorKind::Configuration),
+        "a replica acknowledges nothing: {error}"
+    );
+    eventually("nothing is read from a replica", async || site.through.get(&key).await.is_err()).await;
+    eventually("its health says so", async || site.through.health().await.status == HealthStatus::Degraded)
+        .await;
+    let _: () = site.raw(&["REPLICAOF", "NO", "ONE"]);
+    eventually("it is a master again", async || site.through.probe().await.is_ok()).await;
+    assert_eq!(held(&site.through, &key).await, None, "invalidations may have gone elsewhere meanwhile");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_is_refused_at_the_start() {
+    let server = RedisServer::start().unwrap();
+    raw::<()>(&server, &["REPLICAOF", "127.0.0.1", "1"]);
+    let error =
+        RedisBackend::connect(config(server.address()).timeout(Duration::from_secs(1))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.to_string().contains("replica"), "{error}");
+}
+
+/// History 22: instances with different guard settings.
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_must_agree_on_what_a_restart_means() {
+    let server = RedisServer::start().unwrap();
+    let _first = RedisBackend::connect(config(server.address())).await.unwrap();
+    let error = RedisBackend::connect(config(server.address()).trust_restart()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.to_string().contains("REDIS_TRUST_RESTART"), "{error}");
+    RedisBackend::connect(config(server.address()).trust_restart().namespace("other")).await.unwrap();
+}
