@@ -118,7 +118,6 @@ pub(crate) fn kill_and_look(cycles: usize, seed: u64) -> (usize, u64, Duration) 
 }
 
 #[test]
-#[cfg(not(feature = "plant-lazy-delete"))]
 fn killed_at_any_moment_no_acknowledged_invalidation_is_undone() {
     let cycles = repeat("CACHE_DISK_KILLS", 30);
     let (survivors, acknowledged, slowest) = kill_and_look(cycles, 1);

@@ -123,13 +123,13 @@ fn flood_with_shifting_sizes(limit: u64, least_live: [(Range<usize>, u64); 5]) {
 
 #[test]
 fn ten_megabytes_are_never_exceeded_while_sizes_shift() {
-    let phases = [(SMALL, 45), (IMAGES, 65), (PAGES, 65), (SMALL, 45), (MIXED, 65)];
+    let phases = [(SMALL, 30), (IMAGES, 35), (PAGES, 35), (SMALL, 30), (MIXED, 35)];
     flood_with_shifting_sizes(10 * MEGABYTE, phases);
 }
 
 #[test]
 fn twenty_megabytes_are_never_exceeded_while_sizes_shift() {
-    let phases = [(MIXED, 65), (SMALL, 45), (PAGES, 65), (IMAGES, 65), (SMALL, 45)];
+    let phases = [(MIXED, 35), (SMALL, 30), (PAGES, 35), (IMAGES, 35), (SMALL, 30)];
     flood_with_shifting_sizes(20 * MEGABYTE, phases);
 }
 

@@ -128,3 +128,12 @@ fn after_a_failed_sync_and_a_loss_of_power_no_acknowledged_invalidation_is_undon
     println!("{} losses of power after a failed sync, {survivors} entries survived", lives * 10);
     assert!(survivors > lives, "nothing survived: nothing was put to the test");
 }
+
+/// The planted bug: a loss of power must show it, else the tests above prove nothing.
+#[test]
+#[cfg(feature = "plant-lazy-delete")]
+#[should_panic(expected = "stale")]
+fn killing_the_power_shows_that_invalidations_were_acknowledged_too_early() {
+    let dice = Dice::new(2);
+    runtime().block_on(async { Life::live(Recorder::default(), &dice).await.cut(400, &dice).await });
+}
