@@ -85,7 +85,7 @@ const SWITCHED: &[Switched] = &[
     Switched {
         package: "cache-disk",
         features: "shuttle,plant-check-outside-lock",
-        tests: "--test schedules",
+        tests: "--test schedules no_schedule_serves_an_old_version_after",
     },
     Switched { package: "cache-disk", features: "plant-lazy-delete", tests: "--test faults killing" },
     Switched { package: "cache-redis", features: "plant-no-fence", tests: "--test race" },

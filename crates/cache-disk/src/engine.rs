@@ -326,6 +326,8 @@ impl Engine {
         };
         match self.read(key, id, cost) {
             Some(Ok(entry)) => return Opened::Live(entry),
+            // The database is away; the entry will be there again when that is back.
+            None if self.is_away() => return Opened::Miss,
             // The rows of an entry that left the index meanwhile, or, when seen twice, of one that is gone.
             None if again != Some(id) => return Opened::Gone { id },
             None => self.forget(hash, id, MissCause::Absent),

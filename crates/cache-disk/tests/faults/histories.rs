@@ -259,6 +259,26 @@ fn what_is_invalidated_while_the_file_is_being_reopened_stays_away() {
     });
 }
 
+/// What is on the disk is found again after an outage, also what was asked for in the middle of it.
+#[test]
+fn an_outage_loses_nothing_that_is_on_the_disk() {
+    runtime().block_on(async {
+        let (root, disk) = (in_memory(), Faulty::sound());
+        big(root.path()).await;
+        let cache = open_on(root.path(), &disk).await;
+        settled(&cache).await;
+        let keys: Vec<CacheKey> = (0..3_000).map(|id| key(&format!("filler:{id}:metadata"))).collect();
+        assert_eq!(hits(&cache, &keys).await, keys.len());
+        disk.fail_next(usize::MAX);
+        let during = hits(&cache, &keys).await;
+        assert!(during < keys.len(), "there was no outage");
+        disk.mend();
+        eventually(Duration::from_secs(5), "reopened", async || cache.flush().await.is_ok()).await;
+        assert_eq!(hits(&cache, &keys).await, keys.len(), "{during} were found during the outage");
+        cache.close().await.unwrap();
+    });
+}
+
 /// Waits until the index is complete.
 async fn settled(cache: &DiskBackend) {
     eventually(Duration::from_secs(5), "the index is complete", async || {
