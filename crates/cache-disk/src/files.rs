@@ -21,7 +21,7 @@ const LOCK: &str = "cache.lock";
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Directory {
@@ -34,7 +34,7 @@ impl Directory {
         let lock = lock(path)?;
         // What a process left that was killed in the middle of a clear takes space, and is of no use.
         remove_if_there(&path.join(REPLACEMENT))?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), lock })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -94,6 +94,14 @@ impl Directory {
 
     fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // A child that was forked a moment ago, and runs its own program in the next, still has the file open: closing
+        // it here alone would leave it locked until then.
+        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The fences of the disk engine under every order of steps that shuttle finds.
 //!
 //! `cargo test -p cache-disk --features shuttle --test schedules`; with `plant-check-outside-lock` besides, the tests
-//! expect that a schedule is found which serves an old version.
+//! named `no_schedule_serves_an_old_version_after_…` expect that a schedule is found which serves an old version.
 #![cfg(feature = "shuttle")]
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
 
@@ -82,7 +82,7 @@ impl World {
     }
 
     /// Readers that load race with `writers`; in the end, and after reopening, nothing old is there.
-    fn race(self: Arc<Self>, readers: usize, writers: Vec<Box<dyn FnOnce(&Self) + Send>>) {
+    fn race(self: Arc<Self>, readers: usize, writers: Vec<Change>) {
         let readers = (0..readers).map(|_| {
             let world = Arc::clone(&self);
             thread::spawn(move || {
@@ -156,7 +156,10 @@ fn fill(cache: &DiskBackend, key: &CacheKey, entry: NewEntry) {
     let (FillOutcome::Stored | FillOutcome::Refused) = block_on(cache.fill(key, token, entry)).unwrap();
 }
 
-fn changes(what: &str) -> Box<dyn FnOnce(&World) + Send> {
+/// What one thread does to the world.
+type Change = Box<dyn FnOnce(&World) + Send>;
+
+fn changes(what: &str) -> Change {
     let what: Invalidation = what.parse().unwrap();
     Box::new(move |world| world.change(what))
 }
@@ -173,7 +176,7 @@ fn no_schedule_serves_an_old_version_after_its_keys_invalidation() {
 #[cfg_attr(feature = "plant-check-outside-lock", should_panic(expected = "stale"))]
 fn no_schedule_serves_an_old_version_after_a_group_or_a_pattern() {
     explore(1_200, || {
-        World::new(u64::MAX).race(2, vec![changes("group image:5"), changes("pattern image:5*")])
+        World::new(u64::MAX).race(2, vec![changes("group image:5"), changes("pattern image:5*")]);
     });
 }
 
@@ -187,7 +190,6 @@ fn no_schedule_serves_an_old_version_after_a_clear() {
 
 /// Keys that share one place in the index push each other out of it while they are filled and invalidated.
 #[test]
-#[cfg(not(feature = "plant-check-outside-lock"))]
 fn no_schedule_serves_an_old_version_when_hashes_collide() {
     explore(1_000, || {
         let collide = Box::new(|world: &World| {
@@ -201,7 +203,6 @@ fn no_schedule_serves_an_old_version_when_hashes_collide() {
 
 /// A value that expires leaves the index by another way than one that is invalidated.
 #[test]
-#[cfg(not(feature = "plant-check-outside-lock"))]
 fn no_schedule_serves_an_old_version_when_entries_expire() {
     explore(1_000, || {
         let world = World::new(u64::MAX);
@@ -218,7 +219,6 @@ fn no_schedule_serves_an_old_version_when_entries_expire() {
 
 /// A full store: the key is evicted while it is filled and invalidated.
 #[test]
-#[cfg(not(feature = "plant-check-outside-lock"))]
 fn no_schedule_serves_an_old_version_when_entries_are_evicted() {
     explore(160, || {
         let world = World::new(u64::MAX);
@@ -238,7 +238,6 @@ fn no_schedule_serves_an_old_version_when_entries_are_evicted() {
 
 /// A `set` between lookup and fill: the older load never replaces it.
 #[test]
-#[cfg(not(feature = "plant-check-outside-lock"))]
 fn no_schedule_lets_an_older_load_replace_a_set() {
     explore(1_000, || {
         let world = World::new(u64::MAX);
@@ -258,7 +257,6 @@ fn no_schedule_lets_an_older_load_replace_a_set() {
 
 /// The index is being filled from the file while the store is used.
 #[test]
-#[cfg(not(feature = "plant-check-outside-lock"))]
 fn no_schedule_serves_an_old_version_while_the_index_is_being_filled() {
     explore(1_000, || {
         let world = World::new(u64::MAX);
@@ -274,7 +272,6 @@ fn no_schedule_serves_an_old_version_while_the_index_is_being_filled() {
 
 /// Whatever is under way when the store is closed ends, and with nothing but success or `Closed`.
 #[test]
-#[cfg(not(feature = "plant-check-outside-lock"))]
 fn no_schedule_hangs_when_the_store_is_closed() {
     explore(1_000, || {
         let world = World::new(u64::MAX);
@@ -303,7 +300,6 @@ fn no_schedule_hangs_when_the_store_is_closed() {
 
 /// Several keys of one group, deleted one by one and together.
 #[test]
-#[cfg(not(feature = "plant-check-outside-lock"))]
 fn no_schedule_lets_two_deletes_leave_one_behind() {
     explore(1_000, || {
         let world = World::new(u64::MAX);

@@ -121,7 +121,7 @@ fn after_a_failed_sync_and_a_loss_of_power_no_acknowledged_invalidation_is_undon
     let lives = repeat("CACHE_DISK_POWER_LOSSES", 240) / 20;
     let survivors: usize = (0..lives)
         .map(|_| {
-            let recorder = Recorder::failing_after(dice.between(4, 120));
+            let recorder = Recorder::failing_after(dice.between(10, 120));
             runtime.block_on(async { Life::live(recorder, &dice).await.cut(10, &dice).await })
         })
         .sum();
