@@ -245,9 +245,14 @@ impl Engine {
     /// Notes that the database failed: reads miss until the writer has reopened it.
     pub(crate) fn degrade(&self, fault: &Fault) {
         self.snapshot.store(None);
+        self.note(fault);
+    }
+
+    fn note(&self, fault: &Fault) {
         self.counters.errors.add(1);
         let mut condition = self.condition.lock();
-        if condition.cause.is_none() {
+        // Whoever restores puts the snapshot back first: what it has restored is not failed again by a late reader.
+        if condition.cause.is_none() && self.is_away() {
             *condition = Condition { since: self.now(), cause: Some(fault.to_string()) };
             tracing::warn!(
                 directory = %self.config.directory.display(), cause = %fault,
@@ -369,7 +374,10 @@ impl Engine {
     /// A database that was replaced meanwhile is closed, and its failure is none.
     pub(crate) fn fault(&self, snapshot: &Snapshot, fault: Fault) {
         let opening = snapshot.opening();
-        self.snapshot.rcu(|last| last.clone().filter(|last| last.opening() != opening));
+        let last = self.snapshot.rcu(|last| last.clone().filter(|last| last.opening() != opening));
+        if last.is_some_and(|last| last.opening() == opening) {
+            self.note(&fault);
+        }
         self.queue.push_urgent(Urgent::Reopen { opening, fault });
     }
 

@@ -53,22 +53,26 @@ impl<'a> Record<'a> {
 /// Row 0 of a record, as it was found; every field may be damaged.
 #[derive(Debug)]
 pub(crate) struct FirstRow<'a> {
-    pub(crate) key: &'a str,
+    key: &'a [u8],
     header: &'a [u8],
     payload_length: usize,
     payload: &'a [u8],
 }
 
 impl<'a> FirstRow<'a> {
-    /// Takes a row apart; `None` where its lengths contradict each other or its key is no text.
+    /// Takes a row apart; `None` where its lengths contradict each other.
     pub(crate) fn parse(row: &'a [u8]) -> Option<Self> {
         let (payload_length, rest) = row.split_first_chunk()?;
         let (key_length, rest) = rest.split_first_chunk()?;
         let (header, rest) = rest.split_at_checked(HEADER_LENGTH)?;
         let (key, payload) = rest.split_at_checked(usize::from(u16::from_le_bytes(*key_length)))?;
         let payload_length = u32::from_le_bytes(*payload_length) as usize;
-        let key = std::str::from_utf8(key).ok()?;
         (payload.len() <= payload_length).then_some(Self { key, header, payload_length, payload })
+    }
+
+    /// The key it says it has; `None` if that is no text.
+    pub(crate) fn key(&self) -> Option<&'a str> {
+        std::str::from_utf8(self.key).ok()
     }
 
     /// The stored value, with its payload joined from this row and the rows that follow.

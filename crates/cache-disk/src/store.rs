@@ -213,10 +213,10 @@ impl Batch<'_> {
         let Some(row) = self.data.get(rows_of(id).0)?.map(|row| row.value().to_vec()) else {
             return Ok(false);
         };
-        if let Some(first) = FirstRow::parse(&row) {
-            let current = self.meta.get(first.key)?.and_then(|meta| Meta::from_bytes(meta.value()));
+        if let Some(key) = FirstRow::parse(&row).and_then(|first| first.key()) {
+            let current = self.meta.get(key)?.and_then(|meta| Meta::from_bytes(meta.value()));
             if current.is_some_and(|meta| meta.id == id) {
-                self.meta.remove(first.key)?;
+                self.meta.remove(key)?;
             }
         }
         self.remove_rows(id)?;

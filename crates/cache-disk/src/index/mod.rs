@@ -112,7 +112,7 @@ impl Index {
     /// Hands out entries from the least recently used on.
     pub(crate) fn victims(&self) -> Victims<'_> {
         let now = self.tick();
-        let oldest = self.shards().filter_map(|shard| shard.oldest());
+        let oldest = self.shards().filter_map(|mut shard| shard.oldest());
         let queue = oldest.map(|oldest| Candidate { age: now.wrapping_sub(oldest.tick), oldest }).collect();
         Victims { index: self, now, queue }
     }

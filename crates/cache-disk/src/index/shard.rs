@@ -17,6 +17,9 @@ use super::families::{FamilyCounts, FamilyId};
 /// The end of a list of slots.
 const NONE: u32 = u32::MAX;
 
+/// Hits that wait for their place in the list; see [`Shard::touch`].
+const MOST_TOUCHED: usize = 32;
+
 const PENDING: u64 = 1;
 const EXPIRES: u64 = 2;
 
@@ -100,6 +103,8 @@ pub(crate) struct Shard {
     unused: u32,
     newest: u32,
     oldest: u32,
+    /// Slots that were hit and are still in their old place in the list, in the order of the hits.
+    touched: Vec<u32>,
     pending: HashMap<u64, Pending>,
     /// When entries with a TTL expire: by id, and in order.
     expires: HashMap<u64, Timestamp>,
@@ -118,6 +123,7 @@ impl Shard {
             unused: NONE,
             newest: NONE,
             oldest: NONE,
+            touched: Vec::with_capacity(MOST_TOUCHED),
             pending: HashMap::new(),
             expires: HashMap::new(),
             expiring: BTreeSet::new(),
@@ -149,6 +155,7 @@ impl Shard {
     pub(crate) fn insert(&mut self, incoming: Incoming, tick: u32) -> Option<Removed> {
         let replaced = self.remove(incoming.hash);
         let at = self.add(incoming, tick);
+        self.relink();
         self.link_newest(at);
         replaced
     }
@@ -178,6 +185,7 @@ impl Shard {
         let slots = &self.slots;
         let entry = self.table.find_entry(hash, |at| slot_at(slots, *at).hash == hash).ok()?;
         let (at, _) = entry.remove();
+        self.relink();
         self.unlink(at);
         let slot = *self.slot(at);
         let id = slot.id();
@@ -231,7 +239,8 @@ impl Shard {
     }
 
     /// The least recently used entry.
-    pub(crate) fn oldest(&self) -> Option<Oldest> {
+    pub(crate) fn oldest(&mut self) -> Option<Oldest> {
+        self.relink();
         (self.oldest != NONE).then(|| {
             let slot = self.slot(self.oldest);
             Oldest { tick: slot.tick, hash: slot.hash, id: slot.id() }
@@ -254,7 +263,8 @@ impl Shard {
     }
 
     /// Every stored entry's id from the least to the most recently used, with its tick.
-    pub(crate) fn order(&self) -> impl Iterator<Item = (u32, u64)> {
+    pub(crate) fn order(&mut self) -> impl Iterator<Item = (u32, u64)> {
+        self.relink();
         let mut at = self.oldest;
         std::iter::from_fn(move || {
             let slot = self.slots.get(at as usize)?;
@@ -274,9 +284,10 @@ impl Shard {
     }
 
     fn found(&self, slot: &Slot) -> Found {
-        match self.pending.get(&slot.id()) {
-            Some(pending) if slot.is(PENDING) => Found::Pending(pending.clone()),
-            _ => Found::Stored { id: slot.id(), cost: slot.cost },
+        let pending = if slot.is(PENDING) { self.pending.get(&slot.id()) } else { None };
+        match pending {
+            Some(pending) => Found::Pending(pending.clone()),
+            None => Found::Stored { id: slot.id(), cost: slot.cost },
         }
     }
 
@@ -318,12 +329,27 @@ impl Shard {
         at
     }
 
+    /// Moves a slot to the front of the list, together with some others.
+    ///
+    /// Its neighbours are in memory that nobody read lately: one at a time, each hit would wait for them under the lock.
     fn touch(&mut self, at: u32, tick: u32) {
         self.slot_mut(at).tick = tick;
-        if self.newest != at {
-            self.unlink(at);
-            self.link_newest(at);
+        self.touched.push(at);
+        if self.touched.len() == MOST_TOUCHED {
+            self.relink();
         }
+    }
+
+    /// Brings the list up to date. Whatever reads it, or changes it otherwise, does this first.
+    fn relink(&mut self) {
+        let mut touched = mem::take(&mut self.touched);
+        for at in touched.drain(..) {
+            if self.newest != at {
+                self.unlink(at);
+                self.link_newest(at);
+            }
+        }
+        self.touched = touched;
     }
 
     fn link_newest(&mut self, at: u32) {
@@ -389,7 +415,7 @@ mod tests {
         Incoming { hash, id, family: FamilyId::OTHER, cost: 10, expires_at: None, pending: None }
     }
 
-    fn order(shard: &Shard) -> Vec<u64> {
+    fn order(shard: &mut Shard) -> Vec<u64> {
         shard.order().map(|(_, id)| id).collect()
     }
 
@@ -400,7 +426,7 @@ mod tests {
             assert!(shard.insert(stored(id * 100, id), 0).is_none());
         }
         assert!(matches!(shard.find(200, 9), Some((_, Found::Stored { id: 2, .. }))));
-        assert_eq!(order(&shard), [1, 3, 4, 2]);
+        assert_eq!(order(&mut shard), [1, 3, 4, 2]);
         assert_eq!(shard.oldest(), Some(Oldest { tick: 0, hash: 100, id: 1 }));
     }
 
@@ -415,7 +441,10 @@ mod tests {
                 assert!(shard.remove(id).is_some());
             }
         }
-        assert_eq!((shard.len(), shard.total_cost.load(Ordering::Relaxed), order(&shard).len()), (0, 0, 0));
+        assert_eq!(
+            (shard.len(), shard.total_cost.load(Ordering::Relaxed), order(&mut shard).len()),
+            (0, 0, 0)
+        );
         assert_eq!(shard.slots.len(), 50);
     }
 
@@ -425,7 +454,7 @@ mod tests {
         shard.insert(stored(1, 10), 5);
         assert!(shard.insert_oldest(stored(2, 3), 0));
         assert!(!shard.insert_oldest(stored(1, 4), 0));
-        assert_eq!(order(&shard), [3, 10]);
+        assert_eq!(order(&mut shard), [3, 10]);
     }
 
     #[test]

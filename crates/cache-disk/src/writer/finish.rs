@@ -46,7 +46,7 @@ impl Writer {
     pub(super) fn save_order(&mut self) {
         let mut order: Vec<(u32, u64)> = Vec::new();
         let now = self.engine.index.tick();
-        for shard in self.engine.index.shards() {
+        for mut shard in self.engine.index.shards() {
             order.extend(shard.order().map(|(tick, id)| (now.wrapping_sub(tick), id)));
         }
         order.sort_unstable_by_key(|(age, id)| (std::cmp::Reverse(*age), *id));

@@ -141,6 +141,11 @@ fn no_damaged_copy_of_a_closed_file_serves_a_wrong_or_an_old_value() {
 }
 
 #[test]
+fn no_damaged_copy_of_a_killed_process_file_serves_a_wrong_or_an_old_value() {
+    damaged_copies(true, 6);
+}
+
+#[test]
 fn what_is_no_cache_file_is_set_aside_and_the_cache_starts_empty() {
     let contents: [(&str, Vec<u8>); 6] = [
         ("text", b"[cache]\nsize = 10\n".repeat(10)),
