@@ -2,9 +2,11 @@
 //!
 //! - [`RedisServer`]: a server of the test's own, on a free port of 127.0.0.1, which can be killed, stopped and restarted.
 //! - [`TcpProxy`]: a network in front of it that delays, swallows, cuts and resets, switched while it runs.
+//! - [`history`]: what many processes read and changed, and a check that no read was stale.
 //!
 //! Whatever is started here ends when its handle is dropped. Nothing here is part of the product.
 
+pub mod history;
 mod proxy;
 mod redis_server;
 

@@ -1,0 +1,214 @@
+//! The search for reads that should not have been.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::event::{Event, Reach, Read, Source};
+
+/// What the system under test promises beyond "nothing stale".
+#[derive(Debug, Clone, Copy)]
+pub struct Promise {
+    /// How long a process that is cut off from the shared store may serve what others have invalidated there.
+    pub own_for_at_most: Duration,
+}
+
+/// What a history shows.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// Reads that were checked.
+    pub reads: usize,
+    /// Those that a store answered.
+    pub hits: usize,
+    /// Those that the shared store answered.
+    pub shared_hits: usize,
+    /// Invalidations that were acknowledged.
+    pub invalidations: usize,
+    /// Reads that returned what they must not.
+    pub violations: Vec<Violation>,
+}
+
+/// A read that returned what it must not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Violation {
+    /// An older version than the acknowledged `promised` one.
+    Stale {
+        /// Which process.
+        process: usize,
+        /// What it read.
+        read: Read,
+        /// What it had to see at least.
+        promised: u64,
+    },
+    /// A version that nobody had begun to write, or another row's value.
+    Phantom {
+        /// Which process.
+        process: usize,
+        /// What it read.
+        read: Read,
+    },
+}
+
+/// Checks the histories of several processes, each in the order of its own notes.
+///
+/// A process that was killed and started again goes on with its history. Cost: O(n log n) in the number of events.
+pub fn check(histories: &[Vec<Event>], promise: Promise) -> Verdict {
+    let mut written: HashMap<(u32, u64), Duration> = HashMap::new();
+    // What everybody must see, and what each process must see besides.
+    let mut everybody = Floors::default();
+    let mut own: Vec<Floors> = histories.iter().map(|_| Floors::default()).collect();
+    let mut verdict = Verdict::default();
+    for (events, own) in histories.iter().zip(&mut own) {
+        let mut behind = Vec::new();
+        for event in events {
+            match *event {
+                Event::Writes { row, version, at } => {
+                    let first = written.entry((row, version)).or_insert(at);
+                    *first = at.min(*first);
+                }
+                Event::Invalidated { row, version, at, reach } => {
+                    verdict.invalidations += 1;
+                    own.add(row, at, version);
+                    match reach {
+                        Reach::Everybody => everybody.add(row, at, version),
+                        Reach::Itself => behind.push((row, version)),
+                    }
+                }
+                Event::CaughtUp { at } => {
+                    behind.drain(..).for_each(|(row, version)| everybody.add(row, at, version));
+                }
+                Event::Read(_) => {}
+            }
+        }
+    }
+    everybody.sort();
+    own.iter_mut().for_each(Floors::sort);
+    for (process, (events, own)) in histories.iter().zip(&own).enumerate() {
+        for event in events {
+            let Event::Read(read) = *event else { continue };
+            verdict.reads += 1;
+            verdict.hits += usize::from(read.source != Source::Loaded);
+            verdict.shared_hits += usize::from(read.source == Source::Shared);
+            let seen_until = match read.source {
+                Source::Shared | Source::Loaded => read.start,
+                Source::Own => read.start.saturating_sub(promise.own_for_at_most),
+            };
+            let promised = everybody.at(read.row, seen_until).max(own.at(read.row, read.start));
+            let is_known = read.version == 0
+                || written.get(&(read.row, read.version)).is_some_and(|begun| *begun < read.end);
+            if read.found != read.row || !is_known {
+                verdict.violations.push(Violation::Phantom { process, read });
+            } else if read.version < promised {
+                verdict.violations.push(Violation::Stale { process, read, promised });
+            }
+        }
+    }
+    verdict
+}
+
+/// The version that each row must have had at any time.
+#[derive(Debug, Default)]
+struct Floors(HashMap<u32, Vec<(Duration, u64)>>);
+
+impl Floors {
+    fn add(&mut self, row: u32, at: Duration, version: u64) {
+        self.0.entry(row).or_default().push((at, version));
+    }
+
+    fn sort(&mut self) {
+        for floors in self.0.values_mut() {
+            floors.sort_unstable();
+            let mut highest = 0;
+            for (_, version) in floors {
+                highest = highest.max(*version);
+                *version = highest;
+            }
+        }
+    }
+
+    /// What was promised strictly before `time`.
+    fn at(&self, row: u32, time: Duration) -> u64 {
+        let Some(floors) = self.0.get(&row) else { return 0 };
+        let before = floors.partition_point(|(at, _)| *at < time);
+        before.checked_sub(1).and_then(|last| floors.get(last)).map_or(0, |(_, version)| *version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROMISE: Promise = Promise { own_for_at_most: Duration::from_secs(100) };
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn writes(version: u64, seconds: u64) -> Event {
+        Event::Writes { row: 7, version, at: at(seconds) }
+    }
+
+    fn invalidated(version: u64, seconds: u64, reach: Reach) -> Event {
+        Event::Invalidated { row: 7, version, at: at(seconds), reach }
+    }
+
+    fn read(version: u64, seconds: u64, source: Source) -> Event {
+        let (start, end) = (at(seconds), at(seconds + 1));
+        Event::Read(Read { row: 7, found: 7, version, start, end, source })
+    }
+
+    fn violations(histories: &[Vec<Event>]) -> usize {
+        check(histories, PROMISE).violations.len()
+    }
+
+    #[test]
+    fn a_read_that_began_before_the_acknowledgement_may_be_old_and_one_after_it_may_not() {
+        let writer = vec![writes(1, 1), writes(2, 5), invalidated(2, 10, Reach::Everybody)];
+        assert_eq!(violations(&[writer.clone(), vec![read(1, 10, Source::Shared)]]), 0);
+        assert_eq!(violations(&[writer.clone(), vec![read(1, 11, Source::Shared)]]), 1);
+        assert_eq!(violations(&[writer.clone(), vec![read(1, 11, Source::Loaded)]]), 1);
+        assert_eq!(violations(&[writer, vec![read(2, 11, Source::Shared)]]), 0);
+    }
+
+    #[test]
+    fn a_later_promise_of_an_older_version_takes_nothing_back() {
+        let writer = vec![
+            writes(1, 1),
+            writes(2, 2),
+            invalidated(2, 10, Reach::Everybody),
+            invalidated(1, 12, Reach::Everybody),
+        ];
+        assert_eq!(violations(&[writer, vec![read(1, 20, Source::Shared)]]), 1);
+    }
+
+    #[test]
+    fn who_is_cut_off_sees_its_own_invalidations_and_those_of_others_after_the_window() {
+        let mut writer = vec![writes(1, 1), invalidated(1, 10, Reach::Everybody)];
+        let reader = |seconds| vec![read(0, seconds, Source::Own)];
+        assert_eq!(violations(&[writer.clone(), reader(105)]), 0);
+        assert_eq!(violations(&[writer.clone(), reader(111)]), 1);
+        writer.extend(reader(20));
+        assert_eq!(violations(&[writer]), 1);
+    }
+
+    #[test]
+    fn what_is_only_noted_down_holds_for_its_process_and_for_others_once_that_has_caught_up() {
+        let mut writer = vec![writes(1, 1), invalidated(1, 10, Reach::Itself)];
+        let reader = |seconds| vec![read(0, seconds, Source::Shared)];
+        assert_eq!(violations(&[writer.clone(), reader(50)]), 0);
+        writer.push(Event::CaughtUp { at: at(40) });
+        assert_eq!(violations(&[writer.clone(), reader(50)]), 1);
+        assert_eq!(violations(&[writer.clone(), reader(39)]), 0);
+        writer.extend(reader(20));
+        assert_eq!(violations(&[writer]), 1);
+    }
+
+    #[test]
+    fn what_nobody_wrote_and_what_is_another_rows_is_a_phantom() {
+        assert_eq!(violations(&[vec![writes(1, 5)], vec![read(1, 2, Source::Shared)]]), 1);
+        assert_eq!(violations(&[vec![writes(1, 5)], vec![read(1, 4, Source::Shared)]]), 1);
+        assert_eq!(violations(&[vec![writes(1, 5)], vec![read(1, 5, Source::Loaded)]]), 0);
+        let (start, end) = (at(9), at(10));
+        let foreign = Read { row: 7, found: 8, version: 1, start, end, source: Source::Shared };
+        assert_eq!(violations(&[vec![writes(1, 5), Event::Read(foreign)]]), 1);
+    }
+}

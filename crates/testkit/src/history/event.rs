@@ -1,0 +1,186 @@
+//! What a process notes, as a line of text.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// The machine's monotonic clock: since a moment that all its processes share.
+pub fn now() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let nanos = u32::try_from(now.tv_nsec).unwrap_or_default();
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or_default(), nanos)
+}
+
+/// Whom an acknowledged invalidation covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Everybody: it was applied to the shared store.
+    Everybody,
+    /// The process that said it; everybody once that has caught up.
+    Itself,
+}
+
+/// Where a value that was read came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The shared store held it.
+    Shared,
+    /// The process's own store held it, while the shared one was away.
+    Own,
+    /// It was loaded for this read, or for one that waited with it.
+    Loaded,
+}
+
+/// One read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Read {
+    /// The row that was asked for.
+    pub row: u32,
+    /// The row whose value came back.
+    pub found: u32,
+    /// The version that came back.
+    pub version: u64,
+    /// When it was asked for.
+    pub start: Duration,
+    /// When it came.
+    pub end: Duration,
+    /// Where it came from.
+    pub source: Source,
+}
+
+/// What a process notes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// Noted **before** a version is written: a process that is killed in between may have written it.
+    Writes {
+        /// The row.
+        row: u32,
+        /// Its new version.
+        version: u64,
+        /// When it was noted.
+        at: Duration,
+    },
+    /// An invalidation of `row` returned with success, after `version` had been written.
+    Invalidated {
+        /// The row.
+        row: u32,
+        /// The version that readers must see from now on, or a later one.
+        version: u64,
+        /// When it returned.
+        at: Duration,
+        /// Whom it covers.
+        reach: Reach,
+    },
+    /// A read returned.
+    Read(Read),
+    /// Every invalidation that this process had returned is applied to the shared store.
+    CaughtUp {
+        /// When that was seen.
+        at: Duration,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Writes { row, version, at } => write!(f, "writes {row} {version} {}", at.as_nanos()),
+            Self::Invalidated { row, version, at, reach } => {
+                let reach = match reach {
+                    Reach::Everybody => "everybody",
+                    Reach::Itself => "itself",
+                };
+                write!(f, "invalidated {row} {version} {} {reach}", at.as_nanos())
+            }
+            Self::Read(Read { row, found, version, start, end, source }) => {
+                let source = match source {
+                    Source::Shared => "shared",
+                    Source::Own => "own",
+                    Source::Loaded => "loaded",
+                };
+                write!(f, "read {row} {found} {version} {} {} {source}", start.as_nanos(), end.as_nanos())
+            }
+            Self::CaughtUp { at } => write!(f, "caught-up {}", at.as_nanos()),
+        }
+    }
+}
+
+impl FromStr for Event {
+    type Err = String;
+
+    fn from_str(line: &str) -> Result<Self, String> {
+        let mut words = line.split(' ');
+        let event = match words.next() {
+            Some("writes") => Self::Writes {
+                row: number(words.next())?,
+                version: number(words.next())?,
+                at: time(words.next())?,
+            },
+            Some("invalidated") => Self::Invalidated {
+                row: number(words.next())?,
+                version: number(words.next())?,
+                at: time(words.next())?,
+                reach: match words.next() {
+                    Some("everybody") => Reach::Everybody,
+                    Some("itself") => Reach::Itself,
+                    other => return Err(format!("{other:?} is no reach: {line}")),
+                },
+            },
+            Some("read") => Self::Read(Read {
+                row: number(words.next())?,
+                found: number(words.next())?,
+                version: number(words.next())?,
+                start: time(words.next())?,
+                end: time(words.next())?,
+                source: match words.next() {
+                    Some("shared") => Source::Shared,
+                    Some("own") => Source::Own,
+                    Some("loaded") => Source::Loaded,
+                    other => return Err(format!("{other:?} is no source: {line}")),
+                },
+            }),
+            Some("caught-up") => Self::CaughtUp { at: time(words.next())? },
+            other => return Err(format!("{other:?} is no event: {line}")),
+        };
+        words.next().map_or(Ok(event), |more| Err(format!("{more:?} is too much: {line}")))
+    }
+}
+
+fn number<N: FromStr>(word: Option<&str>) -> Result<N, String> {
+    let word = word.unwrap_or_default();
+    word.parse().map_err(|_| format!("{word:?} is no number"))
+}
+
+fn time(word: Option<&str>) -> Result<Duration, String> {
+    number(word).map(Duration::from_nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_reads_back() {
+        let at = Duration::from_nanos(1_234_567_890_123);
+        let read =
+            |source| Event::Read(Read { row: 1, found: 2, version: 3, start: at, end: at * 2, source });
+        let events = [
+            Event::Writes { row: 1, version: 2, at },
+            Event::Invalidated { row: 1, version: 2, at, reach: Reach::Everybody },
+            Event::Invalidated { row: 1, version: 2, at, reach: Reach::Itself },
+            read(Source::Shared),
+            read(Source::Own),
+            read(Source::Loaded),
+            Event::CaughtUp { at },
+        ];
+        for event in events {
+            assert_eq!(event.to_string().parse(), Ok(event));
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_cut_is_no_event() {
+        for line in ["", "read 1 1 2", "writes 1 2 x", "invalidated 1 2 3", "caught-up 1 2", "write 1 2 3"] {
+            assert!(line.parse::<Event>().is_err(), "{line}");
+        }
+    }
+}
