@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -127,6 +127,14 @@ impl RedisServer {
         self.signal(Signal::CONT)
     }
 
+    /// Sends one command without quotes, as `redis-cli` would; the first line of the reply.
+    ///
+    /// # Errors
+    /// Why the server could not be asked, or did not answer within a second.
+    pub fn command(&self, line: &str) -> io::Result<String> {
+        ask(self.address(), line)
+    }
+
     /// The end of the server's log, for messages.
     pub fn log(&self) -> String {
         let mut text = String::new();
@@ -197,13 +205,18 @@ impl Drop for RedisServer {
 
 /// Whether the server answers commands; one that asks for a password first does, one that still loads does not.
 fn answers(address: SocketAddr) -> io::Result<bool> {
+    let reply = ask(address, "PING")?;
+    Ok(reply.starts_with("+PONG") || reply.starts_with("-NOAUTH"))
+}
+
+fn ask(address: SocketAddr, line: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-    stream.write_all(b"PING\r\n")?;
-    let mut reply = [0; 64];
-    let length = stream.read(&mut reply)?;
-    let reply = reply.get(..length).unwrap_or_default();
-    Ok(reply.starts_with(b"+PONG") || reply.starts_with(b"-NOAUTH"))
+    stream.write_all(line.as_bytes())?;
+    stream.write_all(b"\r\n")?;
+    let mut reply = String::new();
+    BufReader::new(stream).read_line(&mut reply)?;
+    Ok(reply.trim_end().to_owned())
 }
 
 fn find_program() -> io::Result<PathBuf> {
