@@ -134,7 +134,7 @@ fn prepare(config: DiskConfig) -> Result<(Arc<Engine>, Writer)> {
     };
     let snapshot = opened.store.snapshot().map_err(|fault| fault.into_error("cannot read the disk cache"))?;
     let order = std::mem::take(&mut opened.order);
-    let engine = Arc::new(Engine::new(config, snapshot, Arc::clone(&opened.meter), opened.next_id));
+    let engine = Arc::new(Engine::new(config, snapshot, Arc::clone(&opened.space), opened.next_id));
     if opened.is_new {
         engine.complete.open();
     } else {

@@ -1,8 +1,9 @@
 //! What entries cost on disk, and how much of that the limit allows.
 //!
-//! The factors were measured: a row of more than 2 KiB takes a page of its own, smaller rows share pages that are filled
-//! to about two thirds, and every byte written between two durable commits costs about two bytes of space, because
-//! freed pages are used again only after the next one.
+//! The factors were measured: a row of more than 2 KiB takes a page of its own, smaller entries share pages that are filled
+//! to about two thirds. What is written between two durable commits is paid for about three times, because freed pages are
+//! used again only after the next one; and whatever comes or goes costs a page of the key table besides, which is
+//! written anew for it.
 
 use cache_core::{CacheKey, Error, ErrorKind, MEGABYTE};
 
@@ -10,6 +11,9 @@ use crate::record::ROW_BYTES;
 
 /// Space kept for what stands beside the database: locks, state, journal, directories, the file system's own blocks.
 const BESIDE: u64 = 256 * 1024;
+
+/// The unit in which redb hands out space, in bytes.
+const PAGE: u64 = 4096;
 
 /// All of the allowance.
 const WHOLE: u64 = 10_000;
@@ -21,7 +25,8 @@ pub(crate) const SMALLEST_LIMIT: u64 = 8 * MEGABYTE;
 pub(crate) fn cost(key: &str, record_bytes: usize) -> u32 {
     let whole = record_bytes / ROW_BYTES * 4096;
     let rest = record_bytes % ROW_BYTES;
-    let tail = if rest > 2048 { 4096 } else { shared(rest) };
+    // A short row behind full ones has full ones behind it too, with which it cannot share a page.
+    let tail = if rest > 2048 || (whole > 0 && rest > 0) { 4096 } else { shared(rest) };
     let cost = whole + tail + shared(key.len() + META_BYTES) + 4;
     u32::try_from(cost).unwrap_or(u32::MAX)
 }
@@ -34,6 +39,11 @@ pub(crate) fn counter_cost(name: &str, value: &[u8]) -> u64 {
     cost as u64
 }
 
+/// What it takes to write entries that cost `bytes` altogether, with `operations` that add or remove one.
+pub(crate) fn written(bytes: u64, operations: usize) -> u64 {
+    bytes + PAGE * operations as u64
+}
+
 /// Bytes of a row of the key table beside its key.
 const META_BYTES: usize = 20;
 
@@ -42,21 +52,19 @@ fn shared(bytes: usize) -> usize {
     (bytes + 40) * 155 / 100
 }
 
-/// How much live cost the limit allows, corrected by what the file really takes.
+/// How much live cost the limit allows, corrected by what redb really finds room for.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: u64,
-    /// Bytes that may be written between two durable commits.
+    /// Bytes that may be written between two durable commits, [`written`] for each operation.
     pub(crate) interval: u64,
     /// The share of that which may be used, in parts of [`WHOLE`].
     share: u64,
-    /// What the file took when it was last observed.
-    file_bytes: u64,
 }
 
 impl Budget {
     pub(crate) fn new(limit: u64) -> Self {
-        Self { limit, interval: (limit / 64).min(4 * MEGABYTE), share: WHOLE, file_bytes: 0 }
+        Self { limit, interval: (limit / 64).min(8 * MEGABYTE), share: WHOLE }
     }
 
     /// The sum of costs that live entries may reach.
@@ -65,38 +73,19 @@ impl Budget {
         whole / WHOLE * self.share
     }
 
-    /// What the database file may take at most, with `quarantined` bytes of a damaged one beside it.
+    /// How long the database file may get, with `quarantined` bytes of a damaged one beside it: whole pages of redb.
     pub(crate) fn file_bytes(&self, quarantined: u64) -> u64 {
-        (self.limit - BESIDE).saturating_sub(quarantined)
+        (self.limit - BESIDE).saturating_sub(quarantined) / PAGE * PAGE
     }
 
-    /// Whether a file of `file_bytes` may be opened beside `quarantined` bytes of a damaged one.
-    ///
-    /// One that was filled to its limit may take a little more: the file system counts its own blocks with it.
-    pub(crate) fn fits(&self, file_bytes: u64, quarantined: u64) -> bool {
-        file_bytes.saturating_add(quarantined) <= self.limit - BESIDE / 2
+    /// Lets the allowance recover after a durable commit, slowly.
+    pub(crate) fn recover(&mut self) {
+        self.share = (self.share + WHOLE / 1000).min(WHOLE);
     }
 
-    /// Corrects the allowance by the space the file takes after a durable commit.
-    ///
-    /// Blocks are not given back: a file that was full once stays so. Near its limit only what it grows by says that
-    /// too much lives in it; while it does not grow, the allowance recovers, but slowly.
-    pub(crate) fn observe(&mut self, file_bytes: u64) {
-        let near = self.file_bytes(0) / 1000 * 985 - self.interval;
-        let growth = file_bytes.saturating_sub(self.file_bytes.max(near));
-        self.file_bytes = file_bytes;
-        let too_much = (growth * WHOLE * 3 / 2).div_ceil(self.limit);
-        self.share = match (file_bytes > near, growth) {
-            (false, _) => self.share + WHOLE / 2000,
-            (true, 0) => self.share + WHOLE / 10_000,
-            (true, _) => self.share.saturating_sub(too_much),
-        };
-        self.share = self.share.clamp(WHOLE / 2, WHOLE);
-    }
-
-    /// Lowers the allowance after a write was refused at the limit.
+    /// Lowers the allowance after redb found no room.
     pub(crate) fn refused(&mut self) {
-        self.share = (self.share * 95 / 100).max(WHOLE / 2);
+        self.share = (self.share * 98 / 100).max(WHOLE / 2);
     }
 }
 
@@ -120,7 +109,7 @@ mod tests {
     #[test]
     fn a_record_of_one_row_costs_a_page_and_its_key() {
         assert!((4096..4300).contains(&cost("image:1:metadata", ROW_BYTES)));
-        assert!((8192..8400).contains(&cost("image:1:metadata", ROW_BYTES + 2049)));
+        assert!((8192..8400).contains(&cost("image:1:metadata", ROW_BYTES + 1)));
         assert!(cost("image:1:metadata", 200) < 600);
     }
 
@@ -131,25 +120,24 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_stays_full_does_not_lower_the_allowance_again_and_again() {
+    fn the_allowance_falls_with_a_refusal_and_recovers() {
         let mut budget = Budget::new(100 * MEGABYTE);
-        budget.observe(99 * MEGABYTE);
-        let after_growing = budget.live_bytes();
-        for _ in 0..1000 {
-            budget.observe(99 * MEGABYTE);
+        let before = budget.live_bytes();
+        budget.refused();
+        assert!(budget.live_bytes() < before * 99 / 100);
+        for _ in 0..100 {
+            budget.recover();
         }
-        assert!(budget.live_bytes() > after_growing);
+        assert_eq!(budget.live_bytes(), before);
     }
 
     #[test]
-    fn the_allowance_follows_the_file() {
-        let mut budget = Budget::new(100 * MEGABYTE);
-        let before = budget.live_bytes();
-        budget.observe(100 * MEGABYTE);
-        assert!(budget.live_bytes() < before);
-        for _ in 0..100 {
-            budget.observe(50 * MEGABYTE);
+    fn the_file_and_what_stands_beside_it_stay_within_the_limit() {
+        for limit in [SMALLEST_LIMIT, 10 * MEGABYTE, 1000 * MEGABYTE + 1] {
+            let (alone, beside) =
+                (Budget::new(limit).file_bytes(0), Budget::new(limit).file_bytes(limit / 8));
+            assert!(alone.is_multiple_of(PAGE) && alone + BESIDE <= limit);
+            assert!(beside + limit / 8 + BESIDE <= limit);
         }
-        assert_eq!(budget.live_bytes(), before);
     }
 }

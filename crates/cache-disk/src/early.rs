@@ -19,7 +19,7 @@ pub(crate) struct Early(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Hashes of keys of which the index held, or holds, a newer value than the database.
+    /// Hashes of keys of which the index held, or holds, a newer value than the database, or that left it.
     superseded: HashSet<u64>,
     /// Groups and patterns that were invalidated.
     swept: Vec<Invalidation>,
@@ -28,7 +28,7 @@ struct State {
 }
 
 impl Early {
-    /// Begins anew; the keys with these hashes have values that are still to be written.
+    /// Begins anew; the keys with these hashes have values that are still to be written or to be removed.
     pub(crate) fn begin(&self, unwritten: impl IntoIterator<Item = u64>) {
         *self.0.lock() = State { superseded: unwritten.into_iter().collect(), ..State::default() };
     }
@@ -38,7 +38,7 @@ impl Early {
         std::mem::take(&mut *self.0.lock()).used
     }
 
-    /// The index got a newer value for the key with this hash.
+    /// The index got a newer value for the key with this hash, or gave it up.
     pub(crate) fn supersede(&self, hash: u64) {
         self.0.lock().superseded.insert(hash);
     }

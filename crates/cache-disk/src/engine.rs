@@ -1,6 +1,6 @@
 //! [`Engine`]: what callers and the writer thread share, and everything a caller does without waiting.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use cache_core::envelope::{KeyHash, KeyHasher, Rejected};
@@ -18,7 +18,7 @@ use crate::counters::Counters;
 use crate::early::Early;
 use crate::error::Fault;
 use crate::gate::Gate;
-use crate::guard::Meter;
+use crate::guard::Space;
 use crate::index::{Found, Incoming, Index, Pending};
 use crate::queue::{Ack, Lazy, Queue, Urgent};
 use crate::record::record_bytes;
@@ -43,7 +43,7 @@ pub(crate) struct Engine {
     pub(crate) room: Arc<Semaphore>,
     /// What readers read; `None` while the database is being reopened.
     pub(crate) snapshot: ArcSwapOption<Snapshot>,
-    pub(crate) meter: ArcSwap<Meter>,
+    pub(crate) space: ArcSwap<Space>,
     /// Whether the index knows every entry of the database.
     pub(crate) complete: Gate,
     /// Open once the cache is closed.
@@ -68,7 +68,7 @@ pub(crate) struct Condition {
 }
 
 impl Engine {
-    pub(crate) fn new(config: DiskConfig, snapshot: Snapshot, meter: Arc<Meter>, next_id: u64) -> Self {
+    pub(crate) fn new(config: DiskConfig, snapshot: Snapshot, space: Arc<Space>, next_id: u64) -> Self {
         Self {
             index: Index::new(config.hash_mask),
             epochs: Epochs::new(),
@@ -76,7 +76,7 @@ impl Engine {
             queue: Queue::default(),
             room: Arc::new(Semaphore::new(QUEUE_BYTES)),
             snapshot: ArcSwapOption::from_pointee(snapshot),
-            meter: ArcSwap::new(meter),
+            space: ArcSwap::new(space),
             complete: Gate::default(),
             closed: Gate::default(),
             loading: AtomicU64::new(0),
@@ -261,14 +261,15 @@ impl Engine {
         }
     }
 
-    /// Notes that the database works again.
-    pub(crate) fn restore(&self, snapshot: Snapshot) {
-        self.snapshot.store(Some(Arc::new(snapshot)));
+    /// Has readers read `snapshot`, and notes that the database works; what they read until now.
+    pub(crate) fn restore(&self, snapshot: Snapshot) -> Weak<Snapshot> {
+        let before = self.snapshot.swap(Some(Arc::new(snapshot)));
         let mut condition = self.condition.lock();
         if condition.cause.is_some() {
             *condition = Condition { since: self.now(), cause: None };
             tracing::info!(directory = %self.config.directory.display(), "disk cache database available again");
         }
+        before.map_or_else(Weak::new, |before| Arc::downgrade(&before))
     }
 
     /// Figures of the cache. Locks every shard once.
@@ -282,7 +283,7 @@ impl Engine {
         let counters = &self.counters;
         CacheStats {
             count: totals.count,
-            disk_bytes: self.meter.load().touched_bytes(),
+            disk_bytes: self.space.load().taken_bytes(),
             approximate: !self.is_complete(),
             fills: counters.fills.get(),
             fills_refused: counters.fills_refused.get(),
@@ -385,7 +386,7 @@ impl Engine {
         let mut shard = self.index.shard(hash);
         if let Some(removed) = shard.remove_if(hash, id) {
             shard.causes.record(hash, cause);
-            self.queue.push_lazy(Lazy::Discard(removed));
+            self.discard_one(removed);
         }
     }
 
@@ -395,7 +396,7 @@ impl Engine {
         if let Some(expired) = shard.remove_expired_one(hash, self.now()) {
             shard.causes.record(hash, MissCause::Expired);
             self.counters.expirations.add(1);
-            self.queue.push_lazy(Lazy::Discard(expired));
+            self.discard_one(expired);
         }
     }
 }

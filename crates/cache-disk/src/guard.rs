@@ -1,8 +1,8 @@
-//! [`Guard`]: the storage under redb that counts the blocks it touches and refuses to touch one too many.
+//! [`Guard`]: the storage under redb that ends where the limit is.
 //!
-//! redb's file doubles in length but is sparse: what counts is the blocks that were ever written. The eviction budget
-//! keeps the file well under its limit; this is the strict stop behind it. A refusal reads like a full disk: redb gives
-//! up its handle, and the writer reopens the file and evicts.
+//! All of redb's pages lie within its file's length, so a file that is never longer than its share of the limit never takes
+//! more, whatever is in it. redb doubles the file when it finds no free page; a step past the end is refused and reads like
+//! a full disk. The writer gives the file all of its share before that happens, and evicts when even that is full.
 
 use std::fs::File;
 use std::io;
@@ -11,141 +11,65 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-// Not the one that tests explore schedules with: redb holds locks of its own while it writes through here.
-use parking_lot::Mutex;
 use redb::{BackendError, StorageBackend};
-use rustix::fs::SeekFrom;
 
-/// The unit in which file systems hand out space, in bytes.
-pub(crate) const BLOCK: u64 = 4096;
-
-/// Counts the touched blocks of one file.
+/// The space of one file: what it takes, and where it must end.
 #[derive(Debug)]
-pub(crate) struct Meter {
+pub(crate) struct Space {
     file: File,
-    blocks: Mutex<Blocks>,
-    allowed: AtomicU64,
-    refused: AtomicBool,
+    /// The file's length, in bytes.
+    length: AtomicU64,
+    /// The longest that it may get, in bytes.
+    most: u64,
+    was_refused: AtomicBool,
 }
 
-impl Meter {
-    /// A meter of `file`, which may hold data already.
-    pub(crate) fn new(file: &File, allowed_bytes: u64) -> io::Result<Arc<Self>> {
-        let mut blocks = Blocks::default();
-        mark_data(file, &mut blocks)?;
-        Ok(Arc::new(Self {
-            file: file.try_clone()?,
-            blocks: Mutex::new(blocks),
-            allowed: AtomicU64::new(allowed_bytes / BLOCK),
-            refused: AtomicBool::new(false),
-        }))
+impl Space {
+    /// The space of `file`, which may get `most` bytes long.
+    pub(crate) fn new(file: &File, most: u64) -> io::Result<Arc<Self>> {
+        let length = AtomicU64::new(file.metadata()?.len());
+        Ok(Arc::new(Self { file: file.try_clone()?, length, most, was_refused: AtomicBool::new(false) }))
     }
 
-    /// Space the file takes, in bytes, as `du` counts it.
-    pub(crate) fn touched_bytes(&self) -> u64 {
-        let counted = self.blocks.lock().count * BLOCK;
-        self.file.metadata().map_or(counted, |metadata| counted.max(metadata.blocks() * 512))
+    /// What the file takes on the disk, in bytes, as `du` counts it; its length where that cannot be asked.
+    pub(crate) fn taken_bytes(&self) -> u64 {
+        self.file.metadata().map_or_else(|_| self.length(), |metadata| metadata.blocks() * 512)
     }
 
-    /// Sets how much space the file may take.
-    pub(crate) fn allow(&self, bytes: u64) {
-        self.allowed.store(bytes / BLOCK, Ordering::Relaxed);
+    /// The file's length, in bytes: parts of it may never have been written.
+    pub(crate) fn length(&self) -> u64 {
+        self.length.load(Ordering::Relaxed)
     }
 
-    /// Whether a write was refused since this was last asked.
+    /// The longest that it may get, in bytes.
+    pub(crate) fn most(&self) -> u64 {
+        self.most
+    }
+
+    /// Whether it was to become longer than it may, since this was last asked.
     pub(crate) fn take_refused(&self) -> bool {
-        self.refused.swap(false, Ordering::Relaxed)
+        self.was_refused.swap(false, Ordering::Relaxed)
     }
 
-    fn before_write(&self, offset: u64, length: usize) -> io::Result<()> {
-        let mut blocks = self.blocks.lock();
-        let range = block_range(offset, length as u64);
-        let new = blocks.untouched(range.clone());
-        if new > 0 && blocks.count + new > self.allowed.load(Ordering::Relaxed) {
-            self.refused.store(true, Ordering::Relaxed);
-            return Err(io::Error::new(
-                io::ErrorKind::StorageFull,
-                "the cache reached its limit of space on disk",
-            ));
+    fn check(&self, end: u64) -> io::Result<()> {
+        if end <= self.most {
+            return Ok(());
         }
-        blocks.touch(range);
-        Ok(())
+        self.was_refused.store(true, Ordering::Relaxed);
+        Err(io::Error::new(io::ErrorKind::StorageFull, "the cache reached its limit of space on disk"))
     }
 }
 
-fn block_range(offset: u64, length: u64) -> std::ops::Range<u64> {
-    offset / BLOCK..offset.saturating_add(length).div_ceil(BLOCK)
-}
-
-fn mark_data(file: &File, blocks: &mut Blocks) -> io::Result<()> {
-    let length = file.metadata()?.len();
-    let mut at = 0;
-    while at < length {
-        let data = match rustix::fs::seek(file, SeekFrom::Data(at)) {
-            Ok(data) => data,
-            Err(rustix::io::Errno::NXIO) => break,
-            Err(error) => return Err(error.into()),
-        };
-        let hole = rustix::fs::seek(file, SeekFrom::Hole(data))?;
-        blocks.touch(block_range(data, hole - data));
-        at = hole;
-    }
-    Ok(())
-}
-
-/// A bit for every block of the file.
-#[derive(Debug, Default)]
-struct Blocks {
-    bits: Vec<u64>,
-    count: u64,
-}
-
-impl Blocks {
-    fn untouched(&self, range: std::ops::Range<u64>) -> u64 {
-        range.filter(|block| !self.is_touched(*block)).count() as u64
-    }
-
-    fn is_touched(&self, block: u64) -> bool {
-        let word = usize::try_from(block / 64).ok().and_then(|at| self.bits.get(at));
-        word.is_some_and(|word| word >> (block % 64) & 1 == 1)
-    }
-
-    fn touch(&mut self, range: std::ops::Range<u64>) {
-        let words =
-            usize::try_from(range.end.div_ceil(64)).expect("a file's blocks fit into the address space");
-        if self.bits.len() < words {
-            self.bits.resize(words, 0);
-        }
-        for block in range {
-            let word = self.bits.get_mut((block / 64) as usize).expect("resized to hold it");
-            let bit = 1 << (block % 64);
-            self.count += u64::from(*word & bit == 0);
-            *word |= bit;
-        }
-    }
-
-    fn cut(&mut self, blocks: u64) {
-        let words = usize::try_from(blocks.div_ceil(64)).unwrap_or(usize::MAX);
-        self.bits.truncate(words);
-        if let Some(last) = self.bits.get_mut(words.wrapping_sub(1))
-            && !blocks.is_multiple_of(64)
-        {
-            *last &= (1 << (blocks % 64)) - 1;
-        }
-        self.count = self.bits.iter().map(|word| u64::from(word.count_ones())).sum();
-    }
-}
-
-/// A storage that is metered; everything else goes to the one inside.
+/// A storage that ends; everything else goes to the one inside.
 #[derive(Debug)]
 pub(crate) struct Guard<B> {
     inner: B,
-    meter: Arc<Meter>,
+    space: Arc<Space>,
 }
 
 impl<B> Guard<B> {
-    pub(crate) fn new(inner: B, meter: Arc<Meter>) -> Self {
-        Self { inner, meter }
+    pub(crate) fn new(inner: B, space: Arc<Space>) -> Self {
+        Self { inner, space }
     }
 }
 
@@ -160,8 +84,9 @@ impl<B: StorageBackend> StorageBackend for Guard<B> {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        self.space.check(len)?;
         self.inner.set_len(len)?;
-        self.meter.blocks.lock().cut(len.div_ceil(BLOCK));
+        self.space.length.store(len, Ordering::Relaxed);
         Ok(())
     }
 
@@ -170,7 +95,7 @@ impl<B: StorageBackend> StorageBackend for Guard<B> {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.meter.before_write(offset, data.len())?;
+        self.space.check(offset.saturating_add(data.len() as u64))?;
         self.inner.write(offset, data)
     }
 
@@ -208,42 +133,25 @@ mod tests {
     use super::*;
     use redb::backends::InMemoryBackend;
 
-    fn guard(allowed: u64) -> (Guard<InMemoryBackend>, Arc<Meter>) {
-        let file = tempfile::tempfile().unwrap();
-        let meter = Meter::new(&file, allowed).unwrap();
-        let guard = Guard::new(InMemoryBackend::new(), meter.clone());
-        guard.set_len(1 << 20).unwrap();
-        (guard, meter)
+    #[test]
+    fn what_would_end_behind_the_limit_is_refused_and_said() {
+        let space = Space::new(&tempfile::tempfile().unwrap(), 8192).unwrap();
+        let guard = Guard::new(InMemoryBackend::new(), space.clone());
+        guard.set_len(8192).unwrap();
+        guard.write(4096, &[1; 4096]).unwrap();
+        assert!(!space.take_refused());
+        assert_eq!(guard.set_len(8193).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert!(space.take_refused() && !space.take_refused());
+        assert_eq!(guard.write(8192, &[1]).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!((guard.len().unwrap(), space.length(), space.take_refused()), (8192, 8192, true));
     }
 
     #[test]
-    fn a_write_that_touches_one_block_too_many_is_refused_and_said() {
-        let (guard, meter) = guard(3 * BLOCK);
-        guard.write(0, &[1; 4096]).unwrap();
-        guard.write(5 * BLOCK, &[1; 8192]).unwrap();
-        assert!(!meter.take_refused());
-        assert_eq!(guard.write(9 * BLOCK, &[1]).unwrap_err().kind(), io::ErrorKind::StorageFull);
-        assert!(meter.take_refused());
-        guard.write(BLOCK * 6, &[2; 100]).unwrap();
-        assert_eq!(meter.touched_bytes(), 3 * BLOCK);
-    }
-
-    #[test]
-    fn cutting_the_file_gives_blocks_back() {
-        let (guard, meter) = guard(1 << 20);
-        guard.write(0, &vec![1; 100 * 4096]).unwrap();
-        guard.set_len(70 * BLOCK).unwrap();
-        assert_eq!(meter.touched_bytes(), 70 * BLOCK);
-        guard.set_len(64 * BLOCK).unwrap();
-        assert_eq!(meter.touched_bytes(), 64 * BLOCK);
-    }
-
-    #[test]
-    fn a_file_with_holes_counts_its_data_alone() {
+    fn a_file_with_holes_takes_less_than_its_length() {
         let file = tempfile::tempfile().unwrap();
         std::os::unix::fs::FileExt::write_all_at(&file, &[1; 4096], 0).unwrap();
         std::os::unix::fs::FileExt::write_all_at(&file, &[1; 4096], 1 << 20).unwrap();
-        let meter = Meter::new(&file, 1 << 20).unwrap();
-        assert_eq!(meter.touched_bytes(), 2 * BLOCK);
+        let space = Space::new(&file, 2 << 20).unwrap();
+        assert_eq!((space.taken_bytes(), space.length()), (8192, (1 << 20) + 4096));
     }
 }

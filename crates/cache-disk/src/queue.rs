@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::mem;
 use std::time::Duration;
 
+use crate::budget;
 use crate::error::Fault;
 use crate::index::Removed;
 use cache_core::sync::{Condvar, Mutex};
@@ -55,20 +56,19 @@ pub(crate) enum Lazy {
 }
 
 impl Lazy {
-    fn cost(&self) -> u64 {
+    fn written(&self) -> u64 {
         match self {
-            Self::Put { cost, .. } => u64::from(*cost),
-            Self::Discard(_) => 0,
+            Self::Put { cost, .. } => budget::written(u64::from(*cost), 1),
+            Self::Discard(_) => budget::written(0, 1),
         }
     }
 }
 
-/// What the writer does next.
+/// What the writer does at once.
 #[derive(Debug)]
 pub(crate) struct Work {
     pub(crate) urgent: Vec<Urgent>,
-    pub(crate) lazy: Vec<Lazy>,
-    /// No more will come; `lazy` may not be all that is left.
+    /// No more will come.
     pub(crate) closing: bool,
 }
 
@@ -94,7 +94,7 @@ impl State {
         while taken.len() < MOST_OPERATIONS
             && let Some(next) = self.lazy.front()
         {
-            bytes += next.cost();
+            bytes += next.written();
             if bytes > most_bytes && !taken.is_empty() {
                 break;
             }
@@ -128,18 +128,17 @@ impl Queue {
         self.push(|_| {});
     }
 
-    /// Waits for work, or for `timeout`; lazy operations of up to `most_bytes` only where `take_lazy`.
-    pub(crate) fn take(&self, take_lazy: bool, most_bytes: u64, timeout: Duration) -> Work {
+    /// Waits for work, or for `timeout`, and takes what is urgent; what may wait counts as work where `may_write`.
+    pub(crate) fn wait(&self, may_write: impl FnOnce() -> bool, timeout: Duration) -> Work {
         let mut state = self.state.lock();
-        let has_work = state.closing || !state.urgent.is_empty() || (take_lazy && !state.lazy.is_empty());
+        // Asked under the lock, which whoever changes the answer passes to wake this thread.
+        let has_work = state.closing || !state.urgent.is_empty() || (!state.lazy.is_empty() && may_write());
         if !has_work {
             state.asleep = true;
             state = self.changed.wait_for(state, timeout);
             state.asleep = false;
         }
-        let urgent = mem::take(&mut state.urgent);
-        let lazy = if take_lazy { state.take_lazy(most_bytes) } else { Vec::new() };
-        Work { urgent, lazy, closing: state.closing }
+        Work { urgent: mem::take(&mut state.urgent), closing: state.closing }
     }
 
     /// Takes lazy operations of up to `most_bytes`, or a single one that is larger.
@@ -147,23 +146,18 @@ impl Queue {
         self.state.lock().take_lazy(most_bytes)
     }
 
-    /// The hashes of keys whose values are still to be written.
+    /// The hashes of keys whose values are still to be written or to be removed.
     pub(crate) fn unwritten(&self) -> Vec<u64> {
         let hash = |lazy: &Lazy| match lazy {
-            Lazy::Put { hash, .. } => Some(*hash),
-            Lazy::Discard(_) => None,
+            Lazy::Put { hash, .. } | Lazy::Discard(Removed { hash, .. }) => *hash,
         };
-        self.state.lock().lazy.iter().filter_map(hash).collect()
+        self.state.lock().lazy.iter().map(hash).collect()
     }
 
     /// Takes all that is left.
-    pub(crate) fn drain(&self) -> Work {
+    pub(crate) fn drain(&self) -> (Vec<Urgent>, VecDeque<Lazy>) {
         let mut state = self.state.lock();
-        Work {
-            urgent: mem::take(&mut state.urgent),
-            lazy: mem::take(&mut state.lazy).into(),
-            closing: state.closing,
-        }
+        (mem::take(&mut state.urgent), mem::take(&mut state.lazy))
     }
 
     fn push(&self, change: impl FnOnce(&mut State)) -> bool {

@@ -12,7 +12,7 @@ use crate::budget::{self, Budget};
 use crate::config::DiskConfig;
 use crate::error::Fault;
 use crate::files::Directory;
-use crate::guard::{Guard, Meter};
+use crate::guard::{Guard, Space};
 use crate::recency::Order;
 use crate::store::{Commit, Store};
 
@@ -30,7 +30,7 @@ mod state {
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) store: Store,
-    pub(crate) meter: Arc<Meter>,
+    pub(crate) space: Arc<Space>,
     /// The saved order of use.
     pub(crate) order: Order,
     /// An id above all in use.
@@ -41,22 +41,42 @@ pub(crate) struct Opened {
     pub(crate) is_new: bool,
 }
 
+/// Opens the database of `directory` with all the space its file may have. redb itself would double the file, and must
+/// not go past the end: it takes as its space whatever length it finds.
+///
+/// # Errors
+/// As for [`open`].
+pub(crate) fn open_lengthened(directory: &Directory, config: &DiskConfig) -> Result<Opened> {
+    let file = directory.database()?;
+    let space = space(&file, directory, config)?;
+    // An empty file is not one of redb's yet.
+    if (1..space.most()).contains(&space.length()) {
+        file.set_len(space.most()).map_err(|error| {
+            let message =
+                format!("cannot lengthen the disk cache at {}: {error}", directory.path().display());
+            Error::new(ErrorKind::Io, message).with_source(error)
+        })?;
+    }
+    drop(file);
+    open(directory, config)
+}
+
 /// Opens the database of `directory`; one that cannot be read is set aside and replaced by an empty one.
 ///
 /// # Errors
 /// `Locked` when another process has it open, `Io` when its file cannot be used at all.
 pub(crate) fn open(directory: &Directory, config: &DiskConfig) -> Result<Opened> {
-    let budget = Budget::new(config.limit_bytes);
     let file = directory.database()?;
-    let meter = meter(&file, &budget, directory)?;
-    if !budget.fits(meter.touched_bytes(), directory.quarantined_bytes()) {
+    make_way(&file, directory, config)?;
+    let space = space(&file, directory, config)?;
+    if space.length() > space.most() {
         tracing::warn!(
-            directory = %directory.path().display(), limit_bytes = config.limit_bytes, file_bytes = meter.touched_bytes(),
+            directory = %directory.path().display(), limit_bytes = config.limit_bytes, file_bytes = space.length(),
             "disk cache is larger than its limit, starting empty"
         );
         return start_anew(directory, config);
     }
-    match try_open(file, meter, config) {
+    match try_open(file, space, config) {
         Ok(opened) => Ok(opened),
         Err(Unusable::Locked(fault)) => Err(fault
             .into_error(format_args!("the disk cache at {} is open elsewhere", directory.path().display()))),
@@ -130,9 +150,9 @@ impl From<Fault> for Unusable {
     }
 }
 
-fn try_open(file: File, meter: Arc<Meter>, config: &DiskConfig) -> Result<Opened, Unusable> {
+fn try_open(file: File, space: Arc<Space>, config: &DiskConfig) -> Result<Opened, Unusable> {
     let is_new = file.metadata().map_err(Unusable::Refused)?.len() == 0;
-    let store = open_store(file, &meter, config)?;
+    let store = open_store(file, &space, config)?;
     if is_new {
         mark(&store, config)?;
     }
@@ -147,22 +167,22 @@ fn try_open(file: File, meter: Arc<Meter>, config: &DiskConfig) -> Result<Opened
     let order = Order::unpack(&saved_order(&store)?);
     let counters = store.counters()?;
     let counter_bytes = counters.iter().map(|(name, value)| budget::counter_cost(name, value)).sum();
-    Ok(Opened { store, meter, order, next_id, counter_bytes, is_new })
+    Ok(Opened { store, space, order, next_id, counter_bytes, is_new })
 }
 
 fn create(directory: &Directory, file: File, config: &DiskConfig) -> Result<Opened> {
-    let meter = meter(&file, &Budget::new(config.limit_bytes), directory)?;
-    let created = open_store(file, &meter, config).and_then(|store| mark(&store, config).map(|()| store));
+    let space = space(&file, directory, config)?;
+    let created = open_store(file, &space, config).and_then(|store| mark(&store, config).map(|()| store));
     let what = format_args!("cannot start a disk cache at {}", directory.path().display()).to_string();
     let store = created.map_err(|fault| fault.into_error(what))?;
-    Ok(Opened { store, meter, order: Order::default(), next_id: 1, counter_bytes: 0, is_new: true })
+    Ok(Opened { store, space, order: Order::default(), next_id: 1, counter_bytes: 0, is_new: true })
 }
 
-fn open_store(file: File, meter: &Arc<Meter>, config: &DiskConfig) -> Result<Store, Fault> {
+fn open_store(file: File, space: &Arc<Space>, config: &DiskConfig) -> Result<Store, Fault> {
     let storage = FileBackend::new(file).map_err(|error| Fault::Redb(error.into()))?;
     #[cfg(feature = "testing")]
     let storage = config.storage.wrap(storage);
-    Store::open(Guard::new(storage, meter.clone()), config.page_cache_bytes)
+    Store::open(Guard::new(storage, space.clone()), config.page_cache_bytes)
 }
 
 /// Makes a new database recognisable, and creates its tables.
@@ -183,12 +203,27 @@ fn saved_order(store: &Store) -> Result<Vec<u8>, Fault> {
     Ok(packed)
 }
 
-fn meter(file: &File, budget: &Budget, directory: &Directory) -> Result<Arc<Meter>> {
-    Meter::new(file, budget.file_bytes(directory.quarantined_bytes())).map_err(|error| {
+fn space(file: &File, directory: &Directory, config: &DiskConfig) -> Result<Arc<Space>> {
+    let most = Budget::new(config.limit_bytes).file_bytes(directory.quarantined_bytes());
+    Space::new(file, most).map_err(|error| {
         let path = directory.path().display();
         Error::new(ErrorKind::Io, format!("cannot examine the disk cache at {path}: {error}"))
             .with_source(error)
     })
+}
+
+/// Gives up what a damaged database beside `file` takes of its share.
+fn make_way(file: &File, directory: &Directory, config: &DiskConfig) -> Result<()> {
+    let space = space(file, directory, config)?;
+    let excess = space.length().saturating_sub(space.most());
+    let quarantined = directory.quarantined_bytes();
+    if excess > 0
+        && quarantined > 0
+        && let Err(error) = directory.shrink_quarantined(quarantined.saturating_sub(excess))
+    {
+        tracing::warn!(%error, "cannot shrink the damaged disk cache");
+    }
+    Ok(())
 }
 
 /// Sets the database aside, cut to a quarter of the limit so that the new one has room. Whatever is left of it in its

@@ -39,7 +39,16 @@ impl Engine {
     /// Has the writer remove the rows of what left the index.
     pub(crate) fn discard(&self, gone: Vec<Removed>) {
         for removed in gone {
-            self.queue.push_lazy(Lazy::Discard(removed));
+            self.discard_one(removed);
+        }
+    }
+
+    /// The same for one entry. While the index is being filled, its rows must not bring it back.
+    pub(crate) fn discard_one(&self, removed: Removed) {
+        let hash = removed.hash;
+        self.queue.push_lazy(Lazy::Discard(removed));
+        if !self.is_complete() {
+            self.early.supersede(hash);
         }
     }
 }

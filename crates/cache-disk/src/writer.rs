@@ -9,19 +9,20 @@ mod heal;
 mod space;
 mod urgent;
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use cache_core::{CacheKey, Clock, Monotonic, SystemClock};
 
-use crate::budget::Budget;
+use crate::budget::{self, Budget};
 use crate::engine::Engine;
 use crate::error::Fault;
 use crate::files::Directory;
 use crate::index::{Pending, Removed};
 use crate::queue::{Ack, Lazy};
 use crate::recovery::Opened;
-use crate::store::{Batch, Commit, Meta, Store};
+use crate::store::{Batch, Commit, Meta, Snapshot, Store};
 
 /// How long a lazy commit may stay lazy.
 const DURABLE_EVERY: Duration = Duration::from_secs(1);
@@ -50,11 +51,17 @@ pub(crate) struct Writer {
     is_condemned: bool,
     /// Whether the file turned out to be damaged: it must be set aside.
     is_damaged: bool,
+    /// Whether the file was too short for a write, and may be longer.
+    is_short: bool,
     is_dirty: bool,
     /// Whether a write was refused at the limit: the next commit only removes.
     must_free: bool,
     /// Bytes written since the last durable commit.
     written: u64,
+    /// Bytes written since the opening.
+    written_ever: u64,
+    /// What readers may still be reading.
+    retired: VecDeque<Retired>,
     /// What counters and claims cost, in bytes.
     counter_bytes: u64,
     /// Flushes that wait until the index is complete: nothing is written before.
@@ -71,6 +78,14 @@ struct Unsynced {
     key: CacheKey,
     hash: u64,
     id: u64,
+}
+
+/// A snapshot that was replaced: as long as somebody reads it, no page that was freed since is used again.
+#[derive(Debug)]
+struct Retired {
+    snapshot: Weak<Snapshot>,
+    /// What had been written when it was replaced.
+    written: u64,
 }
 
 /// A value that is being written.
@@ -93,9 +108,12 @@ impl Writer {
             owed: Vec::new(),
             is_condemned: false,
             is_damaged: false,
+            is_short: false,
             is_dirty: false,
             must_free: false,
             written: 0,
+            written_ever: 0,
+            retired: VecDeque::new(),
             counter_bytes: opened.counter_bytes,
             flushes: Vec::new(),
             durable_at: now,
@@ -108,18 +126,29 @@ impl Writer {
     /// Works until the queue is closed, then finishes what is in it.
     pub(crate) fn run(mut self) {
         loop {
-            let take_lazy = self.store.is_some() && self.engine.is_complete();
-            let most = MOST_BATCH_BYTES.min(self.budget.interval);
-            let work = self.engine.queue.take(take_lazy, most, self.patience());
+            let work = self.engine.queue.wait(|| self.may_write(), self.patience());
             if work.closing {
-                return self.finish(work);
+                return self.finish(work.urgent);
             }
             self.heal_when_due();
             self.serve(work.urgent);
-            self.write(work.lazy);
+            // Taken behind the urgent: whoever reopens the file must see in the queue all that is not written.
+            if self.may_write() {
+                let lazy = self.take_lazy();
+                self.write(lazy);
+            }
             self.flush_when_complete();
             self.sync_when_due();
         }
+    }
+
+    fn may_write(&self) -> bool {
+        self.store.is_some() && self.engine.is_complete()
+    }
+
+    /// What goes into the next transaction.
+    fn take_lazy(&self) -> Vec<Lazy> {
+        self.engine.queue.take_lazy(MOST_BATCH_BYTES.min(self.budget.interval))
     }
 
     /// How long there is nothing to do but to wait for work.
@@ -139,6 +168,8 @@ impl Writer {
         if lazy.is_empty() {
             return;
         }
+        self.lengthen_when_needed();
+        self.wait_for_readers();
         // The allowance may have shrunk since the values were admitted. Before they are looked at: they may be the ones
         // to go.
         let mut gone = self.engine.make_room(0);
@@ -162,7 +193,9 @@ impl Writer {
             }
         }
         let bytes: u64 = puts.iter().map(|put| u64::from(put.meta.cost)).sum();
-        let done = if bytes > self.budget.interval || std::mem::take(&mut self.must_free) {
+        let done = if self.must_free {
+            self.free(&gone).and_then(|()| self.commit_values(&puts, &[], bytes))
+        } else if bytes > self.budget.interval {
             // More than is written between two durable commits: what leaves is freed first, or old and new would stand
             // side by side. Freed pages are used again after the second durable commit.
             self.commit_values(&[], &gone, 0).and_then(|()| {
@@ -185,9 +218,12 @@ impl Writer {
     }
 
     fn commit_values(&mut self, puts: &[Put], gone: &[Removed], bytes: u64) -> Result<(), Fault> {
+        let written = budget::written(bytes, puts.len() + gone.len());
+        if self.written > 0 && self.written + written > self.budget.interval {
+            self.sync()?;
+        }
         let Some(store) = &self.store else { return Err(Fault::Unavailable) };
-        let commit =
-            if self.written + bytes >= self.budget.interval { Commit::Durable } else { Commit::Lazy };
+        let commit = if written > self.budget.interval { Commit::Durable } else { Commit::Lazy };
         store.write(commit, |batch| {
             remove(batch, gone)?;
             for Put { key, meta, entry, .. } in puts {
@@ -201,7 +237,8 @@ impl Writer {
             self.unsynced.push(Unsynced { key: key.clone(), hash: *hash, id: meta.id });
         }
         self.is_dirty = true;
-        self.written += bytes;
+        self.written += written;
+        self.written_ever += written;
         if commit == Commit::Durable {
             self.synced();
         }
@@ -209,9 +246,10 @@ impl Writer {
     }
 
     /// Lets readers see the last commit.
-    fn publish(&self) -> Result<(), Fault> {
+    fn publish(&mut self) -> Result<(), Fault> {
         if let Some(store) = &self.store {
-            self.engine.restore(store.snapshot()?);
+            let before = self.engine.restore(store.snapshot()?);
+            self.retired.push_back(Retired { snapshot: before, written: self.written_ever });
         }
         Ok(())
     }
@@ -237,13 +275,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Notes that a durable commit succeeded, and looks at the space the file takes.
+    /// Notes that a durable commit succeeded.
     fn synced(&mut self) {
         self.unsynced.clear();
         self.is_dirty = false;
         self.written = 0;
         self.durable_at = SystemClock.monotonic();
-        self.observe_space();
+        self.budget.recover();
+        self.set_allowance();
     }
 }
 

@@ -1,11 +1,12 @@
 //! The end: what is queued is written, the order of use saved, the file closed, all within two seconds.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use cache_core::{Clock, SystemClock};
 
 use super::Writer;
-use crate::queue::{Lazy, Work};
+use crate::queue::{Lazy, Urgent};
 use crate::recency;
 use crate::recovery;
 use crate::store::Commit;
@@ -15,17 +16,20 @@ const DRAIN_FOR: Duration = Duration::from_millis(1500);
 
 impl Writer {
     /// Finishes the work at hand and all that is queued, and closes the file.
-    pub(super) fn finish(mut self, work: Work) {
+    pub(super) fn finish(mut self, urgent: Vec<Urgent>) {
         let deadline = SystemClock.monotonic().saturating_add(DRAIN_FOR);
-        let rest = self.engine.queue.drain();
         self.heal_when_due();
-        self.serve(work.urgent);
-        self.serve(rest.urgent);
+        self.serve(urgent);
         self.engine.complete.wait(DRAIN_FOR);
-        let mut lazy = work.lazy.into_iter().chain(rest.lazy).peekable();
-        while lazy.peek().is_some() && self.engine.is_complete() && SystemClock.monotonic() < deadline {
-            self.write(lazy.by_ref().take(100).collect());
+        while self.may_write() && SystemClock.monotonic() < deadline {
+            let lazy = self.take_lazy();
+            if lazy.is_empty() {
+                break;
+            }
+            self.write(lazy);
         }
+        let (urgent, lazy) = self.engine.queue.drain();
+        self.serve(urgent);
         self.drop_unwritten(lazy);
         if self.engine.is_complete() {
             self.save_order();
@@ -68,8 +72,8 @@ impl Writer {
     }
 
     /// A value that is not written any more must not leave the one before it behind.
-    fn drop_unwritten(&mut self, lazy: impl Iterator<Item = Lazy>) {
-        let unwritten = lazy.filter_map(|operation| match operation {
+    fn drop_unwritten(&mut self, lazy: VecDeque<Lazy>) {
+        let unwritten = lazy.into_iter().filter_map(|operation| match operation {
             Lazy::Put { key, .. } => Some(key),
             Lazy::Discard(_) => None,
         });

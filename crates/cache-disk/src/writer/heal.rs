@@ -21,9 +21,8 @@ impl Writer {
         self.engine.degrade(fault);
         self.is_damaged |= fault.is_damage();
         self.store = None;
-        if self.engine.meter.load().take_refused() {
-            self.budget.refused();
-            self.must_free = true;
+        if self.engine.space.load().take_refused() {
+            self.refused();
         }
         for Unsynced { key, hash, id } in self.unsynced.drain(..) {
             self.engine.index.shard(hash).remove_if(hash, id);
@@ -63,10 +62,14 @@ impl Writer {
     pub(super) fn reopen(&mut self) -> Result<(), Error> {
         let opened = if self.is_damaged {
             recovery::replace_damaged(&self.directory, &self.engine.config)?
+        } else if self.is_short {
+            self.give_up_quarantined();
+            recovery::open_lengthened(&self.directory, &self.engine.config)?
         } else {
             recovery::open(&self.directory, &self.engine.config)?
         };
         self.is_damaged = false;
+        self.is_short = false;
         let owed = std::mem::take(&mut self.owed);
         let done = opened.store.write(Commit::Durable, |batch| {
             for key in &owed {
@@ -81,7 +84,7 @@ impl Writer {
         let is_new = opened.is_new;
         self.engine.complete.shut();
         self.engine.early.begin(self.engine.queue.unwritten());
-        self.engine.meter.store(opened.meter);
+        self.engine.space.store(opened.space);
         self.counter_bytes = opened.counter_bytes;
         let snapshot =
             opened.store.snapshot().map_err(|fault| fault.into_error("cannot read the disk cache"))?;
@@ -118,7 +121,7 @@ impl Writer {
     pub(super) fn install(&mut self, opened: Opened) -> Result<u64, Fault> {
         let snapshot = opened.store.snapshot()?;
         let old = self.store.replace(opened.store);
-        self.engine.meter.store(opened.meter);
+        self.engine.space.store(opened.space);
         // Readers first, then the index, then the old file: its space is free once nobody reads it.
         self.engine.restore(snapshot);
         // First a loader that is still at work must stop: what it read is not in this file.

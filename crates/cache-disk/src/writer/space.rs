@@ -1,9 +1,22 @@
-//! Space: what the file takes, and what that allows.
+//! Space: how much may live, and when the file gets its whole share.
 
-use cache_core::MEGABYTE;
+use std::thread;
+use std::time::Duration;
+
 use cache_core::sync::atomic::Ordering;
+use cache_core::{Clock, SystemClock};
 
-use super::Writer;
+use super::{Writer, remove};
+use crate::error::Fault;
+use crate::index::Removed;
+use crate::recovery;
+use crate::store::Commit;
+
+/// Entries that are removed in one transaction when there is no room.
+const FREED_AT_ONCE: usize = 2;
+
+/// How long a reader is waited for; then room is taken as it comes.
+const LONGEST_WAIT_FOR_READERS: Duration = Duration::from_millis(250);
 
 impl Writer {
     /// What all counters and claims together may cost.
@@ -11,25 +24,105 @@ impl Writer {
         self.engine.config.limit_bytes / 16
     }
 
-    /// Corrects the budget by the space the file takes, and gives the quarantined file's up when it is needed.
-    pub(super) fn observe_space(&mut self) {
-        let meter = self.engine.meter.load();
-        let touched = meter.touched_bytes();
-        self.budget.observe(touched);
-        let quarantined = self.directory.quarantined_bytes();
-        if quarantined > 0 && touched + 4 * self.budget.interval > self.budget.file_bytes(quarantined) {
-            let keep = quarantined.saturating_sub((8 * self.budget.interval).max(MEGABYTE));
-            if let Err(error) = self.directory.shrink_quarantined(keep) {
-                tracing::warn!(%error, "cannot shrink the damaged disk cache");
-            }
-        }
-        meter.allow(self.budget.file_bytes(self.directory.quarantined_bytes()));
-        self.set_allowance();
-    }
-
     /// Tells callers how much may live.
     pub(super) fn set_allowance(&self) {
         let live = self.budget.live_bytes().saturating_sub(self.counter_bytes);
         self.engine.allowance.store(live, Ordering::Relaxed);
+    }
+
+    /// Gives the file its whole share, when redb is about to double it and would be refused.
+    pub(super) fn lengthen_when_needed(&mut self) {
+        let space = self.engine.space.load();
+        let (length, whole) = (space.length(), self.budget.file_bytes(0));
+        let needed = self.engine.index.cost() + self.counter_bytes + 4 * self.budget.interval;
+        let is_filling = needed > length / 10 * 9;
+        if self.store.is_some()
+            && is_filling
+            && length < whole
+            && length * 2 > space.most()
+            && let Err(fault) = self.lengthen()
+        {
+            self.fail(&fault);
+        }
+    }
+
+    /// Closes the file and opens it with its whole share; what stands of a damaged one beside it goes. Readers miss
+    /// meanwhile, for a few milliseconds; the index stays as it is.
+    fn lengthen(&mut self) -> Result<(), Fault> {
+        self.sync()?;
+        let Some(store) = self.store.take() else { return Ok(()) };
+        self.engine.snapshot.store(None);
+        store.close()?;
+        self.give_up_quarantined();
+        let opened =
+            recovery::open_lengthened(&self.directory, &self.engine.config).map_err(Fault::Refused)?;
+        if opened.is_new {
+            return self.install(opened).map(drop);
+        }
+        self.engine.space.store(opened.space);
+        self.engine.restore(opened.store.snapshot()?);
+        self.store = Some(opened.store);
+        Ok(())
+    }
+
+    /// Waits for a reader that stands still in the middle of a read, as one does whose thread is not scheduled: the pages
+    /// that he keeps from being used again would be missing.
+    pub(super) fn wait_for_readers(&mut self) {
+        let deadline = SystemClock.monotonic().saturating_add(LONGEST_WAIT_FOR_READERS);
+        loop {
+            while self.retired.front().is_some_and(|retired| retired.snapshot.strong_count() == 0) {
+                self.retired.pop_front();
+            }
+            let kept = self.retired.front().map_or(0, |retired| self.written_ever - retired.written);
+            if kept < self.budget.interval || SystemClock.monotonic() >= deadline {
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Removes what left the index while next to no page is free: in steps so small that each finds the few it needs, which
+    /// the step after the next has again.
+    pub(super) fn free(&mut self, gone: &[Removed]) -> Result<(), Fault> {
+        for few in gone.chunks(FREED_AT_ONCE) {
+            let Some(store) = &self.store else { return Err(Fault::Unavailable) };
+            store.write(Commit::Durable, |batch| {
+                remove(batch, few)?;
+                Ok(((), Commit::Durable))
+            })?;
+            self.publish()?;
+            self.synced();
+        }
+        self.sync()?;
+        self.sync()?;
+        self.must_free = false;
+        Ok(())
+    }
+
+    /// redb found no room for a write. Where not even a removal found any, nothing but a new file helps.
+    pub(super) fn refused(&mut self) {
+        if self.engine.space.load().length() < self.budget.file_bytes(0) {
+            self.is_short = true;
+        } else if self.must_free {
+            tracing::warn!(
+                directory = %self.directory.path().display(),
+                "disk cache has no room left to remove anything, starting empty"
+            );
+            self.is_condemned = true;
+            self.must_free = false;
+        } else {
+            self.budget.refused();
+            self.set_allowance();
+            self.must_free = true;
+        }
+    }
+
+    /// Removes a damaged file, for its space.
+    pub(super) fn give_up_quarantined(&self) {
+        if self.directory.quarantined_bytes() > 0
+            && let Err(error) = self.directory.shrink_quarantined(0)
+        {
+            tracing::warn!(%error, "cannot remove the damaged disk cache");
+        }
     }
 }

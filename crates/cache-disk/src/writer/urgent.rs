@@ -175,8 +175,8 @@ impl Writer {
         if self.flushes.is_empty() || is_waiting_for_index {
             return;
         }
-        while self.store.is_some() && self.engine.is_complete() {
-            let lazy = self.engine.queue.take_lazy(super::MOST_BATCH_BYTES.min(self.budget.interval));
+        while self.may_write() {
+            let lazy = self.take_lazy();
             if lazy.is_empty() {
                 break;
             }
