@@ -43,6 +43,7 @@
 //! | feature | default | gives |
 //! | --- | --- | --- |
 //! | `disk` | yes | the disk backend: one instance, zero configuration |
+//! | `redis` | no | the Redis backend, shared by many instances; while it is away, the disk stands in |
 //! | `json` | no | [`Codec`]`::Json`, for values that need a format which describes itself |
 //! | `metrics` | no | counters and histograms through the crate `metrics`; their table is in `src/metrics.rs` |
 //!
@@ -68,6 +69,8 @@ mod metrics;
 mod cache;
 mod change;
 mod config;
+#[cfg(feature = "redis")]
+mod fallback;
 mod flight;
 mod form;
 mod global;

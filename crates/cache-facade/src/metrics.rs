@@ -12,6 +12,8 @@
 //! | `cache_errors_total` | counter | operation, backend | trouble that no caller heard of |
 //! | `cache_invalidations_total` | counter | backend | keys, groups and patterns that were invalidated |
 //! | `cache_invalidated_entries_total` | counter | backend | entries removed by them |
+//! | `cache_breaker_state` | gauge | | whether Redis is in use: 0; 1: it is being asked; 2: it is away |
+//! | `cache_journal_depth` | gauge | | invalidations that Redis has not acknowledged |
 //!
 //! `family` is the first segment of the key; the first 32 families of a process have their own, the rest is `other`.
 
@@ -134,6 +136,23 @@ impl Figures {
             refused: counter!("cache_fills_refused_total", "family" => family.to_owned(), "backend" => name),
         }
     }
+}
+
+/// Shows the state of the breaker of this process's Redis: 0 closed, 1 half open, 2 open.
+#[cfg(feature = "redis")]
+pub(crate) fn breaker(state: cache_core::BreakerState) {
+    let value = match state {
+        cache_core::BreakerState::Closed => 0.0,
+        cache_core::BreakerState::HalfOpen => 1.0,
+        cache_core::BreakerState::Open => 2.0,
+    };
+    metrics::gauge!("cache_breaker_state").set(value);
+}
+
+/// Shows how many invalidations wait for Redis.
+#[cfg(feature = "redis")]
+pub(crate) fn journal_depth(depth: u64) {
+    metrics::gauge!("cache_journal_depth").set(depth as f64);
 }
 
 impl std::fmt::Debug for Figures {

@@ -9,7 +9,7 @@ use cache_core::{Invalidation, Result};
 
 use super::files;
 use super::instance::Instance;
-use super::slots::{self, Owner, Record, SLOT_BYTES};
+use super::slots::{self, Owner, Reason, Record, SLOT_BYTES};
 
 const NAME: &str = "journal";
 
@@ -50,6 +50,11 @@ impl Leftover {
             }
         };
         Self { instance, contents }
+    }
+
+    /// The directory of the process that is gone.
+    pub(crate) fn path(&self) -> &Path {
+        self.instance.path()
     }
 
     /// What `owner` has not heard of.
@@ -107,18 +112,24 @@ impl Leftover {
         Ok(())
     }
 
-    /// Takes the journal over as this process's own: the same file where it still holds records, else a new one.
+    /// Takes the journal over as this process's own: the same file where it still holds records, else a new one, which
+    /// owes everything to `owner` where the old one was damaged.
     ///
     /// # Errors
     /// `Io` when the system refuses, as when there is no room.
-    pub(super) fn take_over(self) -> Result<TakenOver> {
+    pub(super) fn take_over(self, owner: &Owner) -> Result<TakenOver> {
         let Self { instance, contents } = self;
-        if let Contents::Sound { file, records } = contents {
-            return Ok(TakenOver { instance, file, records });
-        }
-        files::replace_durably(instance.path(), NAME, &slots::empty_file())?;
+        let records = match contents {
+            Contents::Sound { file, records } => return Ok(TakenOver { instance, file, records }),
+            Contents::Nothing => Vec::new(),
+            Contents::Damaged => {
+                let what = vec![Invalidation::Everything];
+                vec![(slots::FIRST_RECORD, Record { reason: Reason::Owed, owner: owner.clone(), what })]
+            }
+        };
+        files::replace_durably(instance.path(), NAME, &slots::file_of(&records))?;
         let file = files::open_private(&instance.path().join(NAME))?;
-        Ok(TakenOver { instance, file, records: Vec::new() })
+        Ok(TakenOver { instance, file, records })
     }
 }
 

@@ -24,7 +24,7 @@ impl Place {
     fn start(&self) -> Journal {
         let mut own = Leftover::read(Instance::claim(self.root.path()).unwrap());
         own.erase(&Owner::Disk).unwrap();
-        Journal::open(own, Owner::Disk, self.root.path())
+        Journal::open(own, &Owner::Disk, self.root.path())
     }
 
     fn file(&self) -> PathBuf {
@@ -59,7 +59,7 @@ fn redis() -> Owner {
 
 /// Puts `records` into the journal of `instance-0`, as a process that is gone left them.
 fn leave(place: &Place, records: &[(Reason, Owner, Invalidation)]) {
-    let mut file = slots::empty_file();
+    let mut file = slots::file_of(&[]);
     for (index, (reason, owner, what)) in records.iter().enumerate() {
         let number = index + 2;
         let text = slots::texts(*reason, owner, std::slice::from_ref(what)).concat();
@@ -243,7 +243,7 @@ async fn a_journal_that_cannot_be_written_lets_the_change_go_on_and_takes_the_tr
     let primary = Primary::Disk { namespace: "app".to_owned(), reads: true };
     Trust::Missing.record(root, &primary).unwrap();
     // A file that is open for reading alone refuses what a broken disk would refuse.
-    fs::write(root.join("file"), slots::empty_file()).unwrap();
+    fs::write(root.join("file"), slots::file_of(&[])).unwrap();
     let file = fs::File::open(root.join("file")).unwrap();
     let instance = Instance::claim(root).unwrap();
     let taken_over = TakenOver { instance, file, records: Vec::new() };

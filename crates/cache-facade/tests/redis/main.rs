@@ -1,0 +1,11 @@
+//! Laws of a cache over a real Redis that fails in every way it can, and of what stands in for it.
+
+#![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
+
+mod crash;
+mod faults;
+mod lines;
+mod migration;
+mod outage;
+mod start;
+mod support;
