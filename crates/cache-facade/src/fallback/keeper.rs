@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Shared;
 use super::breaker::Failure;
+use super::generation::Generation;
 use super::primary::Primary;
 use super::switch::Route;
 use crate::metrics;
@@ -55,8 +56,9 @@ impl Shared {
                 Ok(Route::Away(_)) => {
                     self.open_generation();
                     sleep(self.switch.wait(random_share())).await;
-                    if self.come_back().await {
+                    if let Some(stood_in) = self.come_back().await {
                         tracing::info!("Redis cache available again");
+                        self.shelf.retire(stood_in.number()).await;
                         said = None;
                     } else {
                         self.say_what_only_settings_cure(&mut said);
@@ -67,20 +69,21 @@ impl Shared {
         }
     }
 
-    /// Probes the primary, tells it what it missed, and closes the breaker. Whether that went well.
-    pub(super) async fn come_back(&self) -> bool {
+    /// Probes the primary, tells it what it missed, and closes the breaker. If that went well, gives what stood in until
+    /// then, which is to be retired.
+    pub(super) async fn come_back(&self) -> Option<Arc<Generation>> {
         self.switch.probe_begins();
         match self.try_to_come_back().await {
-            Ok(()) => true,
+            Ok(stood_in) => Some(stood_in),
             Err(error) => {
                 tracing::debug!(%error, "Redis is still away");
                 self.switch.probe_failed(error);
-                false
+                None
             }
         }
     }
 
-    async fn try_to_come_back(&self) -> Result<()> {
+    async fn try_to_come_back(&self) -> Result<Arc<Generation>> {
         let primary = match self.switch.primary() {
             Some(primary) => {
                 primary.probe().await?;
@@ -93,8 +96,7 @@ impl Shared {
             self.replay(primary.as_ref()).await?;
             self.first_return.fulfil();
             if let Some(stood_in) = self.switch.close_breaker()? {
-                self.shelf.retire(stood_in.number()).await;
-                return Ok(());
+                return Ok(stood_in);
             }
             // Something is on its way into the journal, or came to be there.
             self.switch.changed().await;

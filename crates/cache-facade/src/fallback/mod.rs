@@ -77,10 +77,9 @@ impl FallbackBackend {
     pub(crate) async fn start(parts: Parts) -> Self {
         let mut backend = Self::new(parts);
         let shared = Arc::clone(&backend.shared);
-        if shared.come_back().await {
-            tracing::debug!("the shared cache is in use from the start");
-        } else {
-            shared.shelf.open(&shared.switch.generation()).await;
+        match shared.come_back().await {
+            Some(unused) => shared.shelf.retire(unused.number()).await,
+            None => shared.shelf.open(&shared.switch.generation()).await,
         }
         backend.keeper = Some(tokio::spawn(async move { shared.keep().await }).abort_handle());
         backend
