@@ -126,8 +126,11 @@ impl Generation {
     }
 
     /// `entry` with an end: other instances' invalidations cannot arrive, so that it may not grow older than the outage
-    /// allows, counted from the start of its load. `None` for one that is that old already.
+    /// allows, counted from the start of its load. `None` for one that is that old already. [`Duration::MAX`] is no bound.
     fn aged(&self, entry: NewEntry) -> Option<NewEntry> {
+        if self.max_age == Duration::MAX {
+            return Some(entry);
+        }
         let age = entry
             .load_started
             .map_or(Duration::ZERO, |started| self.clock.monotonic().saturating_since(started));

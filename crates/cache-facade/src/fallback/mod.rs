@@ -12,11 +12,19 @@
 //! back); `invalidate` and `watch` are the two halves of a call.
 
 mod breaker;
+#[cfg(all(test, not(feature = "shuttle")))]
+mod conformance;
 mod generation;
 mod invalidate;
 mod keeper;
 mod primary;
+#[cfg(all(test, feature = "shuttle"))]
+mod schedules;
 mod switch;
+#[cfg(test)]
+mod testing;
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests;
 mod watch;
 
 use std::sync::Arc;

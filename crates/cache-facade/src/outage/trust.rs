@@ -288,6 +288,32 @@ mod tests {
     }
 
     #[test]
+    fn a_redis_is_trusted_by_new_instances_and_by_those_that_were_on_it_last() {
+        let distrusts = |state: &State| state.distrust_of_redis(3, "app").is_some();
+        assert!(!distrusts(&State::Missing) && distrusts(&State::Unreadable));
+        let trusted: Vec<bool> =
+            primaries().into_iter().map(|last| !distrusts(&State::Known(last))).collect();
+        assert_eq!(trusted, [false, false, true, false]);
+        let other = State::Known(Primary::Redis { db: 3, namespace: "other".to_owned() });
+        assert!(distrusts(&other));
+    }
+
+    #[test]
+    fn until_a_redis_is_cleared_neither_it_nor_the_disk_is_trusted() {
+        for last in primaries() {
+            let root = tempfile::tempdir().unwrap();
+            State::Missing.record(root.path(), &last).unwrap();
+            let state = State::read(root.path());
+            state.enter_redis(root.path(), 3, "app").unwrap();
+            let entered = State::read(root.path());
+            assert!(entered.distrust_of_disk("app").is_some());
+            assert_eq!(entered.distrust_of_redis(3, "app").is_some(), state.distrust_of_redis(3, "app").is_some());
+            State::cleared_redis(root.path(), 3, "app").unwrap();
+            assert_eq!(State::read(root.path()).distrust_of_redis(3, "app"), None);
+        }
+    }
+
+    #[test]
     fn a_record_that_cannot_be_written_is_removed_after_a_disk_run_and_an_error_after_redis() {
         for (last, is_removed) in primaries().into_iter().zip([true, true, false, false]) {
             let root = tempfile::tempdir().unwrap();

@@ -11,7 +11,7 @@ use cache_redis::{ContactRecord, RedisBackend};
 use crate::config::{CacheConfig, Fallback};
 use crate::fallback::{Connector, FallbackBackend, FirstReturn, Parts, Primary, Standin};
 use crate::outage::contact::Contacts;
-use crate::outage::instance::Instance;
+use crate::outage::instance::{self, Instance};
 use crate::outage::journal::Journal;
 use crate::outage::leftover::Leftover;
 use crate::outage::lock::{LockFile, Sharing, locked, patiently};
@@ -39,6 +39,8 @@ pub(super) struct Opened {
 pub(super) async fn open(config: &CacheConfig, directory: &Path) -> Result<Opened> {
     let client = client(config)?;
     let lock = LockFile::lock_directory(directory, Sharing::Shared).await?;
+    // What a cache of this process owes that was dropped a moment ago must be adopted, and not be passed over as alive.
+    patiently(|| ready(Ok((!instance::is_held_here(directory)).then_some(())))).await?;
     let own = Instance::claim(directory)?;
     let dead: Vec<_> = Instance::of_the_dead(directory)?.into_iter().map(Leftover::read).collect();
     let (db, namespace) = (config.redis().db(), config.namespace().to_owned());
