@@ -58,7 +58,7 @@ enum What {
 /// Everything in one build: the crates, their integration tests, their examples, the documentation's code.
 /// The benches are left out: they alone build the peers.
 const EVERYTHING: &str = "test --locked --workspace --exclude bench --no-fail-fast \
-                          --features cache-core/conformance,cache-core/json,cache-facade/json,cache-facade/metrics";
+                          --features cache-core/conformance,cache-core/json,cache-facade/json,cache-facade/metrics,cache-facade/redis";
 
 /// Examples that measure: built with the others, and run by hand in release mode.
 const MEASUREMENTS: &[&str] = &["codec_cost"];
@@ -98,6 +98,16 @@ const SWITCHED: &[Switched] = &[
         package: "cache-facade",
         features: "shuttle,plant-join-by-key",
         tests: "--no-default-features --test schedules",
+    },
+    Switched {
+        package: "cache-facade",
+        features: "redis,shuttle",
+        tests: "--no-default-features --lib schedules",
+    },
+    Switched {
+        package: "cache-facade",
+        features: "redis,shuttle,plant-late-append",
+        tests: "--no-default-features --lib schedules",
     },
 ];
 

@@ -73,12 +73,17 @@ mod config;
 mod fallback;
 mod flight;
 mod form;
+#[cfg(all(feature = "redis", feature = "metrics"))]
+mod gauges;
+#[cfg(all(feature = "redis", not(feature = "metrics")))]
+#[path = "gauges_off.rs"]
+mod gauges;
 mod global;
 mod load;
 mod loading;
 #[cfg_attr(
-    not(any(feature = "disk", test)),
-    expect(dead_code, reason = "a build without a backend has nothing to write down")
+    not(any(all(feature = "disk", feature = "redis"), test)),
+    expect(dead_code, reason = "each backend needs a part of it")
 )]
 mod outage;
 mod panic;

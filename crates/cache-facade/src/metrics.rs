@@ -138,23 +138,6 @@ impl Figures {
     }
 }
 
-/// Shows the state of the breaker of this process's Redis: 0 closed, 1 half open, 2 open.
-#[cfg(feature = "redis")]
-pub(crate) fn breaker(state: cache_core::BreakerState) {
-    let value = match state {
-        cache_core::BreakerState::Closed => 0.0,
-        cache_core::BreakerState::HalfOpen => 1.0,
-        cache_core::BreakerState::Open => 2.0,
-    };
-    metrics::gauge!("cache_breaker_state").set(value);
-}
-
-/// Shows how many invalidations wait for Redis.
-#[cfg(feature = "redis")]
-pub(crate) fn journal_depth(depth: u64) {
-    metrics::gauge!("cache_journal_depth").set(depth as f64);
-}
-
 impl std::fmt::Debug for Figures {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Figures").field("backend", &self.backend).finish_non_exhaustive()

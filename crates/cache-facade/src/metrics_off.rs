@@ -30,9 +30,3 @@ impl Meter {
 
     pub(crate) fn invalidated(&self, _backend: BackendKind, _asked: usize, _removed: u64) {}
 }
-
-#[cfg(feature = "redis")]
-pub(crate) fn breaker(_state: cache_core::BreakerState) {}
-
-#[cfg(feature = "redis")]
-pub(crate) fn journal_depth(_depth: u64) {}

@@ -5,6 +5,8 @@
 #[cfg(feature = "redis")]
 mod redis;
 mod registry;
+#[cfg(all(feature = "disk", feature = "redis"))]
+mod standin;
 
 use std::io;
 use std::path::Path;
@@ -85,7 +87,8 @@ impl Selected {
     pub(crate) async fn health(&self) -> Health {
         let mut health = self.backend.health().await;
         if !self.settings.enabled() {
-            health = Health { journal_depth: self.journal.depth(), ..Health::ok(BackendKind::Null, health.since) };
+            health =
+                Health { journal_depth: self.journal.depth(), ..Health::ok(BackendKind::Null, health.since) };
             health.journal = self.journal.kind();
             return health;
         }
@@ -212,7 +215,10 @@ impl Selected {
 }
 
 /// Goes on where `error` keeps the directory from being used, and nothing in it could become stale.
-#[cfg_attr(not(feature = "redis"), expect(clippy::unused_async, reason = "the form of the builds with Redis"))]
+#[cfg_attr(
+    not(feature = "redis"),
+    expect(clippy::unused_async, reason = "the form of the builds with Redis")
+)]
 async fn without_directory(config: &CacheConfig, error: &Error) -> Result<Selected> {
     #[cfg(feature = "redis")]
     if config.redis().enabled() {
@@ -237,6 +243,19 @@ async fn open(config: &CacheConfig, directory: &Path) -> Result<Selected> {
         return Selected::bypassing(config, directory, lock, None);
     }
     open_enabled(config, directory, lock).await
+}
+
+/// What stands in for Redis, in the directory `path`.
+#[cfg(feature = "redis")]
+fn standin(config: &CacheConfig, path: &Path) -> Arc<dyn crate::fallback::Standin> {
+    #[cfg(feature = "disk")]
+    if config.enabled() && config.fallback() == crate::config::Fallback::Disk {
+        let settings = disk::settings(config, path);
+        return Arc::new(standin::Disk { settings, path: path.to_owned() });
+    }
+    // Without a disk cache there is nothing that the settings could choose.
+    let _ = (config, path);
+    Arc::new(redis::Nothing)
 }
 
 #[cfg(not(feature = "disk"))]
@@ -316,8 +335,6 @@ mod disk {
             }
         }
         for leftover in dead {
-            #[cfg(feature = "redis")]
-            super::redis::remove_directory(&leftover.path().join(super::redis::FALLBACK));
             if let Err(error) = leftover.discard() {
                 tracing::warn!(%error, "cannot remove the journal of a process that is gone");
             }

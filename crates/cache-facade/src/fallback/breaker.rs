@@ -72,7 +72,8 @@ impl CircuitBreaker {
 
     /// How long to wait before the next probe; `random` from 0 to 1 spreads instances that lost the store together.
     pub(super) fn wait(&self, random: f64) -> Duration {
-        let longest = SHORTEST_WAIT.saturating_mul(2_u32.saturating_pow(self.failed_probes)).min(LONGEST_WAIT);
+        let longest =
+            SHORTEST_WAIT.saturating_mul(2_u32.saturating_pow(self.failed_probes)).min(LONGEST_WAIT);
         longest.mul_f64(random.clamp(0.0, 1.0).mul_add(0.5, 0.5)).max(SHORTEST_WAIT)
     }
 

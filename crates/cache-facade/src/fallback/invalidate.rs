@@ -4,7 +4,7 @@ use cache_core::{ErrorKind, Invalidated, Invalidation, Result};
 
 use super::Shared;
 use super::switch::{Append, Way};
-use crate::metrics;
+use crate::gauges;
 
 impl Shared {
     /// Removes `what`: from the primary, or from what stands in for it and, later, from the primary.
@@ -35,7 +35,7 @@ impl Shared {
         // Both before it returns, and the breaker cannot close in between: the generation stays the same.
         let removed = self.forget(what).await;
         let owed = self.journal.owe(what).await;
-        metrics::journal_depth(self.journal.depth());
+        gauges::journal_depth(self.journal.depth());
         drop(append);
         owed.map(|()| Invalidated::Journaled { removed })
     }

@@ -4,19 +4,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{Error, ErrorKind, HealthStatus, Invalidation, Result, random_nonzero};
+use cache_core::{Error, ErrorKind, HealthStatus, Invalidation, Monotonic, Result, random_nonzero};
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::Shared;
 use super::breaker::Failure;
 use super::generation::Generation;
 use super::primary::Primary;
 use super::switch::Route;
-use crate::metrics;
+use crate::gauges;
 
-/// How often the primary is looked after while it is in use.
-const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How often the primary's own heartbeat, one a second, is looked at while it is in use.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// How many invalidations the primary is told of in one call.
 const AT_ONCE: usize = 500;
@@ -49,7 +49,7 @@ impl fmt::Debug for FirstReturn {
 impl Shared {
     /// Looks after the primary while it is there, and after the way back while it is not.
     pub(super) async fn keep(self: Arc<Self>) {
-        let mut said: Option<Instant> = Some(Instant::now());
+        let mut said = Some(self.clock.monotonic());
         while !self.switch.is_closed() {
             match self.switch.route() {
                 Ok(Route::Primary(primary, period)) => self.watch_over(&primary, period).await,
@@ -119,7 +119,7 @@ impl Shared {
             told
         };
         self.journal.end_to_pay(told.is_ok());
-        metrics::journal_depth(self.journal.depth());
+        gauges::journal_depth(self.journal.depth());
         if told.is_ok() && !owed.is_empty() {
             tracing::info!(invalidations = owed.len(), "told Redis what was invalidated while it was away");
         }
@@ -130,7 +130,7 @@ impl Shared {
     async fn watch_over(&self, primary: &Arc<dyn Primary>, period: u64) {
         tokio::select! {
             () = self.switch.changed() => {}
-            () = sleep(HEARTBEAT) => {
+            () = sleep(LOOK) => {
                 let health = primary.health().await;
                 if health.status == HealthStatus::Degraded {
                     let cause = health.cause.unwrap_or_default();
@@ -148,12 +148,13 @@ impl Shared {
         tokio::spawn(async move { shared.shelf.open(&generation).await });
     }
 
-    fn say_what_only_settings_cure(&self, said: &mut Option<Instant>) {
+    fn say_what_only_settings_cure(&self, said: &mut Option<Monotonic>) {
         let is_settings = self.switch.cause_kind() == Some(ErrorKind::Configuration);
-        if is_settings && said.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
+        let now = self.clock.monotonic();
+        if is_settings && said.is_none_or(|at| now.saturating_since(at) >= SAY_AGAIN) {
             let cause = self.switch.cause();
             tracing::warn!(error = cause, "Redis cannot be used as it is configured; the fallback stays");
-            *said = Some(Instant::now());
+            *said = Some(now);
         }
     }
 }

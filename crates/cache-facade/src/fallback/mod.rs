@@ -9,11 +9,12 @@
 //!   where an invalidation chooses its way.
 //!
 //! In reading order: [`breaker`] (when), [`switch`] (which way), [`generation`] (what stands in), [`keeper`] (coming
-//! back); `invalidate` and `watch` are the two halves of a call.
+//! back); `invalidate` and `watch` are the two kinds of calls, `contact` remembers which server it was.
 
 mod breaker;
-#[cfg(all(test, not(feature = "shuttle")))]
+#[cfg(test)]
 mod conformance;
+pub(crate) mod contact;
 mod generation;
 mod invalidate;
 mod keeper;
@@ -23,10 +24,11 @@ mod schedules;
 mod switch;
 #[cfg(test)]
 mod testing;
-#[cfg(all(test, not(feature = "shuttle")))]
+#[cfg(test)]
 mod tests;
 mod watch;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,8 +36,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cache_core::{
     AtomicBackend, BackendKind, CacheBackend, CacheKey, CachePattern, CacheStats, Clock, Entry, Error,
-    ErrorKind, Explanation, Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, NewEntry,
-    Result,
+    ErrorKind, Explanation, Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup,
+    NewEntry, Result,
 };
 use tokio::task::AbortHandle;
 
@@ -62,7 +64,6 @@ pub(crate) struct Parts {
 }
 
 /// A store that several instances share, with another in its place while it is away; see the module's documentation.
-#[derive(Debug)]
 pub(crate) struct FallbackBackend {
     shared: Arc<Shared>,
     keeper: Option<AbortHandle>,
@@ -136,6 +137,15 @@ impl FallbackBackend {
     }
 }
 
+impl fmt::Debug for FallbackBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FallbackBackend")
+            .field("connector", &self.shared.connector)
+            .field("health", &self.shared.switch.health())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Drop for FallbackBackend {
     fn drop(&mut self) {
         if let Some(keeper) = &self.keeper {
@@ -158,12 +168,10 @@ impl CacheBackend for FallbackBackend {
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
         match self.route()? {
             Route::Away(generation) => generation.lookup(key).await,
-            Route::Primary(primary, period) => {
-                match self.shared.watched(period, primary.lookup(key)).await {
-                    Err(error) => self.instead(error)?.lookup(key).await,
-                    found => found,
-                }
-            }
+            Route::Primary(primary, period) => match self.shared.watched(period, primary.lookup(key)).await {
+                Err(error) => self.instead(error)?.lookup(key).await,
+                found => found,
+            },
         }
     }
 

@@ -3,6 +3,8 @@
 //! `cargo test -p cache-facade --no-default-features --features redis,shuttle --lib schedules`; with the feature
 //! `plant-late-append` as well, the same test must find the bug that it plants (history 24).
 
+#![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
+
 use std::panic::AssertUnwindSafe;
 
 use cache_core::sync::atomic::{AtomicU64, Ordering};

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::sync::Mutex;
-use cache_core::{BackendKind, BreakerState, Clock, Error, ErrorKind, Health, HealthStatus, Result, Timestamp};
+use cache_core::{
+    BackendKind, BreakerState, Clock, Error, ErrorKind, Health, HealthStatus, Result, Timestamp,
+};
 use tokio::sync::Notify;
 
 use super::breaker::{CircuitBreaker, Failure};
 use super::generation::Generation;
 use super::primary::Primary;
-use crate::metrics;
+use crate::gauges;
 use crate::outage::journal::Journal;
 
 /// Lets the breaker close while an append to the journal is under way, to prove that the tests notice.
@@ -185,7 +187,7 @@ impl Switch {
         state.is_returning = false;
         state.since = self.clock.now();
         state.cause = None;
-        metrics::breaker(BreakerState::Closed);
+        gauges::breaker(BreakerState::Closed);
         Ok(Some(Arc::clone(&state.generation)))
     }
 
@@ -243,7 +245,7 @@ impl Switch {
             self.renew(state);
             state.since = self.clock.now();
             tracing::warn!(error = %cause, "Redis cache lost, falling back to disk cache");
-            metrics::breaker(BreakerState::Open);
+            gauges::breaker(BreakerState::Open);
         }
         state.cause = Some(cause);
         self.changed.notify_one();

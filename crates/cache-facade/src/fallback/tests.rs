@@ -48,7 +48,7 @@ impl Site {
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        panic!("it never came to be that {what}");
+        unreachable!("it never came to be that {what}");
     }
 
     async fn is_back(&self) {
@@ -65,7 +65,7 @@ impl Site {
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        panic!("nothing stands in");
+        unreachable!("nothing stands in");
     }
 }
 
@@ -150,7 +150,7 @@ async fn a_failed_invalidation_opens_the_breaker_before_it_returns_and_is_told_l
     assert!(site.whole.lookup(&key()).await.unwrap().entry.is_none());
     assert_eq!(site.whole.health().await.journal_depth, 1);
     // Reads would be answered, but what it missed it does not take: it does not come back.
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert_ne!(site.breaker(), BreakerState::Closed);
     assert!(site.shop.store.lookup(&key()).await.unwrap().entry.is_some());
     site.shop.set(Mood::Up);
@@ -194,7 +194,7 @@ async fn the_breaker_does_not_close_while_an_append_is_under_way() {
     let site = Site::new().await;
     let switch = &site.whole.backend.shared.switch;
     let append = switch.unacknowledged(&Error::new(ErrorKind::Unavailable, "no reply"));
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert_ne!(site.breaker(), BreakerState::Closed, "it answers, and an append is on its way");
     site.whole.journal.owe(&what()).await.unwrap();
     drop(append);

@@ -27,7 +27,6 @@ pub(crate) struct Instance {
 static HELD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// Whether this process holds an instance in `directory`: a cache that was dropped may still write its last.
-#[cfg(feature = "redis")]
 pub(crate) fn is_held_here(directory: &Path) -> bool {
     HELD.lock().iter().any(|path| path.parent() == Some(&*canonical(directory)))
 }
@@ -106,7 +105,7 @@ impl Drop for Instance {
 }
 
 /// The directories of all instances in `directory`, dead or alive, in the order of their numbers.
-pub(super) fn paths(directory: &Path) -> Vec<(u32, PathBuf)> {
+pub(crate) fn paths(directory: &Path) -> Vec<(u32, PathBuf)> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let mut found: Vec<_> = entries
         .flatten()
@@ -142,8 +141,9 @@ mod tests {
     #[test]
     fn all_are_taken_or_none() {
         let root = tempfile::tempdir().unwrap();
+        assert!(!is_held_here(root.path()));
         let (own, dead) = Instance::claim_all(root.path()).unwrap().unwrap();
-        assert!(dead.is_empty());
+        assert!(dead.is_empty() && is_held_here(root.path()));
         let second = Instance::claim(root.path()).unwrap();
         drop(own);
         assert!(Instance::claim_all(root.path()).unwrap().is_none());

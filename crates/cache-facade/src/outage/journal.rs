@@ -80,7 +80,7 @@ impl Journal {
     /// Where no file can be written, the journal is in memory, and the next run starts empty.
     pub(crate) fn open(own: Leftover, owner: &Owner, directory: &Path) -> Self {
         let owed = own.owed_to(owner);
-        let journal = own.take_over(owner).and_then(|file| Self::start(file, owner.clone(), directory));
+        let journal = own.take_over(owner).and_then(|file| Self::start(file, owner, directory));
         journal.unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot write the journal; the next run starts with an empty cache");
             trust::distrust_or_warn(directory, owner);
@@ -190,9 +190,9 @@ impl Journal {
         }
     }
 
-    fn start(taken_over: TakenOver, owner: Owner, directory: &Path) -> Result<Self> {
+    fn start(taken_over: TakenOver, owner: &Owner, directory: &Path) -> Result<Self> {
         let TakenOver { instance, file, records } = taken_over;
-        let is_owed = |record: &Record| record.owner == owner;
+        let is_owed = |record: &Record| record.owner == *owner;
         let kept = records.iter().filter(|(_, record)| !is_owed(record)).count() as u64;
         let debt = Debt::inherited(records.iter().filter(|(_, record)| is_owed(record)));
         let taken = records.iter().flat_map(|(number, record)| {

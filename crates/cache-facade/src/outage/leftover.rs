@@ -13,6 +13,9 @@ use super::slots::{self, Owner, Reason, Record, SLOT_BYTES};
 
 const NAME: &str = "journal";
 
+/// The directory, inside an instance's, of what stands in while Redis is away.
+pub(crate) const FALLBACK: &str = "fallback";
+
 /// A journal that nobody writes, under the lock of its instance.
 #[derive(Debug)]
 pub(crate) struct Leftover {
@@ -39,8 +42,10 @@ pub(super) struct TakenOver {
 }
 
 impl Leftover {
-    /// Reads the journal of `instance`. One that cannot be read counts as having held everything.
+    /// Reads the journal of `instance`. One that cannot be read counts as having held everything. What stood in for Redis
+    /// there is removed.
     pub(crate) fn read(instance: Instance) -> Self {
+        files::remove_directory(&instance.path().join(FALLBACK));
         let path = instance.path().join(NAME);
         let contents = match read(&path) {
             Ok(contents) => contents,
@@ -50,11 +55,6 @@ impl Leftover {
             }
         };
         Self { instance, contents }
-    }
-
-    /// The directory of the process that is gone.
-    pub(crate) fn path(&self) -> &Path {
-        self.instance.path()
     }
 
     /// What `owner` has not heard of.

@@ -24,7 +24,6 @@ pub(crate) enum Sharing {
     /// With nobody.
     Exclusive,
     /// With others who share it.
-    #[cfg_attr(not(any(test, feature = "redis")), expect(dead_code, reason = "a run with Redis shares its directory"))]
     Shared,
 }
 

@@ -12,8 +12,6 @@
 //! In reading order: [`files`] (modes and refusals), [`lock`], [`instance`], [`trust`] (the state), [`slots`] and
 //! [`table`] (a journal's bytes), [`debt`] (what is owed), [`leftover`] (a dead process's journal), [`journal`] and its [`writer`].
 
-#[cfg(feature = "redis")]
-pub(crate) mod contact;
 mod debt;
 pub(crate) mod files;
 pub(crate) mod instance;

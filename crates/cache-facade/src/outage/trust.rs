@@ -24,9 +24,6 @@ use super::slots::Owner;
 
 const NAME: &str = "state";
 
-/// Held by a process on Redis while it reads and replaces the record; others may run in the same directory.
-pub(crate) const LOCK: &str = "state.lock";
-
 const HEADING: &str = "cache state 1\n";
 const LONGEST: u64 = 1024;
 
@@ -94,7 +91,6 @@ impl State {
     /// A new instance has missed nothing: whoever used the Redis before has told it everything.
     pub(crate) fn distrust_of_redis(&self, db: u32, namespace: &str) -> Option<&'static str> {
         match self {
-            Self::Missing => None,
             Self::Unreadable => Some("the record of the last run cannot be read"),
             Self::Known(Primary::Disk { .. }) => Some("the last run was not on Redis"),
             Self::Known(Primary::Redis { db: last_db, namespace: last })
@@ -102,7 +98,7 @@ impl State {
             {
                 Some("the last run was in another database or namespace")
             }
-            Self::Known(Primary::Redis { .. }) => None,
+            Self::Missing | Self::Known(Primary::Redis { .. }) => None,
         }
     }
 
@@ -202,10 +198,9 @@ fn parse(text: &str) -> Option<Primary> {
     let mut field = |name: &str| fields.next()?.filter(|(found, _)| *found == name).map(|(_, value)| value);
     let primary = match field("primary")? {
         "disk" => Primary::Disk { namespace: field("namespace")?.to_owned(), reads: field("reads")? == "on" },
-        "redis" => Primary::Redis {
-            namespace: field("namespace")?.to_owned(),
-            db: field("db")?.parse().ok()?,
-        },
+        "redis" => {
+            Primary::Redis { namespace: field("namespace")?.to_owned(), db: field("db")?.parse().ok()? }
+        }
         _ => return None,
     };
     // Whatever differs in a byte from what would be written is not a record: that covers the checksum too.
@@ -307,7 +302,10 @@ mod tests {
             state.enter_redis(root.path(), 3, "app").unwrap();
             let entered = State::read(root.path());
             assert!(entered.distrust_of_disk("app").is_some());
-            assert_eq!(entered.distrust_of_redis(3, "app").is_some(), state.distrust_of_redis(3, "app").is_some());
+            assert_eq!(
+                entered.distrust_of_redis(3, "app").is_some(),
+                state.distrust_of_redis(3, "app").is_some()
+            );
             State::cleared_redis(root.path(), 3, "app").unwrap();
             assert_eq!(State::read(root.path()).distrust_of_redis(3, "app"), None);
         }

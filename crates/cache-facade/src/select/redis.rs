@@ -8,18 +8,18 @@ use async_trait::async_trait;
 use cache_core::{CacheBackend, Error, ErrorKind, Invalidation, NullBackend, Result};
 use cache_redis::{ContactRecord, RedisBackend};
 
-use crate::config::{CacheConfig, Fallback};
+use crate::config::CacheConfig;
+use crate::fallback::contact::Contacts;
 use crate::fallback::{Connector, FallbackBackend, FirstReturn, Parts, Primary, Standin};
-use crate::outage::contact::Contacts;
 use crate::outage::instance::{self, Instance};
 use crate::outage::journal::Journal;
-use crate::outage::leftover::Leftover;
+use crate::outage::leftover::{FALLBACK, Leftover};
 use crate::outage::lock::{LockFile, Sharing, locked, patiently};
 use crate::outage::slots::Owner;
-use crate::outage::trust::{self, State};
+use crate::outage::trust::State;
 
-/// The directory of an instance's fallback, inside its own.
-pub(super) const FALLBACK: &str = "fallback";
+/// Held while the trust record is read and replaced: several processes on Redis may run in one directory.
+const STATE_LOCK: &str = "state.lock";
 
 /// What a disk cache leaves in the directory.
 const DISK_FILES: [&str; 2] = ["cache.redb", "cache.redb.bad"];
@@ -42,17 +42,15 @@ pub(super) async fn open(config: &CacheConfig, directory: &Path) -> Result<Opene
     // What a cache of this process owes that was dropped a moment ago must be adopted, and not be passed over as alive.
     patiently(|| ready(Ok((!instance::is_held_here(directory)).then_some(())))).await?;
     let own = Instance::claim(directory)?;
-    let dead: Vec<_> = Instance::of_the_dead(directory)?.into_iter().map(Leftover::read).collect();
+    let dead = Instance::of_the_dead(directory)?;
+    let own_path = own.path().to_owned();
+    let dead_paths: Vec<PathBuf> = dead.iter().map(|instance| instance.path().to_owned()).collect();
+    let dead: Vec<_> = dead.into_iter().map(Leftover::read).collect();
     let (db, namespace) = (config.redis().db(), config.namespace().to_owned());
     let owner = Owner::Redis { db, namespace: namespace.clone() };
     let is_distrusted = enter(config, directory).await?;
 
-    let paths: Vec<PathBuf> = dead.iter().map(|leftover| leftover.path().to_owned()).collect();
-    let own_path = own.path().to_owned();
-    for path in paths.iter().chain([&own_path]) {
-        remove_directory(&path.join(FALLBACK));
-    }
-    let contacts = Contacts::read(directory, own_path.clone(), paths, owner.clone(), config.clock());
+    let contacts = Contacts::read(directory, own_path.clone(), dead_paths, owner.clone(), config.clock());
     let journal = Arc::new(Journal::open(Leftover::read(own), &owner, directory));
     let owed: Vec<_> = dead.iter().flat_map(|leftover| leftover.owed_to(&owner)).collect();
     journal.owe_for_others(&owed);
@@ -68,7 +66,7 @@ pub(super) async fn open(config: &CacheConfig, directory: &Path) -> Result<Opene
     });
     let parts = Parts {
         connector: Arc::new(RedisConnector::new(client, Some(contacts))),
-        standin: standin(config, &own_path),
+        standin: super::standin(config, &own_path.join(FALLBACK)),
         journal: Arc::clone(&journal),
         clock: config.clock(),
         max_age: config.fallback_max_age(),
@@ -100,7 +98,7 @@ pub(super) async fn open_without_directory(config: &CacheConfig) -> Result<Opene
 /// Reads the trust record and replaces it by what holds from now on; whether Redis has to be cleared before it is read.
 async fn enter(config: &CacheConfig, directory: &Path) -> Result<bool> {
     let (db, namespace) = (config.redis().db(), config.namespace());
-    let path = directory.join(trust::LOCK);
+    let path = directory.join(STATE_LOCK);
     // Several processes on Redis may start at once.
     let alone = patiently(|| ready(LockFile::try_lock(&path, Sharing::Exclusive))).await?;
     let _alone = alone.ok_or_else(|| locked(directory))?;
@@ -125,7 +123,7 @@ async fn enter(config: &CacheConfig, directory: &Path) -> Result<bool> {
 }
 
 fn record_cleared(directory: &Path, db: u32, namespace: &str) -> Result<()> {
-    let path = directory.join(trust::LOCK);
+    let path = directory.join(STATE_LOCK);
     // Held only as long as it takes to write a line.
     for _ in 0..200 {
         if let Some(_alone) = LockFile::try_lock(&path, Sharing::Exclusive)? {
@@ -215,20 +213,9 @@ impl Primary for RedisBackend {
     }
 }
 
-/// What stands in for Redis by the settings and this build.
-fn standin(config: &CacheConfig, instance: &Path) -> Arc<dyn Standin> {
-    #[cfg(feature = "disk")]
-    if config.enabled() && config.fallback() == Fallback::Disk {
-        let path = instance.join(FALLBACK);
-        return Arc::new(Disk { settings: super::disk::settings(config, &path), path });
-    }
-    let _ = (config, instance);
-    Arc::new(Nothing)
-}
-
 /// No store: everything is loaded.
 #[derive(Debug)]
-struct Nothing;
+pub(super) struct Nothing;
 
 #[async_trait]
 impl Standin for Nothing {
@@ -237,39 +224,4 @@ impl Standin for Nothing {
     }
 
     fn tidy(&self) {}
-}
-
-/// A disk cache in the directory of this instance.
-#[cfg(feature = "disk")]
-#[derive(Debug)]
-struct Disk {
-    settings: cache_disk::DiskConfig,
-    path: PathBuf,
-}
-
-#[cfg(feature = "disk")]
-#[async_trait]
-impl Standin for Disk {
-    async fn open(&self) -> Arc<dyn CacheBackend> {
-        match cache_disk::DiskBackend::open(self.settings.clone().start_empty()).await {
-            Ok(backend) => Arc::new(backend),
-            Err(error) => {
-                tracing::warn!(%error, "the fallback cannot be opened; everything is loaded while Redis is away");
-                Arc::new(NullBackend::new())
-            }
-        }
-    }
-
-    fn tidy(&self) {
-        remove_directory(&self.path);
-    }
-}
-
-/// Removes a fallback's directory, as far as it can be: what stays costs space until the next start, and nobody reads it.
-pub(super) fn remove_directory(path: &Path) {
-    if let Err(error) = std::fs::remove_dir_all(path)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::debug!(%error, path = %path.display(), "what stood in for Redis cannot be removed");
-    }
 }

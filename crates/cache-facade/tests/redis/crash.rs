@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use cache_facade::{Cache, Invalidated, Load, Source};
+use cache_facade::{BackendKind, Cache, CacheConfig, ErrorKind, Invalidated, Load, Source};
 use testkit::{Mode, RedisServer, TcpProxy};
 
 use crate::support::*;
@@ -47,7 +47,10 @@ async fn be_the_victim(root: &Path) {
         return;
     }
     is_away(&cache).await;
-    let commit = async move || Ok::<_, Infallible>(fs::write(row, "new").unwrap());
+    let commit = async move || {
+        fs::write(row, "new").unwrap();
+        Ok::<_, Infallible>(())
+    };
     let changed = cache.change(&key(1), commit).await.unwrap();
     assert!(matches!(changed.invalidated, Invalidated::Journaled { .. }));
     println!("\njournaled");
@@ -127,8 +130,73 @@ async fn what_redis_had_not_heard_of_is_told_to_it_before_it_is_read() {
             let unchanged = read(&other.cache, root.path(), 2).await;
             assert_eq!(unchanged, ("unchanged".to_owned(), Source::Hit), "nothing else was removed");
             assert_eq!(cache.health().await.journal_depth, 0);
-            assert!(!directory.join("instance-7/journal").exists(), "an adopted journal goes when it is told");
+            assert!(
+                !directory.join("instance-7/journal").exists(),
+                "an adopted journal goes when it is told"
+            );
         }
+    }
+}
+
+/// History 27: what another process is told that wants the directory for a disk cache; its ten seconds pass at once.
+fn refusal(directory: &Path) -> cache_facade::Error {
+    let config = CacheConfig::builder().directory(directory).size_mb(8).build().unwrap();
+    let connect = move || {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(Cache::connect(config)).unwrap_err()
+    };
+    std::thread::spawn(connect).join().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_is_shared_by_processes_on_redis_and_refused_to_one_on_disk() {
+    let server = RedisServer::start().unwrap();
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("1"), "old").unwrap();
+    fs::write(root.path().join("2"), "unchanged").unwrap();
+    let mut victim = Victim::start(root.path(), server.address(), "committed");
+    tokio::task::block_in_place(|| victim.says("committed"));
+    let directory = root.path().join("cache");
+    let refusal = tokio::task::block_in_place(|| refusal(&directory));
+    assert_eq!(refusal.kind(), ErrorKind::Locked);
+    let text = refusal.to_string();
+    assert!(text.contains(&format!("process {}", victim.process.id())), "{text}");
+    assert!(text.contains(&directory.display().to_string()), "{text}");
+
+    let beside = connect(config(&directory, server.address())).await;
+    assert_eq!(beside.backend_kind(), BackendKind::Redis);
+    assert_eq!(
+        read(&beside, root.path(), 1).await.0,
+        "old",
+        "the other lives, and has not said anything yet"
+    );
+    assert!(directory.join("instance-1/journal").exists());
+    drop(victim);
+    beside.close().await.unwrap();
+    let adopting = connect(config(&directory, server.address())).await;
+    assert_eq!(read(&adopting, root.path(), 1).await.0, "new");
+}
+
+/// What a cache owes that was dropped is adopted by the next one of the same process.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_that_is_dropped_and_opened_again_owes_what_it_owed() {
+    let server = RedisServer::start().unwrap();
+    let mut proxy = TcpProxy::start(server.address()).await.unwrap();
+    let other = Instance::new(server.address()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let database = Database::new();
+    for _ in 0..5 {
+        database.read(&other.cache, 1).await;
+        proxy.set(Mode::Refuse).await;
+        let cache = connect(config(directory.path(), proxy.address())).await;
+        assert!(matches!(database.write(&cache, 1).await, Invalidated::Journaled { .. }));
+        drop(cache);
+        proxy.set(Mode::Pass).await;
+        let cache = connect(config(directory.path(), proxy.address())).await;
+        is_back(&cache).await;
+        assert_eq!(database.read(&other.cache, 1).await.0, database.version(1));
+        cache.close().await.unwrap();
     }
 }
 

@@ -10,10 +10,10 @@ use tokio::task::JoinHandle;
 
 use crate::support::*;
 
-/// What a request may be delayed by, plus what a crowded machine adds.
-const LONGEST_DELAY: Duration = Duration::from_millis(250 + 750);
-/// How soon Redis is in use again, plus what a crowded machine adds.
-const BACK_WITHIN: Duration = Duration::from_secs(5 + 5);
+/// The 250 ms that a request may be delayed by, and what a crowded machine adds.
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
+/// The 5 s in which Redis is in use again, and what a crowded machine adds.
+const BACK_WITHIN: Duration = Duration::from_secs(10);
 
 const ROWS: u64 = 16;
 const READERS: u64 = 16;
@@ -43,8 +43,7 @@ impl Load {
                     let known = acknowledged[usize::try_from(id).unwrap()].load(Ordering::SeqCst);
                     let asked = Instant::now();
                     let read = database.read(&cache, id).await.0;
-                    longest
-                        .fetch_max(u64::try_from(asked.elapsed().as_micros()).unwrap(), Ordering::SeqCst);
+                    longest.fetch_max(u64::try_from(asked.elapsed().as_micros()).unwrap(), Ordering::SeqCst);
                     assert!(read >= known, "stale: row {id} was {read} after {known}");
                     reads.fetch_add(1, Ordering::SeqCst);
                     tokio::task::yield_now().await;

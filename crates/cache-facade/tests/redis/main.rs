@@ -1,6 +1,10 @@
 //! Laws of a cache over a real Redis that fails in every way it can, and of what stands in for it.
 
-#![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "what goes wrong in a helper fails its test"
+)]
 
 mod crash;
 mod faults;

@@ -126,7 +126,8 @@ async fn in_an_outage_a_value_is_served_for_its_age_from_the_start_of_its_load_a
             Ok::<_, Infallible>(1)
         }
     };
-    let read = async |took| one.cache.get_or_load_with(&key(1), Load::new(), load(took)).await.unwrap().source;
+    let read =
+        async |took| one.cache.get_or_load_with(&key(1), Load::new(), load(took)).await.unwrap().source;
     assert_eq!(read(4).await, Source::Loaded);
     clock.advance(Duration::from_millis(5_999));
     assert_eq!(read(0).await, Source::Hit);

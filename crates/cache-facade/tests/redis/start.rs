@@ -22,16 +22,14 @@ async fn two_instances_share_redis_and_see_each_others_changes_at_once() {
         assert_eq!(database.read(&two.cache, 1).await.0, database.version(1));
     }
     let health = one.cache.health().await;
-    assert_eq!((health.status, health.wanted, health.active), (
-        HealthStatus::Ok,
-        BackendKind::Redis,
-        BackendKind::Redis
-    ));
-    assert_eq!((health.breaker, health.journal, health.journal_depth), (
-        Some(BreakerState::Closed),
-        JournalKind::File,
-        0
-    ));
+    assert_eq!(
+        (health.status, health.wanted, health.active),
+        (HealthStatus::Ok, BackendKind::Redis, BackendKind::Redis)
+    );
+    assert_eq!(
+        (health.breaker, health.journal, health.journal_depth),
+        (Some(BreakerState::Closed), JournalKind::File, 0)
+    );
 }
 
 #[tokio::test]
@@ -45,7 +43,9 @@ async fn without_a_server_the_warning_is_word_for_word_and_disk_stands_in_until_
     .await;
     let warnings = Lines::with("WARN ");
     assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].starts_with("WARN Redis cache initialization failed, falling back to disk cache error="));
+    assert!(
+        warnings[0].starts_with("WARN Redis cache initialization failed, falling back to disk cache error=")
+    );
     assert!(warnings[0].contains(&server.port().to_string()), "{warnings:?}");
     assert!(Lines::with("INFO Using").is_empty(), "no other line about the disk backend");
 
@@ -54,11 +54,10 @@ async fn without_a_server_the_warning_is_word_for_word_and_disk_stands_in_until_
     database.read(&one.cache, 1).await;
     assert!(database.hits(&one.cache, 1).await, "the disk stands in");
     let health = one.cache.health().await;
-    assert_eq!((health.status, health.wanted, health.active), (
-        HealthStatus::Degraded,
-        BackendKind::Redis,
-        BackendKind::Fallback
-    ));
+    assert_eq!(
+        (health.status, health.wanted, health.active),
+        (HealthStatus::Degraded, BackendKind::Redis, BackendKind::Fallback)
+    );
     assert!(health.cause.is_some());
     assert!(matches!(database.write(&one.cache, 1).await, Invalidated::Journaled { .. }));
     assert_eq!(one.cache.health().await.journal_depth, 1);
@@ -127,7 +126,8 @@ async fn encryption_that_cannot_be_had_is_an_error_and_never_a_plain_connection(
 async fn processes_on_redis_share_a_directory_and_one_on_disk_does_not() {
     let server = RedisServer::start().unwrap();
     let one = Instance::new(server.address()).await;
-    let disk = cache_facade::CacheConfig::builder().directory(one.directory.path()).size_mb(8).build().unwrap();
+    let disk =
+        cache_facade::CacheConfig::builder().directory(one.directory.path()).size_mb(8).build().unwrap();
     // The same process: the settings differ.
     let error = Cache::connect(disk).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);

@@ -141,10 +141,7 @@ pub(crate) fn raw_as(server: &RedisServer, password: Option<&str>, command: &[&s
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(server.address()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut lines = String::new();
-    if let Some(password) = password {
-        lines.push_str(&format!("AUTH {password}\r\n"));
-    }
+    let lines = password.map(|password| format!("AUTH {password}\r\n")).unwrap_or_default();
     let quoted: Vec<_> = command.iter().map(|word| format!("\"{word}\"")).collect();
     stream.write_all(format!("{lines}{}\r\nQUIT\r\n", quoted.join(" ")).as_bytes()).unwrap();
     let mut reply = String::new();

@@ -247,7 +247,7 @@ async fn a_journal_that_cannot_be_written_lets_the_change_go_on_and_takes_the_tr
     let file = fs::File::open(root.join("file")).unwrap();
     let instance = Instance::claim(root).unwrap();
     let taken_over = TakenOver { instance, file, records: Vec::new() };
-    let journal = Journal::start(taken_over, Owner::Disk, root).unwrap();
+    let journal = Journal::start(taken_over, &Owner::Disk, root).unwrap();
     assert_eq!(journal.kind(), JournalKind::File);
     for _ in 0..2 {
         journal.intend(&[group(1)]).await.unwrap().finish();
@@ -317,7 +317,11 @@ async fn what_is_owed_again_while_it_is_being_paid_is_owed_still() {
     assert_eq!(journal.begin_to_pay(), [group(1)]);
     journal.owe(&[group(1)]).await.unwrap();
     journal.end_to_pay(true);
-    assert_eq!(owed_to_redis(&place), ["group image:1", "group image:1"], "erased lazily, and never too soon");
+    assert_eq!(
+        owed_to_redis(&place),
+        ["group image:1", "group image:1"],
+        "erased lazily, and never too soon"
+    );
     assert_eq!(journal.begin_to_pay(), [group(1)]);
     journal.end_to_pay(false);
     assert_eq!(journal.begin_to_pay(), [group(1)]);

@@ -22,8 +22,8 @@ use cache_redis::{Contact, ContactRecord};
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::slots::Owner;
-use super::{files, instance};
+use crate::outage::slots::Owner;
+use crate::outage::{files, instance};
 
 const NAME: &str = "contact";
 const HEADING: &str = "cache contact 1";
@@ -193,7 +193,8 @@ mod tests {
         place.process(0, &[], redis(0)).entered(1).unwrap();
         let path = place.root.path().join("instance-0/contact");
         let text = fs::read_to_string(&path).unwrap();
-        for spoilt in ["", "cache contact 1\n", &text[1..], &text.replace("app", "apq"), &format!("{text}\n")] {
+        for spoilt in ["", "cache contact 1\n", &text[1..], &text.replace("app", "apq"), &format!("{text}\n")]
+        {
             fs::write(&path, spoilt).unwrap();
             let last = place.process(1, &[], redis(0)).last();
             assert_eq!(last, Some(Contact { incarnation: NO_SERVER, at: RUNNING }), "{spoilt:?}");
