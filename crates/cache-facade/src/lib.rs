@@ -37,7 +37,8 @@
 //! # What it promises
 //! A value whose load began before an invalidation was called is never served to a read that starts after it returned:
 //! not by a fill that comes late, not by a load that others joined, not after a crash. Trouble in the cache never
-//! reaches the caller of a read, who waits 250 ms for it at most. However many callers miss, one of them loads.
+//! reaches the caller of a read, who waits 250 ms for it at most. However many callers miss, one of them loads. With Redis this
+//! holds for all instances, through its outages and back; `Invalidated` says how far a change has reached.
 //!
 //! # Features
 //! | feature | default | gives |
