@@ -154,7 +154,9 @@ impl Switch {
     }
 
     pub(super) fn probe_begins(&self) {
-        self.state.lock().breaker.probe_begins();
+        let mut state = self.state.lock();
+        state.breaker.probe_begins();
+        gauges::breaker(state.breaker.state());
     }
 
     pub(super) fn probe_failed(&self, cause: Error) {
@@ -162,6 +164,7 @@ impl Switch {
         state.is_returning = false;
         state.breaker.probe_failed();
         state.cause = Some(cause);
+        gauges::breaker(state.breaker.state());
     }
 
     /// The primary answers: from now on it hears of what is invalidated, and soon of what it missed.

@@ -113,11 +113,9 @@ async fn enter(config: &CacheConfig, directory: &Path) -> Result<bool> {
         }
         tracing::warn!(%error, "cannot record which cache is in use; the next run starts empty");
     }
-    if state != State::Missing {
-        for name in DISK_FILES {
-            // What a disk cache left may not be read any more, and its space counts.
-            let _ = std::fs::remove_file(directory.join(name));
-        }
+    for name in DISK_FILES {
+        // What a disk cache left may not be read any more, and its space counts.
+        let _ = std::fs::remove_file(directory.join(name));
     }
     Ok(distrust.is_some())
 }

@@ -98,6 +98,23 @@ async fn a_wrong_password_falls_back_and_shows_no_secret() {
 }
 
 #[tokio::test]
+async fn what_only_settings_cure_is_said_once_a_minute() {
+    Lines::capture();
+    let server = RedisServer::start_with(&["--requirepass", "right-secret"]).unwrap();
+    let clock = std::sync::Arc::new(cache_facade::ManualClock::new());
+    let _one = Instance::with(server.address(), |config| config.clock(clock.clone())).await;
+    let said =
+        || Lines::with("WARN Redis cannot be used as it is configured; the fallback stays error=").len();
+    for minute in 0..3 {
+        assert_eq!(said(), minute);
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        assert_eq!(said(), minute);
+        clock.advance(std::time::Duration::from_mins(1));
+        eventually("it is said again", async || said() > minute).await;
+    }
+}
+
+#[tokio::test]
 async fn switched_off_everything_is_loaded_and_redis_still_hears_of_changes() {
     Lines::capture();
     let server = RedisServer::start().unwrap();
