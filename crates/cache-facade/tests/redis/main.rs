@@ -8,6 +8,7 @@
 
 mod crash;
 mod faults;
+mod histories;
 mod lines;
 mod migration;
 mod outage;
