@@ -179,6 +179,58 @@ impl Standin for Nobody {
     fn tidy(&self) {}
 }
 
+/// Stands in from memory, and cannot forget anything: as a disk cache on a full disk.
+#[derive(Debug, Default)]
+pub(super) struct Stubborn(Arc<MemoryBackend>);
+
+#[async_trait]
+impl Standin for Stubborn {
+    async fn open(&self) -> Arc<dyn CacheBackend> {
+        Arc::new(Self(Arc::new(MemoryBackend::new())))
+    }
+
+    fn tidy(&self) {}
+}
+
+#[async_trait]
+impl CacheBackend for Stubborn {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Disk
+    }
+
+    async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
+        self.0.lookup(key).await
+    }
+
+    async fn fill(&self, key: &CacheKey, token: FillToken, entry: NewEntry) -> Result<FillOutcome> {
+        self.0.fill(key, token, entry).await
+    }
+
+    async fn set(&self, key: &CacheKey, entry: NewEntry) -> Result<()> {
+        self.0.set(key, entry).await
+    }
+
+    async fn invalidate(&self, _what: &[Invalidation]) -> Result<Invalidated> {
+        Err(Error::new(ErrorKind::NotDurable, "no room"))
+    }
+
+    async fn stats(&self) -> Result<CacheStats> {
+        self.0.stats().await
+    }
+
+    async fn explain(&self, key: &CacheKey) -> Result<Explanation> {
+        self.0.explain(key).await
+    }
+
+    async fn health(&self) -> Health {
+        self.0.health().await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.0.close().await
+    }
+}
+
 /// A backend with its journal, closed together, as the facade does it.
 #[derive(Debug)]
 pub(super) struct Whole {

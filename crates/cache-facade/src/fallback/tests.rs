@@ -4,7 +4,7 @@ use std::task::Poll;
 
 use cache_core::{BreakerState, ManualClock, MemoryBackend};
 
-use super::testing::{InMemory, Mood, Nobody, Shop, Way, Whole};
+use super::testing::{InMemory, Mood, Nobody, Shop, Stubborn, Way, Whole};
 use super::*;
 
 const MAX_AGE: Duration = Duration::from_secs(30);
@@ -200,6 +200,21 @@ async fn the_breaker_does_not_close_while_an_append_is_under_way() {
     drop(append);
     site.is_back().await;
     assert!(site.whole.journal.owes_nothing());
+}
+
+/// History 29: the disk is full during an outage.
+#[tokio::test(start_paused = true)]
+async fn what_stands_in_and_cannot_forget_is_replaced_by_something_empty() {
+    let site = Site::with(Mood::Refuses, |_| Arc::new(Stubborn::default())).await;
+    let token = site.whole.lookup(&key()).await.unwrap().token;
+    let filled = site.whole.fill(&key(), token, NewEntry::new("old")).await.unwrap();
+    assert_eq!(filled, FillOutcome::Stored);
+    let journaled = site.whole.invalidate(&what()).await.unwrap();
+    assert!(matches!(journaled, Invalidated::Journaled { .. }));
+    assert!(site.whole.lookup(&key()).await.unwrap().entry.is_none());
+    assert_eq!(site.whole.fill(&key(), token, NewEntry::new("old")).await.unwrap(), FillOutcome::Refused);
+    site.falls_back().await;
+    assert!(site.whole.lookup(&key()).await.unwrap().entry.is_none(), "also when a new one stands in");
 }
 
 #[tokio::test(start_paused = true)]

@@ -115,6 +115,29 @@ async fn what_only_settings_cure_is_said_once_a_minute() {
 }
 
 #[tokio::test]
+async fn without_a_directory_redis_is_used_and_what_it_misses_is_kept_in_memory() {
+    Lines::capture();
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("file"), "").unwrap();
+    let mut server = RedisServer::start().unwrap();
+    let one = connect(config(&root.path().join("file/below"), server.address())).await;
+    assert_eq!(one.backend_kind(), BackendKind::Redis);
+    let warning = "WARN the cache directory cannot be used; what Redis misses while it is away is lost with this process";
+    assert_eq!(Lines::with(warning).len(), 1);
+    assert_eq!(one.health().await.journal, JournalKind::Memory);
+    assert_eq!(one.health().await.status, HealthStatus::Degraded);
+    let database = Database::new();
+    database.read(&one, 1).await;
+    server.kill().unwrap();
+    assert!(matches!(database.write(&one, 1).await, Invalidated::Journaled { .. }));
+    assert_eq!(one.health().await.journal_depth, 1);
+    assert_eq!(database.read(&one, 1).await.0, 1);
+    server.restart(Restart::Empty).unwrap();
+    is_back(&one).await;
+    assert_eq!(one.health().await.journal_depth, 0);
+}
+
+#[tokio::test]
 async fn switched_off_everything_is_loaded_and_redis_still_hears_of_changes() {
     Lines::capture();
     let server = RedisServer::start().unwrap();
