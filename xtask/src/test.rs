@@ -99,6 +99,7 @@ const SWITCHED: &[Switched] = &[
         features: "shuttle,plant-join-by-key",
         tests: "--no-default-features --test schedules",
     },
+    Switched { package: "cache-facade", features: "disk", tests: "--test start redis_in_a_build_without_it" },
     Switched {
         package: "cache-facade",
         features: "redis,shuttle",
@@ -144,7 +145,11 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
 impl Switched {
     fn step(&self) -> Step {
         let Self { package, features, tests } = self;
-        let kind = if features.contains("plant-") { "planted bug is found" } else { "schedules" };
+        let kind = match features {
+            features if features.contains("plant-") => "planted bug is found",
+            features if features.contains("shuttle") => "schedules",
+            _ => "without the rest",
+        };
         Step {
             name: format!("{kind}: {package} with {features}"),
             what: What::Passes(words(&format!(

@@ -158,11 +158,7 @@ impl Drop for FallbackBackend {
 #[deny(clippy::missing_trait_methods)]
 impl CacheBackend for FallbackBackend {
     fn kind(&self) -> BackendKind {
-        match self.route() {
-            Ok(Route::Primary(primary, _)) => primary.kind(),
-            Ok(Route::Away(generation)) => generation.kind(),
-            Err(_) => BackendKind::Redis,
-        }
+        self.shared.switch.kind()
     }
 
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {

@@ -223,13 +223,18 @@ impl Switch {
         self.state.lock().cause.as_ref().map(Error::kind)
     }
 
+    /// The store that answers now.
+    pub(super) fn kind(&self) -> BackendKind {
+        self.state.lock().kind()
+    }
+
     pub(super) fn health(&self) -> Health {
         let state = self.state.lock();
         let breaker = state.breaker.state();
         let is_closed = breaker == BreakerState::Closed;
         Health {
             status: if is_closed { HealthStatus::Ok } else { HealthStatus::Degraded },
-            active: if is_closed { BackendKind::Redis } else { state.generation.kind() },
+            active: state.kind(),
             breaker: Some(breaker),
             cause: state.cause.as_ref().map(ToString::to_string),
             ..Health::ok(BackendKind::Redis, state.since)
@@ -257,6 +262,15 @@ impl Switch {
     fn renew(&self, state: &mut State) {
         let number = state.generation.number() + 1;
         state.generation = Arc::new(Generation::new(number, self.max_age, Arc::clone(&self.clock)));
+    }
+}
+
+impl State {
+    fn kind(&self) -> BackendKind {
+        match self.breaker.state() {
+            BreakerState::Closed => BackendKind::Redis,
+            BreakerState::Open | BreakerState::HalfOpen => self.generation.kind(),
+        }
     }
 }
 

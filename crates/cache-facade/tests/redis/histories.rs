@@ -10,7 +10,7 @@ use testkit::{Mode, RedisServer, Restart, TcpProxy};
 
 use crate::support::*;
 
-const ROWS: u64 = 8;
+const ROWS: usize = 8;
 const LASTS: Duration = Duration::from_secs(8);
 
 /// Numbers that look random; the same in every run.
@@ -27,11 +27,11 @@ impl Dice {
 
 /// The lowest version of each row that may still be read.
 #[derive(Debug)]
-struct Known([AtomicU64; ROWS as usize]);
+struct Known([AtomicU64; ROWS]);
 
 impl Known {
     fn new() -> Self {
-        Self([const { AtomicU64::new(0) }; ROWS as usize])
+        Self([const { AtomicU64::new(0) }; ROWS])
     }
 
     fn of(&self, row: u64) -> u64 {
@@ -145,7 +145,7 @@ async fn nobody_reads_what_he_was_promised_not_to_through_faults_in_any_order() 
             let mut dice = Dice(0x9e37_79b9 + task * 0x1234_5678_9abc);
             let who = usize::try_from(task % 2).unwrap();
             while !world.is_over.load(Ordering::SeqCst) {
-                let row = dice.below(ROWS);
+                let row = dice.below(ROWS as u64);
                 if task < 6 {
                     world.read(who, row).await;
                     tokio::task::yield_now().await;
@@ -204,7 +204,7 @@ async fn nobody_reads_what_he_was_promised_not_to_through_faults_in_any_order() 
     }
     for who in 0..2 {
         world.promote(who).await;
-        for row in 0..ROWS {
+        for row in 0..ROWS as u64 {
             world.read(who, row).await;
         }
     }
