@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use cache_facade::{BackendKind, Cache, CacheConfig, ErrorKind, Invalidated, Load, Source};
+use cache_facade::{Cache, CacheConfig, ErrorKind, Invalidated, Load, Source};
 use testkit::{Mode, RedisServer, TcpProxy};
 
 use crate::support::*;
@@ -97,7 +97,7 @@ async fn what_redis_had_not_heard_of_is_told_to_it_before_it_is_read() {
         for again in ["same", "adopted", "away", "defenceless"] {
             let server = RedisServer::start().unwrap();
             let mut proxy = TcpProxy::start(server.address()).await.unwrap();
-            let other = Instance::new(server.address()).await;
+            let other = Instance::patient(server.address()).await;
             let root = tempfile::tempdir().unwrap();
             fs::write(root.path().join("1"), "old").unwrap();
             fs::write(root.path().join("2"), "unchanged").unwrap();
@@ -108,7 +108,9 @@ async fn what_redis_had_not_heard_of_is_told_to_it_before_it_is_read() {
             }
             tokio::task::block_in_place(|| victim.says(stage));
             drop(victim);
-            assert_eq!(read(&other.cache, root.path(), 1).await.0, "old", "the stated window");
+            // The stated window; a lookup that a crowded machine gives up on is answered by the database.
+            eventually("the old value is read", async || read(&other.cache, root.path(), 1).await.0 == "old")
+                .await;
 
             let directory = root.path().join("cache");
             match again {
@@ -165,7 +167,7 @@ async fn a_directory_is_shared_by_processes_on_redis_and_refused_to_one_on_disk(
     assert!(text.contains(&directory.display().to_string()), "{text}");
 
     let beside = connect(config(&directory, server.address())).await;
-    assert_eq!(beside.backend_kind(), BackendKind::Redis);
+    is_back(&beside).await;
     assert_eq!(
         read(&beside, root.path(), 1).await.0,
         "old",
@@ -183,7 +185,7 @@ async fn a_directory_is_shared_by_processes_on_redis_and_refused_to_one_on_disk(
 async fn a_cache_that_is_dropped_and_opened_again_owes_what_it_owed() {
     let server = RedisServer::start().unwrap();
     let mut proxy = TcpProxy::start(server.address()).await.unwrap();
-    let other = Instance::new(server.address()).await;
+    let other = Instance::patient(server.address()).await;
     let directory = tempfile::tempdir().unwrap();
     let database = Database::new();
     for _ in 0..5 {
@@ -195,7 +197,14 @@ async fn a_cache_that_is_dropped_and_opened_again_owes_what_it_owed() {
         proxy.set(Mode::Pass).await;
         let cache = connect(config(directory.path(), proxy.address())).await;
         is_back(&cache).await;
-        assert_eq!(database.read(&other.cache, 1).await.0, database.version(1));
+        let read = database.read(&other.cache, 1).await;
+        assert_eq!(
+            read.0,
+            database.version(1),
+            "{read:?} {:?} {:?}",
+            other.cache.health().await,
+            cache.health().await
+        );
         cache.close().await.unwrap();
     }
 }

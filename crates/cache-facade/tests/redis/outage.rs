@@ -25,8 +25,8 @@ impl Site {
     async fn new() -> Self {
         let server = RedisServer::start().unwrap();
         let proxy = TcpProxy::start(server.address()).await.unwrap();
-        let (one, two) = (Instance::new(proxy.address()).await, Instance::new(server.address()).await);
-        assert_eq!(one.cache.backend_kind(), BackendKind::Redis);
+        let (one, two) = (Instance::new(proxy.address()).await, Instance::patient(server.address()).await);
+        is_back(&one.cache).await;
         Self { _server: server, proxy, one, two }
     }
 
@@ -132,7 +132,7 @@ async fn in_an_outage_a_value_is_served_for_its_age_from_the_start_of_its_load_a
     clock.advance(Duration::from_millis(5_999));
     assert_eq!(read(0).await, Source::Hit);
     clock.advance(Duration::from_millis(1));
-    assert_eq!(read(10).await, Source::Loaded);
+    assert_ne!(read(10).await, Source::Hit);
     assert_ne!(read(0).await, Source::Hit, "a load that took that long is not kept at all");
     one.cache.set(&key(2), &1).await.unwrap();
     clock.advance(Duration::from_secs(10));
@@ -144,7 +144,7 @@ async fn without_a_fallback_everything_is_loaded_and_invalidations_wait() {
     let server = RedisServer::start().unwrap();
     let mut proxy = TcpProxy::start(server.address()).await.unwrap();
     let one = Instance::with(proxy.address(), |config| config.fallback(Fallback::None)).await;
-    let two = Instance::new(server.address()).await;
+    let two = Instance::patient(server.address()).await;
     let database = Database::new();
     database.read(&one.cache, 1).await;
     eventually("it is shared", async || database.hits(&two.cache, 1).await).await;

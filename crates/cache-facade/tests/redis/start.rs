@@ -10,7 +10,7 @@ use crate::support::*;
 async fn two_instances_share_redis_and_see_each_others_changes_at_once() {
     Lines::capture();
     let server = RedisServer::start().unwrap();
-    let (one, two) = (Instance::new(server.address()).await, Instance::new(server.address()).await);
+    let (one, two) = (Instance::patient(server.address()).await, Instance::patient(server.address()).await);
     let database = Database::new();
     assert_eq!(Lines::with("INFO Using Redis cache backend").len(), 2);
     assert!(Lines::with("disk cache").is_empty());

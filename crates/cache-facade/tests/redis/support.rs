@@ -50,6 +50,12 @@ impl Instance {
         Self::with(address, |config| config).await
     }
 
+    /// One that no crowded machine drives off Redis: what it reads is what is there.
+    pub(crate) async fn patient(address: SocketAddr) -> Self {
+        let redis = redis_at(address).with_timeout(PATIENCE).with_connect_timeout(PATIENCE);
+        Self::with(address, |config| config.redis(redis)).await
+    }
+
     pub(crate) async fn with(
         address: SocketAddr,
         settings: impl FnOnce(CacheConfigBuilder) -> CacheConfigBuilder,
