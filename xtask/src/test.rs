@@ -58,7 +58,7 @@ enum What {
 /// Everything in one build: the crates, their integration tests, their examples, the documentation's code.
 /// The benches are left out: they alone build the peers.
 const EVERYTHING: &str = "test --locked --workspace --exclude bench --no-fail-fast \
-                          --features cache-core/conformance,cache-core/json,cache-facade/json,cache-facade/metrics";
+                          --features cache-core/conformance,cache-core/json,cache-facade/json,cache-facade/metrics,cache-facade/redis";
 
 /// Examples that measure: built with the others, and run by hand in release mode.
 const MEASUREMENTS: &[&str] = &["codec_cost"];
@@ -99,6 +99,17 @@ const SWITCHED: &[Switched] = &[
         features: "shuttle,plant-join-by-key",
         tests: "--no-default-features --test schedules",
     },
+    Switched { package: "cache-facade", features: "disk", tests: "--test start redis_in_a_build_without_it" },
+    Switched {
+        package: "cache-facade",
+        features: "redis,shuttle",
+        tests: "--no-default-features --lib schedules",
+    },
+    Switched {
+        package: "cache-facade",
+        features: "redis,shuttle,plant-late-append",
+        tests: "--no-default-features --lib schedules",
+    },
 ];
 
 fn steps(workspace: &Workspace) -> Vec<Step> {
@@ -134,7 +145,11 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
 impl Switched {
     fn step(&self) -> Step {
         let Self { package, features, tests } = self;
-        let kind = if features.contains("plant-") { "planted bug is found" } else { "schedules" };
+        let kind = match features {
+            features if features.contains("plant-") => "planted bug is found",
+            features if features.contains("shuttle") => "schedules",
+            _ => "without the rest",
+        };
         Step {
             name: format!("{kind}: {package} with {features}"),
             what: What::Passes(words(&format!(

@@ -11,6 +11,7 @@ const SPEAKERS: &[&str] = &[
     "crates/cache-core/src",
     "crates/cache-disk/src",
     "crates/cache-facade/src",
+    "crates/cache-redis/src",
     "crates/image-manager/src",
 ];
 

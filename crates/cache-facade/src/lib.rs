@@ -37,12 +37,14 @@
 //! # What it promises
 //! A value whose load began before an invalidation was called is never served to a read that starts after it returned:
 //! not by a fill that comes late, not by a load that others joined, not after a crash. Trouble in the cache never
-//! reaches the caller of a read, who waits 250 ms for it at most. However many callers miss, one of them loads.
+//! reaches the caller of a read, who waits 250 ms for it at most. However many callers miss, one of them loads. With Redis this
+//! holds for all instances, through its outages and back; `Invalidated` says how far a change has reached.
 //!
 //! # Features
 //! | feature | default | gives |
 //! | --- | --- | --- |
 //! | `disk` | yes | the disk backend: one instance, zero configuration |
+//! | `redis` | no | the Redis backend, shared by many instances; while it is away, the disk stands in |
 //! | `json` | no | [`Codec`]`::Json`, for values that need a format which describes itself |
 //! | `metrics` | no | counters and histograms through the crate `metrics`; their table is in `src/metrics.rs` |
 //!
@@ -68,14 +70,21 @@ mod metrics;
 mod cache;
 mod change;
 mod config;
+#[cfg(feature = "redis")]
+mod fallback;
 mod flight;
 mod form;
+#[cfg(all(feature = "redis", feature = "metrics"))]
+mod gauges;
+#[cfg(all(feature = "redis", not(feature = "metrics")))]
+#[path = "gauges_off.rs"]
+mod gauges;
 mod global;
 mod load;
 mod loading;
 #[cfg_attr(
-    not(any(feature = "disk", test)),
-    expect(dead_code, reason = "a build without a backend has nothing to write down")
+    not(any(all(feature = "disk", feature = "redis"), test)),
+    expect(dead_code, reason = "each backend needs a part of it")
 )]
 mod outage;
 mod panic;

@@ -12,6 +12,8 @@
 //! | `cache_errors_total` | counter | operation, backend | trouble that no caller heard of |
 //! | `cache_invalidations_total` | counter | backend | keys, groups and patterns that were invalidated |
 //! | `cache_invalidated_entries_total` | counter | backend | entries removed by them |
+//! | `cache_breaker_state` | gauge | | whether Redis is in use: 0; 1: it is being asked; 2: it is away |
+//! | `cache_journal_depth` | gauge | | invalidations that Redis has not acknowledged |
 //!
 //! `family` is the first segment of the key; the first 32 families of a process have their own, the rest is `other`.
 

@@ -2,7 +2,11 @@
 //!
 //! With `lib.rs` the only file of this crate that knows which backends a build has.
 
+#[cfg(feature = "redis")]
+mod redis;
 mod registry;
+#[cfg(all(feature = "disk", feature = "redis"))]
+mod standin;
 
 use std::io;
 use std::path::Path;
@@ -31,6 +35,9 @@ pub(crate) struct Selected {
     pub(crate) atomic: Option<Arc<dyn AtomicBackend>>,
     /// Where changes are written down before they are committed.
     pub(crate) journal: Arc<Journal>,
+    /// The same store, where it is Redis with a fallback.
+    #[cfg(feature = "redis")]
+    redis: Option<Arc<crate::fallback::FallbackBackend>>,
     /// Why the wanted store is not in use, when it is not.
     trouble: Option<String>,
     settings: registry::Settings,
@@ -60,15 +67,14 @@ pub(crate) async fn connect(config: &CacheConfig) -> Result<Arc<Selected>> {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    if config.redis().enabled() {
+    if config.redis().enabled() && !cfg!(feature = "redis") {
         return Err(without_redis());
     }
     let directory = std::path::absolute(config.directory())
         .map_err(|error| Error::new(ErrorKind::Configuration, format!("CACHE_DIR is no path: {error}")))?;
     let selected = match registry::open(config, &directory).await {
         Err(error) if error.kind() == ErrorKind::Io && !may_hold_a_cache(&directory) => {
-            tracing::warn!(%error, "the cache directory cannot be used; running without a cache");
-            Arc::new(Selected::unusable(config, &error))
+            Arc::new(without_directory(config, &error).await?)
         }
         outcome => outcome?,
     };
@@ -80,6 +86,12 @@ impl Selected {
     /// The state of the store and the journal, and why the wanted store is not in use.
     pub(crate) async fn health(&self) -> Health {
         let mut health = self.backend.health().await;
+        if !self.settings.enabled() {
+            health =
+                Health { journal_depth: self.journal.depth(), ..Health::ok(BackendKind::Null, health.since) };
+            health.journal = self.journal.kind();
+            return health;
+        }
         health.journal = self.journal.kind();
         health.journal_depth = self.journal.depth();
         if let Some(trouble) = &self.trouble {
@@ -111,7 +123,10 @@ impl Selected {
     }
 
     fn announce(&self, config: &CacheConfig, directory: &Path) {
-        match self.backend.kind() {
+        if config.enabled() && config.redis().enabled() {
+            return self.announce_redis(config, directory);
+        }
+        match if config.enabled() { self.backend.kind() } else { BackendKind::Null } {
             BackendKind::Null => tracing::info!(reason = self.trouble, "cache disabled"),
             kind => tracing::info!(
                 directory = %directory.display(),
@@ -122,11 +137,53 @@ impl Selected {
         }
     }
 
+    fn announce_redis(&self, config: &CacheConfig, directory: &Path) {
+        if let Some(cause) = self.redis_trouble() {
+            tracing::warn!(error = cause, "Redis cache initialization failed, falling back to disk cache");
+            return;
+        }
+        let redis = config.redis();
+        tracing::info!(
+            server = format_args!("{}:{}", redis.host(), redis.port()),
+            db = redis.db(),
+            namespace = config.namespace(),
+            directory = %directory.display(),
+            "Using Redis cache backend"
+        );
+    }
+
+    #[cfg(feature = "redis")]
+    fn redis_trouble(&self) -> Option<String> {
+        self.redis.as_ref().and_then(|redis| redis.trouble())
+    }
+
+    #[cfg(not(feature = "redis"))]
+    #[expect(clippy::unused_self, reason = "the form of the builds with Redis")]
+    fn redis_trouble(&self) -> Option<String> {
+        None
+    }
+
+    #[cfg(feature = "redis")]
+    fn over_redis(config: &CacheConfig, opened: redis::Opened) -> Self {
+        let redis::Opened { backend, journal, lock } = opened;
+        Self {
+            backend: Arc::clone(&backend) as Arc<dyn CacheBackend>,
+            atomic: Some(Arc::clone(&backend) as Arc<dyn AtomicBackend>),
+            redis: Some(backend),
+            journal,
+            trouble: None,
+            settings: registry::Settings::of(config),
+            lock: Mutex::new(lock),
+        }
+    }
+
     /// A cache that keeps nothing, because its directory cannot be used. Nothing is in there that could become stale.
     fn unusable(config: &CacheConfig, error: &Error) -> Self {
         Self {
             backend: Arc::new(NullBackend::new()),
             atomic: None,
+            #[cfg(feature = "redis")]
+            redis: None,
             journal: Arc::new(Journal::in_memory()),
             trouble: config.enabled().then(|| error.to_string()),
             settings: registry::Settings::of(config),
@@ -147,6 +204,8 @@ impl Selected {
         Ok(Self {
             backend: Arc::new(NullBackend::new()),
             atomic: None,
+            #[cfg(feature = "redis")]
+            redis: None,
             journal: Arc::new(Journal::none()),
             trouble,
             settings: registry::Settings::of(config),
@@ -155,13 +214,48 @@ impl Selected {
     }
 }
 
+/// Goes on where `error` keeps the directory from being used, and nothing in it could become stale.
+#[cfg_attr(
+    not(feature = "redis"),
+    expect(clippy::unused_async, reason = "the form of the builds with Redis")
+)]
+async fn without_directory(config: &CacheConfig, error: &Error) -> Result<Selected> {
+    #[cfg(feature = "redis")]
+    if config.redis().enabled() {
+        tracing::warn!(
+            %error,
+            "the cache directory cannot be used; what Redis misses while it is away is lost with this process"
+        );
+        return Ok(Selected::over_redis(config, redis::open_without_directory(config).await?));
+    }
+    tracing::warn!(%error, "the cache directory cannot be used; running without a cache");
+    Ok(Selected::unusable(config, error))
+}
+
 /// Opens the store in `directory`, which this process does not have open yet.
 async fn open(config: &CacheConfig, directory: &Path) -> Result<Selected> {
+    #[cfg(feature = "redis")]
+    if config.redis().enabled() {
+        return Ok(Selected::over_redis(config, redis::open(config, directory).await?));
+    }
     let lock = LockFile::lock_directory(directory, Sharing::Exclusive).await?;
     if !config.enabled() {
         return Selected::bypassing(config, directory, lock, None);
     }
     open_enabled(config, directory, lock).await
+}
+
+/// What stands in for Redis, in the directory `path`.
+#[cfg(feature = "redis")]
+fn standin(config: &CacheConfig, path: &Path) -> Arc<dyn crate::fallback::Standin> {
+    #[cfg(feature = "disk")]
+    if config.enabled() && config.fallback() == crate::config::Fallback::Disk {
+        let settings = disk::settings(config, path);
+        return Arc::new(standin::Disk { settings, path: path.to_owned() });
+    }
+    // Without a disk cache there is nothing that the settings could choose.
+    let _ = (config, path);
+    Arc::new(redis::Nothing)
 }
 
 #[cfg(not(feature = "disk"))]
@@ -177,6 +271,8 @@ async fn open_enabled(config: &CacheConfig, directory: &Path, lock: LockFile) ->
         Ok(disk::Opened { backend, journal }) => Ok(Selected {
             backend: Arc::clone(&backend) as Arc<dyn CacheBackend>,
             atomic: Some(backend),
+            #[cfg(feature = "redis")]
+            redis: None,
             journal: Arc::new(journal),
             trouble: None,
             settings: registry::Settings::of(config),
@@ -243,16 +339,21 @@ mod disk {
                 tracing::warn!(%error, "cannot remove the journal of a process that is gone");
             }
         }
-        Ok(Opened { backend: Arc::new(backend), journal: Journal::open(own, Owner::Disk, directory) })
+        Ok(Opened { backend: Arc::new(backend), journal: Journal::open(own, &Owner::Disk, directory) })
     }
 
-    async fn open_store(config: &CacheConfig, directory: &Path, start_empty: bool) -> Result<DiskBackend> {
+    /// The settings of a disk cache in `directory`.
+    pub(super) fn settings(config: &CacheConfig, directory: &Path) -> DiskConfig {
         let page_cache = config.page_cache_mb().saturating_mul(cache_core::MEGABYTE);
-        let disk = DiskConfig::new(directory)
+        DiskConfig::new(directory)
             .limit_bytes(config.limit_bytes())
             .namespace(config.namespace())
             .page_cache_bytes(usize::try_from(page_cache).unwrap_or(usize::MAX))
-            .clock(config.clock());
+            .clock(config.clock())
+    }
+
+    async fn open_store(config: &CacheConfig, directory: &Path, start_empty: bool) -> Result<DiskBackend> {
+        let disk = settings(config, directory);
         let disk = if start_empty { disk.start_empty() } else { disk };
         // The store before this one may still be closing, in this process or in one that is ending.
         let opened = patiently(|| async {

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use cache_facade::{Cache, CacheKey};
 use metrics::{
-    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
+    SharedString, Unit,
 };
 
 /// Keeps every counter under its name and labels; a histogram counts its records.
@@ -25,6 +26,25 @@ impl CounterFn for Figure {
 
     fn absolute(&self, value: u64) {
         self.0.store(value, Ordering::SeqCst);
+    }
+}
+
+impl GaugeFn for Figure {
+    fn increment(&self, value: f64) {
+        self.set(value);
+    }
+
+    fn decrement(&self, value: f64) {
+        self.set(value);
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "gauges here are small counts"
+    )]
+    fn set(&self, value: f64) {
+        self.0.store(value as u64, Ordering::SeqCst);
     }
 }
 
@@ -57,8 +77,8 @@ impl Recorder for Book {
         Counter::from_arc(self.figure(key))
     }
 
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::noop()
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.figure(key))
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
@@ -119,6 +139,35 @@ fn families_past_the_thirty_second_are_counted_together() {
     assert_eq!(counts.get("cache_misses_total{family=family-31,backend=memory}"), Some(&1));
     assert_eq!(counts.get("cache_misses_total{family=other,backend=memory}"), Some(&8));
     assert_eq!(counts.keys().filter(|name| name.starts_with("cache_misses_total")).count(), 33);
+}
+
+#[cfg(all(feature = "disk", feature = "redis"))]
+#[test]
+fn an_outage_of_redis_and_what_waits_for_it_are_shown() {
+    let book = Book::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let shown = |name: &str| book.counts().get(name).copied().unwrap_or_default();
+    metrics::with_local_recorder(&book, || {
+        runtime.block_on(async {
+            let mut server = testkit::RedisServer::start().unwrap();
+            let directory = tempfile::tempdir().unwrap();
+            let redis = cache_facade::RedisConfig::at("127.0.0.1").with_port(server.port());
+            let config = cache_facade::CacheConfig::builder().directory(directory.path()).size_mb(8);
+            let cache = Cache::connect(config.redis(redis).build().unwrap()).await.unwrap();
+            assert_eq!(shown("cache_breaker_state{}"), 0);
+            server.kill().unwrap();
+            let _ = cache.invalidate(&key("image")).await.unwrap();
+            assert_eq!((shown("cache_breaker_state{}"), shown("cache_journal_depth{}")), (2, 1));
+            server.restart(testkit::Restart::Empty).unwrap();
+            for _ in 0..3_000 {
+                if shown("cache_breaker_state{}") == 0 {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            assert_eq!((shown("cache_breaker_state{}"), shown("cache_journal_depth{}")), (0, 0));
+        });
+    });
 }
 
 #[test]

@@ -83,6 +83,15 @@ pub(crate) fn remove_durably(directory: &Path, name: &str) -> Result<()> {
     sync_directory(directory).map_err(|error| io_error("cannot sync", directory, error))
 }
 
+/// Removes a directory that nobody reads any more, as far as it can be: what stays costs space until the next start.
+pub(crate) fn remove_directory(path: &Path) {
+    if let Err(error) = fs::remove_dir_all(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::debug!(%error, path = %path.display(), "a directory that nobody needs any more stays");
+    }
+}
+
 /// An error of the operating system about `path`.
 pub(crate) fn io_error(what: &str, path: &Path, error: io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("{what} {}: {error}", path.display())).with_source(error)

@@ -1,9 +1,11 @@
 //! [`Instance`]: the directory `instance-N` of one process, and those of processes that died.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use cache_core::{Error, ErrorKind, Result};
+use parking_lot::Mutex;
 
 use super::files;
 use super::lock::{LockFile, Sharing};
@@ -17,7 +19,20 @@ const MOST_INSTANCES: u32 = 4096;
 #[derive(Debug)]
 pub(crate) struct Instance {
     path: PathBuf,
-    _lock: LockFile,
+    /// Gone when this is dropped.
+    lock: Option<LockFile>,
+}
+
+/// The directories that this process holds.
+static HELD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Whether this process holds an instance in `directory`: a cache that was dropped may still write its last.
+pub(crate) fn is_held_here(directory: &Path) -> bool {
+    HELD.lock().iter().any(|path| path.parent() == Some(&*canonical(directory)))
+}
+
+fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 impl Instance {
@@ -74,12 +89,23 @@ impl Instance {
 
     fn try_lock(path: PathBuf) -> Result<Option<Self>> {
         let lock = LockFile::try_lock(&path.join("lock"), Sharing::Exclusive)?;
-        Ok(lock.map(|lock| Self { path, _lock: lock }))
+        if lock.is_some() {
+            HELD.lock().insert(canonical(&path));
+        }
+        Ok(lock.map(|lock| Self { path, lock: Some(lock) }))
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let held = canonical(&self.path);
+        drop(self.lock.take());
+        HELD.lock().remove(&held);
     }
 }
 
 /// The directories of all instances in `directory`, dead or alive, in the order of their numbers.
-pub(super) fn paths(directory: &Path) -> Vec<(u32, PathBuf)> {
+pub(crate) fn paths(directory: &Path) -> Vec<(u32, PathBuf)> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let mut found: Vec<_> = entries
         .flatten()
@@ -115,8 +141,9 @@ mod tests {
     #[test]
     fn all_are_taken_or_none() {
         let root = tempfile::tempdir().unwrap();
+        assert!(!is_held_here(root.path()));
         let (own, dead) = Instance::claim_all(root.path()).unwrap().unwrap();
-        assert!(dead.is_empty());
+        assert!(dead.is_empty() && is_held_here(root.path()));
         let second = Instance::claim(root.path()).unwrap();
         drop(own);
         assert!(Instance::claim_all(root.path()).unwrap().is_none());

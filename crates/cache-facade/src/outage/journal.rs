@@ -1,4 +1,5 @@
-//! [`Journal`]: what this process is about to change, written down so that a crash cannot make the cache forget it.
+//! [`Journal`]: what this process is about to change, and what a store that is away has not heard of, written down so that
+//! a crash cannot make the cache forget it.
 //!
 //! A change is written down before it is committed and erased after it was invalidated. What stands in the journal of a
 //! process that died is invalidated at the next start, before the first read, and only then erased.
@@ -15,8 +16,9 @@ use cache_core::{Error, ErrorKind, Invalidation, JournalKind, Result};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
+use super::debt::Debt;
 use super::leftover::{Leftover, TakenOver};
-use super::slots::{self, Owner, Reason};
+use super::slots::{self, Owner, Reason, Record};
 use super::table::{Claim, Table};
 use super::trust;
 use super::writer::Writer;
@@ -41,7 +43,7 @@ pub(crate) struct Intent {
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    owner: Owner,
+    pub(super) owner: Owner,
     pub(super) state: Mutex<State>,
     /// Signalled when the thread has something to do.
     pub(super) work: Condvar,
@@ -51,6 +53,8 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) kind: JournalKind,
     pub(super) table: Table,
+    /// What the owner has not acknowledged.
+    debt: Debt,
     /// Changes that wait to be on disk.
     pub(super) waiting: Vec<oneshot::Sender<()>>,
     pub(super) is_closing: bool,
@@ -71,15 +75,18 @@ impl Journal {
         Self { shared: Shared::new(JournalKind::Memory, Owner::Disk, Table::new([])) }
     }
 
-    /// Opens the journal of this process for what is owed to `owner`; `own` may hold what is owed to others.
+    /// Opens the journal of this process for what is owed to `owner`; `own` may hold what is owed to it and to others.
     ///
-    /// Where no file can be written, the journal is in memory, and the next disk run starts empty.
-    pub(crate) fn open(own: Leftover, owner: Owner, directory: &Path) -> Self {
-        let journal = own.take_over().and_then(|file| Self::start(file, owner, directory));
+    /// Where no file can be written, the journal is in memory, and the next run starts empty.
+    pub(crate) fn open(own: Leftover, owner: &Owner, directory: &Path) -> Self {
+        let owed = own.owed_to(owner);
+        let journal = own.take_over(owner).and_then(|file| Self::start(file, owner, directory));
         journal.unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot write the journal; the next run starts with an empty cache");
-            trust::forget_or_warn(directory);
-            Self::in_memory()
+            trust::distrust_or_warn(directory, owner);
+            let journal = Self::in_memory();
+            journal.owe_for_others(&owed);
+            journal
         })
     }
 
@@ -105,6 +112,59 @@ impl Journal {
         Ok(intent)
     }
 
+    /// Writes down what the owner did not acknowledge; once it returned, a crash does not lose it.
+    ///
+    /// Where no file can be written it is kept in memory; [`kind`](Self::kind) says so.
+    ///
+    /// # Errors
+    /// `Closed` after [`close`](Self::close).
+    ///
+    /// # Cancellation
+    /// It is owed all the same, and may not be on disk yet.
+    ///
+    /// # Cost
+    /// As for [`intend`](Self::intend).
+    pub(crate) async fn owe(&self, what: &[Invalidation]) -> Result<()> {
+        let on_disk = {
+            let state = &mut *self.shared.state.lock();
+            if state.is_closing {
+                return Err(closed());
+            }
+            let has_file = state.ended.is_some();
+            state.debt.add(what, &self.shared.owner, has_file.then_some(&mut state.table));
+            if !has_file {
+                return Ok(());
+            }
+            // Also for what was owed before: the one who said so first may still be waiting.
+            let (written, on_disk) = oneshot::channel();
+            state.waiting.push(written);
+            on_disk
+        };
+        self.shared.work.notify_one();
+        on_disk.await.map_err(|_| closed())
+    }
+
+    /// Takes on what stands in the journals of processes that are gone, and stays there until they are erased.
+    pub(crate) fn owe_for_others(&self, what: &[Invalidation]) {
+        self.shared.state.lock().debt.add(what, &self.shared.owner, None);
+    }
+
+    /// Whether the owner has acknowledged everything.
+    pub(crate) fn owes_nothing(&self) -> bool {
+        self.shared.state.lock().debt.is_empty()
+    }
+
+    /// What the owner is to be told. What is owed from now on is told the next time, also if it is the same.
+    pub(crate) fn begin_to_pay(&self) -> Vec<Invalidation> {
+        self.shared.state.lock().debt.begin_to_pay()
+    }
+
+    /// Erases what the owner was told, if it `is_paid`; else it stays owed.
+    pub(crate) fn end_to_pay(&self, is_paid: bool) {
+        let state = &mut *self.shared.state.lock();
+        state.debt.end_to_pay(is_paid, &mut state.table);
+    }
+
     /// Where it is kept now.
     pub(crate) fn kind(&self) -> JournalKind {
         self.shared.state.lock().kind
@@ -112,7 +172,8 @@ impl Journal {
 
     /// How many records wait for somebody else: a store that is not in use, or the next start.
     pub(crate) fn depth(&self) -> u64 {
-        self.shared.state.lock().kept
+        let state = self.shared.state.lock();
+        state.kept + state.debt.len()
     }
 
     /// Writes what is pending and lets go of the file and its lock. Closing twice is no error.
@@ -129,18 +190,21 @@ impl Journal {
         }
     }
 
-    fn start(taken_over: TakenOver, owner: Owner, directory: &Path) -> Result<Self> {
+    fn start(taken_over: TakenOver, owner: &Owner, directory: &Path) -> Result<Self> {
         let TakenOver { instance, file, records } = taken_over;
-        let kept = records.len() as u64;
-        let taken = records.into_iter().flat_map(|(number, record)| {
+        let is_owed = |record: &Record| record.owner == *owner;
+        let kept = records.iter().filter(|(_, record)| !is_owed(record)).count() as u64;
+        let debt = Debt::inherited(records.iter().filter(|(_, record)| is_owed(record)));
+        let taken = records.iter().flat_map(|(number, record)| {
             let texts = slots::texts(record.reason, &record.owner, &record.what);
-            texts.into_iter().map(move |text| (number, text))
+            texts.into_iter().map(move |text| (*number, text))
         });
-        let shared = Shared::new(JournalKind::File, owner, Table::new(taken));
+        let shared = Shared::new(JournalKind::File, owner.clone(), Table::new(taken));
         let (alive, ended) = oneshot::channel::<()>();
         {
             let mut state = shared.state.lock();
             state.kept = kept;
+            state.debt = debt;
             state.ended = Some(ended);
         }
         let writer = Writer::new(Arc::clone(&shared), file, directory.to_owned());
@@ -212,7 +276,8 @@ impl Drop for Intent {
 
 impl Shared {
     fn new(kind: JournalKind, owner: Owner, table: Table) -> Arc<Self> {
-        let state = State { kind, table, waiting: Vec::new(), is_closing: false, kept: 0, ended: None };
+        let (debt, waiting) = (Debt::default(), Vec::new());
+        let state = State { kind, table, debt, waiting, is_closing: false, kept: 0, ended: None };
         Arc::new(Self { owner, state: Mutex::new(state), work: Condvar::new() })
     }
 }

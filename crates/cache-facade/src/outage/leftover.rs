@@ -9,9 +9,12 @@ use cache_core::{Invalidation, Result};
 
 use super::files;
 use super::instance::Instance;
-use super::slots::{self, Owner, Record, SLOT_BYTES};
+use super::slots::{self, Owner, Reason, Record, SLOT_BYTES};
 
 const NAME: &str = "journal";
+
+/// The directory, inside an instance's, of what stands in while Redis is away.
+pub(crate) const FALLBACK: &str = "fallback";
 
 /// A journal that nobody writes, under the lock of its instance.
 #[derive(Debug)]
@@ -39,8 +42,10 @@ pub(super) struct TakenOver {
 }
 
 impl Leftover {
-    /// Reads the journal of `instance`. One that cannot be read counts as having held everything.
+    /// Reads the journal of `instance`. One that cannot be read counts as having held everything. What stood in for Redis
+    /// there is removed.
     pub(crate) fn read(instance: Instance) -> Self {
+        files::remove_directory(&instance.path().join(FALLBACK));
         let path = instance.path().join(NAME);
         let contents = match read(&path) {
             Ok(contents) => contents,
@@ -107,18 +112,24 @@ impl Leftover {
         Ok(())
     }
 
-    /// Takes the journal over as this process's own: the same file where it still holds records, else a new one.
+    /// Takes the journal over as this process's own: the same file where it still holds records, else a new one, which
+    /// owes everything to `owner` where the old one was damaged.
     ///
     /// # Errors
     /// `Io` when the system refuses, as when there is no room.
-    pub(super) fn take_over(self) -> Result<TakenOver> {
+    pub(super) fn take_over(self, owner: &Owner) -> Result<TakenOver> {
         let Self { instance, contents } = self;
-        if let Contents::Sound { file, records } = contents {
-            return Ok(TakenOver { instance, file, records });
-        }
-        files::replace_durably(instance.path(), NAME, &slots::empty_file())?;
+        let records = match contents {
+            Contents::Sound { file, records } => return Ok(TakenOver { instance, file, records }),
+            Contents::Nothing => Vec::new(),
+            Contents::Damaged => {
+                let what = vec![Invalidation::Everything];
+                vec![(slots::FIRST_RECORD, Record { reason: Reason::Owed, owner: owner.clone(), what })]
+            }
+        };
+        files::replace_durably(instance.path(), NAME, &slots::file_of(&records))?;
         let file = files::open_private(&instance.path().join(NAME))?;
-        Ok(TakenOver { instance, file, records: Vec::new() })
+        Ok(TakenOver { instance, file, records })
     }
 }
 

@@ -24,7 +24,6 @@ pub(crate) enum Sharing {
     /// With nobody.
     Exclusive,
     /// With others who share it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a run with Redis shares its directory"))]
     Shared,
 }
 
@@ -82,6 +81,15 @@ impl LockFile {
             .and_then(|()| write!(file, "{}", std::process::id()));
         if let Err(error) = signed {
             tracing::debug!(%error, "the lock does not name this process");
+        }
+    }
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        // Closing alone is not enough: a child that was just forked holds the same lock until it runs its program.
+        if let Err(error) = self.file.unlock() {
+            tracing::debug!(%error, "a lock goes with its file");
         }
     }
 }
@@ -164,6 +172,17 @@ mod tests {
         let _too = LockFile::try_lock(&path, Sharing::Shared).unwrap().unwrap();
         assert!(LockFile::try_lock(&path, Sharing::Exclusive).unwrap().is_none());
         drop(shared);
+    }
+
+    #[test]
+    fn a_lock_is_free_at_once_though_a_child_was_just_forked() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("lock");
+        let lock = LockFile::try_lock(&path, Sharing::Exclusive).unwrap().unwrap();
+        // What a child has between its fork and its own program.
+        let _inherited = lock.file.try_clone().unwrap();
+        drop(lock);
+        assert!(LockFile::try_lock(&path, Sharing::Exclusive).unwrap().is_some());
     }
 
     #[tokio::test(start_paused = true)]

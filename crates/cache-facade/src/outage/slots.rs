@@ -30,6 +30,9 @@ pub(super) const SLOTS: usize = 256;
 /// Bytes of a file.
 pub(super) const FILE_BYTES: usize = SLOT_BYTES * SLOTS;
 
+/// The first slot for a record that stands for itself: the one before it stands for all that finds no room.
+pub(super) const FIRST_RECORD: usize = 2;
+
 const TEXT_AT: usize = 10;
 const LONGEST_TEXT: usize = SLOT_BYTES - TEXT_AT;
 const HEADING: &str = "cache journal 1";
@@ -91,11 +94,21 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<(usize, Record)>, Damaged> {
     Ok(records)
 }
 
-/// A file without records.
-pub(super) fn empty_file() -> Vec<u8> {
+/// A file of these records, each short enough for its slot.
+pub(super) fn file_of(records: &[(usize, Record)]) -> Vec<u8> {
     let mut file = sealed(0, HEADING).to_vec();
-    file.resize(FILE_BYTES, 0);
+    for number in 1..SLOTS {
+        let record = records.iter().find(|(at, _)| *at == number).map(|(_, record)| record);
+        let text = record.map(|record| texts(record.reason, &record.owner, &record.what).concat());
+        file.extend(text.map_or(FREE, |text| sealed(number, &text)));
+    }
     file
+}
+
+/// `text` with the invalidations of `more` in the same slot; `None` when there is no room for them.
+pub(super) fn joined(text: &str, more: &str) -> Option<String> {
+    let (_heading, lines) = more.split_once('\n')?;
+    (text.len() + 1 + lines.len() <= LONGEST_TEXT).then(|| format!("{text}\n{lines}"))
 }
 
 /// The texts that record `what`, each short enough for a slot.
@@ -217,7 +230,7 @@ mod tests {
     }
 
     fn file_with(texts: &[String]) -> Vec<u8> {
-        let mut file = empty_file();
+        let mut file = file_of(&[]);
         for (index, text) in texts.iter().enumerate() {
             let at = (index + 1) * SLOT_BYTES;
             file[at..at + SLOT_BYTES].copy_from_slice(&sealed(index + 1, text));

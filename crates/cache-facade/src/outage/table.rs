@@ -65,6 +65,11 @@ impl Table {
         Claim::Slots(taken)
     }
 
+    /// Puts `text`, which says all that the old one said and more, in the place of what slot `number` holds.
+    pub(super) fn extend(&mut self, number: usize, text: String) {
+        self.put(number, Some(text));
+    }
+
     /// Lets go of what `claim` holds.
     pub(super) fn release(&mut self, claim: Claim) {
         match claim {

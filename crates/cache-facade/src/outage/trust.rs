@@ -9,8 +9,7 @@
 //! checksum 0123456789abcdef
 //! ```
 //!
-//! With Redis the second line is `primary redis` and the lines `db 0` and `incarnation 0123456789abcdef` (or `none`)
-//! stand in place of `reads`. The checksum is the xxh3-64 of all lines above its own.
+//! With Redis the second line is `primary redis` and the line `db 0` stands in place of `reads`. The checksum is the xxh3-64 of all lines above its own.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -21,8 +20,10 @@ use cache_core::Result;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::files;
+use super::slots::Owner;
 
 const NAME: &str = "state";
+
 const HEADING: &str = "cache state 1\n";
 const LONGEST: u64 = 1024;
 
@@ -42,8 +43,6 @@ pub(crate) enum Primary {
         db: u32,
         /// The prefix of all keys.
         namespace: String,
-        /// The last known incarnation of the server.
-        incarnation: Option<u64>,
     },
 }
 
@@ -87,6 +86,43 @@ impl State {
         }
     }
 
+    /// Whether a Redis may have missed invalidations since it was used here last; `None` if it has not, or never was.
+    ///
+    /// A new instance has missed nothing: whoever used the Redis before has told it everything.
+    pub(crate) fn distrust_of_redis(&self, db: u32, namespace: &str) -> Option<&'static str> {
+        match self {
+            Self::Unreadable => Some("the record of the last run cannot be read"),
+            Self::Known(Primary::Disk { .. }) => Some("the last run was not on Redis"),
+            Self::Known(Primary::Redis { db: last_db, namespace: last })
+                if *last_db != db || last != namespace =>
+            {
+                Some("the last run was in another database or namespace")
+            }
+            Self::Missing | Self::Known(Primary::Redis { .. }) => None,
+        }
+    }
+
+    /// Records, before a run on Redis serves anything, what the next run has to know if this one ends here: that it was
+    /// in Redis, or, where that has to be cleared first, that no store is up to date.
+    ///
+    /// # Errors
+    /// `Io` where there is a record that cannot be replaced: the next run would trust what it must not.
+    pub(crate) fn enter_redis(&self, directory: &Path, db: u32, namespace: &str) -> Result<()> {
+        let primary = match self.distrust_of_redis(db, namespace) {
+            Some(_) => neither(namespace),
+            None => Primary::Redis { db, namespace: namespace.to_owned() },
+        };
+        if *self == Self::Known(primary.clone()) { Ok(()) } else { primary.write(directory) }
+    }
+
+    /// Records that the Redis was cleared and is up to date from here on. Until then the next run clears it again.
+    ///
+    /// # Errors
+    /// `Io` when the system refuses.
+    pub(crate) fn cleared_redis(directory: &Path, db: u32, namespace: &str) -> Result<()> {
+        Primary::Redis { db, namespace: namespace.to_owned() }.write(directory)
+    }
+
     /// Records `primary` durably, where it is not what is recorded anyway.
     ///
     /// Where there is no room for a new record and the last run was on disk, the record is removed: the next disk run
@@ -98,7 +134,7 @@ impl State {
         if *self == Self::Known(primary.clone()) {
             return Ok(());
         }
-        let Err(error) = files::replace_durably(directory, NAME, format(primary).as_bytes()) else {
+        let Err(error) = primary.write(directory) else {
             return Ok(());
         };
         match self {
@@ -111,10 +147,27 @@ impl State {
     }
 }
 
-/// Removes the record durably, so that the next disk run starts empty; warns where that is impossible.
-pub(super) fn forget_or_warn(directory: &Path) {
-    if let Err(error) = forget(directory) {
+/// Makes the next run start empty, because what `owner` has to hear of may be lost with this process; warns where that is
+/// impossible.
+pub(super) fn distrust_or_warn(directory: &Path, owner: &Owner) {
+    let distrusted = match owner {
+        Owner::Disk => forget(directory),
+        // A run on Redis takes no record for a new instance, and one of a run that kept nothing up to date for what it is.
+        Owner::Redis { namespace, .. } => neither(namespace).write(directory),
+    };
+    if let Err(error) = distrusted {
         tracing::warn!(%error, "cannot make the next run start empty; after a crash it may serve old values");
+    }
+}
+
+/// A run whose invalidations reached no store: neither the disk cache nor any Redis may be read before it was cleared.
+fn neither(namespace: &str) -> Primary {
+    Primary::Disk { namespace: namespace.to_owned(), reads: false }
+}
+
+impl Primary {
+    fn write(&self, directory: &Path) -> Result<()> {
+        files::replace_durably(directory, NAME, format(self).as_bytes())
     }
 }
 
@@ -129,9 +182,8 @@ fn format(primary: &Primary) -> String {
             let reads = if *reads { "on" } else { "off" };
             write!(text, "primary disk\nnamespace {namespace}\nreads {reads}\n")
         }
-        Primary::Redis { db, namespace, incarnation } => {
-            let incarnation = incarnation.map_or("none".to_owned(), |number| format!("{number:016x}"));
-            write!(text, "primary redis\nnamespace {namespace}\ndb {db}\nincarnation {incarnation}\n")
+        Primary::Redis { db, namespace } => {
+            write!(text, "primary redis\nnamespace {namespace}\ndb {db}\n")
         }
     };
     written.expect("writing to a String cannot fail");
@@ -146,14 +198,9 @@ fn parse(text: &str) -> Option<Primary> {
     let mut field = |name: &str| fields.next()?.filter(|(found, _)| *found == name).map(|(_, value)| value);
     let primary = match field("primary")? {
         "disk" => Primary::Disk { namespace: field("namespace")?.to_owned(), reads: field("reads")? == "on" },
-        "redis" => Primary::Redis {
-            namespace: field("namespace")?.to_owned(),
-            db: field("db")?.parse().ok()?,
-            incarnation: match field("incarnation")? {
-                "none" => None,
-                number => Some(u64::from_str_radix(number, 16).ok()?),
-            },
-        },
+        "redis" => {
+            Primary::Redis { namespace: field("namespace")?.to_owned(), db: field("db")?.parse().ok()? }
+        }
         _ => return None,
     };
     // Whatever differs in a byte from what would be written is not a record: that covers the checksum too.
@@ -169,8 +216,8 @@ mod tests {
         vec![
             Primary::Disk { namespace: namespace(), reads: true },
             Primary::Disk { namespace: namespace(), reads: false },
-            Primary::Redis { db: 3, namespace: namespace(), incarnation: None },
-            Primary::Redis { db: 0, namespace: namespace(), incarnation: Some(u64::MAX) },
+            Primary::Redis { db: 3, namespace: namespace() },
+            Primary::Redis { db: u32::MAX, namespace: namespace() },
         ]
     }
 
@@ -233,6 +280,35 @@ mod tests {
                 .skip(2)
                 .all(|redis| State::Known(redis).distrust_of_disk("app").is_some())
         );
+    }
+
+    #[test]
+    fn a_redis_is_trusted_by_new_instances_and_by_those_that_were_on_it_last() {
+        let distrusts = |state: &State| state.distrust_of_redis(3, "app").is_some();
+        assert!(!distrusts(&State::Missing) && distrusts(&State::Unreadable));
+        let trusted: Vec<bool> =
+            primaries().into_iter().map(|last| !distrusts(&State::Known(last))).collect();
+        assert_eq!(trusted, [false, false, true, false]);
+        let other = State::Known(Primary::Redis { db: 3, namespace: "other".to_owned() });
+        assert!(distrusts(&other));
+    }
+
+    #[test]
+    fn until_a_redis_is_cleared_neither_it_nor_the_disk_is_trusted() {
+        for last in primaries() {
+            let root = tempfile::tempdir().unwrap();
+            State::Missing.record(root.path(), &last).unwrap();
+            let state = State::read(root.path());
+            state.enter_redis(root.path(), 3, "app").unwrap();
+            let entered = State::read(root.path());
+            assert!(entered.distrust_of_disk("app").is_some());
+            assert_eq!(
+                entered.distrust_of_redis(3, "app").is_some(),
+                state.distrust_of_redis(3, "app").is_some()
+            );
+            State::cleared_redis(root.path(), 3, "app").unwrap();
+            assert_eq!(State::read(root.path()).distrust_of_redis(3, "app"), None);
+        }
     }
 
     #[test]

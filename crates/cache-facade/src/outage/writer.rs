@@ -79,7 +79,7 @@ impl Writer {
                     state.kind = JournalKind::Memory;
                     drop(state);
                     tracing::warn!(%error, "cannot write the journal; the next run starts with an empty cache");
-                    trust::forget_or_warn(&self.directory);
+                    trust::distrust_or_warn(&self.directory, &self.shared.owner);
                 }
             }
             Ok(()) if durably => {

@@ -22,6 +22,8 @@ static PLACES: LazyLock<Mutex<HashMap<PathBuf, Place>>> = LazyLock::new(Mutex::d
 pub(super) struct Settings {
     enabled: bool,
     namespace: String,
+    /// Host, port and database, where Redis is wanted.
+    redis: Option<(String, u16, u32)>,
     size_mb: u64,
 }
 
@@ -30,15 +32,25 @@ impl Settings {
         Self {
             enabled: config.enabled(),
             namespace: config.namespace().to_owned(),
+            redis: Some(config.redis())
+                .filter(|redis| redis.enabled())
+                .map(|redis| (redis.host().to_owned(), redis.port(), redis.db())),
             size_mb: config.size_mb(),
         }
     }
 
+    pub(super) fn enabled(&self) -> bool {
+        self.enabled
+    }
+
     /// Whether a cache with the settings `new` can share the store of one with these.
     fn check(&self, new: &Self, directory: &Path) -> Result<()> {
-        let Self { enabled, namespace, size_mb } = self;
-        let differing =
-            [("CACHE_ENABLED", *enabled != new.enabled), ("CACHE_NAMESPACE", *namespace != new.namespace)];
+        let Self { enabled, namespace, redis, size_mb } = self;
+        let differing = [
+            ("CACHE_ENABLED", *enabled != new.enabled),
+            ("CACHE_NAMESPACE", *namespace != new.namespace),
+            ("Redis (REDIS_ENABLED, REDIS_HOST, REDIS_PORT, REDIS_DB)", *redis != new.redis),
+        ];
         if let Some((name, _)) = differing.into_iter().find(|(_, differs)| *differs) {
             let message = format!(
                 "this process uses the cache directory {} with another {name}; set CACHE_DIR to a directory of its own",

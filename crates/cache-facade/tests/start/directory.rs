@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use cache_facade::{BackendKind, Cache, ErrorKind, HealthStatus, JournalKind, RedisConfig, Source};
+use cache_facade::{BackendKind, Cache, ErrorKind, HealthStatus, JournalKind, Source};
 
 use super::{config, connect, hits, key, open, read};
 
@@ -188,10 +188,11 @@ async fn caching_that_is_off_opens_no_store() {
     assert!(!root.path().join("cache.redb").exists());
 }
 
+#[cfg(not(feature = "redis"))]
 #[tokio::test]
 async fn redis_in_a_build_without_it_is_an_error_that_names_the_feature() {
     let root = tempfile::tempdir().unwrap();
-    let config = config(root.path()).redis(RedisConfig::at("localhost")).build().unwrap();
+    let config = config(root.path()).redis(cache_facade::RedisConfig::at("localhost")).build().unwrap();
     let error = Cache::connect(config).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(error.to_string().contains("REDIS_ENABLED") && error.to_string().contains("feature `redis`"));

@@ -102,7 +102,7 @@ async fn a_database_beside_no_record_or_one_that_nobody_can_read_is_not_trusted(
 #[tokio::test]
 async fn a_last_run_on_redis_makes_the_disk_start_empty() {
     let root = filled().await;
-    let lines = "cache state 1\nprimary redis\nnamespace app\ndb 0\nincarnation none\n";
+    let lines = "cache state 1\nprimary redis\nnamespace app\ndb 0\n";
     let checksum = xxhash_rust::xxh3::xxh3_64(lines.as_bytes());
     fs::write(root.path().join("state"), format!("{lines}checksum {checksum:016x}\n")).unwrap();
     assert!(!hits(&open(root.path()).await, 1).await);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::task::Poll;
 
-use cache_core::{CacheGroup, Health};
+use cache_core::{CacheGroup, CacheKey, Health};
 
 use super::*;
 use crate::outage::instance::Instance;
@@ -24,7 +24,7 @@ impl Place {
     fn start(&self) -> Journal {
         let mut own = Leftover::read(Instance::claim(self.root.path()).unwrap());
         own.erase(&Owner::Disk).unwrap();
-        Journal::open(own, Owner::Disk, self.root.path())
+        Journal::open(own, &Owner::Disk, self.root.path())
     }
 
     fn file(&self) -> PathBuf {
@@ -59,7 +59,7 @@ fn redis() -> Owner {
 
 /// Puts `records` into the journal of `instance-0`, as a process that is gone left them.
 fn leave(place: &Place, records: &[(Reason, Owner, Invalidation)]) {
-    let mut file = slots::empty_file();
+    let mut file = slots::file_of(&[]);
     for (index, (reason, owner, what)) in records.iter().enumerate() {
         let number = index + 2;
         let text = slots::texts(*reason, owner, std::slice::from_ref(what)).concat();
@@ -243,11 +243,11 @@ async fn a_journal_that_cannot_be_written_lets_the_change_go_on_and_takes_the_tr
     let primary = Primary::Disk { namespace: "app".to_owned(), reads: true };
     Trust::Missing.record(root, &primary).unwrap();
     // A file that is open for reading alone refuses what a broken disk would refuse.
-    fs::write(root.join("file"), slots::empty_file()).unwrap();
+    fs::write(root.join("file"), slots::file_of(&[])).unwrap();
     let file = fs::File::open(root.join("file")).unwrap();
     let instance = Instance::claim(root).unwrap();
     let taken_over = TakenOver { instance, file, records: Vec::new() };
-    let journal = Journal::start(taken_over, Owner::Disk, root).unwrap();
+    let journal = Journal::start(taken_over, &Owner::Disk, root).unwrap();
     assert_eq!(journal.kind(), JournalKind::File);
     for _ in 0..2 {
         journal.intend(&[group(1)]).await.unwrap().finish();
@@ -266,6 +266,154 @@ async fn where_no_journal_can_be_made_there_is_one_in_memory_and_no_trust() {
     let journal = place.start();
     assert_eq!((journal.kind(), Trust::read(root)), (JournalKind::Memory, Trust::Missing));
     journal.intend(&[group(1)]).await.unwrap().finish();
+}
+
+/// The journal of a process on Redis that starts here.
+fn start_on_redis(place: &Place) -> Journal {
+    let own = Leftover::read(Instance::claim(place.root.path()).unwrap());
+    Journal::open(own, &redis(), place.root.path())
+}
+
+/// What is owed to Redis by the process whose files are here, if it died now.
+fn owed_to_redis(place: &Place) -> Vec<String> {
+    let copy = Place::new();
+    fs::create_dir(copy.root.path().join("instance-0")).unwrap();
+    fs::copy(place.file(), copy.file()).unwrap();
+    let left = Leftover::read(Instance::claim(copy.root.path()).unwrap());
+    let mut owed: Vec<_> = left.owed_to(&redis()).iter().map(ToString::to_string).collect();
+    owed.sort();
+    owed
+}
+
+fn key(id: usize) -> Invalidation {
+    CacheKey::builder("image", id).part("metadata").build().unwrap().into()
+}
+
+#[tokio::test]
+async fn what_is_owed_survives_until_it_is_paid() {
+    let place = Place::new();
+    let journal = start_on_redis(&place);
+    journal.owe(&[group(1)]).await.unwrap();
+    journal.owe(&[group(2), key(3)]).await.unwrap();
+    assert_eq!(owed_to_redis(&place), ["group image:1", "group image:2", "key image:3:metadata"]);
+    assert_eq!(journal.depth(), 3);
+    drop(journal);
+    while crate::outage::instance::Instance::of_the_dead(place.root.path()).unwrap().is_empty() {
+        thread::yield_now();
+    }
+    let journal = start_on_redis(&place);
+    assert_eq!((journal.depth(), journal.begin_to_pay().len()), (3, 3));
+    journal.end_to_pay(true);
+    assert!(journal.owes_nothing());
+    journal.close().await;
+    assert!(owed_to_redis(&place).is_empty());
+}
+
+#[tokio::test]
+async fn what_is_owed_again_while_it_is_being_paid_is_owed_still() {
+    let place = Place::new();
+    let journal = start_on_redis(&place);
+    journal.owe(&[group(1)]).await.unwrap();
+    assert_eq!(journal.begin_to_pay(), [group(1)]);
+    journal.owe(&[group(1)]).await.unwrap();
+    journal.end_to_pay(true);
+    assert_eq!(
+        owed_to_redis(&place),
+        ["group image:1", "group image:1"],
+        "erased lazily, and never too soon"
+    );
+    assert_eq!(journal.begin_to_pay(), [group(1)]);
+    journal.end_to_pay(false);
+    assert_eq!(journal.begin_to_pay(), [group(1)]);
+    journal.end_to_pay(true);
+    journal.close().await;
+    assert!(owed_to_redis(&place).is_empty());
+}
+
+#[tokio::test]
+async fn what_something_owed_covers_takes_no_room_and_thousands_of_keys_find_some() {
+    let place = Place::new();
+    let journal = start_on_redis(&place);
+    journal.owe(&[group(1)]).await.unwrap();
+    journal.owe(&[key(1), group(1)]).await.unwrap();
+    assert_eq!(journal.depth(), 1);
+    for id in 2..3_000 {
+        journal.owe(&[key(id)]).await.unwrap();
+    }
+    assert_eq!((journal.depth(), owed_to_redis(&place).len()), (2_999, 2_999));
+    let _intent = journal.intend(&[group(7)]).await.unwrap();
+    assert!(owed_to_redis(&place).contains(&"group image:7".to_owned()));
+}
+
+#[tokio::test]
+async fn more_than_there_is_room_for_is_owed_as_everything_and_paid_as_one_clear() {
+    let place = Place::new();
+    let journal = start_on_redis(&place);
+    let long = |id: usize| -> Invalidation {
+        CacheKey::builder("image", id).part("x".repeat(190)).part("y".repeat(190)).build().unwrap().into()
+    };
+    for id in 0..SLOTS + 10 {
+        journal.owe(&[long(id)]).await.unwrap();
+        let owed = owed_to_redis(&place);
+        assert!(owed.contains(&long(id).to_string()) || owed.contains(&"everything".to_owned()));
+    }
+    assert!(journal.begin_to_pay().contains(&Invalidation::Everything));
+    journal.end_to_pay(true);
+    journal.owe(&[key(1)]).await.unwrap();
+    journal.close().await;
+    assert_eq!(owed_to_redis(&place), ["key image:1:metadata"]);
+    let many: Vec<_> = (0..10_000).map(key).collect();
+    let journal = Journal::in_memory();
+    journal.owe(&many).await.unwrap();
+    assert_eq!(journal.begin_to_pay(), [Invalidation::Everything], "memory is bounded too");
+}
+
+#[tokio::test]
+async fn a_damaged_journal_owes_everything_to_redis_also_after_the_next_crash() {
+    let place = Place::new();
+    leave(&place, &[(Reason::Owed, redis(), group(1))]);
+    let mut file = fs::read(place.file()).unwrap();
+    file[SLOT_BYTES * 2 + 20] ^= 4;
+    fs::write(place.file(), file).unwrap();
+    let journal = start_on_redis(&place);
+    assert_eq!(owed_to_redis(&place), ["everything"]);
+    assert_eq!(journal.begin_to_pay(), [Invalidation::Everything]);
+    journal.end_to_pay(true);
+    journal.close().await;
+    assert!(owed_to_redis(&place).is_empty());
+}
+
+#[tokio::test]
+async fn what_others_left_is_owed_and_stands_in_their_files_alone() {
+    let place = Place::new();
+    let journal = start_on_redis(&place);
+    journal.owe_for_others(&[group(1)]);
+    assert_eq!((journal.depth(), owed_to_redis(&place).len()), (1, 0));
+    assert_eq!(journal.begin_to_pay(), [group(1)]);
+    journal.end_to_pay(true);
+    assert!(journal.owes_nothing());
+}
+
+#[tokio::test]
+async fn without_a_file_what_redis_misses_is_kept_in_memory_and_the_next_run_clears_it() {
+    let place = Place::new();
+    let root = place.root.path();
+    Trust::Missing.enter_redis(root, 0, "app").unwrap();
+    assert_eq!(Trust::read(root).distrust_of_redis(0, "app"), None);
+    fs::create_dir_all(root.join("instance-0/journal.new/x")).unwrap();
+    let journal = start_on_redis(&place);
+    assert_eq!(journal.kind(), JournalKind::Memory);
+    assert!(Trust::read(root).distrust_of_redis(0, "app").is_some());
+    journal.owe(&[group(1)]).await.unwrap();
+    assert_eq!(journal.begin_to_pay(), [group(1)]);
+}
+
+#[tokio::test]
+async fn a_closed_journal_owes_nothing_more() {
+    let place = Place::new();
+    let journal = start_on_redis(&place);
+    journal.close().await;
+    assert_eq!(journal.owe(&[group(1)]).await.unwrap_err().kind(), ErrorKind::Closed);
 }
 
 #[tokio::test]

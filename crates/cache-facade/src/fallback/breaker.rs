@@ -1,0 +1,230 @@
+//! [`CircuitBreaker`]: whether calls may go to a store that may be away. A state machine that knows no clock and no task.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use cache_core::{BreakerState, Monotonic};
+
+/// So many time-outs within [`WINDOW`] open the breaker: a single one may be bad luck.
+const TIMEOUTS: usize = 3;
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// How long the first probe waits, and how long any waits at most.
+pub(super) const SHORTEST_WAIT: Duration = Duration::from_millis(50);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// A store that failed again so soon after it came back is asked less and less often.
+const SETTLED_AFTER: Duration = Duration::from_secs(10);
+
+/// How a call failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The store is away, or may not be used.
+    Fatal,
+    /// There was no answer in time.
+    Timeout,
+}
+
+/// Closed, open, or half open while one probe is under way.
+#[derive(Debug)]
+pub(super) struct CircuitBreaker {
+    state: BreakerState,
+    timeouts: VecDeque<Monotonic>,
+    /// Probes that failed since the store was last settled.
+    failed_probes: u32,
+    closed_at: Option<Monotonic>,
+}
+
+impl CircuitBreaker {
+    /// An open one: nobody has seen the store yet.
+    pub(super) fn open() -> Self {
+        Self { state: BreakerState::Open, timeouts: VecDeque::new(), failed_probes: 0, closed_at: None }
+    }
+
+    pub(super) fn state(&self) -> BreakerState {
+        self.state
+    }
+
+    /// Notes that a call failed at `now`; whether that has opened the breaker.
+    pub(super) fn failed(&mut self, failure: Failure, now: Monotonic) -> bool {
+        match self.state {
+            BreakerState::Open => return false,
+            BreakerState::HalfOpen => {
+                self.probe_failed();
+                return true;
+            }
+            BreakerState::Closed => {}
+        }
+        if failure == Failure::Timeout {
+            self.timeouts.retain(|at| now.saturating_since(*at) < WINDOW);
+            self.timeouts.push_back(now);
+            if self.timeouts.len() < TIMEOUTS {
+                return false;
+            }
+        }
+        self.timeouts.clear();
+        self.state = BreakerState::Open;
+        if self.closed_at.is_none_or(|at| now.saturating_since(at) >= SETTLED_AFTER) {
+            self.failed_probes = 0;
+        }
+        true
+    }
+
+    /// How long to wait before the next probe; `random` from 0 to 1 spreads instances that lost the store together.
+    pub(super) fn wait(&self, random: f64) -> Duration {
+        let longest =
+            SHORTEST_WAIT.saturating_mul(2_u32.saturating_pow(self.failed_probes)).min(LONGEST_WAIT);
+        longest.mul_f64(random.clamp(0.0, 1.0).mul_add(0.5, 0.5)).max(SHORTEST_WAIT)
+    }
+
+    /// A probe is under way, unless the breaker is closed.
+    pub(super) fn probe_begins(&mut self) {
+        if self.state == BreakerState::Open {
+            self.state = BreakerState::HalfOpen;
+        }
+    }
+
+    /// The probe failed, or what was done with its connection.
+    pub(super) fn probe_failed(&mut self) {
+        if self.state == BreakerState::HalfOpen {
+            self.state = BreakerState::Open;
+            self.failed_probes = self.failed_probes.saturating_add(1);
+        }
+    }
+
+    /// The store is back; whether the probe that says so still counts.
+    pub(super) fn close(&mut self, now: Monotonic) -> bool {
+        if self.state != BreakerState::HalfOpen {
+            return false;
+        }
+        self.state = BreakerState::Closed;
+        self.closed_at = Some(now);
+        // If it fails again soon, the probes go on where they were.
+        self.failed_probes = self.failed_probes.saturating_add(1);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cache_core::{Clock, ManualClock};
+
+    use super::*;
+
+    fn closed(clock: &ManualClock) -> CircuitBreaker {
+        let mut breaker = CircuitBreaker::open();
+        breaker.probe_begins();
+        assert!(breaker.close(clock.monotonic()));
+        breaker
+    }
+
+    #[test]
+    fn a_fatal_failure_opens_it_at_once_and_only_the_first_one_does() {
+        let clock = ManualClock::new();
+        let mut breaker = closed(&clock);
+        assert!(breaker.failed(Failure::Fatal, clock.monotonic()));
+        assert_eq!(breaker.state(), BreakerState::Open);
+        assert!(!breaker.failed(Failure::Fatal, clock.monotonic()));
+    }
+
+    #[test]
+    fn three_time_outs_within_a_second_open_it_and_three_over_a_longer_time_do_not() {
+        let clock = ManualClock::new();
+        let mut breaker = closed(&clock);
+        for _ in 0..20 {
+            assert!(!breaker.failed(Failure::Timeout, clock.monotonic()));
+            clock.advance(Duration::from_millis(500));
+        }
+        clock.advance(Duration::from_secs(1));
+        assert!(!breaker.failed(Failure::Timeout, clock.monotonic()));
+        clock.advance(Duration::from_millis(499));
+        assert!(!breaker.failed(Failure::Timeout, clock.monotonic()));
+        clock.advance(Duration::from_millis(499));
+        assert!(breaker.failed(Failure::Timeout, clock.monotonic()));
+    }
+
+    #[test]
+    fn it_closes_only_from_a_probe_that_nothing_failed_beside() {
+        let clock = ManualClock::new();
+        let mut breaker = CircuitBreaker::open();
+        assert!(!breaker.close(clock.monotonic()));
+        breaker.probe_begins();
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
+        assert!(breaker.failed(Failure::Timeout, clock.monotonic()));
+        assert!(!breaker.close(clock.monotonic()));
+        assert_eq!(breaker.state(), BreakerState::Open);
+    }
+
+    #[test]
+    fn probes_wait_from_50_ms_to_2_s_and_longer_each_time() {
+        let mut breaker = CircuitBreaker::open();
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            waits.push(breaker.wait(1.0));
+            breaker.probe_begins();
+            breaker.probe_failed();
+        }
+        assert_eq!((waits[0], waits[1], waits[11]), (SHORTEST_WAIT, SHORTEST_WAIT * 2, LONGEST_WAIT));
+        assert!(waits.is_sorted());
+        for random in [0.0, 0.3, 1.0] {
+            assert!((SHORTEST_WAIT..=LONGEST_WAIT).contains(&breaker.wait(random)));
+        }
+        assert_eq!(breaker.wait(0.0), LONGEST_WAIT / 2);
+    }
+
+    #[test]
+    fn a_store_that_fails_again_soon_is_asked_less_often_and_one_that_stayed_is_asked_at_once() {
+        let clock = ManualClock::new();
+        let mut breaker = closed(&clock);
+        for _ in 0..4 {
+            breaker.failed(Failure::Fatal, clock.monotonic());
+            breaker.probe_begins();
+            breaker.close(clock.monotonic());
+        }
+        breaker.failed(Failure::Fatal, clock.monotonic());
+        assert!(breaker.wait(1.0) > SHORTEST_WAIT * 8);
+        breaker.probe_begins();
+        breaker.close(clock.monotonic());
+        clock.advance(SETTLED_AFTER);
+        breaker.failed(Failure::Fatal, clock.monotonic());
+        assert_eq!(breaker.wait(1.0), SHORTEST_WAIT);
+    }
+
+    /// Whatever happens in whatever order: it is closed only right after a close that counted, and says truly what opened it.
+    #[test]
+    fn no_order_of_events_closes_it_but_a_probe() {
+        let clock = ManualClock::new();
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut breaker = CircuitBreaker::open();
+        for _ in 0..200_000 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            clock.advance(Duration::from_millis(random >> 55));
+            let (before, now) = (breaker.state(), clock.monotonic());
+            match random % 5 {
+                0 => {
+                    let opened = breaker.failed(Failure::Fatal, now);
+                    assert_eq!(opened, before != BreakerState::Open);
+                    assert_eq!(breaker.state(), BreakerState::Open);
+                }
+                1 => {
+                    let opened = breaker.failed(Failure::Timeout, now);
+                    assert_eq!(opened, before != BreakerState::Open && breaker.state() == BreakerState::Open);
+                }
+                2 => {
+                    breaker.probe_begins();
+                    assert_eq!(breaker.state() == BreakerState::Closed, before == BreakerState::Closed);
+                }
+                3 => {
+                    breaker.probe_failed();
+                    assert_eq!(breaker.state() == BreakerState::Closed, before == BreakerState::Closed);
+                }
+                _ => {
+                    assert_eq!(breaker.close(now), before == BreakerState::HalfOpen);
+                    assert_eq!(breaker.state() == BreakerState::Closed, before != BreakerState::Open);
+                }
+            }
+        }
+    }
+}

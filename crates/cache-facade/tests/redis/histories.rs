@@ -1,0 +1,215 @@
+//! Two instances, one Redis, faults in any order: what each may read, checked against what it was promised.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use cache_facade::{BreakerState, Cache, Invalidated};
+use parking_lot::Mutex;
+use testkit::{Mode, RedisServer, Restart, TcpProxy};
+
+use crate::support::*;
+
+const ROWS: usize = 8;
+const LASTS: Duration = Duration::from_secs(8);
+
+/// Numbers that look random; the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % sides
+    }
+}
+
+/// The lowest version of each row that may still be read.
+#[derive(Debug)]
+struct Known([AtomicU64; ROWS]);
+
+impl Known {
+    fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; ROWS])
+    }
+
+    fn of(&self, row: u64) -> u64 {
+        self.0[usize::try_from(row).unwrap()].load(Ordering::SeqCst)
+    }
+
+    fn raise(&self, row: u64, version: u64) {
+        self.0[usize::try_from(row).unwrap()].fetch_max(version, Ordering::SeqCst);
+    }
+}
+
+/// An instance, and what it was promised.
+struct Party {
+    cache: Cache,
+    /// By its own invalidations, of whatever kind.
+    own: Known,
+    /// What Redis has not heard of yet.
+    owed: Mutex<Vec<(u64, u64)>>,
+}
+
+struct World {
+    database: Arc<Database>,
+    parties: Vec<Party>,
+    /// By invalidations that have reached Redis: holds for whoever reads Redis.
+    common: Known,
+    reads: AtomicU64,
+    on_redis: AtomicU64,
+    journaled: AtomicU64,
+    is_over: AtomicBool,
+}
+
+/// Since when this instance has been on Redis; `None` when it is not, or owes it something.
+async fn on_redis(cache: &Cache) -> Option<cache_facade::Timestamp> {
+    let health = cache.health().await;
+    (health.breaker == Some(BreakerState::Closed) && health.journal_depth == 0).then_some(health.since)
+}
+
+impl World {
+    async fn read(&self, who: usize, row: u64) {
+        let party = &self.parties[who];
+        let since = on_redis(&party.cache).await;
+        let (own, common) = (party.own.of(row), self.common.of(row));
+        let read = self.database.read(&party.cache, row).await.0;
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        assert!(read >= own, "stale: instance {who} read {read} of row {row} after its own {own}");
+        // An instance in fallback does not hear of the other's changes; one that was on Redis all the time does.
+        if since.is_some() && on_redis(&party.cache).await == since {
+            self.on_redis.fetch_add(1, Ordering::Relaxed);
+            assert!(
+                read >= common,
+                "stale: instance {who} read {read} of row {row} from Redis after {common}"
+            );
+        }
+    }
+
+    async fn write(&self, who: usize, row: u64) {
+        let party = &self.parties[who];
+        let invalidated = self.database.write(&party.cache, row).await;
+        // Each row has one writer: what is in the database is what he wrote.
+        let version = self.database.version(row);
+        match invalidated {
+            Invalidated::Applied { .. } => self.common.raise(row, version),
+            Invalidated::Journaled { .. } => {
+                self.journaled.fetch_add(1, Ordering::Relaxed);
+                party.owed.lock().push((row, version));
+            }
+        }
+        party.own.raise(row, version);
+    }
+
+    /// What was owed has reached Redis when the instance is back on it.
+    async fn promote(&self, who: usize) {
+        let party = &self.parties[who];
+        let owed = std::mem::take(&mut *party.owed.lock());
+        if on_redis(&party.cache).await.is_some() {
+            for (row, version) in owed {
+                self.common.raise(row, version);
+            }
+        } else {
+            party.owed.lock().extend(owed);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_reads_what_he_was_promised_not_to_through_faults_in_any_order() {
+    let mut server = RedisServer::start().unwrap();
+    let mut proxies = Vec::new();
+    let mut parties = Vec::new();
+    let mut directories = Vec::new();
+    for _ in 0..2 {
+        let proxy = TcpProxy::start(server.address()).await.unwrap();
+        let Instance { cache, directory } = Instance::new(proxy.address()).await;
+        proxies.push(proxy);
+        directories.push(directory);
+        parties.push(Party { cache, own: Known::new(), owed: Mutex::default() });
+    }
+    let world = Arc::new(World {
+        database: Database::new(),
+        parties,
+        common: Known::new(),
+        reads: AtomicU64::new(0),
+        on_redis: AtomicU64::new(0),
+        journaled: AtomicU64::new(0),
+        is_over: AtomicBool::new(false),
+    });
+    let mut tasks = Vec::new();
+    for task in 0..10_u64 {
+        let world = Arc::clone(&world);
+        tasks.push(tokio::spawn(async move {
+            let mut dice = Dice(0x9e37_79b9 + task * 0x1234_5678_9abc);
+            let who = usize::try_from(task % 2).unwrap();
+            while !world.is_over.load(Ordering::SeqCst) {
+                let row = dice.below(ROWS as u64);
+                if task < 6 {
+                    world.read(who, row).await;
+                    tokio::task::yield_now().await;
+                } else if task < 8 {
+                    let own = row / 2 * 2 + task % 2;
+                    world.write(who, own).await;
+                    tokio::time::sleep(Duration::from_millis(dice.below(5))).await;
+                } else {
+                    world.promote(who).await;
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            }
+        }));
+    }
+
+    let mut dice = Dice(0x00c0_ffee);
+    let began = Instant::now();
+    let mut faults = 0;
+    while began.elapsed() < LASTS {
+        faults += 1;
+        let which = usize::try_from(dice.below(2)).unwrap();
+        let lasting = Duration::from_millis(20 + dice.below(400));
+        let mode = match dice.below(9) {
+            0 => Some(Mode::Refuse),
+            1 => Some(Mode::Reset),
+            2 => Some(Mode::BlackHole),
+            3 => Some(Mode::SwallowReplies),
+            4 => Some(Mode::Delay(Duration::from_millis(100))),
+            5 => Some(Mode::CutAfter(100)),
+            6 => {
+                raw(&server, &["FLUSHALL"]);
+                None
+            }
+            7 => {
+                raw(&server, &["CLIENT", "KILL", "TYPE", "normal"]);
+                None
+            }
+            _ => {
+                server.restart(Restart::Empty).unwrap();
+                None
+            }
+        };
+        if let Some(mode) = mode {
+            proxies[which].set(mode).await;
+            tokio::time::sleep(lasting).await;
+            proxies[which].set(Mode::Pass).await;
+        }
+        tokio::time::sleep(Duration::from_millis(dice.below(300))).await;
+    }
+    for party in &world.parties {
+        is_back(&party.cache).await;
+    }
+    world.is_over.store(true, Ordering::SeqCst);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    for who in 0..2 {
+        world.promote(who).await;
+        for row in 0..ROWS as u64 {
+            world.read(who, row).await;
+        }
+    }
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let (reads, on_redis, journaled) = (count(&world.reads), count(&world.on_redis), count(&world.journaled));
+    println!("{reads} reads, {on_redis} of them on Redis; {journaled} changes journaled; {faults} faults");
+    assert!(on_redis > 1000 && journaled > 10, "{on_redis} reads on Redis, {journaled} journaled");
+}

@@ -1,0 +1,16 @@
+//! Laws of a cache over a real Redis that fails in every way it can, and of what stands in for it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "what goes wrong in a helper fails its test"
+)]
+
+mod crash;
+mod faults;
+mod histories;
+mod lines;
+mod migration;
+mod outage;
+mod start;
+mod support;
