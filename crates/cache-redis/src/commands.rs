@@ -21,7 +21,7 @@ pub(crate) struct Store {
     /// The nonce of the token; nobody looks at it in a `set`.
     pub(crate) token: u128,
     pub(crate) envelope: Bytes,
-    /// How many milliseconds its group lives at least; 0 for ever.
+    /// How many milliseconds its group lives at least, and its field at most where fields expire; 0 for ever.
     pub(crate) millis: u64,
     /// Where a value waits that is too large to pass through a script.
     pub(crate) staging: Option<String>,
@@ -105,6 +105,31 @@ impl Connection {
         }
     }
 
+    /// What a field holds, and in the same go a lease for it if that is nothing: what it begins with then. No lease where
+    /// the server does not know the script, or refuses to write.
+    pub(crate) async fn read_or_lease(
+        &mut self,
+        at: &Place<'_>,
+        deadline: Instant,
+    ) -> Result<(Option<Bytes>, Option<Bytes>), Fault> {
+        let mut commands = Pipeline::with_capacity(2);
+        commands.cmd("HGET").arg(&at.group).arg(at.field);
+        commands.add_command(self.lease_call(script::LEASE.by_hash(&[&at.group]), &[at.field]));
+        let replies = self.ask_all(&commands, deadline).await?;
+        let Ok([found, leased]) = <[Value; 2]>::try_from(replies) else {
+            return self.noted(Err(Fault::mismatch()));
+        };
+        let found = match found {
+            Value::ServerError(error) if is_wrong_type(&error.clone().into()) => None,
+            found => self.bulk(found.extract_error().map_err(|error| self.seen(error.into()))?)?,
+        };
+        let slot = match leased {
+            Value::ServerError(_) => None,
+            leased => self.slots(leased, 1)?.pop(),
+        };
+        Ok((found, slot))
+    }
+
     /// What fields hold, group by group.
     pub(crate) async fn read_many(
         &mut self,
@@ -139,16 +164,9 @@ impl Connection {
         groups: &[(String, Vec<&str>)],
         deadline: Instant,
     ) -> Result<Vec<Vec<Bytes>>, Fault> {
-        let call = |mut call: Cmd, fields: &[&str]| {
-            call.arg(LEASE_MILLIS);
-            for field in fields {
-                call.arg(field).arg(&envelope::lease(fresh_nonce()));
-            }
-            call
-        };
         let single = match groups {
             [(group, fields)] => {
-                Some(self.ask(&call(script::LEASE.by_hash(&[group]), fields), deadline).await)
+                Some(self.ask(&self.lease_call(script::LEASE.by_hash(&[group]), fields), deadline).await)
             }
             _ => None,
         };
@@ -161,26 +179,38 @@ impl Connection {
                 for (at, (group, fields)) in groups.iter().enumerate() {
                     let lua = &script::LEASE;
                     let start = if at == 0 { lua.in_full(&[group]) } else { lua.by_hash(&[group]) };
-                    commands.add_command(call(start, fields));
+                    commands.add_command(self.lease_call(start, fields));
                 }
                 self.ask_all(&commands, deadline).await?
             }
         };
         let mut slots = Vec::with_capacity(groups.len());
         for (reply, (_, fields)) in replies.into_iter().zip(groups) {
-            match reply.extract_error().map_err(|error| self.seen(error.into()))? {
-                Value::Array(values) if values.len() == fields.len() => {
-                    let slot = |value| match value {
-                        Value::BulkString(slot) if slot.len() == LEASE_LENGTH => Ok(Bytes::from(slot)),
-                        _ => Err(Fault::mismatch()),
-                    };
-                    let read = values.into_iter().map(slot).collect::<Result<Vec<_>, _>>();
-                    slots.push(self.noted(read)?);
-                }
-                _ => return self.noted(Err(Fault::mismatch())),
-            }
+            let reply = reply.extract_error().map_err(|error| self.seen(error.into()))?;
+            slots.push(self.slots(reply, fields.len())?);
         }
         Ok(slots)
+    }
+
+    fn lease_call(&self, mut call: Cmd, fields: &[&str]) -> Cmd {
+        call.arg(LEASE_MILLIS).arg(u8::from(self.expires_fields));
+        for field in fields {
+            call.arg(field).arg(&envelope::lease(fresh_nonce()));
+        }
+        call
+    }
+
+    /// What LEASE says of `count` fields.
+    fn slots(&self, reply: Value, count: usize) -> Result<Vec<Bytes>, Fault> {
+        let slot = |value| match value {
+            Value::BulkString(slot) if slot.len() == LEASE_LENGTH => Ok(Bytes::from(slot)),
+            _ => Err(Fault::mismatch()),
+        };
+        let slots = match reply {
+            Value::Array(values) if values.len() == count => values.into_iter().map(slot).collect(),
+            _ => Err(Fault::mismatch()),
+        };
+        self.noted(slots)
     }
 
     /// Stores values, each only if its field still begins with its token's nonce: small ones by a script, large ones as
@@ -189,7 +219,8 @@ impl Connection {
         if let [fill] = fills
             && fill.staging.is_none()
         {
-            let arguments = |call: &mut Cmd| small(call, fill);
+            let expires = self.expires_fields;
+            let arguments = |call: &mut Cmd| small(call, fill, expires);
             let reply = self.run(&script::FILL, &[&fill.group], arguments, deadline).await?;
             return Ok(vec![self.small_outcome(reply)?]);
         }
@@ -197,12 +228,12 @@ impl Connection {
         let mut is_known = false;
         for fill in fills {
             if let Some(staging) = &fill.staging {
-                large(&mut commands, fill, staging);
+                large(&mut commands, fill, staging, self.expires_fields);
             } else {
                 let lua = &script::FILL;
                 let keys = [fill.group.as_str()];
                 let mut call = if is_known { lua.by_hash(&keys) } else { lua.in_full(&keys) };
-                small(&mut call, fill);
+                small(&mut call, fill, self.expires_fields);
                 commands.add_command(call);
                 is_known = true;
             }
@@ -230,7 +261,7 @@ impl Connection {
                 commands.cmd("PERSIST").arg(group);
             } else {
                 let mut call = script::OUTLIVE.in_full(&[group]);
-                call.arg(*millis);
+                call.arg(*millis).arg(u8::from(self.expires_fields)).arg(field);
                 commands.add_command(call);
             }
         }
@@ -301,15 +332,16 @@ impl Connection {
 /// How many replies a large fill gets.
 const LARGE_REPLIES: usize = 5;
 
-fn small(call: &mut Cmd, fill: &Store) {
+fn small(call: &mut Cmd, fill: &Store, expires_fields: bool) {
     let Store { group: _, field, token, envelope, millis, staging: _ } = fill;
+    call.arg(u8::from(expires_fields));
     call.arg(field).arg(&token.to_le_bytes()).arg(&envelope[..]).arg(*millis);
 }
 
 /// The first step moves the group to a staging key if the token stands, the second stores the value there, the last moves
 /// it back if the first left its mark. If it did not, for whatever reason, the group was never touched and what is
 /// thrown away is the value alone.
-fn large(commands: &mut Pipeline, fill: &Store, staging: &str) {
+fn large(commands: &mut Pipeline, fill: &Store, staging: &str, expires_fields: bool) {
     let Store { group, field, token, envelope, millis, staging: _ } = fill;
     let nonce = token.to_le_bytes();
     commands.cmd("MULTI");
@@ -319,7 +351,7 @@ fn large(commands: &mut Pipeline, fill: &Store, staging: &str) {
     commands.add_command(stage);
     commands.cmd("HSET").arg(staging).arg(field).arg(&envelope[..]);
     let mut commit = script::COMMIT.in_full(&[group, staging]);
-    commit.arg(&nonce).arg(*millis);
+    commit.arg(&nonce).arg(*millis).arg(u8::from(expires_fields)).arg(field);
     commands.add_command(commit);
     commands.cmd("EXEC");
 }

@@ -17,6 +17,7 @@ use crate::incarnation::{World, Worlds};
 use crate::layout::Layout;
 use crate::manager::{Connection, Manager};
 use crate::memory::Memory;
+use crate::outlook::Outlook;
 use crate::pool::Pool;
 use crate::settings::Settings;
 use crate::stats::Stats;
@@ -29,6 +30,7 @@ pub(crate) struct Engine {
     pub(crate) layout: Arc<Layout>,
     pub(crate) stats: Stats,
     pub(crate) memory: Memory,
+    outlook: Outlook,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) reference_limit_bytes: u64,
     pub(crate) settings: Settings,
@@ -60,6 +62,7 @@ impl Engine {
             layout,
             stats: Stats::default(),
             memory: Memory::default(),
+            outlook: Outlook::default(),
             clock: Arc::clone(&config.clock),
             reference_limit_bytes: config.reference_limit_bytes,
             settings,
@@ -125,8 +128,13 @@ impl Engine {
         }
     }
 
-    /// What was removed shows in the figures and in explanations.
+    /// What was removed shows in the figures, and will miss.
     pub(crate) fn count_removed(&self, what: &[Invalidation], removed: u64) {
+        for what in what {
+            if let Invalidation::Group(group) = what {
+                self.outlook.looked_up(group.as_str(), false);
+            }
+        }
         let clears = what.iter().filter(|one| **one == Invalidation::Everything).count() as u64;
         self.stats.clears.add(clears);
         self.stats.invalidations.add(what.len() as u64 - clears);
@@ -167,11 +175,20 @@ impl Engine {
     ) -> Result<(Reading, Arc<World>), Fault> {
         let world = Arc::clone(&connection.world);
         let place = self.layout.place(&world, key);
-        let found = connection.read(&place, deadline).await?;
+        let (found, slot) = if self.outlook.is_cold(key.group()) {
+            connection.read_or_lease(&place, deadline).await?
+        } else {
+            (connection.read(&place, deadline).await?, None)
+        };
         let reading = self.understand(connection, key, found);
         let Reading::Vacant(cause) = reading else { return Ok((reading, world)) };
-        let groups = [(place.group.clone(), vec![place.field])];
-        let slot = self.lease(connection, &groups, deadline).await?.into_iter().flatten().next();
+        let slot = match slot {
+            Some(slot) => Some(slot),
+            None => {
+                let groups = [(place.group.clone(), vec![place.field])];
+                self.lease(connection, &groups, deadline).await?.into_iter().flatten().next()
+            }
+        };
         let reading = match slot.as_deref().map(leased) {
             None => Reading::Vacant(cause),
             Some(Some(nonce)) => Reading::Miss(nonce, cause),
@@ -280,6 +297,7 @@ impl Engine {
             Reading::Vacant(cause) => (None, None, cause),
         };
         self.stats.looked_up(key.family(), entry.is_some());
+        self.outlook.looked_up(key.group(), entry.is_some());
         if entry.is_none() {
             self.memory.missed(key, cause);
         }

@@ -14,7 +14,7 @@ use crate::config::RedisConfig;
 use crate::engine::Engine;
 use crate::error::Fault;
 use crate::manager::Connection;
-use crate::scan::{self, Scan};
+use crate::scan::{self, Pace, Scan};
 
 /// How often everything is counted again.
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
@@ -99,9 +99,9 @@ impl Engine {
     /// Removes the groups of other incarnations, and counts those of this one.
     async fn sweep(&self, connection: &mut Connection) -> Result<(), Fault> {
         let current = connection.world.incarnation;
-        let mut scan = Scan::keys(self.layout.groups_from(""));
+        let (mut scan, mut pace) = (Scan::keys(self.layout.groups_from("")), Pace::start());
         let mut counted: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-        while let Some(found) = scan.next(connection).await? {
+        while let Some(found) = scan.next(connection, &mut pace).await? {
             let keys: Vec<String> = found.into_iter().filter_map(scan::text).collect();
             let groups = keys.iter().filter_map(|key| Some((key.as_str(), self.layout.parse(key)?)));
             let (ours, others): (Vec<_>, Vec<_>) =

@@ -16,6 +16,7 @@
 
 mod atomic;
 mod backend;
+mod client;
 mod commands;
 mod config;
 mod engine;
@@ -27,6 +28,7 @@ mod keeper;
 mod layout;
 mod manager;
 mod memory;
+mod outlook;
 mod pool;
 mod scan;
 mod script;

@@ -1,18 +1,23 @@
 -- Plants leases where nothing is that has a nonce, and says what each field begins with then.
--- KEYS: group. ARGV: milliseconds a new group lives, then pairs of field and lease.
+-- KEYS: group. ARGV: milliseconds a lease and a new group live, 1 where fields can expire, then pairs of field and lease.
 local kind = redis.call('TYPE', KEYS[1])['ok']
 if kind ~= 'hash' and kind ~= 'none' then
   redis.call('UNLINK', KEYS[1])
   kind = 'none'
 end
 local slots = {}
-for i = 2, #ARGV, 2 do
+for i = 3, #ARGV, 2 do
   local held = redis.call('HGET', KEYS[1], ARGV[i])
   local marker = held and #held >= 17 and string.byte(held)
   if marker == 76 or marker == 86 then
     slots[#slots + 1] = string.sub(held, 1, 17)
   else
     redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+    if ARGV[2] == '1' and kind ~= 'none' then
+      -- In a group that lives for ever it would stay for ever if nobody fills it. Only a matter of memory: not to be
+      -- allowed to do it is no reason to fail.
+      redis.pcall('HPEXPIRE', KEYS[1], ARGV[1], 'FIELDS', 1, ARGV[i])
+    end
     slots[#slots + 1] = ARGV[i + 1]
   end
 end
