@@ -26,15 +26,16 @@ impl RedisBackend {
     /// Connects, and looks at the server: its role, its memory policy, and whether it is one server.
     ///
     /// # Errors
-    /// `Configuration` for settings that cannot work, a wrong password, a replica, a cluster, an address behind which
+    /// `Configuration` for settings that cannot work, a wrong password, a command that is not allowed, a replica, a cluster, an address behind which
     /// several servers answer, or other instances with other settings in this namespace; `Unavailable` or `Timeout` when nobody answers.
     ///
     /// # Cost
-    /// Three connections, one `INFO` each.
+    /// Three connections, one `INFO` each, and one round trip that tries every command.
     pub async fn connect(config: RedisConfig) -> Result<Self> {
         let engine = Arc::new(Engine::connect(&config).await?);
         engine.check_for_one_server(&config).await?;
         engine.probe().await?;
+        engine.check_permissions().await?;
         for warning in engine.pool.manager.info.load().warnings() {
             tracing::warn!(server = %engine.pool.address, "Redis: {warning}");
         }

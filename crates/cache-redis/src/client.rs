@@ -7,8 +7,8 @@ use cache_core::{Error, ErrorKind, Result};
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{
-    Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, RedisResult,
-    TlsCertificates,
+    Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo,
+    RedisResult, TlsCertificates,
 };
 
 use crate::config::{ClientCertificate, RedisConfig};
@@ -34,8 +34,11 @@ pub(crate) fn client(config: &RedisConfig) -> Result<Client> {
     let root_cert = config.ca_file.as_deref().map(read).transpose()?;
     let client_tls = config.client_certificate.as_ref().map(identity).transpose()?;
     let unusable = |cause| {
-        let message = format!("Redis at {}: the certificates in REDIS_CA_FILE, REDIS_CLIENT_CERT and \
-                               REDIS_CLIENT_KEY cannot be used: {cause}", config.address());
+        let message = format!(
+            "Redis at {}: the certificates in REDIS_CA_FILE, REDIS_CLIENT_CERT and \
+                               REDIS_CLIENT_KEY cannot be used: {cause}",
+            config.address()
+        );
         Error::new(ErrorKind::Configuration, message).with_source(cause)
     };
     Client::build_with_tls(info, TlsCertificates { client_tls, root_cert }).map_err(unusable)

@@ -282,8 +282,10 @@ impl Connection {
     }
 
     fn seen(&self, fault: Fault) -> Fault {
-        if fault.fate != Fate::Keep {
-            self.break_off();
+        match fault.fate {
+            Fate::Keep => {}
+            Fate::Drop => self.break_off(),
+            Fate::Gone => self.lose(),
         }
         fault
     }

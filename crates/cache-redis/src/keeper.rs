@@ -14,6 +14,7 @@ use crate::config::RedisConfig;
 use crate::engine::Engine;
 use crate::error::Fault;
 use crate::manager::Connection;
+use crate::permissions;
 use crate::scan::{self, Pace, Scan};
 
 /// How often everything is counted again.
@@ -94,6 +95,13 @@ impl Engine {
             self.pool.address
         );
         Err(Error::new(ErrorKind::Configuration, message))
+    }
+
+    /// Refuses a server that does not let this user do what the cache has to do.
+    pub(crate) async fn check_permissions(&self) -> Result<()> {
+        let mut tries = self.pool.tries();
+        let mut connection = tries.next().await?;
+        permissions::check(&mut connection, &self.layout, tries.deadline, &self.pool.address).await
     }
 
     /// Removes the groups of other incarnations, and counts those of this one.

@@ -29,6 +29,7 @@ mod layout;
 mod manager;
 mod memory;
 mod outlook;
+mod permissions;
 mod pool;
 mod scan;
 mod script;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -29,17 +29,35 @@ pub(crate) struct Connection {
     pub(crate) world: Arc<World>,
     /// Whether single fields can expire (Redis from 7.4 on, Valkey from 9.0 on).
     pub(crate) expires_fields: bool,
-    broken: Arc<AtomicBool>,
+    state: Arc<State>,
+}
+
+/// What all clones of a connection know of it.
+#[derive(Debug, Default)]
+struct State {
+    is_broken: AtomicBool,
+    born: u64,
+    /// How often connections were found to be gone, of all connections to this server.
+    losses: Arc<AtomicU64>,
 }
 
 impl Connection {
     /// Nothing more is to be sent on this connection, by whomever.
     pub(crate) fn break_off(&self) {
-        self.broken.store(true, Ordering::Relaxed);
+        self.state.is_broken.store(true, Ordering::Relaxed);
+    }
+
+    /// The connection was found to be gone: those that were made before it was are likely to be, too.
+    pub(crate) fn lose(&self) {
+        self.break_off();
+        let State { is_broken: _, born, losses } = &*self.state;
+        // Whoever finds the next of the same lot has nothing to add.
+        let _ = losses.compare_exchange(*born, born + 1, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     pub(crate) fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::Relaxed)
+        let State { is_broken, born, losses } = &*self.state;
+        is_broken.load(Ordering::Relaxed) || *born != losses.load(Ordering::Relaxed)
     }
 }
 
@@ -107,6 +125,7 @@ pub(crate) struct Manager {
     trust_restart: bool,
     pub(crate) worlds: Arc<Worlds>,
     pub(crate) layout: Arc<Layout>,
+    losses: Arc<AtomicU64>,
     /// What the server said when it was asked last.
     pub(crate) info: ArcSwap<ServerInfo>,
 }
@@ -126,6 +145,7 @@ impl Manager {
             trust_restart: config.trust_restart,
             worlds,
             layout,
+            losses: Arc::default(),
             info: ArcSwap::default(),
         })
     }
@@ -133,6 +153,12 @@ impl Manager {
     /// Connects, asks who is there, and enters its world if that is another than before.
     pub(crate) async fn open(&self) -> Result<Connection, Error> {
         let switches = self.worlds.switches();
+        let losses = Arc::clone(&self.losses);
+        let state = Arc::new(State {
+            is_broken: AtomicBool::new(false),
+            born: losses.load(Ordering::Relaxed),
+            losses,
+        });
         let asked = Instant::now();
         let (socket, info) = self.greet().await?;
         self.check(&info)?;
@@ -151,7 +177,8 @@ impl Manager {
             Entry::AtOnce => self.enter(incarnation)?,
             Entry::AfterClearing => {
                 let world = Arc::new(World::of(incarnation));
-                let mut connection = Connection { socket: socket.clone(), world, expires_fields, broken: Arc::default() };
+                let mut connection =
+                    Connection { socket: socket.clone(), world, expires_fields, state: Arc::clone(&state) };
                 let pattern = self.layout.groups_of(incarnation);
                 let is_ours = |_: &str, found: u64| found == incarnation;
                 scan::unlink_all(&mut connection, &self.layout, &pattern, is_ours)
@@ -162,7 +189,7 @@ impl Manager {
         };
         drop(entering);
         self.info.store(Arc::new(info));
-        Ok(Connection { socket, world, expires_fields, broken: Arc::default() })
+        Ok(Connection { socket, world, expires_fields, state })
     }
 
     /// Who is there, over a connection of its own.
@@ -250,10 +277,14 @@ mod tests {
     #[test]
     fn fields_expire_where_the_version_says_so() {
         let can = |text: &str| ServerInfo::parse(text).expires_fields;
-        for old in ["", "redis_version:6.2.5", "redis_version:7.2.4", "redis_version:7.2.4\r\nvalkey_version:8.1.0"] {
+        for old in
+            ["", "redis_version:6.2.5", "redis_version:7.2.4", "redis_version:7.2.4\r\nvalkey_version:8.1.0"]
+        {
             assert!(!can(old), "{old}");
         }
-        for new in ["redis_version:7.4.0", "redis_version:8.2.2", "redis_version:7.2.4\r\nvalkey_version:9.1.0"] {
+        for new in
+            ["redis_version:7.4.0", "redis_version:8.2.2", "redis_version:7.2.4\r\nvalkey_version:9.1.0"]
+        {
             assert!(can(new), "{new}");
         }
     }

@@ -1,5 +1,6 @@
 //! [`Outlook`]: which groups are likely to miss.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -10,13 +11,19 @@ const WORDS: usize = 64;
 ///
 /// The last outcome is the guess for the next: right for listings after a change, for a cache that fills up and for one
 /// that is warm. A wrong guess costs one script too many, or one round trip.
-#[derive(Debug)]
 pub(crate) struct Outlook([AtomicU64; WORDS]);
 
 impl Default for Outlook {
     fn default() -> Self {
         // Nobody has seen anything yet, so nothing is known to be there.
         Self(std::array::from_fn(|_| AtomicU64::new(u64::MAX)))
+    }
+}
+
+impl fmt::Debug for Outlook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cold: u32 = self.0.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum();
+        f.debug_struct("Outlook").field("cold", &cold).finish_non_exhaustive()
     }
 }
 

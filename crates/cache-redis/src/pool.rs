@@ -125,13 +125,23 @@ pub(crate) struct Tries<'a> {
 impl Tries<'_> {
     /// A connection of the current world.
     pub(crate) async fn next(&mut self) -> Result<Connection> {
-        self.left = self.left.saturating_sub(1);
-        self.pool.check_out(self.deadline).await
+        loop {
+            self.left = self.left.saturating_sub(1);
+            match self.pool.check_out(self.deadline).await {
+                // Cut off while it was made, perhaps one that the pool made for others: the next may come through.
+                Err(error) if error.kind() == ErrorKind::Unavailable && self.may_go_on() => {}
+                connection => return connection,
+            }
+        }
     }
 
     /// Whether the operation may be tried again after `fault`: never after a time-out, which may still be carried out.
     pub(crate) fn again(&self, fault: &Fault) -> bool {
-        fault.fate == Fate::Gone && self.left > 0 && Instant::now() < self.deadline
+        fault.fate == Fate::Gone && self.may_go_on()
+    }
+
+    fn may_go_on(&self) -> bool {
+        self.left > 0 && Instant::now() < self.deadline
     }
 }
 

@@ -152,7 +152,8 @@ pub(crate) async fn prune(
             "" => pattern.matches(name),
             rest => pattern.matches(&format!("{name}:{rest}")),
         };
-        let fields: Vec<String> = found.into_iter().step_by(step).filter_map(text).filter(is_covered).collect();
+        let fields: Vec<String> =
+            found.into_iter().step_by(step).filter_map(text).filter(is_covered).collect();
         if !fields.is_empty() {
             let mut commands = Pipeline::new();
             commands.cmd("HDEL").arg(key).arg(&fields);

@@ -11,20 +11,20 @@ pub(crate) struct Lua {
 }
 
 macro_rules! lua {
-    ($name:ident, $file:literal) => {
+    ($name:ident, $($file:literal),+) => {
         pub(crate) static $name: Lua = Lua {
-            source: include_str!(concat!("lua/", $file)),
-            script: LazyLock::new(|| Script::new(include_str!(concat!("lua/", $file)))),
+            source: concat!($(include_str!(concat!("lua/", $file))),+),
+            script: LazyLock::new(|| Script::new(concat!($(include_str!(concat!("lua/", $file))),+))),
         };
     };
 }
 
-lua!(LEASE, "lease.lua");
-lua!(FILL, "fill.lua");
-lua!(STAGE, "stage.lua");
+lua!(LEASE, "coded.lua", "lease.lua");
+lua!(FILL, "coded.lua", "fill.lua");
+lua!(STAGE, "coded.lua", "stage.lua");
 lua!(COMMIT, "commit.lua");
 lua!(OUTLIVE, "outlive.lua");
-lua!(INCREMENT, "increment.lua");
+lua!(INCREMENT, "coded.lua", "increment.lua");
 
 impl Lua {
     /// A call by hash: `NOSCRIPT` where the server does not know it.

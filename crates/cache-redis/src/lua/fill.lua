@@ -4,10 +4,12 @@
 -- ever.
 local outcomes = {}
 for i = 2, #ARGV, 4 do
-  local held = redis.call('HGET', KEYS[1], ARGV[i])
+  local held = redis.pcall('HGET', KEYS[1], ARGV[i])
+  if type(held) == 'table' then return coded(held) end
   local marker = held and #held >= 17 and string.byte(held)
   if (marker == 76 or marker == 86) and string.sub(held, 2, 17) == ARGV[i + 1] then
-    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 2])
+    local stored = redis.pcall('HSET', KEYS[1], ARGV[i], ARGV[i + 2])
+    if type(stored) == 'table' then return coded(stored) end
     local left = redis.call('PTTL', KEYS[1])
     if ARGV[i + 3] == '0' then
       redis.call('PERSIST', KEYS[1])

@@ -12,7 +12,8 @@ for i = 3, #ARGV, 2 do
   if marker == 76 or marker == 86 then
     slots[#slots + 1] = string.sub(held, 1, 17)
   else
-    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+    local planted = redis.pcall('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+    if type(planted) == 'table' then return coded(planted) end
     if ARGV[2] == '1' and kind ~= 'none' then
       -- In a group that lives for ever it would stay for ever if nobody fills it. Only a matter of memory: not to be
       -- allowed to do it is no reason to fail.

@@ -5,4 +5,6 @@ mod faults;
 mod incarnations;
 mod large;
 mod leases;
+mod server_faults;
 mod support;
+mod tls;
