@@ -1,5 +1,5 @@
 //! The conformance suite over the Redis backend, against a real server.
-#![cfg(not(feature = "plant-no-fence"))]
+#![cfg(not(any(feature = "plant-no-fence", feature = "plant-one-incarnation")))]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};

@@ -1,5 +1,5 @@
 //! What only a real server shows: leases, large values, incarnations and faults.
-#![cfg(not(feature = "plant-no-fence"))]
+#![cfg(not(any(feature = "plant-no-fence", feature = "plant-one-incarnation")))]
 
 mod faults;
 mod incarnations;
