@@ -15,7 +15,7 @@ use bb8_redis::bb8::Pool;
 use cache_redis::{RedisBackend, RedisConfig};
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use testkit::RedisServer;
 use tokio::runtime::Runtime;
 
@@ -46,12 +46,11 @@ impl Rig {
         let server = RedisServer::start()?;
         let config = RedisConfig::new("127.0.0.1").port(server.port()).timeout(Duration::from_secs(10));
         runtime.block_on(async {
-            let settings = AsyncConnectionConfig::new().set_response_timeout(None);
             let client = redis::Client::open(address(&server)?)?;
             Ok(Self {
                 runtime: Arc::clone(runtime),
                 cache: Arc::new(RedisBackend::connect(config).await?),
-                shared: client.get_multiplexed_async_connection_with_config(&settings).await?,
+                shared: client.get_multiplexed_async_connection().await?,
                 documented: Pool::builder().build(RedisConnectionManager::new(address(&server)?)?).await?,
                 _server: server,
             })

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cache_core::{
-    BackendKind, CacheBackend, CacheKey, CachePattern, CacheStats, Entry, Error, ErrorKind, Explanation,
-    Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, NewEntry, Result,
+    BackendKind, CacheBackend, CacheKey, CachePattern, CacheStats, Entry, Explanation, Fill, FillOutcome,
+    FillToken, Health, Invalidated, Invalidation, Lookup, NewEntry, Result,
 };
 
 use crate::config::RedisConfig;
 use crate::engine::Engine;
+use crate::finish::ToTheEnd;
 use crate::keeper::Keeper;
 
 /// A cache in a Redis that many instances share; see the crate's documentation.
@@ -81,17 +82,13 @@ impl CacheBackend for RedisBackend {
             return Ok(Invalidated::Applied { removed: 0 });
         }
         let (engine, what) = (Arc::clone(&self.engine), what.to_vec());
-        // In a task of its own: it runs to its end also when its caller goes away.
-        let removing = tokio::spawn(async move {
+        let removed = ToTheEnd::new(async move {
             let removed = engine.remove(&what).await;
             engine.memory.removed(&what);
             engine.count_removed(&what, *removed.as_ref().unwrap_or(&0));
             removed
-        });
-        let removed = removing.await.map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "the invalidation was not carried out: the runtime ends")
-                .with_source(error)
-        })??;
+        })
+        .await?;
         Ok(Invalidated::Applied { removed })
     }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use cache_core::envelope::{self, Rejected};
+use bytes::{Buf, Bytes};
+use cache_core::envelope::{self, HEADER_LENGTH, Header, Rejected};
 use cache_core::{
     CacheKey, Clock, Entry, Error, ErrorKind, FillToken, Invalidation, Lookup, MissCause, Result, Timestamp,
 };
@@ -20,7 +20,7 @@ use crate::memory::Memory;
 use crate::outlook::Outlook;
 use crate::pool::Pool;
 use crate::settings::Settings;
-use crate::stats::Stats;
+use crate::stats::{Stats, Tally};
 
 /// All there is of the cache but its background tasks.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Engine {
         loop {
             let mut connection = tries.next().await?;
             match self.lookup_on(&mut connection, key, tries.deadline).await {
-                Ok((reading, world)) => return Ok(self.answered(key, reading, &world)),
+                Ok((reading, world)) => return Ok(answer(self.counted(key, reading), &world)),
                 Err(fault) if tries.again(&fault) => {}
                 Err(fault) => return Err(self.failed(fault)),
             }
@@ -103,8 +103,11 @@ impl Engine {
             let mut connection = tries.next().await?;
             match self.read_all(&mut connection, keys, tries.deadline).await {
                 Ok(readings) => {
+                    let mut tally = Tally::of(&self.stats);
                     let counted = keys.iter().zip(readings);
-                    return Ok(counted.map(|(key, reading)| self.counted(key, reading).0).collect());
+                    return Ok(counted
+                        .map(|(key, reading)| self.tallied(&mut tally, key, reading).0)
+                        .collect());
                 }
                 Err(fault) if tries.again(&fault) => {}
                 Err(fault) => return Err(self.failed(fault)),
@@ -119,8 +122,10 @@ impl Engine {
             match self.lookup_all(&mut connection, keys, tries.deadline).await {
                 Ok(readings) => {
                     let world = &connection.world;
+                    let mut tally = Tally::of(&self.stats);
                     let answers = keys.iter().zip(readings);
-                    return Ok(answers.map(|(key, reading)| self.answered(key, reading, world)).collect());
+                    let answer = |(key, reading)| answer(self.tallied(&mut tally, key, reading), world);
+                    return Ok(answers.map(answer).collect());
                 }
                 Err(fault) if tries.again(&fault) => {}
                 Err(fault) => return Err(self.failed(fault)),
@@ -212,8 +217,9 @@ impl Engine {
         }
         let batch = Batch::of(self, connection, keys.iter());
         let found = connection.read_many(&batch.groups, deadline).await?;
+        let now = self.clock.now();
         let readings = keys.iter().zip(batch.in_order(&found));
-        Ok(readings.map(|(key, found)| self.understand(connection, key, found.flatten())).collect())
+        Ok(readings.map(|(key, found)| self.understand_at(now, connection, key, found.flatten())).collect())
     }
 
     async fn lookup_all(
@@ -265,9 +271,25 @@ impl Engine {
 
     /// What `found` is to a reader of `key`.
     fn understand(&self, connection: &Connection, key: &CacheKey, found: Option<Bytes>) -> Reading {
-        let Some(found) = found else { return Reading::Vacant(None) };
-        let cause = match envelope::decode(&found, self.layout.hash(key), self.clock.now()) {
-            Ok(entry) => return Reading::Hit(entry, envelope::nonce(&found).unwrap_or_default()),
+        self.understand_at(self.clock.now(), connection, key, found)
+    }
+
+    fn understand_at(
+        &self,
+        now: Timestamp,
+        connection: &Connection,
+        key: &CacheKey,
+        found: Option<Bytes>,
+    ) -> Reading {
+        let Some(mut found) = found else { return Reading::Vacant(None) };
+        let nonce = envelope::nonce(&found);
+        let opened = Header::parse(&found).and_then(|header| {
+            // The payload is the rest of what was received, in its place.
+            found.advance(HEADER_LENGTH);
+            header.open(self.layout.hash(key), found, now)
+        });
+        let cause = match opened {
+            Ok(entry) => return Reading::Hit(entry, nonce.unwrap_or_default()),
             Err(Rejected::Lease { nonce }) => return Reading::Miss(nonce, None),
             Err(Rejected::Expired) => MissCause::Expired,
             Err(Rejected::OtherVersion) => MissCause::ShapeChanged,
@@ -278,25 +300,33 @@ impl Engine {
                 MissCause::Corrupt
             }
         };
-        match envelope::nonce(&found) {
+        match nonce {
             Some(nonce) => Reading::Miss(nonce, Some(cause)),
             None => Reading::Vacant(Some(cause)),
         }
     }
 
-    fn answered(&self, key: &CacheKey, reading: Reading, world: &World) -> Lookup {
-        let (entry, nonce) = self.counted(key, reading);
-        let token = nonce.map_or_else(FillToken::never, |nonce| FillToken::new(world.issuer, nonce));
-        Lookup { entry, token }
+    fn counted(&self, key: &CacheKey, reading: Reading) -> (Option<Entry>, Option<u128>) {
+        self.stats.looked_up(key.family(), matches!(reading, Reading::Hit(..)));
+        self.noted(key, reading)
     }
 
-    fn counted(&self, key: &CacheKey, reading: Reading) -> (Option<Entry>, Option<u128>) {
+    fn tallied<'a>(
+        &self,
+        tally: &mut Tally<'a>,
+        key: &'a CacheKey,
+        reading: Reading,
+    ) -> (Option<Entry>, Option<u128>) {
+        tally.looked_up(key.family(), matches!(reading, Reading::Hit(..)));
+        self.noted(key, reading)
+    }
+
+    fn noted(&self, key: &CacheKey, reading: Reading) -> (Option<Entry>, Option<u128>) {
         let (entry, nonce, cause) = match reading {
             Reading::Hit(entry, nonce) => (Some(entry), Some(nonce), None),
             Reading::Miss(nonce, cause) => (None, Some(nonce), cause),
             Reading::Vacant(cause) => (None, None, cause),
         };
-        self.stats.looked_up(key.family(), entry.is_some());
         self.outlook.looked_up(key.group(), entry.is_some());
         if entry.is_none() {
             self.memory.missed(key, cause);
@@ -308,6 +338,11 @@ impl Engine {
         }
         (entry, nonce)
     }
+}
+
+fn answer((entry, nonce): (Option<Entry>, Option<u128>), world: &World) -> Lookup {
+    let token = nonce.map_or_else(FillToken::never, |nonce| FillToken::new(world.issuer, nonce));
+    Lookup { entry, token }
 }
 
 /// Keys by group, and where each of them is there.

@@ -1,10 +1,10 @@
 //! Storing: fills by token, and sets.
 
-use cache_core::envelope;
+use cache_core::envelope::{self, Header};
 use cache_core::{CacheKey, Error, ErrorKind, Fill, FillOutcome, FillToken, NewEntry, Result};
 use tokio::time::Instant;
 
-use crate::commands::{Store, Stored};
+use crate::commands::{Sealed, Store, Stored};
 use crate::engine::{Engine, positions};
 use crate::error::Fault;
 use crate::incarnation::World;
@@ -126,7 +126,8 @@ impl Engine {
             if millis > LONGEST_MILLIS { 0 } else { millis }
         });
         let entry = entry.clone().stored_at(self.clock.now());
-        let envelope = envelope::encode(&entry, self.layout.hash(key), fresh_nonce());
+        let header = Header::seal(&entry, self.layout.hash(key), fresh_nonce());
+        let envelope = Sealed { header, payload: entry.payload };
         let is_large = envelope.len() > LARGEST_IN_SCRIPT;
         let staging = is_large.then(|| self.layout.staging(&place.group, fresh_nonce()));
         let field = place.field.to_owned();

@@ -22,6 +22,7 @@ mod config;
 mod engine;
 mod error;
 mod fills;
+mod finish;
 mod incarnation;
 mod invalidate;
 mod keeper;

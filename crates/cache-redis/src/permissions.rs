@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::error::Fault;
 use crate::layout::Layout;
 use crate::manager::Connection;
-use crate::script::{COMMIT, FILL, LEASE, OUTLIVE, STAGE};
+use crate::script::{FILL, LARGE, LEASE, OUTLIVE};
 
 /// Runs each command once, on a key that nothing else uses.
 ///
@@ -52,15 +52,15 @@ fn trials(key: &str) -> Vec<(&'static str, Cmd)> {
     let script = |mut call: Cmd, arguments: &[&str]| {
         call.arg(arguments);
         (
-            "EVAL and what its scripts call (TYPE, HGET, HSET, HDEL, HLEN, PTTL, PEXPIRE, PERSIST, UNLINK)",
+            "EVAL and what its scripts call (HGET, HSET, HDEL, HLEN, PTTL, PEXPIRE, PERSIST, UNLINK, RENAME)",
             call,
         )
     };
     vec![
         script(LEASE.in_full(&[key]), &["1000", "0", "field", "lease"]),
         script(FILL.in_full(&[key]), &["0", "field", "nonce", "value", "0"]),
-        script(STAGE.in_full(&[key, key]), &["field", "nonce"]),
-        script(COMMIT.in_full(&[key, key]), &["nonce", "0", "0", "field"]),
+        script(LARGE.in_full(&[key, key]), &["field", "nonce"]),
+        script(LARGE.in_full(&[key, key]), &["field", "nonce", "0", "0"]),
         command("HSET", &[key, "field", "value"]),
         script(OUTLIVE.in_full(&[key]), &["1000", "0", "field"]),
         ("EVALSHA", {

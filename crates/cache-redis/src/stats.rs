@@ -66,6 +66,13 @@ impl Stats {
         count(&self.family(family));
     }
 
+    /// So many lookups in one family hit, and so many missed.
+    fn looked_up_often(&self, family: &str, hits: u64, misses: u64) {
+        let family = self.family(family);
+        family.hits.add(hits);
+        family.misses.add(misses);
+    }
+
     /// A value of `bytes` took the place of an older one of `replaced`, 0 for none.
     pub(crate) fn stored(&self, family: &str, bytes: u64, replaced: u64) {
         let family = self.family(family);
@@ -142,6 +149,43 @@ impl Stats {
         let named = families.len() - usize::from(families.contains_key(OTHER));
         let is_named = families.contains_key(name) || named < MOST_FAMILIES;
         Arc::clone(families.entry(if is_named { name } else { OTHER }.into()).or_default())
+    }
+}
+
+/// Counts the lookups of a batch, whose keys are mostly of one family.
+#[derive(Debug)]
+pub(crate) struct Tally<'a> {
+    stats: &'a Stats,
+    family: &'a str,
+    hits: u64,
+    misses: u64,
+}
+
+impl<'a> Tally<'a> {
+    pub(crate) fn of(stats: &'a Stats) -> Self {
+        Self { stats, family: "", hits: 0, misses: 0 }
+    }
+
+    pub(crate) fn looked_up(&mut self, family: &'a str, is_hit: bool) {
+        if family != self.family {
+            self.flush();
+            self.family = family;
+        }
+        self.hits += u64::from(is_hit);
+        self.misses += u64::from(!is_hit);
+    }
+
+    fn flush(&mut self) {
+        if self.hits + self.misses > 0 {
+            self.stats.looked_up_often(self.family, self.hits, self.misses);
+            (self.hits, self.misses) = (0, 0);
+        }
+    }
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 

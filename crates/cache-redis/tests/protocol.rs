@@ -90,7 +90,9 @@ impl State {
         }
         // One that nobody knows any more is as good as one that was never there.
         let mut known = HashSet::new();
-        self.clone().each_nonce(|nonce| drop(known.insert(*nonce)));
+        self.clone().each_nonce(|nonce| {
+            known.insert(*nonce);
+        });
         (1..).find(|nonce| !known.contains(nonce)).expect("few are known")
     }
 
