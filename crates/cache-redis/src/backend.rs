@@ -31,7 +31,7 @@ impl RedisBackend {
     /// several servers answer, or other instances with other settings in this namespace; `Unavailable` or `Timeout` when nobody answers.
     ///
     /// # Cost
-    /// Three connections, one `INFO` each, and one round trip that tries every command.
+    /// Four connections, one `INFO` each, and one round trip that tries every command.
     pub async fn connect(config: RedisConfig) -> Result<Self> {
         let engine = Arc::new(Engine::connect(&config).await?);
         engine.check_for_one_server(&config).await?;

@@ -85,9 +85,11 @@ impl Engine {
 
     /// Refuses an address behind which several servers answer: what one acknowledged another would serve.
     pub(crate) async fn check_for_one_server(&self, config: &RedisConfig) -> Result<()> {
-        let first = self.pool.manager.info.load_full();
-        let second = self.pool.manager.identify().await?;
-        if config.trust_restart || first.run_id == second.run_id {
+        let manager = &self.pool.manager;
+        let seen = [manager.identify().await?.run_id, manager.identify().await?.run_id];
+        let is_one = seen.iter().all(|run_id| *run_id == manager.info.load().run_id);
+        // The pool has connected meanwhile, too; it would have seen a change.
+        if config.trust_restart || is_one && self.worlds.switches() == 1 {
             return Ok(());
         }
         let message = format!(

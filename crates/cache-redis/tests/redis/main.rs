@@ -2,6 +2,7 @@
 #![cfg(not(any(feature = "plant-no-fence", feature = "plant-one-incarnation")))]
 
 mod faults;
+mod hostile;
 mod incarnations;
 mod large;
 mod leases;

@@ -89,7 +89,7 @@ async fn d2_paused_writes_time_out_and_land_fenced() {
     let key = key(KEY);
     load(&site.through, &key, small("old")).await;
     let refresh = token(&site.through, &key).await;
-    let _: () = site.raw(&["CLIENT", "PAUSE", "1500", "WRITE"]);
+    let _: () = site.raw(&["CLIENT", "PAUSE", "3000", "WRITE"]);
     assert_eq!(held(&site.through, &key).await.unwrap(), "old", "reads go on");
     let error = site.through.fill(&key, refresh, small("late")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
