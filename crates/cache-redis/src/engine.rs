@@ -1,6 +1,6 @@
 //! [`Engine`]: which round trips an operation takes, and what their answers mean.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
@@ -11,10 +11,11 @@ use cache_core::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::batch::Batch;
 use crate::config::RedisConfig;
 use crate::error::Fault;
 use crate::incarnation::{World, Worlds};
-use crate::layout::Layout;
+use crate::layout::{Layout, Place};
 use crate::manager::{Connection, Manager};
 use crate::memory::Memory;
 use crate::outlook::Outlook;
@@ -90,7 +91,7 @@ impl Engine {
         loop {
             let mut connection = tries.next().await?;
             match self.lookup_on(&mut connection, key, tries.deadline).await {
-                Ok((reading, world)) => return Ok(answer(self.counted(key, reading), &world)),
+                Ok(reading) => return Ok(answer(self.counted(key, reading), &connection.world)),
                 Err(fault) if tries.again(&fault) => {}
                 Err(fault) => return Err(self.failed(fault)),
             }
@@ -177,33 +178,60 @@ impl Engine {
         connection: &mut Connection,
         key: &CacheKey,
         deadline: Instant,
-    ) -> Result<(Reading, Arc<World>), Fault> {
-        let world = Arc::clone(&connection.world);
-        let place = self.layout.place(&world, key);
-        let (found, slot) = if self.outlook.is_cold(key.group()) {
-            connection.read_or_lease(&place, deadline).await?
-        } else {
-            (connection.read(&place, deadline).await?, None)
-        };
-        let reading = self.understand(connection, key, found);
-        let Reading::Vacant(cause) = reading else { return Ok((reading, world)) };
-        let slot = match slot {
-            Some(slot) => Some(slot),
-            None => {
-                let groups = [(place.group.clone(), vec![place.field])];
-                self.lease(connection, &groups, deadline).await?.into_iter().flatten().next()
+    ) -> Result<Reading, Fault> {
+        let place = self.layout.place(&connection.world, key);
+        if self.outlook.is_cold(key.group()) {
+            return Box::pin(self.lookup_cold(connection, key, place, deadline)).await;
+        }
+        let found = connection.read(&place, deadline).await?;
+        match self.understand(connection, key, found) {
+            // In a box of its own: hits do not carry it about.
+            Reading::Vacant(cause) => {
+                Box::pin(self.settle(connection, key, place, None, cause, deadline)).await
             }
+            reading => Ok(reading),
+        }
+    }
+
+    /// A lookup that is likely to miss: in one round trip, if it does.
+    async fn lookup_cold(
+        &self,
+        connection: &mut Connection,
+        key: &CacheKey,
+        place: Place<'_>,
+        deadline: Instant,
+    ) -> Result<Reading, Fault> {
+        let (found, slot) = connection.read_or_lease(&place, deadline).await?;
+        match self.understand(connection, key, found) {
+            Reading::Vacant(cause) => self.settle(connection, key, place, slot, cause, deadline).await,
+            reading => Ok(reading),
+        }
+    }
+
+    /// What a lookup comes to that found nothing: a lease, which `slot` may hold already, or a value that came meanwhile.
+    async fn settle(
+        &self,
+        connection: &mut Connection,
+        key: &CacheKey,
+        place: Place<'_>,
+        slot: Option<Bytes>,
+        cause: Option<MissCause>,
+        deadline: Instant,
+    ) -> Result<Reading, Fault> {
+        let slot = if slot.is_some() {
+            slot
+        } else {
+            let groups = [(place.group.clone(), vec![place.field])];
+            self.lease(connection, &groups, deadline).await?.into_iter().flatten().next()
         };
-        let reading = match slot.as_deref().map(leased) {
+        Ok(match slot.as_deref().map(leased) {
             None => Reading::Vacant(cause),
             Some(Some(nonce)) => Reading::Miss(nonce, cause),
-            // A value came meanwhile.
             Some(None) => {
                 let found = connection.read(&place, deadline).await?;
                 self.understand(connection, key, found)
             }
-        };
-        Ok((reading, world))
+        })
     }
 
     async fn read_all(
@@ -215,7 +243,7 @@ impl Engine {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let batch = Batch::of(self, connection, keys.iter());
+        let batch = Batch::of(&self.layout, &connection.world, keys.iter());
         let found = connection.read_many(&batch.groups, deadline).await?;
         let now = self.clock.now();
         let readings = keys.iter().zip(batch.in_order(&found));
@@ -233,7 +261,7 @@ impl Engine {
         if vacant.is_empty() {
             return Ok(readings);
         }
-        let batch = Batch::of(self, connection, vacant.iter().filter_map(|at| keys.get(*at)));
+        let batch = Batch::of(&self.layout, &connection.world, vacant.iter().filter_map(|at| keys.get(*at)));
         let slots = self.lease(connection, &batch.groups, deadline).await?;
         let mut came = Vec::new();
         for (at, slot) in vacant.into_iter().zip(batch.in_order(&slots)) {
@@ -343,38 +371,6 @@ impl Engine {
 fn answer((entry, nonce): (Option<Entry>, Option<u128>), world: &World) -> Lookup {
     let token = nonce.map_or_else(FillToken::never, |nonce| FillToken::new(world.issuer, nonce));
     Lookup { entry, token }
-}
-
-/// Keys by group, and where each of them is there.
-#[derive(Debug)]
-struct Batch<'a> {
-    groups: Vec<(String, Vec<&'a str>)>,
-    places: Vec<(usize, usize)>,
-}
-
-impl<'a> Batch<'a> {
-    fn of(engine: &Engine, connection: &Connection, keys: impl Iterator<Item = &'a CacheKey>) -> Self {
-        let mut numbers: HashMap<&str, usize> = HashMap::new();
-        let mut batch = Self { groups: Vec::new(), places: Vec::new() };
-        for key in keys {
-            let number = *numbers.entry(key.group()).or_insert_with(|| {
-                batch.groups.push((engine.layout.group(&connection.world, key.group()), Vec::new()));
-                batch.groups.len() - 1
-            });
-            if let Some((_, fields)) = batch.groups.get_mut(number) {
-                batch.places.push((number, fields.len()));
-                fields.push(key.rest());
-            }
-        }
-        batch
-    }
-
-    /// What was found by group, in the order of the keys; `None` for what was not answered.
-    fn in_order<T: Clone>(&self, found: &[Vec<T>]) -> Vec<Option<T>> {
-        let at =
-            |(group, field): &(usize, usize)| found.get(*group).and_then(|group| group.get(*field)).cloned();
-        self.places.iter().map(at).collect()
-    }
 }
 
 pub(crate) fn positions<T>(all: &[T], is_wanted: impl Fn(&T) -> bool) -> Vec<usize> {

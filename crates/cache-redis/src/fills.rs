@@ -4,12 +4,12 @@ use cache_core::envelope::{self, Header};
 use cache_core::{CacheKey, Error, ErrorKind, Fill, FillOutcome, FillToken, NewEntry, Result};
 use tokio::time::Instant;
 
-use crate::commands::{Sealed, Store, Stored};
 use crate::engine::{Engine, positions};
 use crate::error::Fault;
 use crate::incarnation::World;
 use crate::layout::fresh_nonce;
 use crate::manager::Connection;
+use crate::store::{Sealed, Store, Stored};
 
 /// The largest stored value that passes through a script; a larger one is staged beside it.
 const LARGEST_IN_SCRIPT: usize = 8 << 10;

@@ -1,5 +1,7 @@
 //! Removing: acknowledged by the server of the current world, or not done.
 
+use std::sync::Arc;
+
 use cache_core::{CachePattern, Error, ErrorKind, Invalidation, Result};
 use redis::Pipeline;
 use tokio::time::Instant;
@@ -22,7 +24,7 @@ impl Engine {
             let (removed, world) = loop {
                 let mut connection = tries.next().await?;
                 match self.remove_on(&mut connection, what, tries.deadline).await {
-                    Ok(removed) => break (removed, connection.world),
+                    Ok(removed) => break (removed, Arc::clone(&connection.world)),
                     Err(fault) if tries.again(&fault) => {}
                     Err(fault) => return Err(self.failed(fault)),
                 }

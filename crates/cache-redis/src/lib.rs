@@ -16,6 +16,7 @@
 
 mod atomic;
 mod backend;
+mod batch;
 mod client;
 mod commands;
 mod config;
@@ -36,6 +37,7 @@ mod scan;
 mod script;
 mod settings;
 mod stats;
+mod store;
 
 pub use backend::RedisBackend;
 pub use config::RedisConfig;

@@ -1,6 +1,7 @@
 //! [`Manager`]: makes connections, each of which knows which server it leads to, and refuses servers that may not be used.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,38 +27,46 @@ const TRUSTED: u64 = 0;
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
     pub(crate) socket: MultiplexedConnection,
-    pub(crate) world: Arc<World>,
-    /// Whether single fields can expire (Redis from 7.4 on, Valkey from 9.0 on).
-    pub(crate) expires_fields: bool,
-    state: Arc<State>,
+    // In one piece: every operation clones it, on every core.
+    about: Arc<About>,
 }
 
 /// What all clones of a connection know of it.
-#[derive(Debug, Default)]
-struct State {
+#[derive(Debug)]
+pub(crate) struct About {
+    pub(crate) world: Arc<World>,
+    /// Whether single fields can expire (Redis from 7.4 on, Valkey from 9.0 on).
+    pub(crate) expires_fields: bool,
     is_broken: AtomicBool,
+    /// How many losses there had been when it was made.
     born: u64,
     /// How often connections were found to be gone, of all connections to this server.
     losses: Arc<AtomicU64>,
 }
 
-impl Connection {
+impl Deref for Connection {
+    type Target = About;
+
+    fn deref(&self) -> &About {
+        &self.about
+    }
+}
+
+impl About {
     /// Nothing more is to be sent on this connection, by whomever.
     pub(crate) fn break_off(&self) {
-        self.state.is_broken.store(true, Ordering::Relaxed);
+        self.is_broken.store(true, Ordering::Relaxed);
     }
 
     /// The connection was found to be gone: those that were made before it was are likely to be, too.
     pub(crate) fn lose(&self) {
         self.break_off();
-        let State { is_broken: _, born, losses } = &*self.state;
         // Whoever finds the next of the same lot has nothing to add.
-        let _ = losses.compare_exchange(*born, born + 1, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.losses.compare_exchange(self.born, self.born + 1, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     pub(crate) fn is_broken(&self) -> bool {
-        let State { is_broken, born, losses } = &*self.state;
-        is_broken.load(Ordering::Relaxed) || *born != losses.load(Ordering::Relaxed)
+        self.is_broken.load(Ordering::Relaxed) || self.born != self.losses.load(Ordering::Relaxed)
     }
 }
 
@@ -153,18 +162,18 @@ impl Manager {
     /// Connects, asks who is there, and enters its world if that is another than before.
     pub(crate) async fn open(&self) -> Result<Connection, Error> {
         let switches = self.worlds.switches();
-        let losses = Arc::clone(&self.losses);
-        let state = Arc::new(State {
-            is_broken: AtomicBool::new(false),
-            born: losses.load(Ordering::Relaxed),
-            losses,
-        });
+        let born = self.losses.load(Ordering::Relaxed);
         let asked = Instant::now();
         let (socket, info) = self.greet().await?;
         self.check(&info)?;
         let is_one = self.trust_restart || cfg!(feature = "plant-one-incarnation");
         let incarnation = if is_one { TRUSTED } else { incarnation_of(&info.run_id) };
         let expires_fields = info.expires_fields;
+        let connection = |world| {
+            let (is_broken, losses) = (AtomicBool::new(false), Arc::clone(&self.losses));
+            let about = Arc::new(About { world, expires_fields, is_broken, born, losses });
+            Connection { socket: socket.clone(), about }
+        };
         let entering = self.worlds.entering.lock().await;
         // Others may have entered, and cleared, for a while: the server has been up for that much longer.
         let uptime = info.uptime + asked.elapsed();
@@ -177,8 +186,7 @@ impl Manager {
             Entry::AtOnce => self.enter(incarnation)?,
             Entry::AfterClearing => {
                 let world = Arc::new(World::of(incarnation));
-                let mut connection =
-                    Connection { socket: socket.clone(), world, expires_fields, state: Arc::clone(&state) };
+                let mut connection = connection(world);
                 let pattern = self.layout.groups_of(incarnation);
                 let is_ours = |_: &str, found: u64| found == incarnation;
                 scan::unlink_all(&mut connection, &self.layout, &pattern, is_ours)
@@ -189,7 +197,7 @@ impl Manager {
         };
         drop(entering);
         self.info.store(Arc::new(info));
-        Ok(Connection { socket, world, expires_fields, state })
+        Ok(connection(world))
     }
 
     /// Who is there, over a connection of its own.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use cache_core::{BackendKind, CacheStats, FamilyStats, MOST_FAMILIES};
-use parking_lot::RwLock;
 
 /// Where families are counted that came after the first 32.
 const OTHER: &str = "other";
@@ -45,7 +45,8 @@ pub(crate) struct Stats {
     pub(crate) clears: Counter,
     pub(crate) corrupt: Counter,
     pub(crate) errors: Counter,
-    families: RwLock<BTreeMap<Box<str>, Arc<Family>>>,
+    /// A new map with each new family, of which there are few: readers share no lock.
+    families: ArcSwap<BTreeMap<Box<str>, Arc<Family>>>,
 }
 
 #[derive(Debug, Default)]
@@ -60,7 +61,7 @@ impl Stats {
     pub(crate) fn looked_up(&self, family: &str, is_hit: bool) {
         let count = |family: &Family| if is_hit { family.hits.add(1) } else { family.misses.add(1) };
         // Every hit comes by here: no reference is counted where the family is known.
-        if let Some(family) = self.families.read().get(family) {
+        if let Some(family) = self.families.load().get(family) {
             return count(family);
         }
         count(&self.family(family));
@@ -95,7 +96,7 @@ impl Stats {
 
     /// What a sweep found, by family: entries and bytes.
     pub(crate) fn swept(&self, found: &BTreeMap<String, (u64, u64)>) {
-        for family in self.families.read().values() {
+        for family in self.families.load().values() {
             family.count.set(0);
             family.bytes.set(0);
         }
@@ -109,7 +110,7 @@ impl Stats {
     pub(crate) fn read(&self, limit_bytes: u64) -> CacheStats {
         let mut families = BTreeMap::new();
         let mut sum = FamilyStats::default();
-        for (name, family) in self.families.read().iter() {
+        for (name, family) in self.families.load().iter() {
             let Family { hits, misses, count, bytes } = &**family;
             let stats = FamilyStats {
                 hits: hits.get(),
@@ -142,13 +143,20 @@ impl Stats {
     }
 
     fn family(&self, name: &str) -> Arc<Family> {
-        if let Some(family) = self.families.read().get(name) {
+        if let Some(family) = self.families.load().get(name) {
             return Arc::clone(family);
         }
-        let mut families = self.families.write();
-        let named = families.len() - usize::from(families.contains_key(OTHER));
-        let is_named = families.contains_key(name) || named < MOST_FAMILIES;
-        Arc::clone(families.entry(if is_named { name } else { OTHER }.into()).or_default())
+        let added: Arc<Family> = Arc::default();
+        let mut counted = Arc::clone(&added);
+        self.families.rcu(|families| {
+            let named = families.len() - usize::from(families.contains_key(OTHER));
+            let is_named = families.contains_key(name) || named < MOST_FAMILIES;
+            let mut families = BTreeMap::clone(families);
+            let family = families.entry(if is_named { name } else { OTHER }.into());
+            counted = Arc::clone(family.or_insert_with(|| Arc::clone(&added)));
+            families
+        });
+        counted
     }
 }
 

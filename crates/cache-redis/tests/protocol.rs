@@ -93,7 +93,7 @@ impl State {
         self.clone().each_nonce(|nonce| {
             known.insert(*nonce);
         });
-        (1..).find(|nonce| !known.contains(nonce)).expect("few are known")
+        (1..=Nonce::MAX).find(|nonce| !known.contains(nonce)).expect("few are known")
     }
 
     fn each_nonce(&mut self, mut see: impl FnMut(&mut Nonce)) {
@@ -154,9 +154,9 @@ impl State {
     /// Every state that one step leads to; `Err` for one in which something stale was read.
     fn steps(&self, without: Without) -> Result<Vec<Self>, Self> {
         let mut next = Vec::new();
-        for number in 0..self.readers.len() {
-            self.reader_steps(number, without, &mut next)?;
-        }
+        self.reader_steps(without, &mut next)?;
+        let [first, second] = self.readers;
+        Self { readers: [second, first], ..self.clone() }.reader_steps(without, &mut next)?;
         let (writer, left) = self.writer;
         let mut then = self.clone();
         match writer {
@@ -197,13 +197,14 @@ impl State {
         Ok(next)
     }
 
-    fn reader_steps(&self, number: usize, without: Without, next: &mut Vec<Self>) -> Result<(), Self> {
-        let (reader, left) = self.readers[number];
+    /// The steps of the first reader.
+    fn reader_steps(&self, without: Without, next: &mut Vec<Self>) -> Result<(), Self> {
+        let [(reader, left), other] = self.readers;
         let mut to = |change: &dyn Fn(&mut Self) -> Reader| {
             let mut then = self.clone();
             let reader = change(&mut then);
             let left = left - u8::from(reader == Reader::Idle);
-            then.readers[number] = (reader, left);
+            then.readers = [(reader, left), other];
             next.push(then);
         };
         match reader {

@@ -51,15 +51,18 @@ fn judge(stale: usize) {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let (path, to) = {
-            let entry = entry.unwrap();
-            (entry.path(), to.join(entry.file_name()))
-        };
-        if path.is_dir() { copy(&path, &to) } else { std::fs::copy(&path, &to).map(drop).unwrap() }
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &to)?;
+        } else {
+            std::fs::copy(&path, &to)?;
+        }
     }
+    Ok(())
 }
 
 fn raw(server: &RedisServer, words: &[&str]) {
@@ -103,11 +106,11 @@ async fn nothing_comes_back_from_an_append_only_file_that_lost_its_end() {
     load(&cache).await;
     // What is appended from here on is lost: the file is put back as it is now.
     let kept = tempfile::tempdir().unwrap();
-    copy(&server.data(), kept.path());
+    copy(&server.data(), kept.path()).unwrap();
     invalidate(&cache).await;
     server.kill().unwrap();
     std::fs::remove_dir_all(server.data()).unwrap();
-    copy(kept.path(), &server.data());
+    copy(kept.path(), &server.data()).unwrap();
     server.restart(Restart::WithData).unwrap();
     judge(stale(&cache, server.port()).await);
 }
