@@ -38,7 +38,7 @@ fn forwarded(arguments: &[String]) -> Result<(Vec<String>, PathBuf), String> {
         match argument.as_str() {
             "--quick" => forwarded.push(argument.clone()),
             "--only" => {
-                let group = rest.next().ok_or("--only needs a group: disk or facade")?;
+                let group = rest.next().ok_or("--only needs a group: disk, facade or redis")?;
                 forwarded.extend([argument.clone(), group.clone()]);
             }
             "--json" => {

@@ -16,7 +16,7 @@ cargo xtask COMMAND
                             DIR or ADVISORY_DB: the RustSec database as a folder
   demo [--keep]             starts the application on a free port and walks through it over HTTP;
                             --keep: leaves it running until Enter is pressed
-  bench [--quick] [--only disk|facade] [--json FILE]
+  bench [--quick] [--only disk|facade|redis] [--json FILE]
                             measures ours beside its peers in one run; rows also as JSON
   ci [--db DIR]             lint, test, features, audit, demo: what .ci/run runs
 

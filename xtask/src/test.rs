@@ -89,6 +89,7 @@ const SWITCHED: &[Switched] = &[
     },
     Switched { package: "cache-disk", features: "plant-lazy-delete", tests: "--test faults killing" },
     Switched { package: "cache-redis", features: "plant-no-fence", tests: "--test race" },
+    Switched { package: "cache-redis", features: "plant-one-incarnation", tests: "--test restart" },
     Switched {
         package: "cache-facade",
         features: "shuttle",

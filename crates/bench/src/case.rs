@@ -65,6 +65,8 @@ pub enum Unit {
     },
     /// Loads, counted.
     Loads,
+    /// Bytes, counted.
+    Bytes,
 }
 
 impl Unit {
@@ -75,13 +77,14 @@ impl Unit {
             Self::PerSecond => "/s",
             Self::MegabytesPerSecond { .. } => "MB/s",
             Self::Loads => "loads",
+            Self::Bytes => "bytes",
         }
     }
 
     /// Whether less is better.
     pub fn lower_is_better(self) -> bool {
         match self {
-            Self::Micros | Self::Loads => true,
+            Self::Micros | Self::Loads | Self::Bytes => true,
             Self::PerSecond | Self::MegabytesPerSecond { .. } => false,
         }
     }
@@ -94,7 +97,7 @@ impl Unit {
             Self::MegabytesPerSecond { value_bytes } => {
                 1e9 / nanos * value_bytes as f64 / cache_core::MEGABYTE as f64
             }
-            Self::Loads => nanos,
+            Self::Loads | Self::Bytes => nanos,
         }
     }
 }

@@ -13,7 +13,7 @@
 //!    [`options`] to the rows, with its progress on standard error.
 //! 3. [`workload`]: keys, values and orders of access, the same in every run. [`stores`]: one data set in ours and in the
 //!    peer, on the real disk, gone afterwards.
-//! 4. [`disk`] and [`facade`]: the rows. Another group is another module like these, and its peers are modules like
+//! 4. [`disk`], [`facade`] and [`redis`]: the rows; [`tasks`] for those of many tasks. Another group is another module like these, and its peers are modules like
 //!    [`raw_redb`].
 
 #![expect(
@@ -29,10 +29,12 @@ pub mod facade;
 pub mod interleave;
 pub mod options;
 pub mod raw_redb;
+pub mod redis;
 pub mod row;
 pub mod session;
 pub mod stores;
 pub mod table;
+pub mod tasks;
 pub mod workload;
 
 use std::error::Error;

@@ -1,10 +1,10 @@
-//! `cargo run --release -p bench -- [--quick] [--only disk|facade] [--json FILE]`; see the library's documentation.
+//! `cargo run --release -p bench -- [--quick] [--only disk|facade|redis] [--json FILE]`; see the library's documentation.
 
 use std::process::ExitCode;
 
 use bench::options::{Group, Options, USAGE};
 use bench::session::Session;
-use bench::{Outcome, disk, facade, table};
+use bench::{Outcome, disk, facade, redis, table};
 
 fn main() -> ExitCode {
     match run() {
@@ -29,6 +29,9 @@ fn run() -> Outcome<()> {
     }
     if options.wants(Group::Facade) {
         facade::run(&mut session)?;
+    }
+    if options.wants(Group::Redis) {
+        redis::run(&mut session)?;
     }
     println!("{}", table::table(session.rows()));
     if let Some(file) = &options.json {

@@ -12,10 +12,13 @@ pub enum Group {
     Disk,
     /// The facade.
     Facade,
+    /// The Redis backend.
+    Redis,
 }
 
 /// The names of all groups.
-const GROUPS: [(&str, Group); 2] = [("disk", Group::Disk), ("facade", Group::Facade)];
+const GROUPS: [(&str, Group); 3] =
+    [("disk", Group::Disk), ("facade", Group::Facade), ("redis", Group::Redis)];
 
 /// What to run, and where to write the rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,7 +32,7 @@ pub struct Options {
 }
 
 /// How the program is called.
-pub const USAGE: &str = "bench [--quick] [--only disk|facade] [--json FILE]";
+pub const USAGE: &str = "bench [--quick] [--only disk|facade|redis] [--json FILE]";
 
 impl Options {
     /// Reads the program's arguments.
@@ -46,7 +49,7 @@ impl Options {
                     let name = rest.next().unwrap_or_default();
                     let group = GROUPS.iter().find(|(known, _)| *known == name);
                     let (_, group) =
-                        group.ok_or_else(|| format!("--only takes disk or facade, not {name:?}"))?;
+                        group.ok_or_else(|| format!("--only takes disk, facade or redis, not {name:?}"))?;
                     options.only = Some(*group);
                 }
                 "--json" => options.json = Some(rest.next().ok_or("--json takes a file")?.into()),
@@ -80,7 +83,7 @@ mod tests {
         let expected = Options { quick: true, only: Some(Group::Disk), json: Some("x.json".into()) };
         assert_eq!(parse("--quick --only disk --json x.json").unwrap(), expected);
         assert!(parse("").unwrap().wants(Group::Facade) && !expected.wants(Group::Facade));
-        for wrong in ["--fast", "--only", "--only redis", "--json"] {
+        for wrong in ["--fast", "--only", "--only peers", "--json"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

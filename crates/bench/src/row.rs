@@ -48,6 +48,11 @@ impl Row {
         Self::of(name, unit, Target::Ours(target), ours, None)
     }
 
+    /// The row of a figure that was counted on both sides, once.
+    pub fn beside(name: &str, unit: Unit, target: Target, ours: f64, (peer_name, peer): (&str, f64)) -> Self {
+        Self { peer_name: peer_name.to_owned(), ..Self::of(name, unit, target, ours, Some(peer)) }
+    }
+
     fn of(name: &str, unit: Unit, target: Target, ours: f64, peer: Option<f64>) -> Self {
         let ratio = peer.map_or(ours, |peer| ours / peer);
         let (target_of, held, target) = match target {

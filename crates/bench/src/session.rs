@@ -27,7 +27,7 @@ pub struct Session {
 impl Session {
     /// A run without rows yet.
     pub fn new(plan: Plan, quick: bool) -> Outcome<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         Ok(Self { plan, quick, runtime: Arc::new(runtime), rows: Vec::new(), started: Instant::now() })
     }
 

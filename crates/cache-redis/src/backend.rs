@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cache_core::{
-    BackendKind, CacheBackend, CacheKey, CachePattern, CacheStats, Entry, Error, ErrorKind, Explanation,
-    Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, NewEntry, Result,
+    BackendKind, CacheBackend, CacheKey, CachePattern, CacheStats, Entry, Explanation, Fill, FillOutcome,
+    FillToken, Health, Invalidated, Invalidation, Lookup, NewEntry, Result,
 };
 
 use crate::config::RedisConfig;
 use crate::engine::Engine;
+use crate::finish::ToTheEnd;
 use crate::keeper::Keeper;
 
 /// A cache in a Redis that many instances share; see the crate's documentation.
@@ -26,15 +27,16 @@ impl RedisBackend {
     /// Connects, and looks at the server: its role, its memory policy, and whether it is one server.
     ///
     /// # Errors
-    /// `Configuration` for settings that cannot work, a wrong password, a replica, a cluster, an address behind which
+    /// `Configuration` for settings that cannot work, a wrong password, a command that is not allowed, a replica, a cluster, an address behind which
     /// several servers answer, or other instances with other settings in this namespace; `Unavailable` or `Timeout` when nobody answers.
     ///
     /// # Cost
-    /// Three connections, one `INFO` each.
+    /// Four connections, one `INFO` each, and one round trip that tries every command.
     pub async fn connect(config: RedisConfig) -> Result<Self> {
         let engine = Arc::new(Engine::connect(&config).await?);
         engine.check_for_one_server(&config).await?;
         engine.probe().await?;
+        engine.check_permissions().await?;
         for warning in engine.pool.manager.info.load().warnings() {
             tracing::warn!(server = %engine.pool.address, "Redis: {warning}");
         }
@@ -80,17 +82,13 @@ impl CacheBackend for RedisBackend {
             return Ok(Invalidated::Applied { removed: 0 });
         }
         let (engine, what) = (Arc::clone(&self.engine), what.to_vec());
-        // In a task of its own: it runs to its end also when its caller goes away.
-        let removing = tokio::spawn(async move {
+        let removed = ToTheEnd::new(async move {
             let removed = engine.remove(&what).await;
             engine.memory.removed(&what);
             engine.count_removed(&what, *removed.as_ref().unwrap_or(&0));
             removed
-        });
-        let removed = removing.await.map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "the invalidation was not carried out: the runtime ends")
-                .with_source(error)
-        })??;
+        })
+        .await?;
         Ok(Invalidated::Applied { removed })
     }
 

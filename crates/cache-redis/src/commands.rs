@@ -8,32 +8,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::error::{Fate, Fault, is_wrong_type};
 use crate::layout::{Place, fresh_nonce};
 use crate::manager::Connection;
-use crate::script::{self, Lua};
+use crate::script;
 
 /// How long a group of leases alone lives.
 const LEASE_MILLIS: u64 = 60_000;
-
-/// A value on its way into a field.
-#[derive(Debug, Clone)]
-pub(crate) struct Store {
-    pub(crate) group: String,
-    pub(crate) field: String,
-    /// The nonce of the token; nobody looks at it in a `set`.
-    pub(crate) token: u128,
-    pub(crate) envelope: Bytes,
-    /// How many milliseconds its group lives at least; 0 for ever.
-    pub(crate) millis: u64,
-    /// Where a value waits that is too large to pass through a script.
-    pub(crate) staging: Option<String>,
-}
-
-/// What became of a [`Store`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stored {
-    Refused,
-    /// In place of so many bytes of an older value.
-    Over(u64),
-}
 
 impl Connection {
     /// Sends one command and waits for its reply.
@@ -75,34 +53,39 @@ impl Connection {
         }
     }
 
-    /// Runs a script: by its hash, and in full if the server does not know it.
-    pub(crate) async fn run(
-        &mut self,
-        lua: &Lua,
-        keys: &[&str],
-        arguments: impl Fn(&mut Cmd),
-        deadline: Instant,
-    ) -> Result<Value, Fault> {
-        let mut call = lua.by_hash(keys);
-        arguments(&mut call);
-        match self.ask(&call, deadline).await {
-            Err(fault) if fault.is_no_script() => {
-                let mut call = lua.in_full(keys);
-                arguments(&mut call);
-                self.ask(&call, deadline).await
-            }
-            done => done,
-        }
-    }
-
     /// What a field holds; nothing where the key is no hash.
     pub(crate) async fn read(&mut self, at: &Place<'_>, deadline: Instant) -> Result<Option<Bytes>, Fault> {
-        let mut command = redis::cmd("HGET");
-        command.arg(&at.group).arg(at.field);
+        let mut command = Cmd::with_capacity(3, 4 + at.group.len() + at.field.len());
+        command.arg("HGET").arg(&at.group).arg(at.field);
         match self.ask(&command, deadline).await {
             Err(fault) if fault.is_wrong_type() => Ok(None),
             reply => self.bulk(reply?),
         }
+    }
+
+    /// What a field holds, and in the same go a lease for it if that is nothing: what it begins with then. No lease where
+    /// the server does not know the script, or refuses to write.
+    pub(crate) async fn read_or_lease(
+        &mut self,
+        at: &Place<'_>,
+        deadline: Instant,
+    ) -> Result<(Option<Bytes>, Option<Bytes>), Fault> {
+        let mut commands = Pipeline::with_capacity(2);
+        commands.cmd("HGET").arg(&at.group).arg(at.field);
+        commands.add_command(self.lease_call(script::LEASE.by_hash(&[&at.group]), &[at.field]));
+        let replies = self.ask_all(&commands, deadline).await?;
+        let Ok([found, leased]) = <[Value; 2]>::try_from(replies) else {
+            return self.noted(Err(Fault::mismatch()));
+        };
+        let found = match found {
+            Value::ServerError(error) if is_wrong_type(&error.clone().into()) => None,
+            found => self.bulk(found.extract_error().map_err(|error| self.seen(error.into()))?)?,
+        };
+        let slot = match leased {
+            Value::ServerError(_) => None,
+            leased => self.slots(leased, 1)?.pop(),
+        };
+        Ok((found, slot))
     }
 
     /// What fields hold, group by group.
@@ -139,16 +122,9 @@ impl Connection {
         groups: &[(String, Vec<&str>)],
         deadline: Instant,
     ) -> Result<Vec<Vec<Bytes>>, Fault> {
-        let call = |mut call: Cmd, fields: &[&str]| {
-            call.arg(LEASE_MILLIS);
-            for field in fields {
-                call.arg(field).arg(&envelope::lease(fresh_nonce()));
-            }
-            call
-        };
         let single = match groups {
             [(group, fields)] => {
-                Some(self.ask(&call(script::LEASE.by_hash(&[group]), fields), deadline).await)
+                Some(self.ask(&self.lease_call(script::LEASE.by_hash(&[group]), fields), deadline).await)
             }
             _ => None,
         };
@@ -161,83 +137,38 @@ impl Connection {
                 for (at, (group, fields)) in groups.iter().enumerate() {
                     let lua = &script::LEASE;
                     let start = if at == 0 { lua.in_full(&[group]) } else { lua.by_hash(&[group]) };
-                    commands.add_command(call(start, fields));
+                    commands.add_command(self.lease_call(start, fields));
                 }
                 self.ask_all(&commands, deadline).await?
             }
         };
         let mut slots = Vec::with_capacity(groups.len());
         for (reply, (_, fields)) in replies.into_iter().zip(groups) {
-            match reply.extract_error().map_err(|error| self.seen(error.into()))? {
-                Value::Array(values) if values.len() == fields.len() => {
-                    let slot = |value| match value {
-                        Value::BulkString(slot) if slot.len() == LEASE_LENGTH => Ok(Bytes::from(slot)),
-                        _ => Err(Fault::mismatch()),
-                    };
-                    let read = values.into_iter().map(slot).collect::<Result<Vec<_>, _>>();
-                    slots.push(self.noted(read)?);
-                }
-                _ => return self.noted(Err(Fault::mismatch())),
-            }
+            let reply = reply.extract_error().map_err(|error| self.seen(error.into()))?;
+            slots.push(self.slots(reply, fields.len())?);
         }
         Ok(slots)
     }
 
-    /// Stores values, each only if its field still begins with its token's nonce: small ones by a script, large ones as
-    /// plain data between two scripts in one transaction. All in one round trip.
-    pub(crate) async fn fill(&mut self, fills: &[Store], deadline: Instant) -> Result<Vec<Stored>, Fault> {
-        if let [fill] = fills
-            && fill.staging.is_none()
-        {
-            let arguments = |call: &mut Cmd| small(call, fill);
-            let reply = self.run(&script::FILL, &[&fill.group], arguments, deadline).await?;
-            return Ok(vec![self.small_outcome(reply)?]);
+    fn lease_call(&self, mut call: Cmd, fields: &[&str]) -> Cmd {
+        call.arg(LEASE_MILLIS).arg(u8::from(self.expires_fields));
+        for field in fields {
+            call.arg(field).arg(&envelope::lease(fresh_nonce()));
         }
-        let mut commands = Pipeline::with_capacity(fills.len());
-        let mut is_known = false;
-        for fill in fills {
-            if let Some(staging) = &fill.staging {
-                large(&mut commands, fill, staging);
-            } else {
-                let lua = &script::FILL;
-                let keys = [fill.group.as_str()];
-                let mut call = if is_known { lua.by_hash(&keys) } else { lua.in_full(&keys) };
-                small(&mut call, fill);
-                commands.add_command(call);
-                is_known = true;
-            }
-        }
-        let mut replies = self.ask_all(&commands, deadline).await?.into_iter();
-        let mut outcomes = Vec::with_capacity(fills.len());
-        for fill in fills {
-            let outcome = if fill.staging.is_some() {
-                self.large_outcome(replies.by_ref().take(LARGE_REPLIES).collect())?
-            } else {
-                let reply = replies.next().unwrap_or(Value::Nil).extract_error();
-                self.small_outcome(reply.map_err(|error| self.seen(error.into()))?)?
-            };
-            outcomes.push(outcome);
-        }
-        Ok(outcomes)
+        call
     }
 
-    /// Stores values whatever their fields hold.
-    pub(crate) async fn set(&mut self, values: &[Store], deadline: Instant) -> Result<(), Fault> {
-        let mut commands = Pipeline::with_capacity(2 * values.len());
-        for Store { group, field, token: _, envelope, millis, staging: _ } in values {
-            commands.cmd("HSET").arg(group).arg(field).arg(&envelope[..]);
-            if *millis == 0 {
-                commands.cmd("PERSIST").arg(group);
-            } else {
-                let mut call = script::OUTLIVE.in_full(&[group]);
-                call.arg(*millis);
-                commands.add_command(call);
-            }
-        }
-        for reply in self.ask_all(&commands, deadline).await? {
-            reply.extract_error().map_err(|error| self.seen(error.into()))?;
-        }
-        Ok(())
+    /// What LEASE says of `count` fields.
+    fn slots(&self, reply: Value, count: usize) -> Result<Vec<Bytes>, Fault> {
+        let slot = |value| match value {
+            Value::BulkString(slot) if slot.len() == LEASE_LENGTH => Ok(Bytes::from(slot)),
+            _ => Err(Fault::mismatch()),
+        };
+        let slots = match reply {
+            Value::Array(values) if values.len() == count => values.into_iter().map(slot).collect(),
+            _ => Err(Fault::mismatch()),
+        };
+        self.noted(slots)
     }
 
     /// Removes whole keys, whatever they hold.
@@ -250,9 +181,11 @@ impl Connection {
         result.map_err(|fault| self.seen(fault))
     }
 
-    fn seen(&self, fault: Fault) -> Fault {
-        if fault.fate != Fate::Keep {
-            self.break_off();
+    pub(crate) fn seen(&self, fault: Fault) -> Fault {
+        match fault.fate {
+            Fate::Keep => {}
+            Fate::Drop => self.break_off(),
+            Fate::Gone => self.lose(),
         }
         fault
     }
@@ -264,66 +197,4 @@ impl Connection {
             _ => self.noted(Err(Fault::mismatch())),
         }
     }
-
-    fn small_outcome(&self, reply: Value) -> Result<Stored, Fault> {
-        match reply {
-            Value::Array(outcomes) => match outcomes.as_slice() {
-                [Value::Int(outcome)] => Ok(stored(*outcome)),
-                _ => self.noted(Err(Fault::mismatch())),
-            },
-            _ => self.noted(Err(Fault::mismatch())),
-        }
-    }
-
-    /// Reads `OK QUEUED QUEUED QUEUED [first, HSET, last]`: what the last step says counts.
-    fn large_outcome(&self, replies: Vec<Value>) -> Result<Stored, Fault> {
-        let mut executed = Vec::new();
-        for reply in replies {
-            // A command that was refused when it was queued says why better than EXEC does.
-            if let Value::Array(steps) = reply.extract_error().map_err(|error| self.seen(error.into()))? {
-                executed = steps;
-            }
-        }
-        let Ok([first, set, last]) = <[Value; 3]>::try_from(executed) else {
-            return self.noted(Err(Fault::mismatch()));
-        };
-        // What goes wrong in the first step leaves no evidence, and the last one throws the value away.
-        let steps = [first, set, last].map(Value::extract_error);
-        match steps {
-            [Ok(Value::Int(first)), Ok(Value::Int(_)), Ok(Value::Int(1))] => Ok(stored(first)),
-            [Ok(_), Ok(_), Ok(Value::Int(0))] => Ok(Stored::Refused),
-            [Err(error), ..] | [_, Err(error), _] | [.., Err(error)] => Err(self.seen(error.into())),
-            _ => self.noted(Err(Fault::mismatch())),
-        }
-    }
-}
-
-/// How many replies a large fill gets.
-const LARGE_REPLIES: usize = 5;
-
-fn small(call: &mut Cmd, fill: &Store) {
-    let Store { group: _, field, token, envelope, millis, staging: _ } = fill;
-    call.arg(field).arg(&token.to_le_bytes()).arg(&envelope[..]).arg(*millis);
-}
-
-/// The first step moves the group to a staging key if the token stands, the second stores the value there, the last moves
-/// it back if the first left its mark. If it did not, for whatever reason, the group was never touched and what is
-/// thrown away is the value alone.
-fn large(commands: &mut Pipeline, fill: &Store, staging: &str) {
-    let Store { group, field, token, envelope, millis, staging: _ } = fill;
-    let nonce = token.to_le_bytes();
-    commands.cmd("MULTI");
-    // In full, both of them: a script that the server has forgotten in between would end the transaction half done.
-    let mut stage = script::STAGE.in_full(&[group, staging]);
-    stage.arg(field).arg(&nonce);
-    commands.add_command(stage);
-    commands.cmd("HSET").arg(staging).arg(field).arg(&envelope[..]);
-    let mut commit = script::COMMIT.in_full(&[group, staging]);
-    commit.arg(&nonce).arg(*millis);
-    commands.add_command(commit);
-    commands.cmd("EXEC");
-}
-
-fn stored(outcome: i64) -> Stored {
-    u64::try_from(outcome).map_or(Stored::Refused, Stored::Over)
 }

@@ -1,6 +1,7 @@
 //! [`RedisConfig`]: where Redis is, and how to reach it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ pub struct RedisConfig {
     pub(crate) db: u32,
     pub(crate) username: Option<String>,
     pub(crate) password: Option<String>,
+    pub(crate) tls: bool,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) client_certificate: Option<ClientCertificate>,
     pub(crate) namespace: String,
     pub(crate) pool_size: u32,
     pub(crate) timeout: Duration,
@@ -36,6 +40,13 @@ pub struct RedisConfig {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
+/// The files by which this client proves who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ClientCertificate {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
 impl RedisConfig {
     /// A Redis at `host`, with the defaults for the rest.
     pub fn new(host: impl Into<String>) -> Self {
@@ -45,6 +56,9 @@ impl RedisConfig {
             db: 0,
             username: None,
             password: None,
+            tls: false,
+            ca_file: None,
+            client_certificate: None,
             namespace: "app".to_owned(),
             pool_size: 4,
             timeout: Duration::from_millis(250),
@@ -79,6 +93,27 @@ impl RedisConfig {
     #[must_use]
     pub fn password(self, password: impl Into<String>) -> Self {
         Self { password: Some(password.into()), ..self }
+    }
+
+    /// Encrypts the connection (TLS 1.3) and verifies the server's certificate and name. Default: plain.
+    ///
+    /// A connection that was asked to be encrypted is never made without.
+    #[must_use]
+    pub fn tls(self) -> Self {
+        Self { tls: true, ..self }
+    }
+
+    /// A PEM file with the authorities to trust instead of Mozilla's, which are compiled in. Only with [`tls`](Self::tls).
+    #[must_use]
+    pub fn ca_file(self, path: impl Into<PathBuf>) -> Self {
+        Self { ca_file: Some(path.into()), ..self }
+    }
+
+    /// PEM files by which this client proves who it is. Only with [`tls`](Self::tls). Default: none.
+    #[must_use]
+    pub fn client_certificate(self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        let files = ClientCertificate { certificate: certificate.into(), key: key.into() };
+        Self { client_certificate: Some(files), ..self }
     }
 
     /// What every key begins with; caches of different namespaces share nothing. 1 to 64 of the characters
@@ -161,6 +196,8 @@ impl RedisConfig {
             format!("a pool of {} connections is not between 1 and 1024", self.pool_size)
         } else if self.timeout.is_zero() || self.connect_timeout.is_zero() || self.heartbeat.is_zero() {
             "a timeout or heartbeat of zero lets nothing succeed".to_owned()
+        } else if !self.tls && (self.ca_file.is_some() || self.client_certificate.is_some()) {
+            "there are certificates, and TLS is off; set REDIS_TLS=true".to_owned()
         } else {
             return Ok(());
         };
@@ -176,6 +213,9 @@ impl fmt::Debug for RedisConfig {
             db,
             username,
             password,
+            tls,
+            ca_file,
+            client_certificate,
             namespace,
             pool_size,
             timeout,
@@ -192,6 +232,9 @@ impl fmt::Debug for RedisConfig {
             .field("db", db)
             .field("username", username)
             .field("password", &password.as_ref().map(|_| "***"))
+            .field("tls", tls)
+            .field("ca_file", ca_file)
+            .field("client_certificate", client_certificate)
             .field("namespace", namespace)
             .field("pool_size", pool_size)
             .field("timeout", timeout)
@@ -224,6 +267,8 @@ mod tests {
             RedisConfig::new("h").namespace("a*"),
             RedisConfig::new("h").pool_size(0),
             RedisConfig::new("h").timeout(Duration::ZERO),
+            RedisConfig::new("h").ca_file("ca.pem"),
+            RedisConfig::new("h").client_certificate("c.pem", "k.pem"),
         ] {
             assert_eq!(bad.check().unwrap_err().kind(), ErrorKind::Configuration);
         }

@@ -1,25 +1,27 @@
 //! [`Engine`]: which round trips an operation takes, and what their answers mean.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use cache_core::envelope::{self, Rejected};
+use bytes::{Buf, Bytes};
+use cache_core::envelope::{self, HEADER_LENGTH, Header, Rejected};
 use cache_core::{
     CacheKey, Clock, Entry, Error, ErrorKind, FillToken, Invalidation, Lookup, MissCause, Result, Timestamp,
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::batch::Batch;
 use crate::config::RedisConfig;
 use crate::error::Fault;
 use crate::incarnation::{World, Worlds};
-use crate::layout::Layout;
+use crate::layout::{Layout, Place};
 use crate::manager::{Connection, Manager};
 use crate::memory::Memory;
+use crate::outlook::Outlook;
 use crate::pool::Pool;
 use crate::settings::Settings;
-use crate::stats::Stats;
+use crate::stats::{Stats, Tally};
 
 /// All there is of the cache but its background tasks.
 #[derive(Debug)]
@@ -29,6 +31,7 @@ pub(crate) struct Engine {
     pub(crate) layout: Arc<Layout>,
     pub(crate) stats: Stats,
     pub(crate) memory: Memory,
+    outlook: Outlook,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) reference_limit_bytes: u64,
     pub(crate) settings: Settings,
@@ -60,6 +63,7 @@ impl Engine {
             layout,
             stats: Stats::default(),
             memory: Memory::default(),
+            outlook: Outlook::default(),
             clock: Arc::clone(&config.clock),
             reference_limit_bytes: config.reference_limit_bytes,
             settings,
@@ -87,7 +91,7 @@ impl Engine {
         loop {
             let mut connection = tries.next().await?;
             match self.lookup_on(&mut connection, key, tries.deadline).await {
-                Ok((reading, world)) => return Ok(self.answered(key, reading, &world)),
+                Ok(reading) => return Ok(answer(self.counted(key, reading), &connection.world)),
                 Err(fault) if tries.again(&fault) => {}
                 Err(fault) => return Err(self.failed(fault)),
             }
@@ -100,8 +104,11 @@ impl Engine {
             let mut connection = tries.next().await?;
             match self.read_all(&mut connection, keys, tries.deadline).await {
                 Ok(readings) => {
+                    let mut tally = Tally::of(&self.stats);
                     let counted = keys.iter().zip(readings);
-                    return Ok(counted.map(|(key, reading)| self.counted(key, reading).0).collect());
+                    return Ok(counted
+                        .map(|(key, reading)| self.tallied(&mut tally, key, reading).0)
+                        .collect());
                 }
                 Err(fault) if tries.again(&fault) => {}
                 Err(fault) => return Err(self.failed(fault)),
@@ -116,8 +123,10 @@ impl Engine {
             match self.lookup_all(&mut connection, keys, tries.deadline).await {
                 Ok(readings) => {
                     let world = &connection.world;
+                    let mut tally = Tally::of(&self.stats);
                     let answers = keys.iter().zip(readings);
-                    return Ok(answers.map(|(key, reading)| self.answered(key, reading, world)).collect());
+                    let answer = |(key, reading)| answer(self.tallied(&mut tally, key, reading), world);
+                    return Ok(answers.map(answer).collect());
                 }
                 Err(fault) if tries.again(&fault) => {}
                 Err(fault) => return Err(self.failed(fault)),
@@ -125,8 +134,13 @@ impl Engine {
         }
     }
 
-    /// What was removed shows in the figures and in explanations.
+    /// What was removed shows in the figures, and will miss.
     pub(crate) fn count_removed(&self, what: &[Invalidation], removed: u64) {
+        for what in what {
+            if let Invalidation::Group(group) = what {
+                self.outlook.looked_up(group.as_str(), false);
+            }
+        }
         let clears = what.iter().filter(|one| **one == Invalidation::Everything).count() as u64;
         self.stats.clears.add(clears);
         self.stats.invalidations.add(what.len() as u64 - clears);
@@ -164,24 +178,60 @@ impl Engine {
         connection: &mut Connection,
         key: &CacheKey,
         deadline: Instant,
-    ) -> Result<(Reading, Arc<World>), Fault> {
-        let world = Arc::clone(&connection.world);
-        let place = self.layout.place(&world, key);
+    ) -> Result<Reading, Fault> {
+        let place = self.layout.place(&connection.world, key);
+        if self.outlook.is_cold(key.group()) {
+            return Box::pin(self.lookup_cold(connection, key, place, deadline)).await;
+        }
         let found = connection.read(&place, deadline).await?;
-        let reading = self.understand(connection, key, found);
-        let Reading::Vacant(cause) = reading else { return Ok((reading, world)) };
-        let groups = [(place.group.clone(), vec![place.field])];
-        let slot = self.lease(connection, &groups, deadline).await?.into_iter().flatten().next();
-        let reading = match slot.as_deref().map(leased) {
+        match self.understand(connection, key, found) {
+            // In a box of its own: hits do not carry it about.
+            Reading::Vacant(cause) => {
+                Box::pin(self.settle(connection, key, place, None, cause, deadline)).await
+            }
+            reading => Ok(reading),
+        }
+    }
+
+    /// A lookup that is likely to miss: in one round trip, if it does.
+    async fn lookup_cold(
+        &self,
+        connection: &mut Connection,
+        key: &CacheKey,
+        place: Place<'_>,
+        deadline: Instant,
+    ) -> Result<Reading, Fault> {
+        let (found, slot) = connection.read_or_lease(&place, deadline).await?;
+        match self.understand(connection, key, found) {
+            Reading::Vacant(cause) => self.settle(connection, key, place, slot, cause, deadline).await,
+            reading => Ok(reading),
+        }
+    }
+
+    /// What a lookup comes to that found nothing: a lease, which `slot` may hold already, or a value that came meanwhile.
+    async fn settle(
+        &self,
+        connection: &mut Connection,
+        key: &CacheKey,
+        place: Place<'_>,
+        slot: Option<Bytes>,
+        cause: Option<MissCause>,
+        deadline: Instant,
+    ) -> Result<Reading, Fault> {
+        let slot = if slot.is_some() {
+            slot
+        } else {
+            let groups = [(place.group.clone(), vec![place.field])];
+            self.lease(connection, &groups, deadline).await?.into_iter().flatten().next()
+        };
+        Ok(match slot.as_deref().map(leased) {
             None => Reading::Vacant(cause),
             Some(Some(nonce)) => Reading::Miss(nonce, cause),
-            // A value came meanwhile.
             Some(None) => {
                 let found = connection.read(&place, deadline).await?;
                 self.understand(connection, key, found)
             }
-        };
-        Ok((reading, world))
+        })
     }
 
     async fn read_all(
@@ -193,10 +243,11 @@ impl Engine {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let batch = Batch::of(self, connection, keys.iter());
+        let batch = Batch::of(&self.layout, &connection.world, keys.iter());
         let found = connection.read_many(&batch.groups, deadline).await?;
+        let now = self.clock.now();
         let readings = keys.iter().zip(batch.in_order(&found));
-        Ok(readings.map(|(key, found)| self.understand(connection, key, found.flatten())).collect())
+        Ok(readings.map(|(key, found)| self.understand_at(now, connection, key, found.flatten())).collect())
     }
 
     async fn lookup_all(
@@ -210,7 +261,7 @@ impl Engine {
         if vacant.is_empty() {
             return Ok(readings);
         }
-        let batch = Batch::of(self, connection, vacant.iter().filter_map(|at| keys.get(*at)));
+        let batch = Batch::of(&self.layout, &connection.world, vacant.iter().filter_map(|at| keys.get(*at)));
         let slots = self.lease(connection, &batch.groups, deadline).await?;
         let mut came = Vec::new();
         for (at, slot) in vacant.into_iter().zip(batch.in_order(&slots)) {
@@ -248,9 +299,25 @@ impl Engine {
 
     /// What `found` is to a reader of `key`.
     fn understand(&self, connection: &Connection, key: &CacheKey, found: Option<Bytes>) -> Reading {
-        let Some(found) = found else { return Reading::Vacant(None) };
-        let cause = match envelope::decode(&found, self.layout.hash(key), self.clock.now()) {
-            Ok(entry) => return Reading::Hit(entry, envelope::nonce(&found).unwrap_or_default()),
+        self.understand_at(self.clock.now(), connection, key, found)
+    }
+
+    fn understand_at(
+        &self,
+        now: Timestamp,
+        connection: &Connection,
+        key: &CacheKey,
+        found: Option<Bytes>,
+    ) -> Reading {
+        let Some(mut found) = found else { return Reading::Vacant(None) };
+        let nonce = envelope::nonce(&found);
+        let opened = Header::parse(&found).and_then(|header| {
+            // The payload is the rest of what was received, in its place.
+            found.advance(HEADER_LENGTH);
+            header.open(self.layout.hash(key), found, now)
+        });
+        let cause = match opened {
+            Ok(entry) => return Reading::Hit(entry, nonce.unwrap_or_default()),
             Err(Rejected::Lease { nonce }) => return Reading::Miss(nonce, None),
             Err(Rejected::Expired) => MissCause::Expired,
             Err(Rejected::OtherVersion) => MissCause::ShapeChanged,
@@ -261,25 +328,34 @@ impl Engine {
                 MissCause::Corrupt
             }
         };
-        match envelope::nonce(&found) {
+        match nonce {
             Some(nonce) => Reading::Miss(nonce, Some(cause)),
             None => Reading::Vacant(Some(cause)),
         }
     }
 
-    fn answered(&self, key: &CacheKey, reading: Reading, world: &World) -> Lookup {
-        let (entry, nonce) = self.counted(key, reading);
-        let token = nonce.map_or_else(FillToken::never, |nonce| FillToken::new(world.issuer, nonce));
-        Lookup { entry, token }
+    fn counted(&self, key: &CacheKey, reading: Reading) -> (Option<Entry>, Option<u128>) {
+        self.stats.looked_up(key.family(), matches!(reading, Reading::Hit(..)));
+        self.noted(key, reading)
     }
 
-    fn counted(&self, key: &CacheKey, reading: Reading) -> (Option<Entry>, Option<u128>) {
+    fn tallied<'a>(
+        &self,
+        tally: &mut Tally<'a>,
+        key: &'a CacheKey,
+        reading: Reading,
+    ) -> (Option<Entry>, Option<u128>) {
+        tally.looked_up(key.family(), matches!(reading, Reading::Hit(..)));
+        self.noted(key, reading)
+    }
+
+    fn noted(&self, key: &CacheKey, reading: Reading) -> (Option<Entry>, Option<u128>) {
         let (entry, nonce, cause) = match reading {
             Reading::Hit(entry, nonce) => (Some(entry), Some(nonce), None),
             Reading::Miss(nonce, cause) => (None, Some(nonce), cause),
             Reading::Vacant(cause) => (None, None, cause),
         };
-        self.stats.looked_up(key.family(), entry.is_some());
+        self.outlook.looked_up(key.group(), entry.is_some());
         if entry.is_none() {
             self.memory.missed(key, cause);
         }
@@ -292,36 +368,9 @@ impl Engine {
     }
 }
 
-/// Keys by group, and where each of them is there.
-#[derive(Debug)]
-struct Batch<'a> {
-    groups: Vec<(String, Vec<&'a str>)>,
-    places: Vec<(usize, usize)>,
-}
-
-impl<'a> Batch<'a> {
-    fn of(engine: &Engine, connection: &Connection, keys: impl Iterator<Item = &'a CacheKey>) -> Self {
-        let mut numbers: HashMap<&str, usize> = HashMap::new();
-        let mut batch = Self { groups: Vec::new(), places: Vec::new() };
-        for key in keys {
-            let number = *numbers.entry(key.group()).or_insert_with(|| {
-                batch.groups.push((engine.layout.group(&connection.world, key.group()), Vec::new()));
-                batch.groups.len() - 1
-            });
-            if let Some((_, fields)) = batch.groups.get_mut(number) {
-                batch.places.push((number, fields.len()));
-                fields.push(key.rest());
-            }
-        }
-        batch
-    }
-
-    /// What was found by group, in the order of the keys; `None` for what was not answered.
-    fn in_order<T: Clone>(&self, found: &[Vec<T>]) -> Vec<Option<T>> {
-        let at =
-            |(group, field): &(usize, usize)| found.get(*group).and_then(|group| group.get(*field)).cloned();
-        self.places.iter().map(at).collect()
-    }
+fn answer((entry, nonce): (Option<Entry>, Option<u128>), world: &World) -> Lookup {
+    let token = nonce.map_or_else(FillToken::never, |nonce| FillToken::new(world.issuer, nonce));
+    Lookup { entry, token }
 }
 
 pub(crate) fn positions<T>(all: &[T], is_wanted: impl Fn(&T) -> bool) -> Vec<usize> {

@@ -70,9 +70,23 @@ pub(crate) fn is_wrong_type(error: &RedisError) -> bool {
     error.code() == Some("WRONGTYPE")
 }
 
+/// Whether one side does not accept the other's certificate.
+fn is_distrust(error: &RedisError) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Shared>());
+    let cause = cause.and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    let cause = cause.and_then(|cause| cause.get_ref()?.downcast_ref::<rustls::Error>());
+    cause.is_some_and(|cause| {
+        matches!(cause, rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_))
+    })
+}
+
+/// How redis keeps causes.
+type Shared = std::sync::Arc<dyn std::error::Error + Send + Sync>;
+
 fn classify(error: &RedisError) -> (ErrorKind, Fate) {
     match error.kind() {
         RedisKind::Io if error.is_timeout() => (ErrorKind::Timeout, Fate::Drop),
+        RedisKind::Io if is_distrust(error) => (ErrorKind::Configuration, Fate::Gone),
         RedisKind::Io => (ErrorKind::Unavailable, Fate::Gone),
         RedisKind::AuthenticationFailed | RedisKind::InvalidClientConfig | RedisKind::RESP3NotSupported => {
             (ErrorKind::Configuration, Fate::Drop)

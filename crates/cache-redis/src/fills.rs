@@ -1,15 +1,15 @@
 //! Storing: fills by token, and sets.
 
-use cache_core::envelope;
+use cache_core::envelope::{self, Header};
 use cache_core::{CacheKey, Error, ErrorKind, Fill, FillOutcome, FillToken, NewEntry, Result};
 use tokio::time::Instant;
 
-use crate::commands::{Store, Stored};
 use crate::engine::{Engine, positions};
 use crate::error::Fault;
 use crate::incarnation::World;
 use crate::layout::fresh_nonce;
 use crate::manager::Connection;
+use crate::store::{Sealed, Store, Stored};
 
 /// The largest stored value that passes through a script; a larger one is staged beside it.
 const LARGEST_IN_SCRIPT: usize = 8 << 10;
@@ -126,7 +126,8 @@ impl Engine {
             if millis > LONGEST_MILLIS { 0 } else { millis }
         });
         let entry = entry.clone().stored_at(self.clock.now());
-        let envelope = envelope::encode(&entry, self.layout.hash(key), fresh_nonce());
+        let header = Header::seal(&entry, self.layout.hash(key), fresh_nonce());
+        let envelope = Sealed { header, payload: entry.payload };
         let is_large = envelope.len() > LARGEST_IN_SCRIPT;
         let staging = is_large.then(|| self.layout.staging(&place.group, fresh_nonce()));
         let field = place.field.to_owned();

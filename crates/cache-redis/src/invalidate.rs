@@ -1,5 +1,7 @@
 //! Removing: acknowledged by the server of the current world, or not done.
 
+use std::sync::Arc;
+
 use cache_core::{CachePattern, Error, ErrorKind, Invalidation, Result};
 use redis::Pipeline;
 use tokio::time::Instant;
@@ -7,7 +9,7 @@ use tokio::time::Instant;
 use crate::engine::Engine;
 use crate::error::Fault;
 use crate::manager::Connection;
-use crate::scan::{self, Scan};
+use crate::scan::{self, Pace, Scan};
 
 /// How many commands are sent in one go.
 const AT_ONCE: usize = 1000;
@@ -22,7 +24,7 @@ impl Engine {
             let (removed, world) = loop {
                 let mut connection = tries.next().await?;
                 match self.remove_on(&mut connection, what, tries.deadline).await {
-                    Ok(removed) => break (removed, connection.world),
+                    Ok(removed) => break (removed, Arc::clone(&connection.world)),
                     Err(fault) if tries.again(&fault) => {}
                     Err(fault) => return Err(self.failed(fault)),
                 }
@@ -88,9 +90,10 @@ impl Engine {
         connection: &mut Connection,
         pattern: &CachePattern,
     ) -> Result<u64, Fault> {
+        let mut pace = Pace::start();
         if let Some(group) = pattern.group() {
             let key = self.layout.group(&connection.world, group);
-            return scan::prune(connection, &key, group, pattern).await;
+            return scan::prune(connection, &key, group, pattern, &mut pace).await;
         }
         let groups = self.layout.groups_from(pattern.literal_prefix());
         if !pattern.is_glob() {
@@ -99,10 +102,10 @@ impl Engine {
         }
         let mut scan = Scan::keys(groups);
         let mut removed = 0;
-        while let Some(found) = scan.next(connection).await? {
+        while let Some(found) = scan.next(connection, &mut pace).await? {
             for key in found.into_iter().filter_map(scan::text) {
                 if let Some((group, _)) = self.layout.parse(&key) {
-                    removed += scan::prune(connection, &key, group, pattern).await?;
+                    removed += scan::prune(connection, &key, group, pattern, &mut pace).await?;
                 }
             }
         }

@@ -14,7 +14,8 @@ use crate::config::RedisConfig;
 use crate::engine::Engine;
 use crate::error::Fault;
 use crate::manager::Connection;
-use crate::scan::{self, Scan};
+use crate::permissions;
+use crate::scan::{self, Pace, Scan};
 
 /// How often everything is counted again.
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
@@ -84,9 +85,11 @@ impl Engine {
 
     /// Refuses an address behind which several servers answer: what one acknowledged another would serve.
     pub(crate) async fn check_for_one_server(&self, config: &RedisConfig) -> Result<()> {
-        let first = self.pool.manager.info.load_full();
-        let second = self.pool.manager.identify().await?;
-        if config.trust_restart || first.run_id == second.run_id {
+        let manager = &self.pool.manager;
+        let seen = [manager.identify().await?.run_id, manager.identify().await?.run_id];
+        let is_one = seen.iter().all(|run_id| *run_id == manager.info.load().run_id);
+        // The pool has connected meanwhile, too; it would have seen a change.
+        if config.trust_restart || is_one && self.worlds.switches() == 1 {
             return Ok(());
         }
         let message = format!(
@@ -96,12 +99,19 @@ impl Engine {
         Err(Error::new(ErrorKind::Configuration, message))
     }
 
+    /// Refuses a server that does not let this user do what the cache has to do.
+    pub(crate) async fn check_permissions(&self) -> Result<()> {
+        let mut tries = self.pool.tries();
+        let mut connection = tries.next().await?;
+        permissions::check(&mut connection, &self.layout, tries.deadline, &self.pool.address).await
+    }
+
     /// Removes the groups of other incarnations, and counts those of this one.
     async fn sweep(&self, connection: &mut Connection) -> Result<(), Fault> {
         let current = connection.world.incarnation;
-        let mut scan = Scan::keys(self.layout.groups_from(""));
+        let (mut scan, mut pace) = (Scan::keys(self.layout.groups_from("")), Pace::start());
         let mut counted: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-        while let Some(found) = scan.next(connection).await? {
+        while let Some(found) = scan.next(connection, &mut pace).await? {
             let keys: Vec<String> = found.into_iter().filter_map(scan::text).collect();
             let groups = keys.iter().filter_map(|key| Some((key.as_str(), self.layout.parse(key)?)));
             let (ours, others): (Vec<_>, Vec<_>) =

@@ -62,6 +62,11 @@ impl Layout {
         format!("{}:#settings", self.namespace)
     }
 
+    /// A key for trying commands out: what ends so is no group.
+    pub(crate) fn check(&self) -> String {
+        format!("{}:#check", self.namespace)
+    }
+
     /// The group and the incarnation of a key found in the server; `None` for what is no group of this namespace.
     pub(crate) fn parse<'a>(&self, key: &'a str) -> Option<(&'a str, u64)> {
         let path = key.strip_prefix(self.namespace.as_str())?.strip_prefix(':')?;
@@ -128,6 +133,7 @@ mod tests {
             layout.counter(&tricky),
             layout.claim(&tricky),
             layout.settings(),
+            layout.check(),
             layout.staging(&group, 1),
             "app:image:5".to_owned(),
             "app:image:5:@7".to_owned(),

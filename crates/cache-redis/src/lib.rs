@@ -16,22 +16,28 @@
 
 mod atomic;
 mod backend;
+mod batch;
+mod client;
 mod commands;
 mod config;
 mod engine;
 mod error;
 mod fills;
+mod finish;
 mod incarnation;
 mod invalidate;
 mod keeper;
 mod layout;
 mod manager;
 mod memory;
+mod outlook;
+mod permissions;
 mod pool;
 mod scan;
 mod script;
 mod settings;
 mod stats;
+mod store;
 
 pub use backend::RedisBackend;
 pub use config::RedisConfig;

@@ -1,28 +1,25 @@
 //! [`Manager`]: makes connections, each of which knows which server it leads to, and refuses servers that may not be used.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bb8_redis::bb8::ManageConnection;
 use cache_core::{Error, ErrorKind};
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::io::tcp::socket2::TcpKeepalive;
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
+use redis::{AsyncConnectionConfig, Client};
 use tokio::time::Instant;
 
+use crate::client::client;
 use crate::config::RedisConfig;
-use crate::error::Fault;
+use crate::error::{Fate, Fault};
 use crate::incarnation::{Entry, World, Worlds, incarnation_of};
 use crate::layout::Layout;
 use crate::scan;
 
-/// How often an idle connection is probed by the kernel, and how long unacknowledged data keeps it open.
-const KEEPALIVE: Duration = Duration::from_secs(15);
-const USER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The incarnation of every server where restarts are trusted.
 const TRUSTED: u64 = 0;
 
@@ -30,18 +27,46 @@ const TRUSTED: u64 = 0;
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
     pub(crate) socket: MultiplexedConnection,
-    pub(crate) world: Arc<World>,
-    broken: Arc<AtomicBool>,
+    // In one piece: every operation clones it, on every core.
+    about: Arc<About>,
 }
 
-impl Connection {
+/// What all clones of a connection know of it.
+#[derive(Debug)]
+pub(crate) struct About {
+    pub(crate) world: Arc<World>,
+    /// Whether single fields can expire (Redis from 7.4 on, Valkey from 9.0 on).
+    pub(crate) expires_fields: bool,
+    is_broken: AtomicBool,
+    /// How many losses there had been when it was made.
+    born: u64,
+    /// How often connections were found to be gone, of all connections to this server.
+    losses: Arc<AtomicU64>,
+}
+
+impl Deref for Connection {
+    type Target = About;
+
+    fn deref(&self) -> &About {
+        &self.about
+    }
+}
+
+impl About {
     /// Nothing more is to be sent on this connection, by whomever.
     pub(crate) fn break_off(&self) {
-        self.broken.store(true, Ordering::Relaxed);
+        self.is_broken.store(true, Ordering::Relaxed);
+    }
+
+    /// The connection was found to be gone: those that were made before it was are likely to be, too.
+    pub(crate) fn lose(&self) {
+        self.break_off();
+        // Whoever finds the next of the same lot has nothing to add.
+        let _ = self.losses.compare_exchange(self.born, self.born + 1, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     pub(crate) fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::Relaxed)
+        self.is_broken.load(Ordering::Relaxed) || self.born != self.losses.load(Ordering::Relaxed)
     }
 }
 
@@ -54,6 +79,8 @@ pub(crate) struct ServerInfo {
     pub(crate) is_cluster: bool,
     pub(crate) maxmemory: u64,
     pub(crate) policy: String,
+    /// Whether single fields can expire.
+    pub(crate) expires_fields: bool,
 }
 
 impl ServerInfo {
@@ -69,6 +96,10 @@ impl ServerInfo {
             is_cluster: field("redis_mode") == "cluster",
             maxmemory: number("maxmemory"),
             policy: field("maxmemory_policy").to_owned(),
+            expires_fields: match field("valkey_version") {
+                "" => is_from(field("redis_version"), (7, 4)),
+                valkey => is_from(valkey, (9, 0)),
+            },
         }
     }
 
@@ -87,6 +118,12 @@ impl ServerInfo {
     }
 }
 
+/// Whether a version such as `7.4.1` is `least` or later.
+fn is_from(version: &str, least: (u64, u64)) -> bool {
+    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= least
+}
+
 /// Makes connections to one address.
 #[derive(Debug)]
 pub(crate) struct Manager {
@@ -97,13 +134,14 @@ pub(crate) struct Manager {
     trust_restart: bool,
     pub(crate) worlds: Arc<Worlds>,
     pub(crate) layout: Arc<Layout>,
+    losses: Arc<AtomicU64>,
     /// What the server said when it was asked last.
     pub(crate) info: ArcSwap<ServerInfo>,
 }
 
 impl Manager {
     pub(crate) fn new(config: &RedisConfig, layout: Arc<Layout>, worlds: Arc<Worlds>) -> Result<Self, Error> {
-        let client = client(config).map_err(|cause| Fault::from(cause).into_error(&config.address()))?;
+        let client = client(config)?;
         // Operations have deadlines of their own: one clock for the wait for a connection and for the answer.
         let settings = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(config.connect_timeout))
@@ -116,6 +154,7 @@ impl Manager {
             trust_restart: config.trust_restart,
             worlds,
             layout,
+            losses: Arc::default(),
             info: ArcSwap::default(),
         })
     }
@@ -123,10 +162,18 @@ impl Manager {
     /// Connects, asks who is there, and enters its world if that is another than before.
     pub(crate) async fn open(&self) -> Result<Connection, Error> {
         let switches = self.worlds.switches();
+        let born = self.losses.load(Ordering::Relaxed);
         let asked = Instant::now();
         let (socket, info) = self.greet().await?;
         self.check(&info)?;
-        let incarnation = if self.trust_restart { TRUSTED } else { incarnation_of(&info.run_id) };
+        let is_one = self.trust_restart || cfg!(feature = "plant-one-incarnation");
+        let incarnation = if is_one { TRUSTED } else { incarnation_of(&info.run_id) };
+        let expires_fields = info.expires_fields;
+        let connection = |world| {
+            let (is_broken, losses) = (AtomicBool::new(false), Arc::clone(&self.losses));
+            let about = Arc::new(About { world, expires_fields, is_broken, born, losses });
+            Connection { socket: socket.clone(), about }
+        };
         let entering = self.worlds.entering.lock().await;
         // Others may have entered, and cleared, for a while: the server has been up for that much longer.
         let uptime = info.uptime + asked.elapsed();
@@ -139,7 +186,7 @@ impl Manager {
             Entry::AtOnce => self.enter(incarnation)?,
             Entry::AfterClearing => {
                 let world = Arc::new(World::of(incarnation));
-                let mut connection = Connection { socket: socket.clone(), world, broken: Arc::default() };
+                let mut connection = connection(world);
                 let pattern = self.layout.groups_of(incarnation);
                 let is_ours = |_: &str, found: u64| found == incarnation;
                 scan::unlink_all(&mut connection, &self.layout, &pattern, is_ours)
@@ -150,7 +197,7 @@ impl Manager {
         };
         drop(entering);
         self.info.store(Arc::new(info));
-        Ok(Connection { socket, world, broken: Arc::default() })
+        Ok(connection(world))
     }
 
     /// Who is there, over a connection of its own.
@@ -167,8 +214,14 @@ impl Manager {
     async fn greet(&self) -> Result<(MultiplexedConnection, ServerInfo), Error> {
         let greeting = async {
             let mut socket = self.client.get_multiplexed_async_connection_with_config(&self.settings).await?;
-            let info: String = redis::cmd("INFO").query_async(&mut socket).await?;
-            Ok::<_, Fault>((socket, ServerInfo::parse(&info)))
+            match redis::cmd("INFO").query_async::<String>(&mut socket).await {
+                Ok(info) => Ok::<_, Fault>((socket, ServerInfo::parse(&info))),
+                // One that has too many clients says so and hangs up; one that does not know INFO stays.
+                Err(refused) => match redis::cmd("PING").exec_async(&mut socket).await.map_err(Fault::from) {
+                    Err(fault) if fault.fate == Fate::Gone => Err(fault),
+                    _ => Err(refused.into()),
+                },
+            }
         };
         tokio::time::timeout(self.timeout, greeting)
             .await
@@ -215,24 +268,6 @@ impl ManageConnection for Manager {
     }
 }
 
-fn client(config: &RedisConfig) -> redis::RedisResult<Client> {
-    let mut login = RedisConnectionInfo::default().set_db(i64::from(config.db)).set_skip_set_lib_name();
-    if let Some(username) = &config.username {
-        login = login.set_username(username);
-    }
-    if let Some(password) = &config.password {
-        login = login.set_password(password);
-    }
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
-    let tcp =
-        TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(USER_TIMEOUT);
-    let info = ConnectionAddr::Tcp(config.host.clone(), config.port)
-        .into_connection_info()?
-        .set_redis_settings(login)
-        .set_tcp_settings(tcp);
-    Client::open(info)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,6 +280,21 @@ mod tests {
         assert_eq!((info.run_id.as_str(), info.uptime), ("abc", Duration::from_secs(12)));
         assert!(info.is_replica && !info.is_cluster);
         assert_eq!(info.warnings().len(), 1);
+    }
+
+    #[test]
+    fn fields_expire_where_the_version_says_so() {
+        let can = |text: &str| ServerInfo::parse(text).expires_fields;
+        for old in
+            ["", "redis_version:6.2.5", "redis_version:7.2.4", "redis_version:7.2.4\r\nvalkey_version:8.1.0"]
+        {
+            assert!(!can(old), "{old}");
+        }
+        for new in
+            ["redis_version:7.4.0", "redis_version:8.2.2", "redis_version:7.2.4\r\nvalkey_version:9.1.0"]
+        {
+            assert!(can(new), "{new}");
+        }
     }
 
     #[test]

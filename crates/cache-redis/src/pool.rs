@@ -72,12 +72,13 @@ impl Pool {
         if self.connections.load().is_none() { Err(closed()) } else { Ok(()) }
     }
 
+    /// The connection that everybody uses, if there is one.
+    fn latest(&self) -> Option<Connection> {
+        let latest = self.latest.load();
+        latest.as_deref().filter(|latest| self.is_usable(latest)).cloned()
+    }
+
     async fn check_out(&self, deadline: Instant) -> Result<Connection> {
-        if let Some(latest) = &*self.latest.load()
-            && self.is_usable(latest)
-        {
-            return Ok(Connection::clone(latest));
-        }
         let asked = Instant::now();
         let connection = match timeout_at(deadline, self.get(asked)).await {
             Ok(connection) => connection?,
@@ -126,12 +127,31 @@ impl Tries<'_> {
     /// A connection of the current world.
     pub(crate) async fn next(&mut self) -> Result<Connection> {
         self.left = self.left.saturating_sub(1);
-        self.pool.check_out(self.deadline).await
+        if let Some(latest) = self.pool.latest() {
+            return Ok(latest);
+        }
+        // In a box: what runs once in a while is not carried about by every operation.
+        Box::pin(self.next_of_pool()).await
+    }
+
+    async fn next_of_pool(&mut self) -> Result<Connection> {
+        loop {
+            match self.pool.check_out(self.deadline).await {
+                // Cut off while it was made, perhaps one that the pool made for others: the next may come through.
+                Err(error) if error.kind() == ErrorKind::Unavailable && self.may_go_on() => {}
+                connection => return connection,
+            }
+            self.left = self.left.saturating_sub(1);
+        }
     }
 
     /// Whether the operation may be tried again after `fault`: never after a time-out, which may still be carried out.
     pub(crate) fn again(&self, fault: &Fault) -> bool {
-        fault.fate == Fate::Gone && self.left > 0 && Instant::now() < self.deadline
+        fault.fate == Fate::Gone && self.may_go_on()
+    }
+
+    fn may_go_on(&self) -> bool {
+        self.left > 0 && Instant::now() < self.deadline
     }
 }
 

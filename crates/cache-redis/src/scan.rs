@@ -14,8 +14,31 @@ use crate::manager::Connection;
 const STEP: Duration = Duration::from_secs(1);
 /// About how many keys or fields one step looks at.
 const COUNT: usize = 500;
-/// Steps that take less are not worth a pause.
+/// About how many fields, which may bring large values with them.
+const FIELDS: usize = 100;
+/// How long scans work before they pause: less is not worth a timer.
 const BRIEF: Duration = Duration::from_millis(2);
+
+/// Keeps scans from taking all of the server: they pause for as long as they worked, so that others get half of its time
+/// at least. Scans within scans share one.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    since: Instant,
+}
+
+impl Pace {
+    pub(crate) fn start() -> Self {
+        Self { since: Instant::now() }
+    }
+
+    async fn pause(&mut self) {
+        let worked = self.since.elapsed();
+        if worked > BRIEF {
+            sleep(worked).await;
+            self.since = Instant::now();
+        }
+    }
+}
 
 /// A walk over all keys, or over the fields of one hash, that match a pattern.
 ///
@@ -26,35 +49,37 @@ pub(crate) struct Scan {
     hash: Option<String>,
     pattern: String,
     cursor: Option<Vec<u8>>,
-    took: Duration,
 }
 
 impl Scan {
     pub(crate) fn keys(pattern: String) -> Self {
-        Self { hash: None, pattern, cursor: Some(b"0".to_vec()), took: Duration::ZERO }
+        Self { hash: None, pattern, cursor: Some(b"0".to_vec()) }
     }
 
-    /// The fields of the hash `key`, each followed by what it holds.
+    /// The fields of the hash `key`, each followed by what it holds where the server cannot leave that out.
     pub(crate) fn fields(key: String, pattern: String) -> Self {
         Self { hash: Some(key), ..Self::keys(pattern) }
     }
 
     /// The next few; `None` after the last.
-    pub(crate) async fn next(&mut self, connection: &mut Connection) -> Result<Option<Vec<Value>>, Fault> {
+    pub(crate) async fn next(
+        &mut self,
+        connection: &mut Connection,
+        pace: &mut Pace,
+    ) -> Result<Option<Vec<Value>>, Fault> {
         let Some(cursor) = self.cursor.take() else { return Ok(None) };
-        if self.took > BRIEF {
-            // As long as the server had to work: others get half of its time at least.
-            sleep(self.took).await;
-        }
-        let started = Instant::now();
+        pace.pause().await;
         let mut commands = Pipeline::new();
         match &self.hash {
-            None => commands.cmd("SCAN").arg(cursor),
-            Some(hash) => commands.cmd("HSCAN").arg(hash).arg(cursor),
+            None => commands.cmd("SCAN").arg(cursor).arg("COUNT").arg(COUNT),
+            Some(hash) => commands.cmd("HSCAN").arg(hash).arg(cursor).arg("COUNT").arg(FIELDS),
         };
-        commands.arg("MATCH").arg(&self.pattern).arg("COUNT").arg(COUNT);
-        let reply = connection.ask_sealed(commands, started + STEP).await?.pop().unwrap_or(Value::Nil);
-        self.took = started.elapsed();
+        commands.arg("MATCH").arg(&self.pattern);
+        if self.hash.is_some() && leaves_values_out(connection) {
+            commands.arg("NOVALUES");
+        }
+        let replies = connection.ask_sealed(commands, Instant::now() + STEP).await?;
+        let reply = replies.into_iter().next().unwrap_or(Value::Nil);
         let reply = match reply.extract_error() {
             // It is no hash: nothing of ours is in it.
             Err(error) if self.hash.is_some() && is_wrong_type(&error) => return Ok(None),
@@ -71,6 +96,11 @@ impl Scan {
     }
 }
 
+/// Whether HSCAN can: the versions that let fields expire.
+fn leaves_values_out(connection: &Connection) -> bool {
+    connection.expires_fields
+}
+
 /// Removes the groups among the keys that match `pattern` for which `is_wanted` holds, given their group and incarnation,
 /// and says how many fields they had.
 pub(crate) async fn unlink_all(
@@ -79,9 +109,9 @@ pub(crate) async fn unlink_all(
     pattern: &str,
     is_wanted: impl Fn(&str, u64) -> bool,
 ) -> Result<u64, Fault> {
-    let mut scan = Scan::keys(pattern.to_owned());
+    let (mut scan, mut pace) = (Scan::keys(pattern.to_owned()), Pace::start());
     let mut removed = 0;
-    while let Some(found) = scan.next(connection).await? {
+    while let Some(found) = scan.next(connection, &mut pace).await? {
         let keys: Vec<String> = found.into_iter().filter_map(text).collect();
         let groups: Vec<&str> = keys
             .iter()
@@ -112,15 +142,18 @@ pub(crate) async fn prune(
     key: &str,
     name: &str,
     pattern: &CachePattern,
+    pace: &mut Pace,
 ) -> Result<u64, Fault> {
     let mut scan = Scan::fields(key.to_owned(), field_pattern(name, pattern));
     let mut removed = 0;
-    while let Some(found) = scan.next(connection).await? {
+    let step = if leaves_values_out(connection) { 1 } else { 2 };
+    while let Some(found) = scan.next(connection, pace).await? {
         let is_covered = |field: &String| match field.as_str() {
             "" => pattern.matches(name),
             rest => pattern.matches(&format!("{name}:{rest}")),
         };
-        let fields: Vec<String> = found.into_iter().step_by(2).filter_map(text).filter(is_covered).collect();
+        let fields: Vec<String> =
+            found.into_iter().step_by(step).filter_map(text).filter(is_covered).collect();
         if !fields.is_empty() {
             let mut commands = Pipeline::new();
             commands.cmd("HDEL").arg(key).arg(&fields);

@@ -4,6 +4,13 @@ use std::sync::LazyLock;
 
 use redis::{Cmd, Script};
 
+/// How a script is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    ByHash,
+    InFull,
+}
+
 /// A script: called by its hash, and in full where the server does not know it (any more).
 pub(crate) struct Lua {
     source: &'static str,
@@ -11,22 +18,28 @@ pub(crate) struct Lua {
 }
 
 macro_rules! lua {
-    ($name:ident, $file:literal) => {
+    ($name:ident, $($file:literal),+) => {
         pub(crate) static $name: Lua = Lua {
-            source: include_str!(concat!("lua/", $file)),
-            script: LazyLock::new(|| Script::new(include_str!(concat!("lua/", $file)))),
+            source: concat!($(include_str!(concat!("lua/", $file))),+),
+            script: LazyLock::new(|| Script::new(concat!($(include_str!(concat!("lua/", $file))),+))),
         };
     };
 }
 
-lua!(LEASE, "lease.lua");
-lua!(FILL, "fill.lua");
-lua!(STAGE, "stage.lua");
-lua!(COMMIT, "commit.lua");
+lua!(LEASE, "coded.lua", "lease.lua");
+lua!(FILL, "coded.lua", "fill.lua");
+lua!(LARGE, "coded.lua", "large.lua");
 lua!(OUTLIVE, "outlive.lua");
-lua!(INCREMENT, "increment.lua");
+lua!(INCREMENT, "coded.lua", "increment.lua");
 
 impl Lua {
+    pub(crate) fn call(&self, how: Call, keys: &[&str]) -> Cmd {
+        match how {
+            Call::ByHash => self.by_hash(keys),
+            Call::InFull => self.in_full(keys),
+        }
+    }
+
     /// A call by hash: `NOSCRIPT` where the server does not know it.
     pub(crate) fn by_hash(&self, keys: &[&str]) -> Cmd {
         call("EVALSHA", self.script.get_hash(), keys)

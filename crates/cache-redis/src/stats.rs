@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use cache_core::{BackendKind, CacheStats, FamilyStats, MOST_FAMILIES};
-use parking_lot::RwLock;
 
 /// Where families are counted that came after the first 32.
 const OTHER: &str = "other";
@@ -45,7 +45,8 @@ pub(crate) struct Stats {
     pub(crate) clears: Counter,
     pub(crate) corrupt: Counter,
     pub(crate) errors: Counter,
-    families: RwLock<BTreeMap<Box<str>, Arc<Family>>>,
+    /// A new map with each new family, of which there are few: readers share no lock.
+    families: ArcSwap<BTreeMap<Box<str>, Arc<Family>>>,
 }
 
 #[derive(Debug, Default)]
@@ -60,10 +61,17 @@ impl Stats {
     pub(crate) fn looked_up(&self, family: &str, is_hit: bool) {
         let count = |family: &Family| if is_hit { family.hits.add(1) } else { family.misses.add(1) };
         // Every hit comes by here: no reference is counted where the family is known.
-        if let Some(family) = self.families.read().get(family) {
+        if let Some(family) = self.families.load().get(family) {
             return count(family);
         }
         count(&self.family(family));
+    }
+
+    /// So many lookups in one family hit, and so many missed.
+    fn looked_up_often(&self, family: &str, hits: u64, misses: u64) {
+        let family = self.family(family);
+        family.hits.add(hits);
+        family.misses.add(misses);
     }
 
     /// A value of `bytes` took the place of an older one of `replaced`, 0 for none.
@@ -88,7 +96,7 @@ impl Stats {
 
     /// What a sweep found, by family: entries and bytes.
     pub(crate) fn swept(&self, found: &BTreeMap<String, (u64, u64)>) {
-        for family in self.families.read().values() {
+        for family in self.families.load().values() {
             family.count.set(0);
             family.bytes.set(0);
         }
@@ -102,7 +110,7 @@ impl Stats {
     pub(crate) fn read(&self, limit_bytes: u64) -> CacheStats {
         let mut families = BTreeMap::new();
         let mut sum = FamilyStats::default();
-        for (name, family) in self.families.read().iter() {
+        for (name, family) in self.families.load().iter() {
             let Family { hits, misses, count, bytes } = &**family;
             let stats = FamilyStats {
                 hits: hits.get(),
@@ -135,13 +143,57 @@ impl Stats {
     }
 
     fn family(&self, name: &str) -> Arc<Family> {
-        if let Some(family) = self.families.read().get(name) {
+        if let Some(family) = self.families.load().get(name) {
             return Arc::clone(family);
         }
-        let mut families = self.families.write();
-        let named = families.len() - usize::from(families.contains_key(OTHER));
-        let is_named = families.contains_key(name) || named < MOST_FAMILIES;
-        Arc::clone(families.entry(if is_named { name } else { OTHER }.into()).or_default())
+        let added: Arc<Family> = Arc::default();
+        let mut counted = Arc::clone(&added);
+        self.families.rcu(|families| {
+            let named = families.len() - usize::from(families.contains_key(OTHER));
+            let is_named = families.contains_key(name) || named < MOST_FAMILIES;
+            let mut families = BTreeMap::clone(families);
+            let family = families.entry(if is_named { name } else { OTHER }.into());
+            counted = Arc::clone(family.or_insert_with(|| Arc::clone(&added)));
+            families
+        });
+        counted
+    }
+}
+
+/// Counts the lookups of a batch, whose keys are mostly of one family.
+#[derive(Debug)]
+pub(crate) struct Tally<'a> {
+    stats: &'a Stats,
+    family: &'a str,
+    hits: u64,
+    misses: u64,
+}
+
+impl<'a> Tally<'a> {
+    pub(crate) fn of(stats: &'a Stats) -> Self {
+        Self { stats, family: "", hits: 0, misses: 0 }
+    }
+
+    pub(crate) fn looked_up(&mut self, family: &'a str, is_hit: bool) {
+        if family != self.family {
+            self.flush();
+            self.family = family;
+        }
+        self.hits += u64::from(is_hit);
+        self.misses += u64::from(!is_hit);
+    }
+
+    fn flush(&mut self) {
+        if self.hits + self.misses > 0 {
+            self.stats.looked_up_often(self.family, self.hits, self.misses);
+            (self.hits, self.misses) = (0, 0);
+        }
+    }
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 

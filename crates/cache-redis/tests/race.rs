@@ -1,17 +1,24 @@
 //! Readers, writers and a server that forgets, all at once: no read is older than what was acknowledged before it began.
+//!
+//! `RACE_HITS=300000 cargo test --release -p cache-redis --test race` runs each race until that many hits were seen.
+#![cfg(not(feature = "plant-one-incarnation"))]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cache_core::{CacheBackend, CacheKey, FillOutcome, Invalidation, NewEntry};
 use cache_redis::{RedisBackend, RedisConfig};
 use testkit::RedisServer;
 
-const ROWS: u64 = 16;
-const READERS: usize = 16;
+const ROWS: u64 = 64;
+const READERS: usize = 32;
 const WRITERS: usize = 3;
+/// How long a race lasts at least, and at most if it has to reach a number of hits.
 const LASTS: Duration = Duration::from_secs(3);
+const LASTS_AT_MOST: Duration = Duration::from_mins(20);
+/// Fewer prove nothing.
+const FEWEST_HITS: u64 = 2000;
 
 /// A row of the database: its version, and the latest that was invalidated for all to see.
 struct Row {
@@ -25,6 +32,7 @@ struct Score {
     hits: AtomicU64,
     stale: AtomicU64,
     stored: AtomicU64,
+    refused: AtomicU64,
 }
 
 struct Race {
@@ -53,16 +61,24 @@ impl Race {
                 u64::from_le_bytes(*entry.payload.first_chunk().expect("it has eight bytes and more"));
             self.score.hits.fetch_add(1, Ordering::Relaxed);
             self.score.stale.fetch_add(u64::from(version < oldest), Ordering::Relaxed);
-            return;
+            if !turn.is_multiple_of(50) {
+                return;
+            }
+            // Now and then a value is refreshed by the token that came with it.
         }
         let mut payload = row.version.load(Ordering::SeqCst).to_le_bytes().to_vec();
         // A load takes time; every fourth value is large.
         tokio::time::sleep(Duration::from_micros((turn % 3) as u64 * 700)).await;
         payload.resize(if turn.is_multiple_of(4) { 12_000 } else { 100 }, 0);
-        let outcome = cache.fill(&row.key, lookup.token, NewEntry::new(payload)).await;
-        if outcome.is_ok_and(|outcome| outcome == FillOutcome::Stored) {
-            self.score.stored.fetch_add(1, Ordering::Relaxed);
+        let mut entry = NewEntry::new(payload);
+        if turn.is_multiple_of(5) {
+            entry = entry.expires_in(Duration::from_millis(100));
         }
+        match cache.fill(&row.key, lookup.token, entry).await {
+            Ok(FillOutcome::Stored) => self.score.stored.fetch_add(1, Ordering::Relaxed),
+            Ok(FillOutcome::Refused) => self.score.refused.fetch_add(1, Ordering::Relaxed),
+            Err(_) => 0,
+        };
     }
 
     async fn write(&self, writer: usize, turn: usize) {
@@ -80,8 +96,15 @@ impl Race {
     }
 }
 
-async fn run() -> Arc<Race> {
-    let server = RedisServer::start().expect("a redis-server can be started");
+/// Values of others, which the cache's have to make room for.
+const FILLER: &str =
+    "for i = 1, 40 do redis.call('SET', 'filler' .. math.random(10000), string.rep('x', 4000)) end";
+
+/// What the server is told every so often.
+type Trouble = (Duration, &'static [&'static [&'static str]]);
+
+async fn run(arguments: &[&str], (pause, troubles): Trouble) -> Arc<Race> {
+    let server = RedisServer::start_with(arguments).expect("a redis-server can be started");
     let mut caches = Vec::new();
     for _ in 0..2 {
         let config = RedisConfig::new("127.0.0.1").port(server.port()).timeout(Duration::from_secs(5));
@@ -112,29 +135,69 @@ async fn run() -> Arc<Race> {
     }
     let mut chaos =
         redis::Client::open(server.url()).and_then(|client| client.get_connection()).expect("it answers");
-    let ends = tokio::time::Instant::now() + LASTS;
-    while tokio::time::Instant::now() < ends {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        redis::cmd("FLUSHALL").exec(&mut chaos).expect("it answers");
+    let wanted = std::env::var("RACE_HITS").ok().and_then(|hits| hits.parse().ok()).unwrap_or(FEWEST_HITS);
+    let started = Instant::now();
+    for trouble in troubles.iter().cycle() {
+        // A race with a bug on purpose goes on until it shows.
+        let is_shown = !cfg!(feature = "plant-no-fence") || race.score.stale.load(Ordering::Relaxed) > 0;
+        let has_enough = race.score.hits.load(Ordering::Relaxed) >= wanted && is_shown;
+        if started.elapsed() > LASTS && has_enough || started.elapsed() > LASTS_AT_MOST {
+            break;
+        }
+        tokio::time::sleep(pause).await;
+        if let [name, arguments @ ..] = trouble {
+            redis::cmd(name).arg(arguments).exec(&mut chaos).expect("it answers");
+        }
     }
     race.is_over.store(true, Ordering::Relaxed);
     for task in tasks {
         task.await.expect("no task panics");
     }
+    let text: String = redis::cmd("INFO").arg("stats").query(&mut chaos).expect("it answers");
+    let evicted = text.lines().find(|line| line.starts_with("evicted_keys:")).unwrap_or_default();
+    let Score { hits, stale, stored, refused } = &race.score;
+    println!("{hits:?} hits, {stale:?} stale, {stored:?} fills stored, {refused:?} refused, {evicted}");
     race
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_read_is_older_than_what_was_acknowledged_before_it_began() {
-    let race = run().await;
-    let Score { hits, stale, stored } = &race.score;
+fn judge(race: &Race) {
+    let Score { hits, stale, stored, refused: _ } = &race.score;
     let (hits, stale, stored) =
         (hits.load(Ordering::SeqCst), stale.load(Ordering::SeqCst), stored.load(Ordering::SeqCst));
-    println!("{hits} hits, {stale} stale, {stored} fills stored");
-    assert!(hits > 1000 && stored > 100, "{hits} hits, {stored} fills: too few to prove anything");
+    assert!(hits >= FEWEST_HITS && stored > 100, "{hits} hits, {stored} fills: too few to prove anything");
     if cfg!(feature = "plant-no-fence") {
         assert!(stale > 0, "without the fence the race must show");
     } else {
         assert_eq!(stale, 0, "of {hits} hits");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_read_is_older_than_what_was_acknowledged_before_it_began() {
+    let often: Trouble = (Duration::from_millis(100), &[&["FLUSHALL"]]);
+    judge(&*run(&[], often).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_while_the_server_forgets_and_hangs_up_all_the_time() {
+    let all: Trouble = (
+        Duration::from_millis(5),
+        &[
+            &["SCRIPT", "FLUSH"],
+            &["PING"],
+            &["CLIENT", "KILL", "TYPE", "normal"],
+            &["PING"],
+            &["SCRIPT", "FLUSH"],
+            &["FLUSHALL"],
+            &["PING"],
+            &["PING"],
+        ],
+    );
+    judge(&*run(&[], all).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_while_the_server_makes_room_for_others() {
+    let fill: Trouble = (Duration::from_millis(5), &[&["EVAL", FILLER, "0"]]);
+    judge(&*run(&["--maxmemory", "8mb", "--maxmemory-policy", "allkeys-lru"], fill).await);
 }

@@ -187,7 +187,8 @@ impl RedisServer {
         }
     }
 
-    fn data(&self) -> PathBuf {
+    /// Where the server keeps its files, for tests that put older ones back.
+    pub fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
 

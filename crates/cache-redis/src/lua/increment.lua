@@ -5,10 +5,12 @@ if type(sum) ~= 'table' or not sum.err then
   -- Lua's numbers are too short for it.
   return redis.call('GET', KEYS[1])
 end
--- An integer that cannot be added to has reached its end; anything else is the caller's to see.
+-- An integer that cannot be added to has reached its end, which takes 19 digits on one side; anything else is the
+-- caller's to see.
 local held = redis.pcall('GET', KEYS[1])
-if type(held) ~= 'string' or not string.find(held, '^-?%d+$') then
-  return sum
+local is_number = type(held) == 'string' and string.find(held, '^-?%d+$')
+if not is_number or string.sub(sum.err, 1, 4) ~= 'ERR ' or (#held < 19 and #ARGV[1] < 19) then
+  return coded(sum)
 end
 local bound = string.sub(ARGV[1], 1, 1) == '-' and '-9223372036854775808' or '9223372036854775807'
 redis.call('SET', KEYS[1], bound)

@@ -1,24 +1,30 @@
 -- Plants leases where nothing is that has a nonce, and says what each field begins with then.
--- KEYS: group. ARGV: milliseconds a new group lives, then pairs of field and lease.
-local kind = redis.call('TYPE', KEYS[1])['ok']
-if kind ~= 'hash' and kind ~= 'none' then
-  redis.call('UNLINK', KEYS[1])
-  kind = 'none'
-end
+-- KEYS: group. ARGV: milliseconds a lease and a new group live, 1 where fields can expire, then pairs of field and lease.
+local left = redis.call('PTTL', KEYS[1])
 local slots = {}
-for i = 2, #ARGV, 2 do
-  local held = redis.call('HGET', KEYS[1], ARGV[i])
+for i = 3, #ARGV, 2 do
+  local held = redis.pcall('HGET', KEYS[1], ARGV[i])
+  if type(held) == 'table' then
+    if string.sub(held.err, 1, 9) ~= 'WRONGTYPE' then return coded(held) end
+    redis.call('UNLINK', KEYS[1])
+    left, held = -2, false
+  end
   local marker = held and #held >= 17 and string.byte(held)
   if marker == 76 or marker == 86 then
     slots[#slots + 1] = string.sub(held, 1, 17)
   else
-    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+    local planted = redis.pcall('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+    if type(planted) == 'table' then return coded(planted) end
+    if ARGV[2] == '1' and left ~= -2 then
+      -- In a group that lives for ever it would stay for ever if nobody fills it. Only a matter of memory: not to be
+      -- allowed to do it is no reason to fail.
+      redis.pcall('HPEXPIRE', KEYS[1], ARGV[1], 'FIELDS', 1, ARGV[i])
+    end
     slots[#slots + 1] = ARGV[i + 1]
   end
 end
 -- A group of leases alone dies by itself; one that holds values for ever is left alone.
-local left = redis.call('PTTL', KEYS[1])
-if kind == 'none' or (left >= 0 and left < tonumber(ARGV[1])) then
+if left == -2 or (left >= 0 and left < tonumber(ARGV[1])) then
   redis.call('PEXPIRE', KEYS[1], ARGV[1])
 end
 return slots

@@ -59,6 +59,39 @@ async fn every_network_fault_ends_in_time_and_heals() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn replies_cut_at_any_byte_cost_a_call_and_heal() {
+    let mut site = Site::new(TIMEOUT).await;
+    let key = key("image:5:metadata");
+    for bytes in 1..=40 {
+        site.proxy.set(Mode::CutAfter(bytes)).await;
+        let started = Instant::now();
+        let read = site.through.lookup(&key).await;
+        assert!(read.as_ref().map_or_else(cache_core::Error::is_transient, |_| true), "{bytes}: {read:?}");
+        let removed = site.through.invalidate(&[Invalidation::Group(key.to_group())]).await;
+        // Two numbers and the seal.
+        assert!(removed.is_err() || bytes >= 31, "{bytes}: nothing acknowledges in so few bytes");
+        assert!(started.elapsed() < 2 * BUDGET, "{bytes}: {:?}", started.elapsed());
+        site.proxy.set(Mode::Pass).await;
+        heals(&site).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_network_is_slow_and_nothing_else() {
+    let mut site = Site::new(Duration::from_secs(5)).await;
+    let key = key("image:5:metadata");
+    for mode in [Mode::Delay(Duration::from_millis(50)), Mode::Drip(64, Duration::from_millis(2))] {
+        site.proxy.set(mode).await;
+        for entry in [small("x"), large("x")] {
+            load(&site.through, &key, entry.clone()).await;
+            assert_eq!(held(&site.through, &key).await, Some(entry.payload));
+            invalidate(&site.through, &key).await;
+            assert_eq!(held(&site.through, &key).await, None);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hung_server_costs_a_call_its_deadline_and_no_more() {
     let site = Site::new(TIMEOUT).await;
     heals(&site).await;

@@ -1,10 +1,13 @@
 //! What a restart or a failover may bring back: nothing.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use cache_core::{CacheBackend, ErrorKind, FillOutcome, HealthStatus};
 use cache_redis::RedisBackend;
 use testkit::{Mode, RedisServer, Restart, TcpProxy};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::*;
 
@@ -130,4 +133,57 @@ async fn instances_must_agree_on_what_a_restart_means() {
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(error.to_string().contains("REDIS_TRUST_RESTART"), "{error}");
     RedisBackend::connect(config(server.address()).trust_restart().namespace("other")).await.unwrap();
+}
+
+/// A proxy that leads one connection here and the next one there.
+async fn mixing(targets: [SocketAddr; 2]) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        for target in targets.into_iter().cycle() {
+            let Ok((mut client, _)) = listener.accept().await else { return };
+            tokio::spawn(async move {
+                if let Ok(mut server) = TcpStream::connect(target).await {
+                    // It ends with either side.
+                    let _ = copy_bidirectional(&mut client, &mut server).await;
+                }
+            });
+        }
+    });
+    address
+}
+
+/// History 22: a proxy that alternates two servers.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_mixes_servers_is_refused() {
+    let (first, second) = (RedisServer::start().unwrap(), RedisServer::start().unwrap());
+    let address = mixing([first.address(), second.address()]).await;
+    let error = RedisBackend::connect(config(address)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+    assert!(error.to_string().contains("two servers"), "{error}");
+}
+
+/// History 22: two builds side by side. What the other one stored is no damage, is replaced by its nonce, and goes with
+/// every removal.
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_of_another_build_are_replaced_by_their_nonces_and_removed_with_their_groups() {
+    let site = Site::new(PATIENCE).await;
+    let key = key(KEY);
+    load(&site.through, &key, small("ours")).await;
+    let group = site.raw::<Vec<String>>(&["KEYS", "app:image:5:@*"]).remove(0);
+    let mut raw = redis::Client::open(site.server.url()).and_then(|client| client.get_connection()).unwrap();
+    let mut theirs: Vec<u8> = redis::cmd("HGET").arg(&group).arg("metadata").query(&mut raw).unwrap();
+    theirs[17] += 1; // The version of the format.
+    let mut plant = redis::cmd("HSET");
+    plant.arg(&group).arg("metadata").arg(&theirs);
+    plant.exec(&mut raw).unwrap();
+    let before = site.through.stats().await.unwrap().corrupt;
+    let (token, late) = (token(&site.through, &key).await, token(&site.beside, &key).await);
+    assert_eq!(token.value(), late.value(), "the nonce of what is there");
+    assert_eq!(site.through.stats().await.unwrap().corrupt, before);
+    assert_eq!(site.through.fill(&key, token, small("ours again")).await.unwrap(), FillOutcome::Stored);
+    assert_eq!(site.beside.fill(&key, late, small("late")).await.unwrap(), FillOutcome::Refused);
+    plant.exec(&mut raw).unwrap();
+    invalidate(&site.through, &key).await;
+    assert_eq!(site.raw::<u64>(&["EXISTS", &group]), 0);
 }

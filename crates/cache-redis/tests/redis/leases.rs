@@ -52,8 +52,8 @@ async fn readers_share_a_lease_and_the_first_fill_wins() {
 async fn a_lease_that_lands_late_opens_no_fill() {
     let mut site = Site::new(Duration::from_secs(1)).await;
     let key = key(KEY);
-    // The answer to HGET is there after 0.8 s, LEASE reaches the server after 1.2 s, and the operation ends after 1 s.
-    site.proxy.set(Mode::Delay(Duration::from_millis(400))).await;
+    // LEASE reaches the server after 2 s, and the operation ends after 1 s.
+    site.proxy.set(Mode::Delay(Duration::from_secs(2))).await;
     let error = site.through.lookup(&key).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     site.proxy.set(Mode::Pass).await;

@@ -1,8 +1,12 @@
 //! What only a real server shows: leases, large values, incarnations and faults.
-#![cfg(not(feature = "plant-no-fence"))]
+#![cfg(not(any(feature = "plant-no-fence", feature = "plant-one-incarnation")))]
+#![expect(clippy::unwrap_used, reason = "what helpers of tests cannot do ends the test")]
 
 mod faults;
+mod hostile;
 mod incarnations;
 mod large;
 mod leases;
+mod server_faults;
 mod support;
+mod tls;

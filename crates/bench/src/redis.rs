@@ -1,0 +1,74 @@
+//! The rows of the Redis backend beside raw redis-rs over one shared connection with the same socket settings, and beside
+//! bb8-redis as its documentation shows it.
+
+pub mod batches;
+pub mod fills;
+pub mod hits;
+pub mod memory;
+pub mod removals;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bb8_redis::RedisConnectionManager;
+use bb8_redis::bb8::Pool;
+use cache_redis::{RedisBackend, RedisConfig};
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use testkit::RedisServer;
+use tokio::runtime::Runtime;
+
+use crate::Outcome;
+use crate::interleave::Plan;
+use crate::session::Session;
+
+/// A slice of many tasks: each has to get its turn many times.
+const SLICE: Duration = Duration::from_millis(25);
+
+/// A server, and three ways to it.
+#[derive(Debug)]
+pub struct Rig {
+    /// Where everything runs.
+    pub runtime: Arc<Runtime>,
+    /// Ours.
+    pub cache: Arc<RedisBackend>,
+    /// One connection that all tasks share.
+    pub shared: MultiplexedConnection,
+    /// A pool as the documentation of bb8-redis shows it.
+    pub documented: Pool<RedisConnectionManager>,
+    _server: RedisServer,
+}
+
+impl Rig {
+    /// A server of its own, empty.
+    pub fn start(runtime: &Arc<Runtime>) -> Outcome<Self> {
+        let server = RedisServer::start()?;
+        let config = RedisConfig::new("127.0.0.1").port(server.port()).timeout(Duration::from_secs(10));
+        runtime.block_on(async {
+            let client = redis::Client::open(address(&server)?)?;
+            Ok(Self {
+                runtime: Arc::clone(runtime),
+                cache: Arc::new(RedisBackend::connect(config).await?),
+                shared: client.get_multiplexed_async_connection().await?,
+                documented: Pool::builder().build(RedisConnectionManager::new(address(&server)?)?).await?,
+                _server: server,
+            })
+        })
+    }
+}
+
+fn address(server: &RedisServer) -> Outcome<ConnectionInfo> {
+    let address = ConnectionAddr::Tcp("127.0.0.1".to_owned(), server.port()).into_connection_info()?;
+    Ok(address.set_tcp_settings(TcpSettings::default().set_nodelay(true)))
+}
+
+/// Measures every row.
+pub fn run(session: &mut Session) -> Outcome<()> {
+    let plan = session.plan;
+    session.plan = Plan { slice: SLICE, slices: plan.slices.div_ceil(15), ..plan };
+    let rows = [hits::run, fills::run, batches::run, removals::run, memory::run];
+    let done = rows.iter().try_for_each(|run| run(session));
+    session.plan = plan;
+    done
+}

@@ -1,0 +1,93 @@
+//! The processes, each with a network of its own to the one server.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use testkit::history::Event;
+use testkit::{RedisServer, TcpProxy};
+
+use super::instance::{NUMBER, ROOT, end_of, history_of};
+
+pub(crate) struct Fleet {
+    root: PathBuf,
+    test: &'static str,
+    pub(crate) proxies: Vec<TcpProxy>,
+    instances: Vec<Child>,
+}
+
+impl Fleet {
+    /// Starts `number` processes of this program, which run the test of this name as instances.
+    pub(crate) async fn start_all(
+        root: &Path,
+        test: &'static str,
+        number: usize,
+        server: &RedisServer,
+    ) -> Self {
+        let mut proxies = Vec::new();
+        for _ in 0..number {
+            proxies.push(TcpProxy::start(server.address()).await.unwrap());
+        }
+        let mut fleet = Self { root: root.to_owned(), test, proxies, instances: Vec::new() };
+        for number in 0..number {
+            let instance = fleet.spawn(number);
+            fleet.instances.push(instance);
+        }
+        fleet
+    }
+
+    pub(crate) fn kill(&mut self, number: usize) {
+        self.instances[number].kill().unwrap();
+        self.instances[number].wait().unwrap();
+    }
+
+    pub(crate) fn start(&mut self, number: usize) {
+        self.instances[number] = self.spawn(number);
+    }
+
+    /// Ends every instance; how each ended, with what it said.
+    pub(crate) fn end(mut self) -> Vec<(ExitStatus, String)> {
+        File::create(end_of(&self.root)).unwrap();
+        let ends: Vec<ExitStatus> = self.instances.iter_mut().map(|one| one.wait().unwrap()).collect();
+        let said = |number| fs::read_to_string(self.log_of(number)).unwrap();
+        ends.into_iter().enumerate().map(|(number, end)| (end, said(number))).collect()
+    }
+
+    pub(crate) fn history(root: &Path, number: usize) -> Vec<Event> {
+        let text = fs::read_to_string(history_of(root, number)).unwrap();
+        // A line without its end was being written when the process was killed; the next process's begins behind it.
+        text.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    fn spawn(&self, number: usize) -> Child {
+        let log = File::options().append(true).create(true).open(self.log_of(number)).unwrap();
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", self.test, "--nocapture"])
+            .env(ROOT, &self.root)
+            .env(NUMBER, number.to_string())
+            .env("CACHE_DIR", self.root.join(format!("cache-{number}")))
+            .env("CACHE_SIZE_MB", "16")
+            .env("CACHE_FALLBACK_MAX_AGE", super::FALLBACK_MAX_AGE.as_secs().to_string())
+            .env("REDIS_ENABLED", "true")
+            .env("REDIS_HOST", "127.0.0.1")
+            .env("REDIS_PORT", self.proxies[number].port().to_string())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
+    fn log_of(&self, number: usize) -> PathBuf {
+        self.root.join(format!("log-{number}"))
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        // Only a test that failed still has any.
+        for instance in &mut self.instances {
+            let _ = instance.kill();
+            let _ = instance.wait();
+        }
+    }
+}

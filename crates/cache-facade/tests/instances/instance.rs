@@ -1,0 +1,181 @@
+//! One process: it reads and changes rows through the cache, and notes what it saw.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_facade::{BackendKind, Cache, CacheKey, Invalidated, Invalidation, Load, Source};
+use serde::{Deserialize, Serialize};
+use testkit::history::{self, Event, Reach, Read, now};
+use tokio::sync::RwLock;
+use tokio::time::{Instant, sleep};
+
+use super::database::{Database, ROWS};
+use super::dice::Dice;
+
+/// Says to a process of this test that it is an instance, and where it runs.
+pub(crate) const ROOT: &str = "INSTANCE_ROOT";
+pub(crate) const NUMBER: &str = "INSTANCE_NUMBER";
+
+const READERS: u64 = 6;
+const WRITERS: u64 = 2;
+/// How long an instance may take, after the faults are over, until what it noted down is applied.
+const CATCHES_UP_WITHIN: Duration = Duration::from_secs(20);
+
+#[derive(Serialize, Deserialize)]
+struct Row {
+    row: u32,
+    version: u64,
+    filler: String,
+}
+
+pub(crate) fn history_of(root: &Path, number: usize) -> PathBuf {
+    root.join(format!("history-{number}"))
+}
+
+/// Where it stands that the instances shall come to an end.
+pub(crate) fn end_of(root: &Path) -> PathBuf {
+    root.join("end")
+}
+
+struct Instance {
+    cache: Cache,
+    database: Database,
+    notes: File,
+    end: PathBuf,
+    /// Held by those who invalidate until they have noted it.
+    invalidating: RwLock<()>,
+}
+
+/// Reads and writes until it is told to end.
+pub(crate) async fn run(root: &Path, number: usize) {
+    let notes = File::options().append(true).create(true).open(history_of(root, number)).unwrap();
+    let instance = Arc::new(Instance {
+        cache: Cache::from_env().await.unwrap(),
+        database: Database::open(&root.join("database")),
+        notes,
+        end: end_of(root),
+        invalidating: RwLock::new(()),
+    });
+    let seed = u64::from(std::process::id());
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..READERS {
+        let (instance, dice) = (Arc::clone(&instance), Dice::new(seed << 8 | task));
+        tasks.spawn(async move { instance.read_on(dice).await });
+    }
+    for task in READERS..READERS + WRITERS {
+        let (instance, dice) = (Arc::clone(&instance), Dice::new(seed << 8 | task));
+        tasks.spawn(async move { instance.write_on(dice).await });
+    }
+    while !instance.is_over() {
+        sleep(Duration::from_millis(100)).await;
+        instance.note_when_caught_up().await;
+    }
+    tasks.join_all().await;
+    let until = Instant::now() + CATCHES_UP_WITHIN;
+    while !instance.note_when_caught_up().await {
+        assert!(Instant::now() < until, "not caught up: {:?}", instance.cache.health().await);
+        sleep(Duration::from_millis(50)).await;
+    }
+    instance.cache.close().await.unwrap();
+}
+
+impl Instance {
+    fn is_over(&self) -> bool {
+        self.end.exists()
+    }
+
+    fn note(&self, event: Event) {
+        // One write of a whole line: a process that is killed leaves no half of it but at the end.
+        (&self.notes).write_all(format!("{event}\n").as_bytes()).unwrap();
+    }
+
+    async fn read_on(self: Arc<Self>, dice: Dice) {
+        while !self.is_over() {
+            for _ in 0..50 {
+                self.read(u32::try_from(dice.below(u64::from(ROWS))).unwrap(), dice.below(4)).await;
+            }
+        }
+    }
+
+    async fn read(self: &Arc<Self>, row: u32, slow: u64) {
+        let world = Arc::clone(self);
+        let load = async move || {
+            let version = world.database.version(row);
+            // What was read gets old while it is on its way.
+            if slow > 0 {
+                sleep(Duration::from_millis(slow)).await;
+            }
+            Ok::<_, Infallible>(Row { row, version, filler: "x".repeat(filler(row)) })
+        };
+        let start = now();
+        let loaded = self.cache.get_or_load_with(&key(row), Load::new(), load).await.unwrap();
+        let end = now();
+        let source = match (loaded.source, loaded.backend) {
+            (Source::Loaded | Source::Bypassed, _) => history::Source::Loaded,
+            (_, BackendKind::Redis) => history::Source::Shared,
+            _ => history::Source::Own,
+        };
+        assert_eq!(loaded.value.filler.len(), filler(loaded.value.row));
+        let Row { row: found, version, .. } = loaded.value;
+        self.note(Event::Read(Read { row, found, version, start, end, source }));
+    }
+
+    async fn write_on(self: Arc<Self>, dice: Dice) {
+        while !self.is_over() {
+            let row = u32::try_from(dice.below(u64::from(ROWS))).unwrap();
+            let what = match dice.below(3) {
+                0 => Invalidation::Group(key(row).to_group()),
+                _ => Invalidation::Key(key(row)),
+            };
+            self.write(row, what, dice.below(2) == 0).await;
+            sleep(Duration::from_millis(dice.below(20))).await;
+        }
+    }
+
+    async fn write(self: &Arc<Self>, row: u32, what: Invalidation, as_change: bool) {
+        let _invalidating = self.invalidating.read().await;
+        let commit = {
+            let world = Arc::clone(self);
+            move || world.database.write(row, |version| world.note(Event::Writes { row, version, at: now() }))
+        };
+        let (version, invalidated) = if as_change {
+            let changed = self.cache.change(what, async move || Ok::<_, Infallible>(commit())).await;
+            let Ok(changed) = changed else { return };
+            (changed.value, changed.invalidated)
+        } else {
+            let version = commit();
+            let Ok(invalidated) = self.cache.invalidate(&what).await else { return };
+            (version, invalidated)
+        };
+        let reach = match invalidated {
+            Invalidated::Applied { .. } => Reach::Everybody,
+            Invalidated::Journaled { .. } => Reach::Itself,
+        };
+        self.note(Event::Invalidated { row, version, at: now(), reach });
+    }
+
+    /// Whether everything that was invalidated is in the shared store; noted.
+    async fn note_when_caught_up(&self) -> bool {
+        let _nobody_else = self.invalidating.write().await;
+        let health = self.cache.health().await;
+        let has_caught_up = health.active == BackendKind::Redis && health.journal_depth == 0;
+        if has_caught_up {
+            self.note(Event::CaughtUp { at: now() });
+        }
+        has_caught_up
+    }
+}
+
+/// Four rows a group.
+fn key(row: u32) -> CacheKey {
+    CacheKey::builder("image", row / 4).part(row % 4).build().unwrap()
+}
+
+/// Small values and large ones take different ways into Redis.
+fn filler(row: u32) -> usize {
+    if row % 5 == 0 { 12_000 } else { 100 }
+}

@@ -1,0 +1,75 @@
+//! Several processes over one Redis and one database, while the server, the network and the processes fail at random: no
+//! read that began after an acknowledged invalidation returns an older value.
+//!
+//! `INSTANCES_SECONDS=600 cargo test -p cache-facade --features redis --test instances` runs for longer. What counts as a
+//! violation stands in `testkit::history`.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what goes wrong fails the test")]
+#![expect(clippy::cast_possible_truncation, reason = "numbers of instances are small")]
+
+mod database;
+mod dice;
+mod faults;
+mod fleet;
+mod instance;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use testkit::RedisServer;
+use testkit::history::{Promise, check};
+
+use database::Database;
+use dice::Dice;
+use fleet::Fleet;
+
+const INSTANCES: usize = 4;
+const FALLBACK_MAX_AGE: Duration = Duration::from_secs(2);
+
+/// A bug on purpose: it must be seen.
+const IS_PLANTED: bool = cfg!(any(feature = "plant-no-fence", feature = "plant-no-journal"));
+
+const TEST: &str = "no_read_of_any_instance_is_stale_while_everything_fails_at_random";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_read_of_any_instance_is_stale_while_everything_fails_at_random() {
+    if let Some(root) = std::env::var_os(instance::ROOT) {
+        let number = std::env::var(instance::NUMBER).unwrap().parse().unwrap();
+        return instance::run(Path::new(&root), number).await;
+    }
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let seconds = number("INSTANCES_SECONDS").unwrap_or(15);
+    let seed = number("INSTANCES_SEED").unwrap_or(1);
+
+    let root = tempfile::tempdir().unwrap();
+    Database::create(&root.path().join("database"));
+    let mut server = RedisServer::start().unwrap();
+    let mut fleet = Fleet::start_all(root.path(), TEST, INSTANCES, &server).await;
+    let dice = Dice::new(seed);
+    let mut faults: BTreeMap<&str, u32> = BTreeMap::new();
+    let until = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(dice.below(600))).await;
+        *faults.entry(faults::strike(&dice, &mut server, &mut fleet).await).or_default() += 1;
+    }
+    for (number, (end, said)) in fleet.end().into_iter().enumerate() {
+        assert!(end.success(), "instance {number} ended with {end}:\n{said}");
+    }
+
+    let histories: Vec<_> = (0..INSTANCES).map(|number| Fleet::history(root.path(), number)).collect();
+    let promise = Promise { own_for_at_most: FALLBACK_MAX_AGE + Duration::from_millis(250) };
+    let verdict = check(&histories, promise);
+    println!(
+        "{} reads, {} hits, {} of them in Redis, {} invalidations, {} violations; seed {seed}",
+        verdict.reads,
+        verdict.hits,
+        verdict.shared_hits,
+        verdict.invalidations,
+        verdict.violations.len(),
+    );
+    faults.iter().for_each(|(what, times)| println!("{times:4} x {what}"));
+    assert!(verdict.shared_hits > 1000 && verdict.invalidations > 100, "too little was put to the test");
+    let first: Vec<_> = verdict.violations.iter().take(5).collect();
+    assert_eq!(verdict.violations.is_empty(), !IS_PLANTED, "{first:#?}");
+}

@@ -1,0 +1,285 @@
+//! What a server can do to its clients: each fault has a kind, costs a call its deadline at most, heals by itself, and
+//! leaves nothing stale behind.
+
+use std::time::{Duration, Instant};
+
+use cache_core::{CacheBackend, ErrorKind, FillOutcome, Invalidation, Result};
+use cache_redis::RedisBackend;
+use testkit::{RedisServer, Restart};
+
+use crate::support::*;
+
+const TIMEOUT: Duration = Duration::from_millis(250);
+/// A tenth more than the deadline, and what a crowded machine adds.
+const BUDGET: Duration = Duration::from_millis(275 + 400);
+const HEALS_WITHIN: Duration = Duration::from_secs(5);
+const KEY: &str = "image:5:metadata";
+
+/// What callers see while a fault lasts.
+struct Seen {
+    read: Result<()>,
+    filled: Result<FillOutcome>,
+    removed: Result<()>,
+}
+
+/// One read, one fill and one removal, none of which may take longer than its budget.
+async fn look(site: &Site) -> Seen {
+    let key = key(KEY);
+    let timed = async |what: &str, started: Instant| {
+        let took = started.elapsed();
+        assert!(took < BUDGET, "{what} took {took:?}");
+    };
+    let started = Instant::now();
+    let lookup = site.through.lookup(&key).await;
+    timed("a read", started).await;
+    let token = lookup.as_ref().map_or_else(|_| cache_core::FillToken::never(), |lookup| lookup.token);
+    let started = Instant::now();
+    let filled = site.through.fill(&key, token, small("meanwhile")).await;
+    timed("a fill", started).await;
+    let started = Instant::now();
+    let removed = site.through.invalidate(&[Invalidation::Key(key)]).await.map(drop);
+    timed("a removal", started).await;
+    Seen { read: lookup.map(drop), filled, removed }
+}
+
+/// Everything works again within five seconds, and a token from before the fault's end stores nothing that an
+/// acknowledged removal took away.
+async fn heals(site: &Site) {
+    let key = key(KEY);
+    let started = Instant::now();
+    eventually("removals are acknowledged", async || site.through.delete(&key).await.is_ok()).await;
+    let late = token(&site.through, &key).await;
+    let _ = site.through.delete(&key).await.expect("it works again");
+    assert_eq!(site.through.fill(&key, late, small("old")).await.unwrap(), FillOutcome::Refused);
+    load(&site.through, &key, small("new")).await;
+    assert_eq!(held(&site.through, &key).await.unwrap(), "new");
+    assert!(started.elapsed() < HEALS_WITHIN, "it took {:?}", started.elapsed());
+    eventually("its health says so", async || site.through.probe().await.is_ok()).await;
+}
+
+fn kinds<T: std::fmt::Debug>(seen: &Result<T>, allowed: &[ErrorKind], what: &str) {
+    if let Err(error) = seen {
+        assert!(allowed.contains(&error.kind()), "{what}: {:?}: {error}", error.kind());
+    }
+}
+
+fn all_kinds(seen: &Seen, allowed: &[ErrorKind]) {
+    kinds(&seen.read, allowed, "read");
+    kinds(&seen.filled, allowed, "fill");
+    kinds(&seen.removed, allowed, "removal");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d1_a_server_that_was_killed_is_used_again_once_it_is_back() {
+    let mut site = Site::new(TIMEOUT).await;
+    for _ in 0..3 {
+        load(&site.through, &key(KEY), small("old")).await;
+        site.server.kill().unwrap();
+        let seen = look(&site).await;
+        all_kinds(&seen, &[ErrorKind::Unavailable, ErrorKind::Timeout]);
+        assert!(seen.removed.is_err());
+        site.server.restart(Restart::Empty).unwrap();
+        heals(&site).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d2_paused_writes_time_out_and_land_fenced() {
+    let site = Site::new(TIMEOUT).await;
+    let key = key(KEY);
+    load(&site.through, &key, small("old")).await;
+    let refresh = token(&site.through, &key).await;
+    let _: () = site.raw(&["CLIENT", "PAUSE", "3000", "WRITE"]);
+    assert_eq!(held(&site.through, &key).await.unwrap(), "old", "reads go on");
+    let error = site.through.fill(&key, refresh, small("late")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert_eq!(site.through.delete(&key).await.unwrap_err().kind(), ErrorKind::Timeout);
+    heals(&site).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d8_a_full_server_serves_and_removes_and_stores_nothing() {
+    let site = Site::new(TIMEOUT).await;
+    load(&site.through, &key(KEY), small("old")).await;
+    let _: () = site.raw(&["CONFIG", "SET", "maxmemory", "1"]);
+    let seen = look(&site).await;
+    assert!(seen.read.is_ok() && seen.removed.is_ok());
+    assert_eq!(seen.filled.unwrap_err().kind(), ErrorKind::WritesRefused);
+    let seen = look(&site).await;
+    assert!(seen.read.is_ok(), "a miss without a token");
+    let _: () = site.raw(&["CONFIG", "SET", "maxmemory", "0"]);
+    heals(&site).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d9_a_replica_acknowledges_nothing_and_is_left() {
+    for serves_stale in ["yes", "no"] {
+        let site = Site::new(TIMEOUT).await;
+        load(&site.through, &key(KEY), small("old")).await;
+        let _: () = site.raw(&["CONFIG", "SET", "replica-serve-stale-data", serves_stale]);
+        let _: () = site.raw(&["REPLICAOF", "127.0.0.1", "1"]);
+        let seen = look(&site).await;
+        assert!(seen.removed.is_err());
+        let allowed = [ErrorKind::WritesRefused, ErrorKind::Configuration, ErrorKind::Unavailable];
+        all_kinds(&seen, &allowed);
+        eventually("nothing is read from it", async || site.through.get(&key(KEY)).await.is_err()).await;
+        let _: () = site.raw(&["REPLICAOF", "NO", "ONE"]);
+        heals(&site).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d10_a_server_that_still_loads_is_away_and_comes_back() {
+    // Servers look at their clients every two megabytes that they have loaded.
+    let site = Site::with_arguments(TIMEOUT, &["--key-load-delay", "400", "--rdbcompression", "no"]).await;
+    let filler = "for i = 1, 1200 do redis.call('SET', 'filler' .. i, string.rep('x', 10000)) end";
+    let _: () = site.raw(&["EVAL", filler, "0"]);
+    load(&site.through, &key(KEY), small("old")).await;
+    let _: () = site.raw(&["SAVE"]);
+    let Site { mut server, proxy, through, beside } = site;
+    // Comes back when it has loaded.
+    let restarting = tokio::task::spawn_blocking(move || {
+        server.restart(Restart::WithData).unwrap();
+        server
+    });
+    let mut away = 0;
+    while !restarting.is_finished() {
+        let started = Instant::now();
+        if let Err(error) = through.get(&key(KEY)).await {
+            assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{error}");
+            away += 1;
+        }
+        assert!(started.elapsed() < BUDGET);
+    }
+    assert!(away > 0, "it took a while");
+    let site = Site { server: restarting.await.unwrap(), proxy, through, beside };
+    heals(&site).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d11_a_server_that_is_busy_with_a_script_is_away() {
+    let site = Site::new(TIMEOUT).await;
+    load(&site.through, &key(KEY), small("old")).await;
+    let _: () = site.raw(&["CONFIG", "SET", "lua-time-limit", "50"]);
+    let client = redis::Client::open(site.server.url()).unwrap();
+    let endless = tokio::task::spawn_blocking(move || {
+        let mut connection = client.get_connection().unwrap();
+        redis::cmd("EVAL").arg("while true do end").arg(0).exec(&mut connection)
+    });
+    eventually("it is busy", async || site.through.delete(&key(KEY)).await.is_err()).await;
+    let seen = look(&site).await;
+    all_kinds(&seen, &[ErrorKind::Unavailable, ErrorKind::Timeout]);
+    assert!(seen.removed.is_err());
+    let _: () = site.raw(&["SCRIPT", "KILL"]);
+    assert!(endless.await.unwrap().is_err());
+    heals(&site).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d11_forgotten_scripts_are_sent_again() {
+    let site = Site::new(TIMEOUT).await;
+    for entry in [small("x"), large("x")] {
+        for at in 0..3 {
+            let forget = |now: usize| {
+                if now == at {
+                    let _: () = site.raw(&["SCRIPT", "FLUSH"]);
+                }
+            };
+            forget(0);
+            let token = token(&site.through, &key(KEY)).await;
+            forget(1);
+            let filled = site.through.fill(&key(KEY), token, entry.clone()).await.unwrap();
+            assert_eq!(filled, FillOutcome::Stored);
+            forget(2);
+            let _ = site.through.delete(&key(KEY)).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d12_a_password_that_is_changed_is_a_matter_of_configuration_until_it_is_changed_back() {
+    let server = RedisServer::start().unwrap();
+    raw::<()>(&server, &["ACL", "SETUSER", "cache", "on", ">s3cr3t-one", "~*", "+@all"]);
+    let at = config(server.address()).timeout(TIMEOUT).username("cache").password("s3cr3t-one");
+    let cache = RedisBackend::connect(at).await.unwrap();
+    load(&cache, &key(KEY), small("old")).await;
+    raw::<()>(&server, &["ACL", "SETUSER", "cache", "resetpass", ">s3cr3t-two"]);
+    raw::<()>(&server, &["CLIENT", "KILL", "TYPE", "normal"]);
+    let error = cache.delete(&key(KEY)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+    assert!(!format!("{error} {error:?} {cache:?}").contains("s3cr3t"));
+    let health = format!("{:?}", {
+        let _ = cache.probe().await;
+        cache.health().await
+    });
+    assert!(health.contains("REDIS_") && !health.contains("s3cr3t"), "{health}");
+    raw::<()>(&server, &["ACL", "SETUSER", "cache", ">s3cr3t-one"]);
+    eventually("it works again", async || cache.delete(&key(KEY)).await.is_ok()).await;
+    load(&cache, &key(KEY), small("new")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d12_a_password_that_is_asked_for_from_now_on_is_missed_within_the_heartbeat() {
+    let site = Site::new(TIMEOUT).await;
+    load(&site.through, &key(KEY), small("old")).await;
+    let _: () = site.raw(&["CONFIG", "SET", "requirepass", "s3cr3t"]);
+    eventually("nothing is read any more", async || site.through.get(&key(KEY)).await.is_err()).await;
+    let seen = look(&site).await;
+    all_kinds(&seen, &[ErrorKind::Configuration]);
+    let mut client = redis::Client::open(format!("redis://:s3cr3t@{}/", site.server.address()))
+        .and_then(|client| client.get_connection())
+        .unwrap();
+    redis::cmd("CONFIG").arg(&["SET", "requirepass", ""]).exec(&mut client).unwrap();
+    heals(&site).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d13_too_many_clients_are_none_of_a_warm_connections_business() {
+    let site = Site::new(TIMEOUT).await;
+    load(&site.through, &key(KEY), small("old")).await;
+    let mut guard =
+        redis::Client::open(site.server.url()).and_then(|client| client.get_connection()).unwrap();
+    redis::cmd("CONFIG").arg(&["SET", "maxclients", "1"]).exec(&mut guard).unwrap();
+    for _ in 0..20 {
+        // The heartbeat cannot connect; whoever is connected is served.
+        assert_eq!(held(&site.through, &key(KEY)).await.unwrap(), "old");
+        let error = site.through.probe().await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{error}");
+    }
+    redis::cmd("CONFIG").arg(&["SET", "maxclients", "1000"]).exec(&mut guard).unwrap();
+    heals(&site).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d13_connections_that_are_killed_are_replaced_within_the_call() {
+    let site = Site::new(Duration::from_secs(5)).await;
+    let mut killer =
+        redis::Client::open(site.server.url()).and_then(|client| client.get_connection()).unwrap();
+    for turn in 0..40 {
+        redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal"]).exec(&mut killer).unwrap();
+        load(&site.through, &key(KEY), small("x")).await;
+        redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal"]).exec(&mut killer).unwrap();
+        assert!(held(&site.through, &key(KEY)).await.is_some(), "turn {turn}");
+        invalidate(&site.through, &key(KEY)).await;
+        assert_eq!(held(&site.through, &key(KEY)).await, None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d17_a_command_that_is_not_there_or_not_allowed_is_known_at_the_start() {
+    let renamed = RedisServer::start_with(&["--rename-command", "EVAL", ""]).unwrap();
+    let error = RedisBackend::connect(config(renamed.address())).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.to_string().contains("EVAL"), "{error}");
+    let server = RedisServer::start().unwrap();
+    for command in ["unlink", "hget", "hdel", "eval", "scan", "hset", "hlen", "exec"] {
+        let rules =
+            ["ACL", "SETUSER", "cache", "reset", "on", ">s3cr3t", "~*", "+@all", &format!("-{command}")];
+        raw::<()>(&server, &rules);
+        let at = config(server.address()).username("cache").password("s3cr3t");
+        let connected = RedisBackend::connect(at).await.map(drop);
+        let error = connected.expect_err(command);
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{command}: {error}");
+        assert!(error.to_string().to_lowercase().contains(command), "{command}: {error}");
+    }
+}

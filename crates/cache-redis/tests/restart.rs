@@ -1,0 +1,140 @@
+//! Whatever a restart or a failover brings back, nobody reads it: with one incarnation for all lives of all servers
+//! (`plant-one-incarnation`) old values must be seen.
+#![cfg(not(feature = "plant-no-fence"))]
+
+use std::path::Path;
+use std::time::Duration;
+
+use cache_core::{CacheBackend, CacheKey, Invalidation, NewEntry};
+use cache_redis::{RedisBackend, RedisConfig};
+use testkit::{Mode, RedisServer, Restart, TcpProxy};
+
+const KEYS: usize = 20;
+
+async fn open(port: u16) -> RedisBackend {
+    let config = RedisConfig::new("127.0.0.1").port(port).timeout(Duration::from_secs(5));
+    RedisBackend::connect(config.heartbeat(Duration::from_millis(200))).await.expect("it answers")
+}
+
+fn keys() -> Vec<CacheKey> {
+    (0..KEYS).map(|n| CacheKey::builder("image", n).part("metadata").build().expect("it is short")).collect()
+}
+
+async fn load(cache: &RedisBackend) {
+    for key in keys() {
+        let token = cache.lookup(&key).await.expect("it answers").token;
+        let _ = cache.fill(&key, token, NewEntry::new("old")).await.expect("it answers");
+    }
+}
+
+async fn invalidate(cache: &RedisBackend) {
+    let what: Vec<_> = keys().iter().map(|key| Invalidation::Group(key.to_group())).collect();
+    let _ = cache.invalidate(&what).await.expect("it acknowledges");
+}
+
+/// How many old values `cache` serves, and another instance that starts now.
+async fn stale(cache: &RedisBackend, port: u16) -> usize {
+    let mut seen = 0;
+    for reader in [cache, &open(port).await] {
+        for key in keys() {
+            seen += usize::from(reader.get(&key).await.expect("it answers").is_some());
+        }
+    }
+    seen
+}
+
+fn judge(stale: usize) {
+    if cfg!(feature = "plant-one-incarnation") {
+        assert!(stale > 0, "with one incarnation for all, old values must be seen");
+    } else {
+        assert_eq!(stale, 0);
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &to)?;
+        } else {
+            std::fs::copy(&path, &to)?;
+        }
+    }
+    Ok(())
+}
+
+fn raw(server: &RedisServer, words: &[&str]) {
+    let client = redis::Client::open(server.url()).expect("the address is good");
+    let mut connection = client.get_connection().expect("the server answers");
+    let (name, arguments) = words.split_first().expect("a command has a name");
+    redis::cmd(name).arg(arguments).exec(&mut connection).expect("the command is good");
+}
+
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !is_so().await {
+        assert!(std::time::Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_comes_back_from_a_snapshot() {
+    let mut server = RedisServer::start().unwrap();
+    let cache = open(server.port()).await;
+    load(&cache).await;
+    raw(&server, &["SAVE"]);
+    invalidate(&cache).await;
+    server.restart(Restart::WithData).unwrap();
+    judge(stale(&cache, server.port()).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_comes_back_from_an_append_only_file_that_lost_its_end() {
+    let mut server = RedisServer::start_with(&[
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "no",
+        "--aof-use-rdb-preamble",
+        "no",
+    ])
+    .unwrap();
+    let cache = open(server.port()).await;
+    load(&cache).await;
+    // What is appended from here on is lost: the file is put back as it is now.
+    let kept = tempfile::tempdir().unwrap();
+    copy(&server.data(), kept.path()).unwrap();
+    invalidate(&cache).await;
+    server.kill().unwrap();
+    std::fs::remove_dir_all(server.data()).unwrap();
+    copy(kept.path(), &server.data()).unwrap();
+    server.restart(Restart::WithData).unwrap();
+    judge(stale(&cache, server.port()).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_comes_back_with_a_replica_that_missed_the_removal() {
+    let (mut first, second) = (RedisServer::start().unwrap(), RedisServer::start().unwrap());
+    let mut proxy = TcpProxy::start(first.address()).await.unwrap();
+    let cache = open(proxy.port()).await;
+    load(&cache).await;
+    raw(&second, &["REPLICAOF", "127.0.0.1", &first.port().to_string()]);
+    let client = redis::Client::open(second.url()).unwrap();
+    until("the replica has everything", async || {
+        let mut connection = client.get_connection().unwrap();
+        let keys: u64 = redis::cmd("DBSIZE").query(&mut connection).unwrap();
+        keys >= KEYS as u64
+    })
+    .await;
+    raw(&second, &["REPLICAOF", "127.0.0.1", "1"]);
+    invalidate(&cache).await;
+    first.kill().unwrap();
+    raw(&second, &["REPLICAOF", "NO", "ONE"]);
+    proxy.lead_to(second.address());
+    proxy.set(Mode::Reset).await;
+    proxy.set(Mode::Pass).await;
+    judge(stale(&cache, proxy.port()).await);
+}
