@@ -61,7 +61,7 @@ const EVERYTHING: &str = "test --locked --workspace --exclude bench --no-fail-fa
                           --features cache-core/conformance,cache-core/json,cache-facade/json,cache-facade/metrics,cache-facade/redis";
 
 /// Examples that measure: built with the others, and run by hand in release mode.
-const MEASUREMENTS: &[&str] = &["codec_cost"];
+const MEASUREMENTS: &[&str] = &["codec_cost", "hit_cost"];
 
 /// A build with switches of a crate: another scheduler (`shuttle`), or a bug on purpose (`plant-*`).
 ///
@@ -100,6 +100,9 @@ const SWITCHED: &[Switched] = &[
         features: "shuttle,plant-join-by-key",
         tests: "--no-default-features --test schedules",
     },
+    Switched { package: "cache-facade", features: "redis,plant-no-fence", tests: "--test instances" },
+    Switched { package: "cache-facade", features: "redis,plant-one-incarnation", tests: "--test instances" },
+    Switched { package: "cache-facade", features: "redis,plant-no-journal", tests: "--test instances" },
     Switched { package: "cache-facade", features: "disk", tests: "--test start redis_in_a_build_without_it" },
     Switched {
         package: "cache-facade",

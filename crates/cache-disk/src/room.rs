@@ -6,22 +6,27 @@ use crate::engine::Engine;
 use crate::index::Removed;
 use crate::queue::Lazy;
 
+/// The part of the allowance that is freed ahead of need.
+const FREED_AHEAD: u64 = 1000;
+
 impl Engine {
     /// Takes entries out of the index until `incoming` more bytes fit the allowance: expired ones first, then the least
     /// recently used. The rows of what it returns are still to be removed.
     pub(crate) fn make_room(&self, incoming: u64) -> Vec<Removed> {
         let allowed = self.allowance.load(Ordering::Relaxed);
-        let fits = || self.index.cost().saturating_add(incoming) <= allowed;
+        let fits = |more: u64| self.index.cost().saturating_add(incoming).saturating_add(more) <= allowed;
         // An index that does not know all entries yet cannot tell which is the oldest: the writer waits for it.
-        if fits() || !self.is_complete() {
+        if fits(0) || !self.is_complete() {
             return Vec::new();
         }
         let mut gone = self.take_expired();
-        if !fits() {
+        // Finding the oldest looks into every shard: once for many values.
+        let ahead = allowed / FREED_AHEAD;
+        if !fits(ahead) {
             for victim in self.index.victims() {
                 self.counters.evictions.add(1);
                 gone.push(victim);
-                if fits() {
+                if fits(ahead) {
                     break;
                 }
             }

@@ -23,6 +23,9 @@ use super::table::{Claim, Table};
 use super::trust;
 use super::writer::Writer;
 
+/// A bug on purpose, for the history of several processes that must find it: what Redis has not heard of is forgotten.
+const OWES_NOTHING: bool = cfg!(feature = "plant-no-journal");
+
 /// The journal of this process.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -125,6 +128,9 @@ impl Journal {
     /// # Cost
     /// As for [`intend`](Self::intend).
     pub(crate) async fn owe(&self, what: &[Invalidation]) -> Result<()> {
+        if OWES_NOTHING {
+            return Ok(());
+        }
         let on_disk = {
             let state = &mut *self.shared.state.lock();
             if state.is_closing {

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-/// Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014 (SplitMix64).
+/// Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014 (`SplitMix64`).
 pub(crate) struct Dice(Cell<u64>);
 
 impl Dice {

@@ -27,7 +27,7 @@ const CATCHES_UP_WITHIN: Duration = Duration::from_secs(20);
 
 #[derive(Serialize, Deserialize)]
 struct Row {
-    row: u32,
+    number: u32,
     version: u64,
     filler: String,
 }
@@ -109,7 +109,7 @@ impl Instance {
             if slow > 0 {
                 sleep(Duration::from_millis(slow)).await;
             }
-            Ok::<_, Infallible>(Row { row, version, filler: "x".repeat(filler(row)) })
+            Ok::<_, Infallible>(Row { number: row, version, filler: "x".repeat(filler(row)) })
         };
         let start = now();
         let loaded = self.cache.get_or_load_with(&key(row), Load::new(), load).await.unwrap();
@@ -119,8 +119,8 @@ impl Instance {
             (_, BackendKind::Redis) => history::Source::Shared,
             _ => history::Source::Own,
         };
-        assert_eq!(loaded.value.filler.len(), filler(loaded.value.row));
-        let Row { row: found, version, .. } = loaded.value;
+        assert_eq!(loaded.value.filler.len(), filler(loaded.value.number));
+        let Row { number: found, version, .. } = loaded.value;
         self.note(Event::Read(Read { row, found, version, start, end, source }));
     }
 
@@ -177,5 +177,5 @@ fn key(row: u32) -> CacheKey {
 
 /// Small values and large ones take different ways into Redis.
 fn filler(row: u32) -> usize {
-    if row % 5 == 0 { 12_000 } else { 100 }
+    if row.is_multiple_of(5) { 12_000 } else { 100 }
 }

@@ -28,7 +28,8 @@ const INSTANCES: usize = 4;
 const FALLBACK_MAX_AGE: Duration = Duration::from_secs(2);
 
 /// A bug on purpose: it must be seen.
-const IS_PLANTED: bool = cfg!(any(feature = "plant-no-fence", feature = "plant-no-journal"));
+const IS_PLANTED: bool =
+    cfg!(any(feature = "plant-no-fence", feature = "plant-one-incarnation", feature = "plant-no-journal"));
 
 const TEST: &str = "no_read_of_any_instance_is_stale_while_everything_fails_at_random";
 
@@ -68,8 +69,10 @@ async fn no_read_of_any_instance_is_stale_while_everything_fails_at_random() {
         verdict.invalidations,
         verdict.violations.len(),
     );
-    faults.iter().for_each(|(what, times)| println!("{times:4} x {what}"));
+    for (what, times) in &faults {
+        println!("{times:4} x {what}");
+    }
     assert!(verdict.shared_hits > 1000 && verdict.invalidations > 100, "too little was put to the test");
     let first: Vec<_> = verdict.violations.iter().take(5).collect();
-    assert_eq!(verdict.violations.is_empty(), !IS_PLANTED, "{first:#?}");
+    assert_eq!(first.is_empty(), !IS_PLANTED, "{first:#?}");
 }
