@@ -134,7 +134,7 @@ impl Walk<'_> {
             match error.kind() {
                 ErrorKind::Configuration => {
                     "name the authority's file in REDIS_CA_FILE and in REDIS_HOST the host of the certificate; to a server \
-                     that asks who you are show REDIS_CLIENT_CERT and REDIS_CLIENT_KEY"
+                     that asks who you are show REDIS_CLIENT_CERT and REDIS_CLIENT_KEY; it has to speak TLS 1.3"
                 }
                 _ => "does this port speak TLS? Correct REDIS_PORT, or for a plain server set REDIS_TLS=false",
             }
