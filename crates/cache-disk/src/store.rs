@@ -194,7 +194,7 @@ impl Batch<'_> {
         let replaced =
             self.meta.insert(key, meta.to_bytes().as_slice())?.and_then(|old| Meta::from_bytes(old.value()));
         match replaced {
-            Some(old) => self.remove_rows(old.id),
+            Some(old) => self.remove_rows(old.id, old.cost),
             None => Ok(()),
         }
     }
@@ -203,23 +203,28 @@ impl Batch<'_> {
     pub(crate) fn remove_key(&mut self, key: &str) -> Result<Option<u64>, redb::Error> {
         let removed = self.meta.remove(key)?.map(|old| Meta::from_bytes(old.value()));
         let Some(old) = removed else { return Ok(None) };
-        let id = old.map_or(0, |meta| meta.id);
-        self.remove_rows(id)?;
+        let (id, cost) = old.map_or((0, u32::MAX), |meta| (meta.id, meta.cost));
+        self.remove_rows(id, cost)?;
         Ok(Some(id))
     }
 
     /// Removes the entry of `id`, whose key only its first row knows; whether there was one.
     pub(crate) fn remove_id(&mut self, id: u64) -> Result<bool, redb::Error> {
-        let Some(row) = self.data.get(rows_of(id).0)?.map(|row| row.value().to_vec()) else {
-            return Ok(false);
+        let (first, last) = rows_of(id);
+        let key = match self.data.remove(first)? {
+            Some(row) => FirstRow::parse(row.value()).and_then(|row| row.key()).map(str::to_owned),
+            None => return Ok(false),
         };
-        if let Some(key) = FirstRow::parse(&row).and_then(|first| first.key()) {
-            let current = self.meta.get(key)?.and_then(|meta| Meta::from_bytes(meta.value()));
-            if current.is_some_and(|meta| meta.id == id) {
-                self.meta.remove(key)?;
-            }
+        let meta = match &key {
+            Some(key) => self.meta.remove(key.as_str())?.and_then(|meta| Meta::from_bytes(meta.value())),
+            None => None,
+        };
+        if let (Some(key), Some(newer)) = (&key, meta.filter(|meta| meta.id != id)) {
+            self.meta.insert(key.as_str(), newer.to_bytes().as_slice())?;
         }
-        self.remove_rows(id)?;
+        if meta.is_none_or(|meta| meta.id != id || has_more_rows(meta.cost)) {
+            self.data.retain_in(first..=last, |_, _| false)?;
+        }
         Ok(true)
     }
 
@@ -231,20 +236,22 @@ impl Batch<'_> {
             Invalidation::Pattern(pattern) => pattern.literal_prefix(),
             Invalidation::Everything => "",
         };
-        let mut removed = Vec::new();
+        let (mut removed, mut rows) = (Vec::new(), Vec::new());
         let mut keep = |key: &str, meta: &[u8]| {
             if !what.matches(key) {
                 return true;
             }
-            removed.push((key.to_owned(), Meta::from_bytes(meta).map_or(0, |meta| meta.id)));
+            let (id, cost) = Meta::from_bytes(meta).map_or((0, u32::MAX), |meta| (meta.id, meta.cost));
+            removed.push((key.to_owned(), id));
+            rows.push((id, cost));
             false
         };
         match prefix_end(prefix) {
             Some(end) => self.meta.retain_in(prefix..end.as_str(), &mut keep)?,
             None => self.meta.retain_in(prefix.., &mut keep)?,
         }
-        for (_, id) in &removed {
-            self.remove_rows(*id)?;
+        for (id, cost) in rows {
+            self.remove_rows(id, cost)?;
         }
         Ok(removed)
     }
@@ -275,9 +282,14 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn remove_rows(&mut self, id: u64) -> Result<(), redb::Error> {
+    /// Removes the rows of an entry of this id and cost.
+    fn remove_rows(&mut self, id: u64, cost: u32) -> Result<(), redb::Error> {
         let (first, last) = rows_of(id);
-        self.data.retain_in(first..=last, |_, _| false)?;
+        if has_more_rows(cost) {
+            self.data.retain_in(first..=last, |_, _| false)?;
+        } else {
+            self.data.remove(first)?;
+        }
         Ok(())
     }
 }
@@ -299,7 +311,7 @@ impl Snapshot {
     ///
     /// `cost` tells a value of one row, which takes one look-up, from a longer one, which takes a range.
     pub(crate) fn read(&self, id: u64, cost: u32) -> Result<Option<Stored>, Fault> {
-        guarded(|| if cost as usize <= ROW_BYTES { self.read_one(id) } else { self.read_range(id) })
+        guarded(|| if has_more_rows(cost) { self.read_range(id) } else { self.read_one(id) })
     }
 
     /// What `meta` holds of `key`.
@@ -373,6 +385,11 @@ impl AsRef<[u8]> for Row {
     fn as_ref(&self) -> &[u8] {
         self.0.value()
     }
+}
+
+/// Whether an entry of this cost may have more than one row: a cheaper one fits the first.
+fn has_more_rows(cost: u32) -> bool {
+    cost as usize > ROW_BYTES
 }
 
 /// The numbers of the first and the last possible row of `id`.

@@ -87,11 +87,15 @@ pub async fn an_explanation_says_that_an_entry_was_evicted(subject: &dyn Subject
     let key = key("image:5:metadata");
     probe.load(&key, "x").await;
     let size = usize::try_from(limit / 20).expect("the suite opens stores of a few megabytes");
-    for n in 0..100_u64 {
+    for n in 0..1000_u64 {
         let other = CacheKey::builder("thumbnail", n).build().expect("the key is short");
         // Faster than a slow disk takes them; what it does not take is refused.
         let token = probe.token(&other).await;
         probe.fill(&other, token, noise(n, size)).await;
+        // The key is the oldest, and the first to go.
+        if probe.cache.stats().await.is_ok_and(|stats| stats.evictions > 0) {
+            break;
+        }
     }
     probe.must_miss(&key).await;
     let explanation = explain(&probe, &key).await;
