@@ -1,4 +1,5 @@
-//! `cargo xtask demo`: builds the application, starts it on a free port with folders of its own, and walks through it.
+//! `cargo xtask demo`: builds the application, starts it on a free port with folders of its own, and walks through it; then
+//! two instances of it over one Redis.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
@@ -11,7 +12,7 @@ use crate::http::{Request, send};
 use crate::metadata::Workspace;
 use crate::process::{cargo, output, run as run_command, without_settings};
 use crate::report::Report;
-use crate::{Outcome, demo_story};
+use crate::{Outcome, demo_sharing, demo_story};
 
 /// Runs the command.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
@@ -23,13 +24,17 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     run_command(&mut cargo(&["build", "--locked", "--package", "image-manager"]))?;
     let program = Workspace::read()?.target_directory.join("debug/image-manager");
     let folder = Folder::create()?;
-    let mut application = Application::start(&program, &folder.path)?;
-    println!("the application serves {}; its log is {}\n", application.address(), application.log.display());
+    let mut application = Application::start(&program, &folder.path, "alone", &[])?;
+    println!(
+        "the application serves {}; its log is {}\n",
+        application.address(),
+        application.log().display()
+    );
 
     let mut report = Report::new("demo");
     let told = demo_story::tell(&mut report, &mut application);
     if report.has_failures() || told.is_err() {
-        println!("\nthe application's log:\n{}", fs::read_to_string(&application.log).unwrap_or_default());
+        println!("\nthe application's log:\n{}", fs::read_to_string(application.log()).unwrap_or_default());
     }
     told?;
     if keep {
@@ -40,6 +45,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
             .map_err(|error| format!("reading from the terminal: {error}"))?;
     }
     report.check("it stops cleanly when asked to", || application.stop());
+    demo_sharing::tell(&mut report, &program, &folder.path)?;
     Ok(report)
 }
 
@@ -48,17 +54,26 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
 pub(crate) struct Application {
     program: PathBuf,
     folder: PathBuf,
-    log: PathBuf,
+    /// Of this instance: of its cache and its log.
+    name: String,
+    settings: Vec<(String, String)>,
     child: Child,
     pub(crate) port: u16,
 }
 
 impl Application {
-    fn start(program: &Path, folder: &Path) -> Result<Self, String> {
-        let log = folder.join("image-manager.log");
-        let (child, port) = spawn(program, folder, &log)?;
-        let mut application =
-            Self { program: program.to_owned(), folder: folder.to_owned(), log, child, port };
+    /// Starts it over the data in `folder`, with a cache and a log there that have its `name`.
+    pub(crate) fn start(
+        program: &Path,
+        folder: &Path,
+        name: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let settings: Vec<_> = settings.collect();
+        let (child, port) = spawn(program, folder, name, &settings)?;
+        let (program, folder) = (program.to_owned(), folder.to_owned());
+        let mut application = Self { program, folder, name: name.to_owned(), settings, child, port };
         application.wait_until_it_answers()?;
         Ok(application)
     }
@@ -69,7 +84,12 @@ impl Application {
 
     /// The folder of its cache.
     pub(crate) fn cache_folder(&self) -> PathBuf {
-        self.folder.join("cache")
+        cache_folder(&self.folder, &self.name)
+    }
+
+    /// Where it logs.
+    pub(crate) fn log(&self) -> PathBuf {
+        log(&self.folder, &self.name)
     }
 
     /// Asks it to stop as Ctrl-C does, and waits until it has.
@@ -93,7 +113,7 @@ impl Application {
 
     /// Starts it again on the same folders.
     pub(crate) fn start_again(&mut self) -> Result<(), String> {
-        (self.child, self.port) = spawn(&self.program, &self.folder, &self.log)?;
+        (self.child, self.port) = spawn(&self.program, &self.folder, &self.name, &self.settings)?;
         self.wait_until_it_answers()
     }
 
@@ -109,7 +129,7 @@ impl Application {
             let ended =
                 self.child.try_wait().map_err(|error| format!("waiting for the application: {error}"))?;
             if ended.is_some() || Instant::now() > deadline {
-                let log = fs::read_to_string(&self.log).unwrap_or_default();
+                let log = fs::read_to_string(self.log()).unwrap_or_default();
                 return Err(format!("the application does not answer ({why}); its log:\n{log}"));
             }
             thread::sleep(Duration::from_millis(20));
@@ -139,25 +159,41 @@ impl Drop for Application {
     }
 }
 
-fn spawn(program: &Path, folder: &Path, log: &Path) -> Result<(Child, u16), String> {
+fn spawn(
+    program: &Path,
+    folder: &Path,
+    name: &str,
+    settings: &[(String, String)],
+) -> Result<(Child, u16), String> {
     let failed = |error: std::io::Error| format!("cannot start {}: {error}", program.display());
-    // The port was free a moment ago; should someone take it in between, the application says so and ends.
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
-    let port = listener.local_addr().map_err(failed)?.port();
-    drop(listener);
-    let log = File::options().create(true).append(true).open(log).map_err(failed)?;
+    let port = free_port().map_err(failed)?;
+    let log = File::options().create(true).append(true).open(log(folder, name)).map_err(failed)?;
     let mut command = Command::new(program);
     without_settings(&mut command);
     command
         .current_dir(folder)
         .args(["--bind", &format!("127.0.0.1:{port}")])
         .env("DATA_DIR", folder.join("data"))
-        .env("CACHE_DIR", folder.join("cache"))
+        .env("CACHE_DIR", cache_folder(folder, name))
         .env("CACHE_SIZE_MB", demo_story::CACHE_SIZE_MB.to_string())
+        .envs(settings.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(log.try_clone().map_err(failed)?)
         .stderr(log);
     Ok((command.spawn().map_err(failed)?, port))
+}
+
+fn cache_folder(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("cache-{name}"))
+}
+
+fn log(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("image-manager-{name}.log"))
+}
+
+/// A port that was free a moment ago; should someone take it in between, whoever is to listen there says so and ends.
+pub(crate) fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 /// A folder of its own, removed at the end.

@@ -172,7 +172,7 @@ fn insight(report: &mut Report, application: &Application, listing: &str) {
     });
 }
 
-fn sample_project(application: &Application) -> Result<String, String> {
+pub(crate) fn sample_project(application: &Application) -> Result<String, String> {
     let answer = get(application, "/api/projects")?;
     expect(&answer, 200)?;
     let projects = answer.json()?;
@@ -196,13 +196,13 @@ fn second_read_is_a_hit(application: &Application, path: &str) -> Result<String,
     Ok(format!("{caches} ({})", second.header("server-timing")))
 }
 
-fn edit(application: &Application, image: &str, title: &str) -> Result<(), String> {
+pub(crate) fn edit(application: &Application, image: &str, title: &str) -> Result<(), String> {
     let path = format!("/api/images/{image}/metadata");
     let body = json!({"title": title}).to_string();
     expect(&call(application, "PUT", &path, "", "application/json", body.as_bytes())?, 200)
 }
 
-fn shows_title(application: &Application, image: &str, title: &str) -> Result<String, String> {
+pub(crate) fn shows_title(application: &Application, image: &str, title: &str) -> Result<String, String> {
     let metadata = get(application, &format!("/api/images/{image}"))?.json()?;
     told_if(
         field(field(&metadata, "metadata"), "title") == title,
@@ -216,7 +216,7 @@ fn total(application: &Application, listing: &str) -> Result<u64, String> {
     field(&answer.json()?, "total").as_u64().ok_or_else(|| format!("{listing}: no total"))
 }
 
-fn id_of(value: &Value) -> Result<String, String> {
+pub(crate) fn id_of(value: &Value) -> Result<String, String> {
     match field(value, "id") {
         Value::String(id) => Ok(id.clone()),
         Value::Number(id) => Ok(id.to_string()),
@@ -224,18 +224,18 @@ fn id_of(value: &Value) -> Result<String, String> {
     }
 }
 
-fn told_if(right: bool, what: String) -> Result<String, String> {
+pub(crate) fn told_if(right: bool, what: String) -> Result<String, String> {
     if right { Ok(what) } else { Err(what) }
 }
 
-fn expect(answer: &Answer, status: u16) -> Result<(), String> {
+pub(crate) fn expect(answer: &Answer, status: u16) -> Result<(), String> {
     if answer.status == status {
         return Ok(());
     }
     Err(format!("expected {status}, got {}: {}", answer.status, String::from_utf8_lossy(&answer.body)))
 }
 
-fn get(application: &Application, path: &str) -> Result<Answer, String> {
+pub(crate) fn get(application: &Application, path: &str) -> Result<Answer, String> {
     call(application, "GET", path, "", "", &[])
 }
 
@@ -243,7 +243,7 @@ fn post_json(application: &Application, path: &str, body: &Value) -> Result<Answ
     call(application, "POST", path, "", "application/json", body.to_string().as_bytes())
 }
 
-fn call(
+pub(crate) fn call(
     application: &Application,
     method: &str,
     path: &str,

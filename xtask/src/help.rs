@@ -14,7 +14,8 @@ cargo xtask COMMAND
   features [CHECK..]        builds every feature set; proves the invariants of docs/architecture.md
   audit [--db DIR]          licences, sources, banned crates (cargo-deny) and advisories (cargo-audit);
                             DIR or ADVISORY_DB: the RustSec database as a folder
-  demo [--keep]             starts the application on a free port and walks through it over HTTP;
+  demo [--keep]             starts the application on a free port and walks through it over HTTP; then two instances
+                            over a Redis that is killed and comes back;
                             --keep: leaves it running until Enter is pressed
   bench [--quick] [--only disk|facade|redis] [--json FILE]
                             measures ours beside its peers in one run; rows also as JSON

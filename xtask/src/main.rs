@@ -6,6 +6,8 @@ mod audit;
 mod bench;
 mod ci;
 mod demo;
+mod demo_redis;
+mod demo_sharing;
 mod demo_story;
 mod docs;
 mod features;

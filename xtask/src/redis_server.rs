@@ -1,4 +1,4 @@
-//! A Redis server for the tests: found, or installed where that is allowed.
+//! A Redis server for the tests and the demonstration: found, or installed where that is allowed.
 
 use std::env;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub(crate) fn ensure() -> Result<String, String> {
         return Ok(program);
     }
     Err(format!(
-        "the tests of cache-redis need a server: install redis-server or valkey-server, or name the program in {PROGRAM}"
+        "a Redis server is needed: install redis-server or valkey-server, or name the program in {PROGRAM}"
     ))
 }
 

@@ -99,6 +99,8 @@ pub use change::{ChangeError, Changed, Commit, CommitOutcome};
 pub use config::{CacheConfig, CacheConfigBuilder, Fallback, RedisConfig, Secret, Tls};
 pub use global::get_cache;
 pub use load::{Load, LoadError, Loaded, Source};
+#[cfg(feature = "redis")]
+pub use select::examine_redis;
 pub use testing::assert_invalidates;
 
 pub use cache_core::{
@@ -108,6 +110,9 @@ pub use cache_core::{
     KeyBuilder, Lookup, ManualClock, MemoryBackend, MissCause, Monotonic, NewEntry, NullBackend, Result,
     SystemClock, Timestamp, keys,
 };
+
+#[cfg(feature = "redis")]
+pub use cache_redis::Finding;
 
 /// A bug on purpose, for the test that must find it: a flight is joined by its key, whatever the token.
 const JOINS_BY_KEY_ALONE: bool = cfg!(feature = "plant-join-by-key");

@@ -23,6 +23,9 @@ use crate::outage::journal::Journal;
 use crate::outage::lock::{LockFile, Sharing};
 use crate::outage::trust::{Primary, State};
 
+#[cfg(feature = "redis")]
+pub use redis::examine_redis;
+
 /// The store that a configuration selects, and what goes with it.
 ///
 /// All caches of one process over one directory share one of these. It keeps the directory locked until it is closed or
@@ -74,7 +77,7 @@ pub(crate) async fn connect(config: &CacheConfig) -> Result<Arc<Selected>> {
         .map_err(|error| Error::new(ErrorKind::Configuration, format!("CACHE_DIR is no path: {error}")))?;
     let selected = match registry::open(config, &directory).await {
         Err(error) if error.kind() == ErrorKind::Io && !may_hold_a_cache(&directory) => {
-            Arc::new(without_directory(config, &error).await?)
+            Arc::new(without_directory(config, &error).await)
         }
         outcome => outcome?,
     };
@@ -219,17 +222,17 @@ impl Selected {
     not(feature = "redis"),
     expect(clippy::unused_async, reason = "the form of the builds with Redis")
 )]
-async fn without_directory(config: &CacheConfig, error: &Error) -> Result<Selected> {
+async fn without_directory(config: &CacheConfig, error: &Error) -> Selected {
     #[cfg(feature = "redis")]
     if config.redis().enabled() {
         tracing::warn!(
             %error,
             "the cache directory cannot be used; what Redis misses while it is away is lost with this process"
         );
-        return Ok(Selected::over_redis(config, redis::open_without_directory(config).await?));
+        return Selected::over_redis(config, redis::open_without_directory(config).await);
     }
     tracing::warn!(%error, "the cache directory cannot be used; running without a cache");
-    Ok(Selected::unusable(config, error))
+    Selected::unusable(config, error)
 }
 
 /// Opens the store in `directory`, which this process does not have open yet.

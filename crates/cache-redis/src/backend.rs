@@ -33,10 +33,7 @@ impl RedisBackend {
     /// # Cost
     /// Four connections, one `INFO` each, and one round trip that tries every command.
     pub async fn connect(config: RedisConfig) -> Result<Self> {
-        let engine = Arc::new(Engine::connect(&config).await?);
-        engine.check_for_one_server(&config).await?;
-        engine.probe().await?;
-        engine.check_permissions().await?;
+        let engine = Arc::new(Engine::connect_checked(&config).await?);
         for warning in engine.pool.manager.info.load().warnings() {
             tracing::warn!(server = %engine.pool.address, "Redis: {warning}");
         }

@@ -50,7 +50,16 @@ enum Reading {
 }
 
 impl Engine {
-    pub(crate) async fn connect(config: &RedisConfig) -> Result<Self> {
+    /// Connects, and makes certain that the server is one that this cache can use.
+    pub(crate) async fn connect_checked(config: &RedisConfig) -> Result<Self> {
+        let engine = Self::connect(config).await?;
+        engine.check_for_one_server(config).await?;
+        engine.probe().await?;
+        engine.check_permissions().await?;
+        Ok(engine)
+    }
+
+    async fn connect(config: &RedisConfig) -> Result<Self> {
         config.check()?;
         let layout = Arc::new(Layout::new(&config.namespace));
         let worlds = Arc::new(Worlds::new(config.contact_record.clone(), Arc::clone(&config.clock)));

@@ -22,6 +22,7 @@ mod commands;
 mod config;
 mod engine;
 mod error;
+mod examine;
 mod fills;
 mod finish;
 mod incarnation;
@@ -41,4 +42,5 @@ mod store;
 
 pub use backend::RedisBackend;
 pub use config::RedisConfig;
+pub use examine::{Finding, Step, examine};
 pub use incarnation::{Contact, ContactRecord};

@@ -103,6 +103,19 @@ impl ServerInfo {
         }
     }
 
+    /// Why the server cannot be used at all.
+    pub(crate) fn problem(&self, trust_restart: bool) -> Option<&'static str> {
+        if self.is_replica {
+            Some("is a replica: it may serve what was removed; name the primary in REDIS_HOST")
+        } else if self.is_cluster {
+            Some("is part of a cluster, which this version does not support; use a server of its own")
+        } else if self.run_id.is_empty() && !trust_restart {
+            Some("does not say its run_id, so that a restart cannot be told; allow INFO to this user")
+        } else {
+            None
+        }
+    }
+
     /// What an operator ought to change, with the line to type.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -165,7 +178,9 @@ impl Manager {
         let born = self.losses.load(Ordering::Relaxed);
         let asked = Instant::now();
         let (socket, info) = self.greet().await?;
-        self.check(&info)?;
+        if let Some(problem) = info.problem(self.trust_restart) {
+            return Err(self.error(ErrorKind::Configuration, problem));
+        }
         let is_one = self.trust_restart || cfg!(feature = "plant-one-incarnation");
         let incarnation = if is_one { TRUSTED } else { incarnation_of(&info.run_id) };
         let expires_fields = info.expires_fields;
@@ -227,19 +242,6 @@ impl Manager {
             .await
             .unwrap_or_else(|_| Err(Fault::timeout()))
             .map_err(|fault| fault.into_error(&self.address))
-    }
-
-    fn check(&self, info: &ServerInfo) -> Result<(), Error> {
-        let problem = if info.is_replica {
-            "is a replica: it may serve what was removed; name the primary in REDIS_HOST"
-        } else if info.is_cluster {
-            "is part of a cluster, which this version does not support; use a server of its own"
-        } else if info.run_id.is_empty() && !self.trust_restart {
-            "does not say its run_id, so that a restart cannot be told; allow INFO to this user"
-        } else {
-            return Ok(());
-        };
-        Err(self.error(ErrorKind::Configuration, problem))
     }
 
     fn error(&self, kind: ErrorKind, problem: &str) -> Error {

@@ -1,6 +1,7 @@
 //! `image-manager doctor`: the settings as they are understood, and what stands in the way of serving.
 //!
-//! It only looks: nothing is made, cleared or kept locked, so that it may run beside a server.
+//! It only looks: nothing is made, cleared or kept locked, so that it may run beside a server. In Redis it tries what the
+//! cache has to do on a key of its own, which it removes.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -8,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use cache_facade::CacheConfig;
+use cache_facade::{CacheConfig, Fallback, Finding, examine_redis};
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{Access, FlockOperation, access, flock, statvfs};
 
@@ -17,19 +18,11 @@ use crate::settings::{Settings, environment};
 
 const MEGABYTE: u64 = 1024 * 1024;
 
-/// What a check found; all but `Fine` say what to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Finding {
-    Fine(String),
-    Doubtful { found: String, advice: String },
-    Wrong { found: String, advice: String },
-}
-
 /// Prints the settings and the findings to `out`; `true` if nothing is wrong.
 ///
 /// # Errors
 /// When `out` cannot be written to.
-pub fn examine(out: &mut impl Write) -> io::Result<bool> {
+pub async fn examine(out: &mut impl Write) -> io::Result<bool> {
     let variable = environment();
     let config = match CacheConfig::from_env() {
         Ok(config) => config,
@@ -39,7 +32,7 @@ pub fn examine(out: &mut impl Write) -> io::Result<bool> {
         Ok(settings) => settings,
         Err(error) => return refuse(out, &error),
     };
-    report(out, &settings, &config)
+    report(out, &settings, &config).await
 }
 
 fn refuse(out: &mut impl Write, error: &dyn Display) -> io::Result<bool> {
@@ -47,14 +40,14 @@ fn refuse(out: &mut impl Write, error: &dyn Display) -> io::Result<bool> {
     Ok(false)
 }
 
-fn report(out: &mut impl Write, settings: &Settings, config: &CacheConfig) -> io::Result<bool> {
+async fn report(out: &mut impl Write, settings: &Settings, config: &CacheConfig) -> io::Result<bool> {
     writeln!(out, "Settings")?;
     for (name, value) in described(settings, config) {
         writeln!(out, "  {name:24} {value}")?;
     }
     writeln!(out, "Checks")?;
     let mut healthy = true;
-    for (name, finding) in findings(settings, config) {
+    for (name, finding) in findings(settings, config).await {
         let (mark, found, advice) = match finding {
             Finding::Fine(found) => ("ok", found, None),
             Finding::Doubtful { found, advice } => ("warn", found, Some(advice)),
@@ -63,9 +56,9 @@ fn report(out: &mut impl Write, settings: &Settings, config: &CacheConfig) -> io
                 ("FAIL", found, Some(advice))
             }
         };
-        writeln!(out, "  {mark:4}  {name:16} {found}")?;
+        writeln!(out, "  {mark:4}  {name:17} {found}")?;
         if let Some(advice) = advice {
-            writeln!(out, "        {:16} -> {advice}", "")?;
+            writeln!(out, "        {:17} -> {advice}", "")?;
         }
     }
     Ok(healthy)
@@ -101,38 +94,38 @@ fn described(settings: &Settings, config: &CacheConfig) -> Vec<(&'static str, St
             ("REDIS_TLS", redis.encrypted().to_string()),
             ("REDIS_POOL_SIZE", redis.pool_size().to_string()),
             ("REDIS_TIMEOUT_MS", redis.timeout().as_millis().to_string()),
+            ("REDIS_CONNECT_TIMEOUT_MS", redis.connect_timeout().as_millis().to_string()),
+            ("REDIS_CA_FILE", shown(redis.ca_file())),
+            ("REDIS_CLIENT_CERT", shown(redis.client_certificate().map(|(certificate, _)| certificate))),
+            ("REDIS_CLIENT_KEY", shown(redis.client_certificate().map(|(_, key)| key))),
+            ("REDIS_TRUST_RESTART", redis.trust_restart().to_string()),
+            ("CACHE_FALLBACK", fallback(config.fallback()).to_owned()),
         ]);
     }
     described
 }
 
 /// The checks, in the order in which a start meets them.
-fn findings(settings: &Settings, config: &CacheConfig) -> Vec<(&'static str, Finding)> {
-    let mut findings = vec![("settings", settings_finding(config)), ("BIND", address(settings))];
-    findings.push(("DATA_DIR", directory(&settings.data_directory, "DATA_DIR")));
-    findings.push(("database", database(&settings.data_directory.join(DATABASE_FILE))));
+async fn findings(settings: &Settings, config: &CacheConfig) -> Vec<(String, Finding)> {
+    let mut findings = vec![
+        ("settings".to_owned(), settings_finding(config)),
+        ("BIND".to_owned(), address(settings)),
+        ("DATA_DIR".to_owned(), directory(&settings.data_directory, "DATA_DIR")),
+        ("database".to_owned(), database(&settings.data_directory.join(DATABASE_FILE))),
+    ];
     if !config.enabled() {
-        findings.push((
-            "cache",
-            Finding::Doubtful {
-                found: "switched off: everything is loaded anew".to_owned(),
-                advice: "set CACHE_ENABLED=true".to_owned(),
-            },
-        ));
-        return findings;
+        let found = "switched off: everything is loaded anew".to_owned();
+        let advice = "set CACHE_ENABLED=true".to_owned();
+        findings.push(("cache".to_owned(), Finding::Doubtful { found, advice }));
     }
     if config.redis().enabled() {
-        findings.push((
-            "redis",
-            Finding::Wrong {
-                found: "this build has no Redis backend".to_owned(),
-                advice: "set REDIS_ENABLED=false, or use a build with it".to_owned(),
-            },
-        ));
+        // Switched off or not, Redis hears of every change.
+        let steps = examine_redis(config).await;
+        findings.extend(steps.into_iter().map(|(step, finding)| (format!("redis {step}"), finding)));
     }
-    findings.push(("CACHE_DIR", directory(config.directory(), "CACHE_DIR")));
-    findings.push(("lock", lock(&config.directory().join("lock"))));
-    findings.push(("free space", space(config)));
+    findings.push(("CACHE_DIR".to_owned(), directory(config.directory(), "CACHE_DIR")));
+    findings.push(("lock".to_owned(), lock(&config.directory().join("lock"), config.redis().enabled())));
+    findings.push(("free space".to_owned(), space(config)));
     findings
 }
 
@@ -204,13 +197,20 @@ fn database(path: &Path) -> Finding {
     }
 }
 
-/// Whether somebody keeps the cache's directory. The lock that finds out is let go of at once.
-fn lock(path: &Path) -> Finding {
+/// Whether somebody keeps the cache's directory from being used. The lock that finds out is let go of at once.
+///
+/// Processes on Redis share a directory; one on disk has it for itself.
+fn lock(path: &Path, is_shared: bool) -> Finding {
     let Ok(mut file) = File::open(path) else {
         return Finding::Fine("free".to_owned());
     };
-    if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
-        return Finding::Fine("free".to_owned());
+    let (operation, free) = if is_shared {
+        (FlockOperation::NonBlockingLockShared, "free for processes on Redis")
+    } else {
+        (FlockOperation::NonBlockingLockExclusive, "free")
+    };
+    if flock(&file, operation).is_ok() {
+        return Finding::Fine(free.to_owned());
     }
     let mut process = String::new();
     // The id is for people: without it the finding is still true.
@@ -241,6 +241,17 @@ fn space(config: &CacheConfig) -> Finding {
     }
 }
 
+fn fallback(fallback: Fallback) -> &'static str {
+    match fallback {
+        Fallback::Disk => "disk",
+        Fallback::None => "none",
+    }
+}
+
+fn shown(path: Option<&Path>) -> String {
+    path.map_or_else(|| "-".to_owned(), |path| path.display().to_string())
+}
+
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
@@ -256,29 +267,29 @@ mod tests {
         settings
     }
 
-    fn examined(settings: &Settings, config: &CacheConfig) -> (bool, String) {
+    async fn examined(settings: &Settings, config: &CacheConfig) -> (bool, String) {
         let mut out = Vec::new();
-        let healthy = report(&mut out, settings, config).unwrap();
+        let healthy = report(&mut out, settings, config).await.unwrap();
         (healthy, String::from_utf8(out).unwrap())
     }
 
-    #[test]
-    fn a_fresh_machine_is_healthy_and_stays_untouched() {
+    #[tokio::test]
+    async fn a_fresh_machine_is_healthy_and_stays_untouched() {
         let directory = tempfile::tempdir().unwrap();
         let config =
             CacheConfig::builder().directory(directory.path().join("cache")).size_mb(8).build().unwrap();
-        let (healthy, text) = examined(&settings(directory.path()), &config);
+        let (healthy, text) = examined(&settings(directory.path()), &config).await;
         assert!(healthy, "{text}");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
-    #[test]
-    fn what_is_wrong_says_what_to_do() {
+    #[tokio::test]
+    async fn what_is_wrong_says_what_to_do() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
         std::fs::write(&file, "x").unwrap();
         let config = CacheConfig::builder().directory(&file).build().unwrap();
-        let (healthy, text) = examined(&settings(&file), &config);
+        let (healthy, text) = examined(&settings(&file), &config).await;
         assert!(!healthy);
         assert!(
             text.contains("is no directory")
@@ -300,19 +311,24 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
         std::fs::write(&path, "4711").unwrap();
-        assert!(matches!(lock(&path), Finding::Fine(_)));
+        for is_shared in [false, true] {
+            assert!(matches!(lock(&path, is_shared), Finding::Fine(_)));
+        }
         let holder = File::open(&path).unwrap();
+        flock(&holder, FlockOperation::NonBlockingLockShared).unwrap();
+        assert!(matches!(lock(&path, true), Finding::Fine(_)), "processes on Redis share it");
+        assert!(matches!(lock(&path, false), Finding::Doubtful { .. }), "one on disk has to wait");
         flock(&holder, FlockOperation::NonBlockingLockExclusive).unwrap();
-        let Finding::Doubtful { found, .. } = lock(&path) else { panic!("the lock is held") };
+        let Finding::Doubtful { found, .. } = lock(&path, true) else { panic!("the lock is held") };
         assert!(found.contains("4711"));
     }
 
-    #[test]
-    fn no_secret_is_printed() {
+    #[tokio::test]
+    async fn no_secret_is_printed() {
         let directory = tempfile::tempdir().unwrap();
-        let pairs = [("REDIS_ENABLED", "true"), ("REDIS_PASSWORD", "hunter2"), ("REDIS_USERNAME", "app")];
+        let pairs = [("REDIS_ENABLED", "true"), ("REDIS_PASSWORD", "hunter2"), ("REDIS_PORT", "1")];
         let config = CacheConfig::from_pairs(pairs).unwrap();
-        let (_, text) = examined(&settings(directory.path()), &config);
+        let (_, text) = examined(&settings(directory.path()), &config).await;
         assert!(text.contains("***") && !text.contains("hunter2"), "{text}");
     }
 }

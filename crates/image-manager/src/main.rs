@@ -82,7 +82,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Help => print!("{USAGE}"),
         Command::Version => println!("image-manager {}", env!("CARGO_PKG_VERSION")),
         Command::Doctor => {
-            let healthy = doctor::examine(&mut std::io::stdout().lock())?;
+            let healthy = runtime.block_on(doctor::examine(&mut std::io::stdout().lock()))?;
             return Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Serve { bind, seed } => runtime.block_on(serve_until_stopped(bind, seed))?,

@@ -2,6 +2,7 @@
 //!
 //! - [`RedisServer`]: a server of the test's own, on a free port of 127.0.0.1, which can be killed, stopped and restarted.
 //! - [`TcpProxy`]: a network in front of it that delays, swallows, cuts and resets, switched while it runs.
+//! - [`Authority`] and [`terminator`]: certificates, and encryption in front of a server that has none.
 //! - [`history`]: what many processes read and changed, and a check that no read was stale.
 //!
 //! Whatever is started here ends when its handle is dropped. Nothing here is part of the product.
@@ -9,6 +10,8 @@
 pub mod history;
 mod proxy;
 mod redis_server;
+mod tls;
 
 pub use proxy::{Mode, TcpProxy};
 pub use redis_server::{RedisServer, Restart};
+pub use tls::{Authority, Identity, terminator};

@@ -92,7 +92,8 @@ impl RedisConfig {
         Self { tls, ..self }
     }
 
-    /// Sets the PEM file of the authority that signed the server's certificate. Default: the system's roots.
+    /// Sets the PEM file of the authority that signed the server's certificate. Default: Mozilla's roots, which
+    /// are compiled in.
     #[must_use]
     pub fn with_ca_file(self, path: impl Into<PathBuf>) -> Self {
         Self { ca_file: Some(path.into()), ..self }
@@ -167,7 +168,8 @@ impl RedisConfig {
         }
     }
 
-    /// The PEM file of the authority that signed the server's certificate. Default: the system's roots.
+    /// The PEM file of the authority that signed the server's certificate. Default: Mozilla's roots, which
+    /// are compiled in.
     pub fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()
     }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cache_core::{CacheBackend, Error, ErrorKind, Invalidation, NullBackend, Result};
-use cache_redis::{ContactRecord, RedisBackend};
+use cache_core::{CacheBackend, Invalidation, NullBackend, Result};
+use cache_redis::{ContactRecord, Finding, RedisBackend};
 
 use crate::config::CacheConfig;
 use crate::fallback::contact::Contacts;
@@ -37,7 +37,7 @@ pub(super) struct Opened {
 /// # Errors
 /// As for [`connect`](super::connect). That Redis is away is none.
 pub(super) async fn open(config: &CacheConfig, directory: &Path) -> Result<Opened> {
-    let client = client(config)?;
+    let client = client(config);
     let lock = LockFile::lock_directory(directory, Sharing::Shared).await?;
     // What a cache of this process owes that was dropped a moment ago must be adopted, and not be passed over as alive.
     patiently(|| ready(Ok((!instance::is_held_here(directory)).then_some(())))).await?;
@@ -76,23 +76,20 @@ pub(super) async fn open(config: &CacheConfig, directory: &Path) -> Result<Opene
 }
 
 /// Opens Redis without a directory, because none can be used: what Redis misses is lost with this process.
-///
-/// # Errors
-/// `Configuration` for settings that contradict this build.
-pub(super) async fn open_without_directory(config: &CacheConfig) -> Result<Opened> {
+pub(super) async fn open_without_directory(config: &CacheConfig) -> Opened {
     let journal = Arc::new(Journal::in_memory());
     if config.clear_on_start() {
         journal.owe_for_others(&[Invalidation::Everything]);
     }
     let parts = Parts {
-        connector: Arc::new(RedisConnector::new(client(config)?, None)),
+        connector: Arc::new(RedisConnector::new(client(config), None)),
         standin: Arc::new(Nothing),
         journal: Arc::clone(&journal),
         clock: config.clock(),
         max_age: config.fallback_max_age(),
         first_return: FirstReturn::new(|| {}),
     };
-    Ok(Opened { backend: Arc::new(FallbackBackend::start(parts).await), journal, lock: None })
+    Opened { backend: Arc::new(FallbackBackend::start(parts).await), journal, lock: None }
 }
 
 /// Reads the trust record and replaces it by what holds from now on; whether Redis has to be cleared before it is read.
@@ -143,15 +140,9 @@ fn settle(dead: Vec<Leftover>, owner: &Owner) {
     }
 }
 
-/// The settings as the client takes them.
-fn client(config: &CacheConfig) -> Result<cache_redis::RedisConfig> {
+/// The settings as the client takes them: encrypted if they ask for it, and then never plain.
+fn client(config: &CacheConfig) -> cache_redis::RedisConfig {
     let redis = config.redis();
-    if redis.encrypted() {
-        // Never plain where encryption was asked for.
-        let message = "REDIS_TLS asks for an encrypted connection, which this version cannot make; with a server that \
-                       takes plain ones set REDIS_TLS=false";
-        return Err(Error::new(ErrorKind::Configuration, message));
-    }
     let mut client = cache_redis::RedisConfig::new(redis.host())
         .port(redis.port())
         .db(redis.db())
@@ -167,10 +158,30 @@ fn client(config: &CacheConfig) -> Result<cache_redis::RedisConfig> {
     if let Some(password) = redis.password() {
         client = client.password(password.expose());
     }
+    if redis.encrypted() {
+        client = client.tls();
+    }
+    // Without encryption they are a contradiction, which the client refuses: who names an authority wants to be sure.
+    if let Some(path) = redis.ca_file() {
+        client = client.ca_file(path);
+    }
+    if let Some((certificate, key)) = redis.client_certificate() {
+        client = client.client_certificate(certificate, key);
+    }
     if redis.trust_restart() {
         client = client.trust_restart();
     }
-    Ok(client)
+    client
+}
+
+/// Walks the way to the Redis that `config` names, step by step, whether it is enabled or not, and says what to do where it
+/// ends. Nothing is left behind, and no finding holds a secret.
+///
+/// # Cost
+/// A few connections and round trips; each step takes [`connect_timeout`](crate::RedisConfig::connect_timeout) at most, an
+/// instance's start as long again.
+pub async fn examine_redis(config: &CacheConfig) -> Vec<(&'static str, Finding)> {
+    cache_redis::examine(&client(config)).await
 }
 
 /// Reaches Redis by its settings.

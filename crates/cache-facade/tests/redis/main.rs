@@ -14,3 +14,4 @@ mod migration;
 mod outage;
 mod start;
 mod support;
+mod tls;

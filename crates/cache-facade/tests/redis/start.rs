@@ -153,16 +153,6 @@ async fn switched_off_everything_is_loaded_and_redis_still_hears_of_changes() {
 }
 
 #[tokio::test]
-async fn encryption_that_cannot_be_had_is_an_error_and_never_a_plain_connection() {
-    let directory = tempfile::tempdir().unwrap();
-    let redis = redis_at(nowhere()).with_tls(cache_facade::Tls::On);
-    let config = config(directory.path(), nowhere()).redis(redis).build().unwrap();
-    let error = Cache::connect(config).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Configuration);
-    assert!(error.to_string().contains("REDIS_TLS"), "{error}");
-}
-
-#[tokio::test]
 async fn processes_on_redis_share_a_directory_and_one_on_disk_does_not() {
     let server = RedisServer::start().unwrap();
     let one = Instance::new(server.address()).await;

@@ -11,5 +11,6 @@ mod harness;
 mod images;
 mod listing;
 mod mutations;
+mod redis;
 mod restart;
 mod thumbnails;

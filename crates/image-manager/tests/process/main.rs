@@ -1,9 +1,12 @@
 //! The command itself, as a process: started, told to stop, killed, and given wrong settings.
 #![cfg(test)]
 
+mod redis;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -12,6 +15,7 @@ use serde_json::{Value, json};
 struct Process {
     child: Child,
     base: String,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 /// The command with nothing of this process' environment that could be a setting.
@@ -24,13 +28,33 @@ fn command(directory: &Path) -> Command {
 impl Process {
     /// Starts a server in `directory`, and waits until it serves.
     fn start(directory: &Path) -> Self {
-        let mut child = command(directory).stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let serving = log.find(|line| line.contains("serving http://")).expect("it serves");
+        Self::start_with(directory, &[])
+    }
+
+    /// The same with more settings.
+    fn start_with(directory: &Path, settings: &[(&str, String)]) -> Self {
+        let mut command = command(directory);
+        let settings = settings.iter().map(|(name, value)| (name, value));
+        let mut child = command.envs(settings).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let mut log = Vec::new();
+        let serving = loop {
+            log.push(lines.next().unwrap_or_else(|| panic!("it does not serve: {log:#?}")));
+            if let Some(line) = log.last().filter(|line| line.contains("serving http://")) {
+                break line.clone();
+            }
+        };
+        let log = Arc::new(Mutex::new(log));
+        let written = Arc::clone(&log);
         // Somebody must read on, or the process would wait once the pipe is full.
-        std::thread::spawn(move || log.for_each(drop));
+        std::thread::spawn(move || lines.for_each(|line| written.lock().unwrap().push(line)));
         let base = serving.split_whitespace().last().unwrap().to_owned();
-        Self { child, base }
+        Self { child, base, log }
+    }
+
+    /// What it has logged so far.
+    fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
     }
 
     fn signal(&self, signal: Signal) {

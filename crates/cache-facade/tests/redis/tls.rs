@@ -1,0 +1,86 @@
+//! Encryption as the settings ask for it: where it cannot be had the disk stands in, and nothing is sent plain.
+
+use cache_facade::{BackendKind, RedisConfig, Tls};
+use testkit::{Authority, RedisServer, terminator};
+
+use crate::lines::Lines;
+use crate::support::*;
+
+const FALLS_BACK: &str = "WARN Redis cache initialization failed, falling back to disk cache error=";
+
+/// The commands that the server has run, but for those by which the tests see that it is there.
+fn commands(server: &RedisServer) -> Vec<String> {
+    let ran = raw(server, &["INFO", "commandstats"]);
+    let names = ran.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(':'));
+    names.map(|(name, _)| name.to_owned()).filter(|name| !["info", "ping"].contains(&name.as_str())).collect()
+}
+
+async fn backend_of(redis: RedisConfig) -> (BackendKind, Instance) {
+    let one = Instance::with(redis_address(&redis), |config| config.redis(redis)).await;
+    (one.cache.backend_kind(), one)
+}
+
+fn redis_address(redis: &RedisConfig) -> std::net::SocketAddr {
+    format!("{}:{}", redis.host(), redis.port()).parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_share_an_encrypted_redis_with_and_without_a_certificate_of_their_own() {
+    let (server, authority) = (RedisServer::start().unwrap(), Authority::new().unwrap());
+    let identity = authority.certifies("127.0.0.1").unwrap();
+    let open = terminator(server.address(), &identity, None).await.unwrap();
+    let closed = terminator(server.address(), &identity, Some(&authority)).await.unwrap();
+    let (certificate, key) = authority.certifies("client").unwrap();
+    let patient = |address| {
+        let patience = std::time::Duration::from_secs(30);
+        let redis = redis_at(address).with_timeout(patience).with_connect_timeout(patience);
+        redis.with_tls(Tls::On).with_ca_file(authority.file())
+    };
+    let (kind, one) = backend_of(patient(open)).await;
+    assert_eq!(kind, BackendKind::Redis, "{:?}", one.cache.health().await);
+    let (kind, two) = backend_of(patient(closed).with_client_certificate(certificate, key)).await;
+    assert_eq!(kind, BackendKind::Redis, "{:?}", two.cache.health().await);
+
+    let database = Database::new();
+    database.read(&one.cache, 1).await;
+    eventually("the value is shared", async || database.hits(&two.cache, 1).await).await;
+    let _ = database.write(&two.cache, 1).await;
+    assert_eq!(database.read(&one.cache, 1).await.0, 1);
+}
+
+#[tokio::test]
+async fn where_the_certificate_is_refused_disk_stands_in_and_nothing_is_sent_plain() {
+    Lines::capture();
+    let (server, authority) = (RedisServer::start().unwrap(), Authority::new().unwrap());
+    let other = Authority::new().unwrap();
+    let identity = authority.certifies("127.0.0.1").unwrap();
+    let encrypted = terminator(server.address(), &identity, None).await.unwrap();
+    let asks = terminator(server.address(), &identity, Some(&authority)).await.unwrap();
+    let named = |address, authority: &Authority| {
+        redis_at(address).with_password("hunter2").with_tls(Tls::On).with_ca_file(authority.file())
+    };
+    let expired = authority.certified_once("127.0.0.1").unwrap();
+    let expired = terminator(server.address(), &expired, None).await.unwrap();
+    for (number, (what, redis)) in [
+        ("another authority", named(encrypted, &other)),
+        ("the world's authorities", redis_at(encrypted).with_tls(Tls::On)),
+        ("expired", named(expired, &authority)),
+        ("no certificate of its own", named(asks, &authority)),
+        ("a plain server", named(server.address(), &authority)),
+        ("no such file", redis_at(encrypted).with_tls(Tls::On).with_ca_file("/nowhere/ca.pem")),
+        ("an authority, and TLS off", redis_at(server.address()).with_ca_file(authority.file())),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (kind, one) = backend_of(redis).await;
+        assert_eq!(kind, BackendKind::Fallback, "{what}");
+        assert_eq!(Lines::with(FALLS_BACK).len(), number + 1, "{what}: {:?}", Lines::with(FALLS_BACK));
+        let database = Database::new();
+        is_away(&one.cache).await;
+        eventually("the disk stands in", async || database.hits(&one.cache, 1).await).await;
+        one.cache.close().await.unwrap();
+    }
+    assert_eq!(commands(&server), [""; 0], "nothing was said to it");
+    assert!(Lines::with("hunter2").is_empty());
+}
