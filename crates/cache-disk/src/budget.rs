@@ -69,7 +69,7 @@ impl Budget {
 
     /// The sum of costs that live entries may reach.
     pub(crate) fn live_bytes(&self) -> u64 {
-        let whole = self.limit - self.limit * 35 / 1000 - 3 * self.interval - BESIDE;
+        let whole = self.limit - self.limit / 1000 * 35 - 3 * self.interval - BESIDE;
         whole / WHOLE * self.share
     }
 
@@ -83,9 +83,16 @@ impl Budget {
         self.share = (self.share + WHOLE / 1000).min(WHOLE);
     }
 
+    /// Lowers the allowance after the file system found no room, when the file took `taken` bytes of it.
+    pub(crate) fn disk_is_full(&mut self, taken: u64) {
+        let whole = (self.limit - BESIDE).max(1);
+        let fitting = u128::from(taken) * u128::from(WHOLE) * 9 / 10 / u128::from(whole);
+        self.share = self.share.min(u64::try_from(fitting).unwrap_or(WHOLE)).max(WHOLE / 100);
+    }
+
     /// Lowers the allowance after redb found no room.
     pub(crate) fn refused(&mut self) {
-        self.share = (self.share * 98 / 100).max(WHOLE / 2);
+        self.share = (self.share * 98 / 100).max(WHOLE / 100);
     }
 }
 

@@ -79,7 +79,8 @@ impl Directory {
 
     /// Space the quarantined database takes, in bytes.
     pub(crate) fn quarantined_bytes(&self) -> u64 {
-        fs::symlink_metadata(self.path.join(QUARANTINED)).map_or(0, |metadata| metadata.blocks() * 512)
+        let metadata = fs::symlink_metadata(self.path.join(QUARANTINED));
+        metadata.map_or(0, |metadata| if metadata.is_file() { metadata.blocks() * 512 } else { 0 })
     }
 
     /// Cuts the quarantined database to `bytes`, or removes it where that would leave nothing.

@@ -22,13 +22,20 @@ pub(crate) struct Space {
     /// The longest that it may get, in bytes.
     most: u64,
     was_refused: AtomicBool,
+    is_disk_full: AtomicBool,
 }
 
 impl Space {
     /// The space of `file`, which may get `most` bytes long.
     pub(crate) fn new(file: &File, most: u64) -> io::Result<Arc<Self>> {
         let length = AtomicU64::new(file.metadata()?.len());
-        Ok(Arc::new(Self { file: file.try_clone()?, length, most, was_refused: AtomicBool::new(false) }))
+        Ok(Arc::new(Self {
+            file: file.try_clone()?,
+            length,
+            most,
+            was_refused: AtomicBool::new(false),
+            is_disk_full: AtomicBool::new(false),
+        }))
     }
 
     /// What the file takes on the disk, in bytes, as `du` counts it; its length where that cannot be asked.
@@ -49,6 +56,20 @@ impl Space {
     /// Whether it was to become longer than it may, since this was last asked.
     pub(crate) fn take_refused(&self) -> bool {
         self.was_refused.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether the file system had no room, since this was last asked.
+    pub(crate) fn take_disk_full(&self) -> bool {
+        self.is_disk_full.swap(false, Ordering::Relaxed)
+    }
+
+    fn note<T>(&self, done: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &done
+            && matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        {
+            self.is_disk_full.store(true, Ordering::Relaxed);
+        }
+        done
     }
 
     fn check(&self, end: u64) -> io::Result<()> {
@@ -85,18 +106,18 @@ impl<B: StorageBackend> StorageBackend for Guard<B> {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.space.check(len)?;
-        self.inner.set_len(len)?;
+        self.space.note(self.inner.set_len(len))?;
         self.space.length.store(len, Ordering::Relaxed);
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.inner.sync_data()
+        self.space.note(self.inner.sync_data())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.space.check(offset.saturating_add(data.len() as u64))?;
-        self.inner.write(offset, data)
+        self.space.note(self.inner.write(offset, data))
     }
 
     fn close(&self) -> io::Result<()> {

@@ -16,6 +16,9 @@ use crate::guard::{Guard, Space};
 use crate::recency::Order;
 use crate::store::{Commit, Store};
 
+/// What an empty database of redb takes, and as much to begin with, in bytes.
+const SMALLEST_FILE: u64 = 3 << 20;
+
 /// The version of everything in the file, rows and envelope included.
 const FORMAT: &[u8] = b"1";
 
@@ -67,7 +70,7 @@ pub(crate) fn open_lengthened(directory: &Directory, config: &DiskConfig) -> Res
 /// `Locked` when another process has it open, `Io` when its file cannot be used at all.
 pub(crate) fn open(directory: &Directory, config: &DiskConfig) -> Result<Opened> {
     let file = directory.database()?;
-    make_way(&file, directory, config)?;
+    make_way(&file, directory, config);
     let space = space(&file, directory, config)?;
     if space.length() > space.most() {
         tracing::warn!(
@@ -93,7 +96,7 @@ pub(crate) fn open(directory: &Directory, config: &DiskConfig) -> Result<Opened>
             start_anew(directory, config)
         }
         Err(Unusable::Damaged(cause)) => {
-            set_aside(directory, config, &cause);
+            set_aside(directory, &cause);
             start_anew(directory, config)
         }
     }
@@ -101,7 +104,7 @@ pub(crate) fn open(directory: &Directory, config: &DiskConfig) -> Result<Opened>
 
 /// Sets aside a database that turned out to be damaged while it was in use, and starts an empty one.
 pub(crate) fn replace_damaged(directory: &Directory, config: &DiskConfig) -> Result<Opened> {
-    set_aside(directory, config, &"it is damaged");
+    set_aside(directory, &"it is damaged");
     start_anew(directory, config)
 }
 
@@ -171,6 +174,7 @@ fn try_open(file: File, space: Arc<Space>, config: &DiskConfig) -> Result<Opened
 }
 
 fn create(directory: &Directory, file: File, config: &DiskConfig) -> Result<Opened> {
+    make_way(&file, directory, config);
     let space = space(&file, directory, config)?;
     let created = open_store(file, &space, config).and_then(|store| mark(&store, config).map(|()| store));
     let what = format_args!("cannot start a disk cache at {}", directory.path().display()).to_string();
@@ -212,23 +216,25 @@ fn space(file: &File, directory: &Directory, config: &DiskConfig) -> Result<Arc<
     })
 }
 
-/// Gives up what a damaged database beside `file` takes of its share.
-fn make_way(file: &File, directory: &Directory, config: &DiskConfig) -> Result<()> {
-    let space = space(file, directory, config)?;
-    let excess = space.length().saturating_sub(space.most());
+/// Cuts a damaged database that stands beside `file` to what the limit leaves for it, so that `file` has its place, or
+/// room to begin.
+fn make_way(file: &File, directory: &Directory, config: &DiskConfig) {
     let quarantined = directory.quarantined_bytes();
-    if excess > 0
-        && quarantined > 0
-        && let Err(error) = directory.shrink_quarantined(quarantined.saturating_sub(excess))
+    if quarantined == 0 {
+        return;
+    }
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let whole = Budget::new(config.limit_bytes).file_bytes(0);
+    let most = whole.saturating_sub(length.max(SMALLEST_FILE)).min(config.limit_bytes / 4);
+    if quarantined > most
+        && let Err(error) = directory.shrink_quarantined(most)
     {
         tracing::warn!(%error, "cannot shrink the damaged disk cache");
     }
-    Ok(())
 }
 
-/// Sets the database aside, cut to a quarter of the limit so that the new one has room. Whatever is left of it in its
-/// place is removed by the start that follows.
-fn set_aside(directory: &Directory, config: &DiskConfig, cause: &dyn Display) {
+/// Sets the database aside; the start that follows cuts it to what it may take, and removes what is left in its place.
+fn set_aside(directory: &Directory, cause: &dyn Display) {
     match directory.quarantine() {
         Ok(kept) => {
             let kept = kept.display();
@@ -237,11 +243,6 @@ fn set_aside(directory: &Directory, config: &DiskConfig, cause: &dyn Display) {
         Err(error) => {
             tracing::warn!(%error, %cause, "disk cache can neither be read nor be kept, starting empty");
         }
-    }
-    if directory.quarantined_bytes() > config.limit_bytes / 4
-        && let Err(error) = directory.shrink_quarantined(config.limit_bytes / 4)
-    {
-        tracing::warn!(%error, %cause, "cannot shrink the damaged disk cache");
     }
 }
 

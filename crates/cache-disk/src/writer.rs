@@ -72,7 +72,7 @@ pub(crate) struct Writer {
     retry_after: Duration,
 }
 
-/// An entry in a lazy commit.
+/// An entry that a lazy commit wrote, or whose predecessor it removed.
 #[derive(Debug)]
 struct Unsynced {
     key: CacheKey,
@@ -212,6 +212,9 @@ impl Writer {
                 self.engine.index.shard(hash).remove_if(hash, meta.id);
                 self.owed.push(key);
             }
+            // The value before one that never reached the file stands there still.
+            let unwritten = gone.into_iter().filter_map(|removed| removed.pending);
+            self.owed.extend(unwritten.map(|pending| pending.key));
             self.fail(&fault);
         }
         drop(spaces);
@@ -235,6 +238,10 @@ impl Writer {
         for Put { key, hash, meta, .. } in puts {
             self.engine.index.shard(*hash).settle(*hash, meta.id);
             self.unsynced.push(Unsynced { key: key.clone(), hash: *hash, id: meta.id });
+        }
+        for Removed { hash, id, pending } in gone {
+            let key = pending.as_ref().map(|pending| pending.key.clone());
+            self.unsynced.extend(key.map(|key| Unsynced { key, hash: *hash, id: *id }));
         }
         self.is_dirty = true;
         self.written += written;

@@ -21,7 +21,11 @@ impl Writer {
         self.engine.degrade(fault);
         self.is_damaged |= fault.is_damage();
         self.store = None;
-        if self.engine.space.load().take_refused() {
+        let space = self.engine.space.load();
+        if space.take_disk_full() {
+            self.budget.disk_is_full(space.taken_bytes());
+            self.out_of_room();
+        } else if space.take_refused() {
             self.refused();
         }
         for Unsynced { key, hash, id } in self.unsynced.drain(..) {

@@ -99,22 +99,27 @@ impl Writer {
         Ok(())
     }
 
-    /// redb found no room for a write. Where not even a removal found any, nothing but a new file helps.
+    /// redb found no room for a write within the file.
     pub(super) fn refused(&mut self) {
         if self.engine.space.load().length() < self.budget.file_bytes(0) {
             self.is_short = true;
-        } else if self.must_free {
+        } else {
+            self.budget.refused();
+            self.out_of_room();
+        }
+    }
+
+    /// The next commit only removes. Where not even that finds room, nothing but a new file helps.
+    pub(super) fn out_of_room(&mut self) {
+        self.set_allowance();
+        if self.must_free {
             tracing::warn!(
                 directory = %self.directory.path().display(),
                 "disk cache has no room left to remove anything, starting empty"
             );
             self.is_condemned = true;
-            self.must_free = false;
-        } else {
-            self.budget.refused();
-            self.set_allowance();
-            self.must_free = true;
         }
+        self.must_free = !self.must_free;
     }
 
     /// Removes a damaged file, for its space.

@@ -117,6 +117,9 @@ impl Writer {
     }
 
     fn retry(&mut self, waiting: &[Waiting]) -> Result<Vec<u64>, Error> {
+        if self.is_condemned {
+            return Err(Error::new(ErrorKind::NotDurable, "the file holds what could not be removed"));
+        }
         self.reopen()?;
         self.remove(waiting).map_err(|fault| {
             let error = Error::new(ErrorKind::NotDurable, fault.to_string());

@@ -21,6 +21,21 @@ pub(crate) fn prepare_directory(path: &Path) -> Result<()> {
     }
 }
 
+/// Opens a file to read it. A link is not followed, and nothing but a file is waited for.
+///
+/// # Errors
+/// The operating system's; `InvalidInput` for what is no regular file.
+pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
+    let flags =
+        i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).expect("open's flags fit into an int");
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+    }
+}
+
 /// Opens the file `path` for reading and writing, and creates it with mode 0600 if it is not there.
 ///
 /// # Errors

@@ -147,7 +147,7 @@ fn holders(directory: &Path) -> String {
 /// The id in a lock file.
 fn signature(path: &Path) -> Option<i32> {
     let mut id = String::new();
-    File::open(path).ok()?.take(16).read_to_string(&mut id).ok()?;
+    files::open_to_read(path).ok()?.take(16).read_to_string(&mut id).ok()?;
     id.trim().parse().ok()
 }
 

@@ -12,7 +12,6 @@
 //! With Redis the second line is `primary redis` and the line `db 0` stands in place of `reads`. The checksum is the xxh3-64 of all lines above its own.
 
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -61,8 +60,8 @@ impl State {
     /// Reads the record in `directory`.
     pub(crate) fn read(directory: &Path) -> Self {
         let mut text = String::new();
-        let read =
-            File::open(directory.join(NAME)).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
+        let read = files::open_to_read(&directory.join(NAME))
+            .and_then(|file| file.take(LONGEST).read_to_string(&mut text));
         match read {
             Ok(_) => parse(&text).map_or(Self::Unreadable, Self::Known),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::Missing,

@@ -32,9 +32,13 @@ pub(super) async fn stats(State(app): State<App>, User(_): User) -> Result<Json<
 
 pub(super) async fn entry(
     State(app): State<App>,
-    User(_): User,
+    User(user): User,
     Query(Entry { key }): Query<Entry>,
 ) -> Result<Json<Explanation>, ApiError> {
+    // A key names what the user may not be allowed to see.
+    if !app.settings().admin_users.contains(&user) {
+        return Err(ApiError::forbidden("only ADMIN_USERS may look at single entries"));
+    }
     let key = CacheKey::parse(&key).map_err(|error| ApiError::bad_request(error.to_string()))?;
     app.cache().explain(&key).await.map(Json).map_err(|error| ApiError::internal("explaining a key", error))
 }
