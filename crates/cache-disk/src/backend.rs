@@ -79,7 +79,7 @@ impl DiskBackend {
         if let Ok(permit) = Arc::clone(room).try_acquire_many_owned(bytes) {
             return Some(permit);
         }
-        if self.engine.is_away() {
+        if self.engine.has_failed() {
             return None;
         }
         let waiting = Arc::clone(room).acquire_many_owned(bytes);

@@ -237,6 +237,11 @@ impl Engine {
         self.complete.is_open()
     }
 
+    /// Whether the database failed and is not open again yet.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.condition.lock().cause.is_some()
+    }
+
     /// Whether the database cannot be read or written at the moment.
     pub(crate) fn is_away(&self) -> bool {
         self.snapshot.load().is_none()

@@ -250,8 +250,16 @@ impl Batch<'_> {
             Some(end) => self.meta.retain_in(prefix..end.as_str(), &mut keep)?,
             None => self.meta.retain_in(prefix.., &mut keep)?,
         }
-        for (id, cost) in rows {
-            self.remove_rows(id, cost)?;
+        rows.sort_unstable();
+        // What was stored one after the other leaves as one range.
+        for run in rows.chunk_by(|(id, _), (next, _)| id + 1 == *next) {
+            match run {
+                [(id, cost)] => self.remove_rows(*id, *cost)?,
+                [(first, _), .., (last, _)] => {
+                    self.data.retain_in(rows_of(*first).0..=rows_of(*last).1, |_, _| false)?;
+                }
+                [] => {}
+            }
         }
         Ok(removed)
     }

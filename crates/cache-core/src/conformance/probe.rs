@@ -17,6 +17,8 @@ use crate::stats::CacheStats;
 
 /// How often a call to a store that may fail is repeated before the law gives up.
 const TRIES: usize = 1000;
+/// How often a reliable store may refuse a fill because it cannot keep up.
+const FLOODED_TRIES: usize = 50;
 
 /// An open store. Its `must_` methods demand hits and successes of a reliable store only; what no store may do, an old
 /// or a wrong value, they never let pass.
@@ -114,17 +116,22 @@ impl Probe {
         assert_ne!(outcome, Some(FillOutcome::Stored), "the fill of {key} by a token that was taken away");
     }
 
-    /// Looks `key` up and fills it.
+    /// Looks `key` up and fills it, again and again while a store that is flooded refuses.
     ///
     /// Where a store that may fail did, the key is invalidated: whatever it was before, it is not that afterwards.
     pub async fn load(&self, key: &CacheKey, entry: impl Value) {
-        let token = self.token(key).await;
-        let outcome = self.fill(key, token, entry).await;
-        if self.promises.is_reliable() {
-            assert_eq!(outcome, Some(FillOutcome::Stored), "the fill of {key} by a token that stands");
-        } else if outcome != Some(FillOutcome::Stored) {
-            self.invalidate(key).await;
+        let entry = entry.into_entry();
+        for _ in 0..FLOODED_TRIES {
+            let token = self.token(key).await;
+            if self.fill(key, token, entry.clone()).await == Some(FillOutcome::Stored) {
+                return;
+            }
+            if !self.promises.is_reliable() {
+                self.invalidate(key).await;
+                return;
+            }
         }
+        unreachable!("the fill of {key} by a token that stands was refused {FLOODED_TRIES} times");
     }
 
     /// Sets `key`, again and again if the store may fail.
