@@ -43,7 +43,8 @@ pub type Step = (&'static str, Finding);
 /// Walks the way to the server that `config` names: name, connection, encryption, login, server, commands, memory,
 /// persistence. It ends at the first step that is wrong.
 ///
-/// It leaves nothing behind: what it tries, it tries on a key of its own that it removes.
+/// It changes nothing that is cached: what it tries, it tries on a key of its own that it removes. What instances agree on
+/// at their start it announces as they do; that goes by itself within some seconds.
 ///
 /// # Cost
 /// A few connections and round trips; each step takes [`RedisConfig::connect_timeout`] at most, an instance's start as

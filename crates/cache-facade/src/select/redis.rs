@@ -175,7 +175,7 @@ fn client(config: &CacheConfig) -> cache_redis::RedisConfig {
 }
 
 /// Walks the way to the Redis that `config` names, step by step, whether it is enabled or not, and says what to do where it
-/// ends. Nothing is left behind, and no finding holds a secret.
+/// ends. Nothing that is cached is changed, and no finding holds a secret.
 ///
 /// # Cost
 /// A few connections and round trips; each step takes [`connect_timeout`](crate::RedisConfig::connect_timeout) at most, an
