@@ -278,3 +278,24 @@ fn leftovers_of_a_killed_process_are_removed() {
         cache.close().await.unwrap();
     });
 }
+
+/// One is left by a higher limit, the other by a kill between its renaming and its cutting.
+#[test]
+fn a_damaged_file_that_takes_what_the_limit_allows_gives_way() {
+    let limit = 8 * MEGABYTE;
+    for (damaged, name) in [(25 * MEGABYTE, "a lowered limit"), (limit - 256 * 1024, "a kill")] {
+        let root = on_disk();
+        std::fs::write(root.path().join("cache.redb.bad"), vec![1; damaged as usize]).unwrap();
+        runtime().block_on(async {
+            for _ in 0..2 {
+                let cache = DiskBackend::open(DiskConfig::new(root.path()).limit_bytes(limit)).await.unwrap();
+                let key = CacheKey::builder("image", 1).build().unwrap();
+                let token = cache.lookup(&key).await.unwrap().token;
+                let outcome = cache.fill(&key, token, NewEntry::new(value(&key, 1, 5_000))).await.unwrap();
+                assert_eq!(outcome, cache_core::FillOutcome::Stored, "{name}");
+                cache.close().await.unwrap();
+            }
+        });
+        must_hold(limit, space_of(root.path()), name);
+    }
+}
