@@ -8,8 +8,8 @@ use cache_core::{
 };
 use cache_disk::DiskBackend;
 
-use super::histories::{fill, found, hits, open_on};
-use super::storage::Faulty;
+use super::histories::{WRITER, fill, found, hits, open_on};
+use super::storage::{Faulty, tapped};
 use super::support::{config, eventually, in_memory, key, open, runtime};
 use super::world::{World, value};
 
@@ -121,6 +121,28 @@ fn while_the_database_is_away_reads_miss_and_fills_are_refused_at_once() {
         assert_eq!(cache.health().await.status, HealthStatus::Degraded);
         disk.mend();
         eventually(Duration::from_secs(5), "healed", async || cache.flush().await.is_ok()).await;
+        cache.close().await.unwrap();
+    });
+}
+
+/// The value in between never reached the file, and is not lost with it but before: nothing of it is there to remember.
+#[test]
+fn a_fault_does_not_uncover_the_value_before_one_that_expired_while_it_waited() {
+    runtime().block_on(async {
+        let (root, disk, clock) = (in_memory(), Faulty::sound(), Arc::new(ManualClock::new()));
+        let cache = DiskBackend::open(tapped(config(root.path()).clock(clock.clone()), &disk)).await.unwrap();
+        let key = key("image:5:a");
+        fill(&cache, &key, 1, 300).await;
+        cache.flush().await.unwrap();
+        disk.stall(WRITER);
+        cache.set(&key, NewEntry::new(value(&key, 2, 300)).expires_in(Duration::from_secs(1))).await.unwrap();
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(found(&cache, &key).await, None, "it expired");
+        disk.fail_next(1);
+        disk.release();
+        eventually(Duration::from_secs(5), "a flush behind the fault", async || cache.flush().await.is_ok())
+            .await;
+        assert_eq!(found(&cache, &key).await, None, "the one before it came back");
         cache.close().await.unwrap();
     });
 }

@@ -15,7 +15,7 @@ use super::support::{Dice, SMALL_LIMIT, config, eventually, in_memory, key, open
 use super::world::{World, value, version};
 
 const LOADER: &str = "cache-disk-load";
-const WRITER: &str = "cache-disk";
+pub(super) const WRITER: &str = "cache-disk";
 
 /// Opens the store through `disk`, with so little page cache that reads go to the file.
 pub(super) async fn open_on(directory: &Path, disk: &Arc<Faulty>) -> DiskBackend {
@@ -256,28 +256,6 @@ fn what_is_invalidated_while_the_file_is_being_reopened_stays_away() {
             assert_eq!(found(&cache, &key("image:5:a")).await, None, "{text}, and killed");
             cache.close().await.unwrap();
         }
-    });
-}
-
-/// The value in between never reached the file, and is not lost with it but before: nothing of it is there to remember.
-#[test]
-fn a_fault_does_not_uncover_the_value_before_one_that_expired_while_it_waited() {
-    runtime().block_on(async {
-        let (root, disk, clock) = (in_memory(), Faulty::sound(), Arc::new(ManualClock::new()));
-        let cache = DiskBackend::open(tapped(config(root.path()).clock(clock.clone()), &disk)).await.unwrap();
-        let key = key("image:5:a");
-        fill(&cache, &key, 1, 300).await;
-        cache.flush().await.unwrap();
-        disk.stall(WRITER);
-        cache.set(&key, NewEntry::new(value(&key, 2, 300)).expires_in(Duration::from_secs(1))).await.unwrap();
-        clock.advance(Duration::from_secs(5));
-        assert_eq!(found(&cache, &key).await, None, "it expired");
-        disk.fail_next(1);
-        disk.release();
-        eventually(Duration::from_secs(5), "a flush behind the fault", async || cache.flush().await.is_ok())
-            .await;
-        assert_eq!(found(&cache, &key).await, None, "the one before it came back");
-        cache.close().await.unwrap();
     });
 }
 
