@@ -124,13 +124,13 @@ fn flood_with_shifting_sizes(limit: u64, least_live: [(Range<usize>, u64); 5]) {
 
 #[test]
 fn ten_megabytes_are_never_exceeded_while_sizes_shift() {
-    let phases = [(SMALL, 45), (IMAGES, 60), (PAGES, 60), (SMALL, 45), (MIXED, 60)];
+    let phases = [(SMALL, 40), (IMAGES, 45), (PAGES, 45), (SMALL, 40), (MIXED, 45)];
     flood_with_shifting_sizes(10 * MEGABYTE, phases);
 }
 
 #[test]
 fn twenty_megabytes_are_never_exceeded_while_sizes_shift() {
-    let phases = [(MIXED, 60), (SMALL, 45), (PAGES, 60), (IMAGES, 60), (SMALL, 45)];
+    let phases = [(MIXED, 45), (SMALL, 40), (PAGES, 45), (IMAGES, 45), (SMALL, 40)];
     flood_with_shifting_sizes(20 * MEGABYTE, phases);
 }
 
