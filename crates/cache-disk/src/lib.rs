@@ -11,6 +11,12 @@
 //! - **Damage.** A value is checked on every read; a file that cannot be read is set aside. redb's panics are caught, so
 //!   the application must not be built with `panic = "abort"` if it is to survive a damaged file.
 
+#[cfg(not(unix))]
+compile_error!(
+    "cache-disk runs on Linux and macOS: its limit, its locks and its private files rest on what Unix file systems do; build \
+     cache-facade with --no-default-features elsewhere"
+);
+
 mod backend;
 mod budget;
 mod config;
