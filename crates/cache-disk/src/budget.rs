@@ -12,9 +12,6 @@ use crate::record::ROW_BYTES;
 /// Space kept for what stands beside the database: locks, state, journal, directories, the file system's own blocks.
 const BESIDE: u64 = 256 * 1024;
 
-/// So many durable commits after a refusal, the next one comes soon.
-const SOON: u32 = 50;
-
 /// The unit in which redb hands out space, in bytes.
 const PAGE: u64 = 4096;
 
@@ -63,15 +60,11 @@ pub(crate) struct Budget {
     pub(crate) interval: u64,
     /// The share of that which may be used, in parts of [`WHOLE`].
     share: u64,
-    /// Refusals that came soon after one another.
-    refusals: u32,
-    /// Durable commits since the last of them.
-    commits: u32,
 }
 
 impl Budget {
     pub(crate) fn new(limit: u64) -> Self {
-        Self { limit, interval: (limit / 64).min(8 * MEGABYTE), share: WHOLE, refusals: 0, commits: u32::MAX }
+        Self { limit, interval: (limit / 64).min(8 * MEGABYTE), share: WHOLE }
     }
 
     /// The sum of costs that live entries may reach.
@@ -88,7 +81,6 @@ impl Budget {
     /// Lets the allowance recover after a durable commit, slowly.
     pub(crate) fn recover(&mut self) {
         self.share = (self.share + WHOLE / 500).min(WHOLE);
-        self.commits = self.commits.saturating_add(1);
     }
 
     /// Lowers the allowance after the file system found no room, when the file took `taken` bytes of it.
@@ -98,14 +90,12 @@ impl Budget {
         self.share = self.share.min(u64::try_from(fitting).unwrap_or(WHOLE)).max(WHOLE / 100);
     }
 
-    /// Lowers the allowance after redb found no room, the more the sooner that comes again.
+    /// Lowers the allowance after redb found no room.
     ///
     /// Entries are costed as if they lay together. When small ones gave way to large ones, those that were used lately are
     /// left behind, each on a page of its own, until they go too.
     pub(crate) fn refused(&mut self) {
-        self.refusals = if self.commits < SOON { (self.refusals + 1).min(3) } else { 0 };
-        self.commits = 0;
-        self.share = self.share.saturating_sub((WHOLE / 50) << self.refusals).max(WHOLE / 100);
+        self.share = (self.share * 98 / 100).max(WHOLE / 100);
     }
 }
 
