@@ -10,7 +10,7 @@ use crate::recovery;
 use crate::store::{Batch, Commit};
 
 /// How far an invalidation is committed before it is acknowledged. The planted bug stops short, so that a test can
-/// prove that killing the process shows it; see `tests/faults/planted.rs`.
+/// prove that killing the process shows it; see `tests/faults/kill.rs` and `power.rs`.
 const ACKNOWLEDGED: Commit = if cfg!(feature = "plant-lazy-delete") { Commit::Lazy } else { Commit::Durable };
 
 /// An invalidation that somebody waits for.
