@@ -9,15 +9,21 @@ use serde_json::Value;
 
 use crate::Outcome;
 use crate::json::{field, list};
+use crate::machine;
 use crate::process::{cargo, root, run as run_command};
 use crate::report::{Counts, Report, Row};
 
 /// Runs the command.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     let (forwarded, file) = forwarded(arguments)?;
-    let mut words = vec!["run", "--release", "--locked", "--package", "bench", "--"];
+    let features: &[&str] =
+        if wants_peers(arguments) && peers_build() { &["--features", "peers"] } else { &[] };
+    let mut words = vec!["run", "--release", "--locked", "--package", "bench"];
+    words.extend(features);
+    words.push("--");
     words.extend(forwarded.iter().map(String::as_str));
-    run_command(&mut cargo(&words))?;
+    let mut command = cargo(&words);
+    run_command(command.env("BENCH_ABOUT", machine::describe()))?;
 
     let text =
         std::fs::read_to_string(&file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
@@ -29,6 +35,22 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     Ok(report)
 }
 
+/// Whether other caches are to be measured, which only then are built.
+fn wants_peers(arguments: &[String]) -> bool {
+    let only = arguments.iter().skip_while(|argument| *argument != "--only").nth(1);
+    only.is_none_or(|group| group == "peers")
+}
+
+/// Builds the bench with other caches; where that fails, that is said and it goes on without them.
+fn peers_build() -> bool {
+    let words = ["build", "--release", "--locked", "--package", "bench", "--features", "peers"];
+    let built = run_command(&mut cargo(&words));
+    if let Err(why) = &built {
+        println!("WITHOUT foyer, cached, rusqlite and deadpool-redis, which cannot be built here: {why}");
+    }
+    built.is_ok()
+}
+
 /// The arguments for the bench crate, with `--json` and an absolute path, and that path.
 fn forwarded(arguments: &[String]) -> Result<(Vec<String>, PathBuf), String> {
     let mut forwarded = Vec::new();
@@ -38,20 +60,29 @@ fn forwarded(arguments: &[String]) -> Result<(Vec<String>, PathBuf), String> {
         match argument.as_str() {
             "--quick" => forwarded.push(argument.clone()),
             "--only" => {
-                let group = rest.next().ok_or("--only needs a group: disk, facade or redis")?;
+                let group =
+                    rest.next().ok_or("--only needs a group: disk, facade, redis, peers or workloads")?;
                 forwarded.extend([argument.clone(), group.clone()]);
             }
-            "--json" => {
-                let given = rest.next().ok_or("--json needs a file")?;
-                file = std::path::absolute(given).map_err(|error| format!("{given}: {error}"))?;
+            "--trace" => {
+                let trace = absolute(rest.next().ok_or("--trace needs a file")?)?;
+                forwarded.extend([argument.clone(), trace.to_string_lossy().into_owned()]);
             }
+            "--json" => file = absolute(rest.next().ok_or("--json needs a file")?)?,
             unknown => {
                 return Err(format!("bench does not know {unknown}; `cargo xtask help` lists its arguments"));
             }
         }
     }
-    forwarded.extend(["--json".to_owned(), file.to_string_lossy().into_owned()]);
+    let report = root().join("target/bench-report");
+    for (argument, path) in [("--json", &file), ("--report", &report)] {
+        forwarded.extend([argument.to_owned(), path.to_string_lossy().into_owned()]);
+    }
     Ok((forwarded, file))
+}
+
+fn absolute(given: &str) -> Result<PathBuf, String> {
+    std::path::absolute(given).map_err(|error| format!("{given}: {error}"))
 }
 
 /// A target that is missed is said to be missed; the figures of a shared machine do not fail a build.
@@ -125,5 +156,12 @@ mod tests {
         assert!(file.is_absolute());
         assert_eq!(forwarded.first().map(String::as_str), Some("--quick"));
         assert!(super::forwarded(&["--fast".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn other_caches_are_built_only_when_they_are_measured() {
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert!(wants_peers(&words("--quick")) && wants_peers(&words("--only peers")));
+        assert!(!wants_peers(&words("--quick --only disk")));
     }
 }

@@ -15,9 +15,11 @@ mod help;
 mod http;
 mod json;
 mod lint;
+mod machine;
 mod metadata;
 mod process;
 mod redis_server;
+mod reliability;
 mod report;
 mod source_rules;
 mod test;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         "audit" => audit::run(rest),
         "demo" => demo::run(rest),
         "bench" => bench::run(rest),
+        "reliability" => reliability::run(rest),
         "ci" => ci::run(rest),
         "help" | "--help" | "-h" => {
             help::print();

@@ -1,10 +1,10 @@
-//! `cargo run --release -p bench -- [--quick] [--only disk|facade|redis] [--json FILE]`; see the library's documentation.
+//! `cargo run --release -p bench -- [--quick] [--only GROUP] [--trace FILE] [--json FILE] [--report FOLDER]`; see the library's documentation.
 
 use std::process::ExitCode;
 
 use bench::options::{Group, Options, USAGE};
 use bench::session::Session;
-use bench::{Outcome, disk, facade, redis, table};
+use bench::{Outcome, disk, facade, peers, redis, report, table, trace, workloads};
 
 fn main() -> ExitCode {
     match run() {
@@ -23,6 +23,8 @@ fn run() -> Outcome<()> {
             format!("measuring a debug build says nothing: cargo run --release -p bench -- {USAGE}").into()
         );
     }
+    // A bad file is said now, not after minutes.
+    let traced = options.trace.as_deref().map(trace::read).transpose()?;
     let mut session = Session::new(options.plan(), options.quick)?;
     if options.wants(Group::Disk) {
         disk::run(&mut session)?;
@@ -33,7 +35,20 @@ fn run() -> Outcome<()> {
     if options.wants(Group::Redis) {
         redis::run(&mut session)?;
     }
+    if options.wants(Group::Peers) {
+        peers::run(&mut session)?;
+    }
+    if options.wants(Group::Workloads) {
+        workloads::run(&mut session, traced)?;
+    }
     println!("{}", table::table(session.rows()));
+    for line in session.left_out() {
+        println!("{line}");
+    }
+    if let Some(folder) = &options.report {
+        let page = report::write(folder, &session)?;
+        println!("report: {}", page.display());
+    }
     if let Some(file) = &options.json {
         std::fs::write(file, serde_json::to_string_pretty(session.rows())?)
             .map_err(|error| format!("cannot write {}: {error}", file.display()))?;

@@ -52,6 +52,7 @@ fn cells(row: &Row) -> [String; 9] {
         spread.map_or_else(|| "-".to_owned(), |[low, high]| format!("{low:.2}-{high:.2}")),
         match *target_of {
             "ratio" => format!("{bound} {target:.2} x"),
+            "difference" if *target < 0.0 => format!("{bound} peer - {} {unit}", figure(-target)),
             "difference" => format!("{bound} peer + {} {unit}", figure(*target)),
             _ => format!("{bound} {} {unit}", figure(*target)),
         },

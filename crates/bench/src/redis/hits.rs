@@ -15,7 +15,7 @@ use crate::tasks::{Figure, Tasks};
 use crate::workload::{Values, image_keys};
 
 /// Keys that are hit in turn.
-const KEYS: u64 = 512;
+pub(crate) const KEYS: u64 = 512;
 const PACE: Pace = Pace::Slices { most: 1 << 20 };
 
 struct Row {
@@ -43,7 +43,7 @@ const BESIDE_DOCUMENTED: [Row; 3] = [
 ];
 
 /// The same values in the cache and as plain strings.
-async fn store(rig: &Rig, keys: &[CacheKey], values: &Values) -> Outcome<()> {
+pub(crate) async fn store(rig: &Rig, keys: &[CacheKey], values: &Values) -> Outcome<()> {
     let mut shared = rig.shared.clone();
     for (number, key) in keys.iter().enumerate() {
         rig.cache.set(key, NewEntry::new(values.of(number))).await?;
@@ -52,7 +52,8 @@ async fn store(rig: &Rig, keys: &[CacheKey], values: &Values) -> Outcome<()> {
     Ok(())
 }
 
-fn key(keys: &[CacheKey], number: u64) -> CacheKey {
+/// The key that operation `number` is about.
+pub(crate) fn key(keys: &[CacheKey], number: u64) -> CacheKey {
     keys.get((number % KEYS) as usize).cloned().expect("the number is below the count")
 }
 
@@ -115,7 +116,8 @@ pub fn run(session: &mut Session) -> Outcome<()> {
     Ok(())
 }
 
-fn ours(
+/// A hit of ours, by number.
+pub(crate) fn ours(
     rig: &Rig,
     keys: &Arc<[CacheKey]>,
     bytes: usize,
@@ -131,7 +133,8 @@ fn ours(
     }
 }
 
-fn beside_shared(
+/// Hits of ours beside those of one shared connection.
+pub(crate) fn beside_shared(
     rig: &Rig,
     keys: &Arc<[CacheKey]>,
     tasks: u64,
@@ -154,6 +157,7 @@ fn beside_shared(
     }
 }
 
-fn check(found: usize, wanted: usize) -> Outcome<()> {
+/// Whether so many bytes were found.
+pub(crate) fn check(found: usize, wanted: usize) -> Outcome<()> {
     if found == wanted { Ok(()) } else { Err(format!("{found} bytes instead of {wanted}").into()) }
 }

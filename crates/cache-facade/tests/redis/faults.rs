@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cache_facade::{BackendKind, BreakerState, Cache};
+use testkit::reliability::Tally;
 use testkit::{Mode, RedisServer, Restart, TcpProxy};
 use tokio::task::JoinHandle;
 
@@ -100,6 +101,8 @@ async fn survive(
     harm: impl AsyncFn(&mut Site),
     mend: impl AsyncFn(&mut Site),
 ) {
+    let tally = Tally::new("Redis faults", None);
+    tally.attempt();
     let server = RedisServer::start_with(arguments).unwrap();
     let proxy = TcpProxy::start(server.address()).await.unwrap();
     let secret = "hunter2-secret";
@@ -135,6 +138,8 @@ async fn survive(
         "{name}: {reads} reads; longest delay at first {at_first:?}, then {once_open:?}, at the return \
          {at_return:?}; back after {back:?}"
     );
+    tally.delayed(at_first.max(once_open).max(at_return));
+    tally.healed(back);
     assert!(at_first < LONGEST_DELAY, "{name}: {at_first:?}");
     assert!(once_open < LONGEST_DELAY, "{name}: {once_open:?}");
     assert!(at_return < LONGEST_DELAY, "{name}: {at_return:?}");

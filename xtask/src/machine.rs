@@ -1,0 +1,65 @@
+//! What a page of figures says of the machine, the day and the commit.
+
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::process::{output, root};
+
+/// One line: commit, day, cores, system, compiler.
+pub(crate) fn describe() -> String {
+    let line = |program: &str, arguments: &[&str]| {
+        first_line(Command::new(program).args(arguments).current_dir(root()))
+    };
+    let commit = line("git", &["rev-parse", "--short", "HEAD"]).map_or_else(
+        || "no commit".to_owned(),
+        |commit| match line("git", &["status", "--porcelain", "--untracked-files=no"]) {
+            Some(_) => format!("commit {commit} with changes"),
+            None => format!("commit {commit}"),
+        },
+    );
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let system = line("uname", &["-sr"]).unwrap_or_else(|| std::env::consts::OS.to_owned());
+    let compiler = line("rustc", &["--version"]).unwrap_or_else(|| "an unknown compiler".to_owned());
+    let today = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 86_400);
+    format!("{}, {commit}, {cores} cores, {system}, {compiler}", day(today))
+}
+
+/// The first line that a program prints; none where it cannot be run, fails or prints nothing.
+pub(crate) fn first_line(command: &mut Command) -> Option<String> {
+    let text = output(command).ok()?;
+    text.lines().next().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty())
+}
+
+/// The date `days` after 1970-01-01.
+///
+/// Howard Hinnant, "chrono-compatible low-level date algorithms", 2013: `civil_from_days`.
+fn day(days: u64) -> String {
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let of_era = shifted % 146_097;
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_dates() {
+        assert_eq!(
+            [0, 59, 11_016, 20_513].map(day),
+            ["1970-01-01", "1970-03-01", "2000-02-29", "2026-03-01"]
+        );
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_says_nothing() {
+        assert_eq!(first_line(&mut Command::new("/nowhere/program")), None);
+    }
+}
