@@ -9,6 +9,7 @@ mod demo;
 mod demo_redis;
 mod demo_sharing;
 mod demo_story;
+mod dependencies;
 mod docs;
 mod features;
 mod help;

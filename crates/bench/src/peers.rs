@@ -30,6 +30,9 @@ use crate::session::Session;
 use crate::stores::{directory, open_ours};
 use crate::workload::{Access, Sequence, Values, image_keys};
 
+/// Bytes of values that are stored before both sides are waited for: little enough that no queue overflows.
+const LOADED_AT_ONCE: usize = 2 << 20;
+
 /// Another cache on disk.
 pub trait Peer {
     /// Looks `keys` up, each of which is there with so many bytes, and returns how long that took.
@@ -118,8 +121,9 @@ impl Beside {
         std::fs::create_dir(&peer_directory)?;
         let mut peer = (rival.open)(&runtime, &peer_directory)?;
         let (keys, values) = (image_keys(0, entries), Values::new(value_bytes));
-        for (batch, part) in keys.chunks(500).enumerate() {
-            let of = |at: usize| values.of(batch * 500 + at);
+        let at_once = LOADED_AT_ONCE / value_bytes;
+        for (batch, part) in keys.chunks(at_once).enumerate() {
+            let of = |at: usize| values.of(batch * at_once + at);
             let entries: Vec<_> = part.iter().enumerate().map(|(at, key)| (key, of(at))).collect();
             peer.writes(&entries)?;
             peer.settle()?;

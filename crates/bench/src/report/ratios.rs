@@ -23,6 +23,10 @@ struct Mark<'a> {
 impl<'a> Mark<'a> {
     fn of(row: &'a Row) -> Option<Self> {
         row.peer?;
+        // Shares of a hundred have a picture of their own, where one sees more.
+        if row.unit == "%" {
+            return None;
+        }
         let is_lower = row.better == "lower";
         let turned = |ratio: f64| if is_lower { 1.0 / ratio } else { ratio };
         let spread =

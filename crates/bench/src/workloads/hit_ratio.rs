@@ -1,8 +1,9 @@
 //! How often what is asked for is there, beside an exact LRU that holds as many bytes.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use cache_core::{CacheBackend, NewEntry};
+use cache_core::{CacheBackend, CacheKey, NewEntry};
 
 use crate::Outcome;
 use crate::case::{Target, Unit};
@@ -14,8 +15,10 @@ use crate::session::Session;
 use crate::stores::{directory, open_ours};
 use crate::workload::Values;
 
-/// After so many requests it is asked how much is held.
+/// After so many requests the writer may catch up.
 const EVERY: usize = 500;
+/// How often it is looked up how much is held.
+const LOOKS: usize = 8;
 
 /// Hits and lookups of the second half, when the cache is full; and how many bytes ours held then.
 #[derive(Debug, Default)]
@@ -71,14 +74,21 @@ fn ask_ours(session: &Session, mix: &Mix) -> Outcome<Counted> {
     let noise = Values::new(1 << 20);
     session.runtime.block_on(async {
         let mut counted = Counted::default();
+        let keys = distinct(mix);
+        let looks = (mix.requests.len() / 2 / LOOKS).max(1);
         for (number, request) in mix.requests.iter().enumerate() {
             let counts = number >= mix.requests.len() / 2;
             if number % EVERY == EVERY - 1 {
                 // The writer is not behind: what is counted is the order of eviction, not the machine's speed.
                 ours.flush().await?;
-                if counts {
-                    counted.held.push(backend.stats().await?.size_bytes);
+            }
+            if counts && number.is_multiple_of(looks) {
+                let mut held = 0;
+                for key in &keys {
+                    // Unlike a lookup this leaves the order of eviction alone.
+                    held += backend.explain(key).await?.size_bytes.unwrap_or(0);
                 }
+                counted.held.push(held);
             }
             match request {
                 Request::Write(what) => drop(backend.invalidate(what).await?),
@@ -97,6 +107,17 @@ fn ask_ours(session: &Session, mix: &Mix) -> Outcome<Counted> {
         }
         Ok(counted)
     })
+}
+
+/// Every key that is read.
+fn distinct(mix: &Mix) -> HashSet<&CacheKey> {
+    let mut keys = HashSet::new();
+    for request in &mix.requests {
+        if let Request::Read(key, _) = request {
+            keys.insert(key);
+        }
+    }
+    keys
 }
 
 fn ask_lru(mix: &Mix, bytes: usize) -> Counted {

@@ -85,11 +85,12 @@ fn draw(session: &mut Session, title: &str, (ours, peer): (Vec<Duration>, Vec<Du
     session.draw(Plot {
         title: title.to_owned(),
         note: format!(
-            "Further left is better: of {operations} operations each, one at a time, so many took no longer."
+            "Lower is better. {operations} operations each, one at a time: at 2 stands the median, at 100 what one of a \
+             hundred exceeds."
         ),
         marks: Marks::Lines {
-            x: Axis::log("microseconds"),
-            y: Axis::linear("% of operations"),
+            x: Axis::log("one operation of so many takes longer"),
+            y: Axis::log("microseconds"),
             lines: vec![
                 Line::new("ours", Whose::Ours, spread(ours)),
                 Line::new(peer_name, Whose::Peer, spread(peer)),
@@ -98,12 +99,12 @@ fn draw(session: &mut Session, title: &str, (ours, peer): (Vec<Duration>, Vec<Du
     });
 }
 
-/// Microseconds and how many of a hundred took no longer.
+/// How many operations there are for one that takes longer, and than how many microseconds.
 fn spread(mut taken: Vec<Duration>) -> Vec<(f64, f64)> {
     taken.sort_unstable();
-    let shares = (1..100).map(f64::from).chain([99.5, 99.9]);
-    let at = |share: f64| taken.get((taken.len() as f64 * share / 100.0) as usize);
-    shares.filter_map(|share| Some((at(share)?.as_nanos() as f64 / 1e3, share))).collect()
+    let one_of = (0..=75).map(|step| 10_f64.powf(f64::from(step) / 25.0));
+    let at = |one_of: f64| taken.get((taken.len() as f64 * (1.0 - 1.0 / one_of)) as usize);
+    one_of.filter_map(|one_of| Some((one_of, at(one_of)?.as_nanos() as f64 / 1e3))).collect()
 }
 
 #[cfg(test)]
@@ -114,7 +115,7 @@ mod tests {
     #[test]
     fn the_spread_goes_from_the_fast_to_the_slow() {
         let spread = spread((0..1000).rev().map(Duration::from_micros).collect());
-        assert_eq!((spread[0], spread[49]), ((10.0, 1.0), (500.0, 50.0)));
-        assert_eq!(spread.last(), Some(&(999.0, 99.9)));
+        assert_eq!((spread[0], spread[25]), ((1.0, 0.0), (10.0, 900.0)));
+        assert_eq!(spread.last(), Some(&(1000.0, 999.0)));
     }
 }
