@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::Outcome;
+use crate::benchmarks;
 use crate::json::{field, list};
 use crate::machine;
 use crate::process::{cargo, root, run as run_command};
@@ -28,9 +29,15 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     let text =
         std::fs::read_to_string(&file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
     println!("rows as JSON: {}", file.display());
+    let measured: Value =
+        serde_json::from_str(&text).map_err(|error| format!("the rows are no JSON: {error}"))?;
     let mut report = Report::new("bench");
-    for row in rows(&text)? {
+    for row in rows(&measured)? {
         report.push(row);
+    }
+    // A trace is somebody's own: its row is not the project's.
+    if !arguments.iter().any(|argument| argument == "--quick" || argument == "--trace") {
+        benchmarks::write(&root(), &measured)?;
     }
     Ok(report)
 }
@@ -86,13 +93,11 @@ fn absolute(given: &str) -> Result<PathBuf, String> {
 }
 
 /// A target that is missed is said to be missed; the figures of a shared machine do not fail a build.
-fn rows(text: &str) -> Result<Vec<Row>, String> {
-    let value: Value =
-        serde_json::from_str(text).map_err(|error| format!("the rows are no JSON: {error}"))?;
-    if list(&value).is_empty() {
+fn rows(value: &Value) -> Result<Vec<Row>, String> {
+    if list(value).is_empty() {
         return Err("the bench measured nothing".to_owned());
     }
-    list(&value).iter().map(row).collect()
+    list(value).iter().map(row).collect()
 }
 
 fn row(value: &Value) -> Result<Row, String> {
@@ -129,24 +134,28 @@ mod tests {
     const ROWS: &str = r#"[{"name": "get 1 KB", "ours": 2.1, "peer": 3.0, "peer_name": "raw redb", "unit": "us",
         "better": "lower", "ratio": 0.7, "target": 1.1, "target_of": "ratio", "met": true}]"#;
 
+    fn parsed(text: &str) -> Value {
+        serde_json::from_str(text).unwrap()
+    }
+
     #[test]
     fn a_row_says_what_was_measured_and_what_was_wanted() {
-        let rows = rows(ROWS).unwrap();
+        let rows = rows(&parsed(ROWS)).unwrap();
         assert_eq!(rows[0].note, "2.10 us, 0.70 x raw redb; ratio at most 1.1");
         assert_eq!(rows[0].counts, Counts::PASSED);
     }
 
     #[test]
     fn a_missed_target_is_said_to_be_missed() {
-        let rows = rows(&ROWS.replace("true", "false")).unwrap();
+        let rows = rows(&parsed(&ROWS.replace("true", "false"))).unwrap();
         assert!(rows[0].note.starts_with("MISSED"));
         assert_ne!(rows[0].counts, Counts::PASSED);
     }
 
     #[test]
     fn a_row_that_lacks_a_field_and_an_empty_list_are_errors() {
-        assert!(rows("[]").is_err());
-        assert!(rows(&ROWS.replace("\"met\": true", "\"x\": 1")).is_err());
+        assert!(rows(&parsed("[]")).is_err());
+        assert!(rows(&parsed(&ROWS.replace("\"met\": true", "\"x\": 1"))).is_err());
     }
 
     #[test]

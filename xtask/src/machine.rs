@@ -46,6 +46,19 @@ fn day(days: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
+/// A whole number with a comma at each thousand.
+pub(crate) fn thousands(whole: impl std::fmt::Display) -> String {
+    let digits = whole.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +74,10 @@ mod tests {
     #[test]
     fn a_program_that_is_not_there_says_nothing() {
         assert_eq!(first_line(&mut Command::new("/nowhere/program")), None);
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
     }
 }

@@ -4,6 +4,7 @@
 
 mod audit;
 mod bench;
+mod benchmarks;
 mod ci;
 mod demo;
 mod demo_redis;

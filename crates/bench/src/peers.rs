@@ -89,7 +89,7 @@ const RIVALS: &[Rival] = &[
         name: "Python diskcache, LRU",
         open: diskcache::open,
         get_small: 0.0333,
-        get_large: 0.1,
+        get_large: 0.2,
         set_small: 0.1,
     },
 ];

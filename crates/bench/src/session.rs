@@ -21,6 +21,7 @@ pub struct Session {
     pub quick: bool,
     /// Where everything asynchronous runs.
     pub runtime: Arc<Runtime>,
+    group: &'static str,
     rows: Vec<Row>,
     plots: Vec<Plot>,
     left_out: Vec<String>,
@@ -32,7 +33,13 @@ impl Session {
     pub fn new(plan: Plan, quick: bool) -> Outcome<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let (rows, plots, left_out) = Default::default();
-        Ok(Self { plan, quick, runtime: Arc::new(runtime), rows, plots, left_out, started: Instant::now() })
+        let (runtime, started) = (Arc::new(runtime), Instant::now());
+        Ok(Self { plan, quick, runtime, group: "", rows, plots, left_out, started })
+    }
+
+    /// From now on rows belong to the group of this name.
+    pub fn begin(&mut self, group: &'static str) {
+        self.group = group;
     }
 
     /// Says on standard error what is being done.
@@ -58,6 +65,7 @@ impl Session {
 
     /// Keeps a row and says what it says.
     pub fn keep(&mut self, row: Row) {
+        let row = Row { group: self.group, ..row };
         self.doing(&row.name);
         let mut out = std::io::stderr().lock();
         let begin = if out.is_terminal() { "\r\x1b[2K" } else { "" };

@@ -40,7 +40,8 @@ pub fn summary(row: &Row) -> String {
 }
 
 fn cells(row: &Row) -> [String; 9] {
-    let Row { name, ours, peer, peer_name, unit, better, ratio, spread, target, target_of, met } = row;
+    let Row { group: _, name, ours, peer, peer_name, unit, better, ratio, spread, target, target_of, met } =
+        row;
     let bound = if *better == "higher" { ">=" } else { "<=" };
     [
         name.clone(),

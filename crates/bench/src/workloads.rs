@@ -14,7 +14,7 @@ use crate::requests::Mix;
 use crate::session::Session;
 
 /// Measures the rows and draws the plots.
-pub fn run(session: &mut Session, trace: Option<Mix>) -> Outcome<()> {
+pub fn run(session: &mut Session, trace: Option<&Mix>) -> Outcome<()> {
     hit_ratio::run(session, trace)?;
     churn::run(session)?;
     let has_redis = match RedisServer::start() {
@@ -24,7 +24,7 @@ pub fn run(session: &mut Session, trace: Option<Mix>) -> Outcome<()> {
             false
         }
     };
-    clearing::run(session)?;
+    clearing::run(session, has_redis)?;
     latency::run(session, has_redis)?;
     concurrency::run(session, has_redis)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::arguments::Arguments;
 use super::rows::Row;
 use super::score::Score;
-use crate::machine;
+use crate::machine::{self, thousands};
 
 /// When, where and how was run.
 #[derive(Debug)]
@@ -81,19 +81,6 @@ What no protocol can promise, and no row tries: [operations](operations.md#redis
 says it has synced and has not; a virtual machine restored to an earlier state; a database replica that lags behind.
 ";
 
-/// A number with a comma at each thousand.
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::rows::ROWS;
@@ -114,10 +101,5 @@ mod tests {
             "{page}"
         );
         assert!(text(&[(&ROWS[0], Score::default())], &run()).contains("**No violation.**"));
-    }
-
-    #[test]
-    fn thousands_are_set_apart() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
     }
 }

@@ -81,7 +81,7 @@ pub(super) const ROWS: &[Row] = &[
         "simulated power losses",
         "Writes that were not synced are lost, reordered or torn, a third of the time once more while the store is being \
          opened; also after a sync that failed. The same must hold.",
-        &[disk("power::", Count::Lines, &[("CACHE_DISK_POWER_LOSSES", 1600.0)])],
+        &[disk("power::", Count::Lines, &[("CACHE_DISK_POWER_LOSSES", 4000.0)])],
     ),
     row(
         "failed n-th operations",
@@ -119,7 +119,7 @@ pub(super) const ROWS: &[Row] = &[
         "Killed and restarted empty or from an old snapshot, stopped, full, read-only, another password, connections cut, \
          swallowed, garbled or slow, flushed, under load: every request is answered, none stale, and Redis is in use again \
          by itself. The delay is the longest that any request took, the machine's own stalls included.",
-        &[facade("faults::", Count::Lines, &[]), redis("faults::", Count::Tests, &[])],
+        &[facade("faults::", Count::Lines, &[(TIMES, 2.0)]), redis("faults::", Count::Tests, &[])],
     ),
     row(
         "stampedes of 10,000",
@@ -165,9 +165,9 @@ pub(super) const ROWS: &[Row] = &[
         &[
             core(
                 "test --locked --package cache-core --features conformance --test model_memory",
-                &[(PROPTEST, 2000.0)],
+                &[(PROPTEST, 10_000.0)],
             ),
-            disk("model::", Count::Lines, &[(PROPTEST, 300.0)]),
+            disk("model::", Count::Lines, &[(PROPTEST, 2000.0)]),
             Run {
                 arguments: "test --locked --package cache-redis --test conformance",
                 tests: "redis_agrees",

@@ -9,7 +9,7 @@ use crate::plot::{Axis, Line, Whose};
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 340.0;
 const LEFT: f64 = 70.0;
-const RIGHT: f64 = 690.0;
+const RIGHT: f64 = 665.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 290.0;
 /// Names of lines keep so far apart.

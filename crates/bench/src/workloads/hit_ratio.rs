@@ -29,13 +29,13 @@ struct Counted {
 }
 
 /// Measures the rows and draws the plot.
-pub fn run(session: &mut Session, trace: Option<Mix>) -> Outcome<()> {
+pub fn run(session: &mut Session, trace: Option<&Mix>) -> Outcome<()> {
     let count = if session.quick { 40_000 } else { 200_000 };
     let mut mixes: Vec<Mix> =
         [0.7, 0.8, 0.9, 1.0, 1.1, 1.2].into_iter().map(|by| by_zipf(by, count)).collect();
     mixes.push(with_scans(count));
     mixes.push(of_the_application(count / 4)?);
-    mixes.extend(trace);
+    mixes.extend(trace.cloned());
     let mut pairs = Vec::new();
     for mix in mixes {
         let name = format!("hit ratio, {}", mix.name);

@@ -88,7 +88,9 @@ fn fail_each(row: &'static str, failures: usize, errno: i32) {
             heals.extend(lives.into_iter().map(|life| life.join().unwrap()));
         });
     }
-    heals.iter().for_each(|took| tally.healed(*took));
+    for took in &heals {
+        tally.healed(*took);
+    }
     println!("errno {errno}, {failures} failures: {} runs, healed in {:?}", heals.len(), heals.iter().max());
     assert!(heals.len() > 10, "a life of a store has more than {last} operations");
 }

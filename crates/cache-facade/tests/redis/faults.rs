@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cache_facade::{BackendKind, BreakerState, Cache};
-use testkit::reliability::Tally;
+use testkit::reliability::{Tally, times};
 use testkit::{Mode, RedisServer, Restart, TcpProxy};
 use tokio::task::JoinHandle;
 
@@ -102,7 +102,20 @@ async fn survive(
     mend: impl AsyncFn(&mut Site),
 ) {
     let tally = Tally::new("Redis faults", None);
-    tally.attempt();
+    for _ in 0..times(1) {
+        tally.attempt();
+        survive_once(&tally, name, arguments, &falls, &harm, &mend).await;
+    }
+}
+
+async fn survive_once(
+    tally: &Tally,
+    name: &str,
+    arguments: &[&str],
+    falls: &Falls,
+    harm: &impl AsyncFn(&mut Site),
+    mend: &impl AsyncFn(&mut Site),
+) {
     let server = RedisServer::start_with(arguments).unwrap();
     let proxy = TcpProxy::start(server.address()).await.unwrap();
     let secret = "hunter2-secret";
@@ -119,7 +132,7 @@ async fn survive(
     load.longest();
 
     harm(&mut site).await;
-    if falls == Falls::Back {
+    if *falls == Falls::Back {
         is_away(&site.one.cache).await;
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
