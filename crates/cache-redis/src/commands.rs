@@ -59,7 +59,7 @@ impl Connection {
         command.arg("HGET").arg(&at.group).arg(at.field);
         match self.ask(&command, deadline).await {
             Err(fault) if fault.is_wrong_type() => Ok(None),
-            reply => self.bulk(reply?),
+            reply => self.in_step(self.bulk(reply?)?),
         }
     }
 
@@ -85,7 +85,7 @@ impl Connection {
             Value::ServerError(_) => None,
             leased => self.slots(leased, 1)?.pop(),
         };
-        Ok((found, slot))
+        self.in_step((found, slot))
     }
 
     /// What fields hold, group by group.
@@ -110,7 +110,7 @@ impl Connection {
                 _ => return self.noted(Err(Fault::mismatch())),
             });
         }
-        Ok(found)
+        self.in_step(found)
     }
 
     /// Plants a lease in each field that holds nothing, and says what each begins with then: a lease, ours or another's,
@@ -176,6 +176,11 @@ impl Connection {
         self.ask(redis::cmd("UNLINK").arg(keys), deadline).await
     }
 
+    /// `read`, unless another reply on this connection was none to its request: then this may be an earlier one's.
+    fn in_step<T>(&self, read: T) -> Result<T, Fault> {
+        if self.is_out_of_step() { Err(Fault::mismatch()) } else { Ok(read) }
+    }
+
     /// Marks the connection where a fault says that it cannot be used any more.
     pub(crate) fn noted<T>(&self, result: Result<T, Fault>) -> Result<T, Fault> {
         result.map_err(|fault| self.seen(fault))
@@ -185,6 +190,7 @@ impl Connection {
         match fault.fate {
             Fate::Keep => {}
             Fate::Drop => self.break_off(),
+            Fate::OutOfStep => self.lose_step(),
             Fate::Gone => self.lose(),
         }
         fault

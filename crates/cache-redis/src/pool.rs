@@ -147,7 +147,7 @@ impl Tries<'_> {
 
     /// Whether the operation may be tried again after `fault`: never after a time-out, which may still be carried out.
     pub(crate) fn again(&self, fault: &Fault) -> bool {
-        fault.fate == Fate::Gone && self.may_go_on()
+        matches!(fault.fate, Fate::Gone | Fate::OutOfStep) && self.may_go_on()
     }
 
     fn may_go_on(&self) -> bool {
