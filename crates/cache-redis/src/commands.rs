@@ -1,23 +1,29 @@
 //! One function a round trip: requests out, replies in, faults told apart. Nothing else speaks Redis, but for scans.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use bytes::Bytes;
 use cache_core::envelope::{self, LEASE_LENGTH};
-use redis::{Cmd, Pipeline, Value};
+use futures_util::FutureExt;
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::{Fate, Fault, is_wrong_type};
 use crate::layout::{Place, fresh_nonce};
-use crate::manager::Connection;
+use crate::manager::{About, Connection};
 use crate::script;
 
 /// How long a group of leases alone lives.
 const LEASE_MILLIS: u64 = 60_000;
+/// After how long somebody who waits for a reply looks whether the connection is still there; then twice as long.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
 
 impl Connection {
     /// Sends one command and waits for its reply.
     pub(crate) async fn ask(&mut self, command: &Cmd, deadline: Instant) -> Result<Value, Fault> {
-        let asked = timeout_at(deadline, self.socket.send_packed_command(command)).await;
-        let reply = asked.map_err(|_| Fault::timeout()).and_then(|reply| Ok(reply?.extract_error()?));
+        let asked = self.socket.send_packed_command(command);
+        let reply = answer(&self.about, asked, deadline).await.and_then(|reply| Ok(reply.extract_error()?));
         self.noted(reply)
     }
 
@@ -28,8 +34,8 @@ impl Connection {
         deadline: Instant,
     ) -> Result<Vec<Value>, Fault> {
         let count = commands.len();
-        let asked = timeout_at(deadline, self.socket.send_packed_commands(commands, 0, count)).await;
-        let replies = asked.map_err(|_| Fault::timeout()).and_then(|replies| Ok(replies?));
+        let asked = self.socket.send_packed_commands(commands, 0, count);
+        let replies = answer(&self.about, asked, deadline).await;
         let replies = replies
             .and_then(|replies| if replies.len() == count { Ok(replies) } else { Err(Fault::mismatch()) });
         self.noted(replies)
@@ -203,4 +209,35 @@ impl Connection {
             _ => self.noted(Err(Fault::mismatch())),
         }
     }
+}
+
+/// What came of `asked`, until `deadline`.
+///
+/// A request that is handed over at the very moment when its connection ends is lost without a word: the channel to the
+/// connection's task keeps it (see "Disconnection" in the documentation of `tokio::sync::mpsc`), and with it the place
+/// for the reply. So whoever waits for long looks whether there still is somebody to answer.
+async fn answer<T>(
+    about: &About,
+    asked: impl Future<Output = RedisResult<T>>,
+    deadline: Instant,
+) -> Result<T, Fault> {
+    let mut asked = pin!(asked);
+    let mut patience = FIRST_LOOK;
+    loop {
+        let until = deadline.min(Instant::now() + patience);
+        let is_over = match timeout_at(until, &mut asked).await {
+            Ok(reply) => return Ok(reply?),
+            Err(_) if until == deadline => return Err(Fault::timeout()),
+            Err(_) => about.is_over(),
+        };
+        if is_over {
+            // It may have come in between.
+            return asked.now_or_never().unwrap_or_else(|| Err(closed())).map_err(Fault::from);
+        }
+        patience *= 2;
+    }
+}
+
+fn closed() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::BrokenPipe).into()
 }

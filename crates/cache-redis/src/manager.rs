@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bb8_redis::bb8::ManageConnection;
 use cache_core::{Error, ErrorKind};
+use futures_util::FutureExt;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client};
 use tokio::time::Instant;
@@ -28,12 +29,14 @@ const TRUSTED: u64 = 0;
 pub(crate) struct Connection {
     pub(crate) socket: MultiplexedConnection,
     // In one piece: every operation clones it, on every core.
-    about: Arc<About>,
+    pub(crate) about: Arc<About>,
 }
 
 /// What all clones of a connection know of it.
 #[derive(Debug)]
 pub(crate) struct About {
+    /// A handle to ask by whether the connection is still there.
+    socket: MultiplexedConnection,
     pub(crate) world: Arc<World>,
     /// Whether single fields can expire (Redis from 7.4 on, Valkey from 9.0 on).
     pub(crate) expires_fields: bool,
@@ -68,6 +71,14 @@ impl About {
 
     pub(crate) fn is_out_of_step(&self) -> bool {
         self.is_out_of_step.load(Ordering::Acquire)
+    }
+
+    /// Whether nobody answers any more, because the connection has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        let mut socket = self.socket.clone();
+        // Only handed over, or refused because nobody is there to take it.
+        let ping = redis::cmd("PING");
+        socket.send_packed_command(&ping).now_or_never().is_some_and(|refused| refused.is_err())
     }
 
     /// The connection was found to be gone: those that were made before it was are likely to be, too.
@@ -199,7 +210,15 @@ impl Manager {
         let connection = |world| {
             let losses = Arc::clone(&self.losses);
             let (is_broken, is_out_of_step) = (AtomicBool::new(false), AtomicBool::new(false));
-            let about = Arc::new(About { world, expires_fields, is_broken, is_out_of_step, born, losses });
+            let about = Arc::new(About {
+                socket: socket.clone(),
+                world,
+                expires_fields,
+                is_broken,
+                is_out_of_step,
+                born,
+                losses,
+            });
             Connection { socket: socket.clone(), about }
         };
         let entering = self.worlds.entering.lock().await;
