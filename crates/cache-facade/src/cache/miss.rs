@@ -60,7 +60,7 @@ impl<T, F, V> Missed<'_, T, F, V> {
                     match ticket.outcome().await {
                         Some(Outcome::Value(payload, shape)) => {
                             return match form.decode(&payload, shape) {
-                                Ok(value) => Ok(shared.resolved(&self.span, value, Source::Waited, backend)),
+                                Ok(value) => Ok(resolved(&self.span, value, Source::Waited, backend)),
                                 Err(_) => shared.load_alone(self.load, Source::Loaded).await,
                             };
                         }
@@ -78,7 +78,7 @@ impl<T, F, V> Missed<'_, T, F, V> {
                     if lead.looks_again() && !token.is_never() {
                         let found = shared.lookup(key, &mut self.patience).await;
                         if let Some(value) = shared.decoded(form, key, found.entry) {
-                            return Ok(shared.resolved(&self.span, value, Source::Hit, found.backend));
+                            return Ok(resolved(&self.span, value, Source::Hit, found.backend));
                         }
                         if !found.token.is_never() {
                             (token, backend) = (found.token, found.backend);
@@ -91,7 +91,7 @@ impl<T, F, V> Missed<'_, T, F, V> {
             mark = shared.flights.mark(key);
             let found = shared.lookup(key, &mut self.patience).await;
             if let Some(value) = shared.decoded(form, key, found.entry) {
-                return Ok(shared.resolved(&self.span, value, Source::Hit, found.backend));
+                return Ok(resolved(&self.span, value, Source::Hit, found.backend));
             }
             (token, backend) = (found.token, found.backend);
         }
@@ -123,7 +123,7 @@ impl<T, F, V> Missed<'_, T, F, V> {
             match outcome {
                 Ok(value) => {
                     let entry = shared.publish(&lead, form, &key, &options, &value);
-                    let loaded = Ok(shared.resolved(&span, value, Source::Loaded, backend));
+                    let loaded = Ok(resolved(&span, value, Source::Loaded, backend));
                     let go_on = || drop(reply.send(loaded));
                     match entry.filter(|_| !token.is_never()) {
                         None => go_on(),
@@ -162,22 +162,7 @@ impl Shared {
     {
         // On the heap, so that callers who never come here do not carry its state along.
         let value = Box::pin(caught(load)).await?;
-        Ok(self.loaded(value, source, self.kind()))
-    }
-
-    pub(super) fn loaded<T>(&self, value: T, source: Source, backend: BackendKind) -> Loaded<T> {
-        Loaded { value, source, backend }
-    }
-
-    /// The same at the end of a miss, whose span it completes.
-    fn resolved<T>(&self, span: &Span, value: T, source: Source, backend: BackendKind) -> Loaded<T> {
-        let outcome = match source {
-            Source::Hit => "hit",
-            Source::Waited => "waited",
-            Source::Loaded | Source::Bypassed => "loaded",
-        };
-        span.record("outcome", outcome);
-        self.loaded(value, source, backend)
+        Ok(Loaded { value, source, backend: self.kind() })
     }
 
     /// Gives the value to all who wait; what is to be stored of it, if it may be.
@@ -231,6 +216,17 @@ impl Shared {
         self.meter.filled(self.kind(), key, outcome);
         Some(outcome)
     }
+}
+
+/// What a miss came to, whose span it completes.
+fn resolved<T>(span: &Span, value: T, source: Source, backend: BackendKind) -> Loaded<T> {
+    let outcome = match source {
+        Source::Hit => "hit",
+        Source::Waited => "waited",
+        Source::Loaded | Source::Bypassed => "loaded",
+    };
+    span.record("outcome", outcome);
+    Loaded { value, source, backend }
 }
 
 /// Runs `load` and turns its panic into an error.

@@ -30,7 +30,7 @@ async fn a_second_read_is_a_hit_and_does_not_load() {
 #[tokio::test]
 async fn a_value_names_the_store_that_answered_not_the_one_that_serves_by_now() {
     // As a fallback that comes back meanwhile: it calls itself one thing, and another was asked.
-    let cache = Cache::with_backend(Faulty::new());
+    let cache = Cache::new(Faulty::new());
     for source in [Source::Loaded, Source::Hit] {
         let load = async || Ok::<_, Nothing>(7_u32);
         let loaded = cache.get_or_load_with(&key(1), Load::new(), load).await.unwrap();
