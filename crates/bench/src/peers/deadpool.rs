@@ -8,7 +8,7 @@ use deadpool_redis::{Config, Runtime};
 
 use crate::Outcome;
 use crate::case::{Pace, Spec, Target, Unit};
-use crate::redis::hits::{check, key, ours, store};
+use crate::redis::hits::{check, hit, key, store};
 use crate::redis::{Rig, of_tasks};
 use crate::session::Session;
 use crate::tasks::{Figure, Tasks};
@@ -39,11 +39,12 @@ pub(super) fn run(session: &mut Session) -> Outcome<()> {
     of_tasks(session, |session| {
         for (name, tasks, target) in ROWS {
             let (pool, plain) = (pool.clone(), Arc::clone(&keys));
+            let (cache, known) = (Arc::clone(&rig.cache), Arc::clone(&keys));
             let mut case = Tasks {
                 runtime: Arc::clone(&rig.runtime),
                 tasks,
                 figure: Figure::Throughput,
-                ours: ours(&rig, &keys, BYTES),
+                ours: move |number| hit(Arc::clone(&cache), key(&known, number), BYTES),
                 peer: move |number| {
                     let (pool, key) = (pool.clone(), key(&plain, number));
                     async move {

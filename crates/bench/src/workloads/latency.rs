@@ -59,13 +59,12 @@ fn redis(session: &mut Session, turns: u64) -> Outcome<()> {
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
     session.runtime.block_on(async {
         hits::store(&rig, &keys, &Values::new(BYTES)).await?;
-        let hit = hits::ours(&rig, &keys, BYTES);
         let mut shared = rig.shared.clone();
         for number in 0..turns * TURN {
             // Turns of both sides alternate.
             if (number / TURN).is_multiple_of(2) {
                 let started = Instant::now();
-                hit(number).await?;
+                hits::hit(Arc::clone(&rig.cache), hits::key(&keys, number), BYTES).await?;
                 ours.push(started.elapsed());
             } else {
                 let started = Instant::now();

@@ -124,11 +124,11 @@ impl Cache {
         let mark = shared.flights.mark(&key);
         let found = shared.lookup(&key, &mut patience).await;
         if let Some(value) = shared.hit(form, &key, found.entry) {
-            return Ok(shared.loaded(value, Source::Hit));
+            return Ok(Loaded { value, source: Source::Hit, backend: found.backend });
         }
         let span = tracing::debug_span!("cache_load", %key, outcome = tracing::field::Empty, fill = tracing::field::Empty);
         let missed = Missed { shared, form, key: &key, patience, span: span.clone(), options, load };
         // On the heap, so that a hit does not carry the miss's state along.
-        Box::pin(missed.resolve(mark, found.token).instrument(span)).await
+        Box::pin(missed.resolve(mark, found.token, found.backend).instrument(span)).await
     }
 }

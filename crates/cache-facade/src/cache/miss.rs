@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::Poll;
 
-use cache_core::{CacheKey, FillOutcome, FillToken, NewEntry};
+use cache_core::{BackendKind, CacheKey, FillOutcome, FillToken, NewEntry};
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tracing::{Instrument, Span};
@@ -34,11 +34,12 @@ pub(super) struct Missed<'a, T, F, V> {
 impl<T, F, V> Missed<'_, T, F, V> {
     /// Joins a flight or leads one, as often as it takes.
     ///
-    /// `token` is that of the caller's lookup, and `mark` was taken before it.
+    /// `token` is that of the caller's lookup, which `backend` answered, and `mark` was taken before it.
     pub(super) async fn resolve<E, Fut>(
         mut self,
         mut mark: u64,
         mut token: FillToken,
+        mut backend: BackendKind,
     ) -> Result<Loaded<T>, LoadError<E>>
     where
         T: Send + 'static,
@@ -59,7 +60,7 @@ impl<T, F, V> Missed<'_, T, F, V> {
                     match ticket.outcome().await {
                         Some(Outcome::Value(payload, shape)) => {
                             return match form.decode(&payload, shape) {
-                                Ok(value) => Ok(shared.resolved(&self.span, value, Source::Waited)),
+                                Ok(value) => Ok(resolved(&self.span, value, Source::Waited, backend)),
                                 Err(_) => shared.load_alone(self.load, Source::Loaded).await,
                             };
                         }
@@ -77,22 +78,22 @@ impl<T, F, V> Missed<'_, T, F, V> {
                     if lead.looks_again() && !token.is_never() {
                         let found = shared.lookup(key, &mut self.patience).await;
                         if let Some(value) = shared.decoded(form, key, found.entry) {
-                            return Ok(shared.resolved(&self.span, value, Source::Hit));
+                            return Ok(resolved(&self.span, value, Source::Hit, found.backend));
                         }
                         if !found.token.is_never() {
-                            token = found.token;
+                            (token, backend) = (found.token, found.backend);
                             lead.retoken(token);
                         }
                     }
-                    return self.lead(lead, Loading::new(id), token).await;
+                    return self.lead(lead, Loading::new(id), token, backend).await;
                 }
             }
             mark = shared.flights.mark(key);
             let found = shared.lookup(key, &mut self.patience).await;
             if let Some(value) = shared.decoded(form, key, found.entry) {
-                return Ok(shared.resolved(&self.span, value, Source::Hit));
+                return Ok(resolved(&self.span, value, Source::Hit, found.backend));
             }
-            token = found.token;
+            (token, backend) = (found.token, found.backend);
         }
     }
 
@@ -102,6 +103,7 @@ impl<T, F, V> Missed<'_, T, F, V> {
         mut lead: Lead<E>,
         loading: Arc<Loading>,
         token: FillToken,
+        backend: BackendKind,
     ) -> Result<Loaded<T>, LoadError<E>>
     where
         T: Send + 'static,
@@ -121,7 +123,7 @@ impl<T, F, V> Missed<'_, T, F, V> {
             match outcome {
                 Ok(value) => {
                     let entry = shared.publish(&lead, form, &key, &options, &value);
-                    let loaded = Ok(shared.resolved(&span, value, Source::Loaded));
+                    let loaded = Ok(resolved(&span, value, Source::Loaded, backend));
                     let go_on = || drop(reply.send(loaded));
                     match entry.filter(|_| !token.is_never()) {
                         None => go_on(),
@@ -160,22 +162,7 @@ impl Shared {
     {
         // On the heap, so that callers who never come here do not carry its state along.
         let value = Box::pin(caught(load)).await?;
-        Ok(self.loaded(value, source))
-    }
-
-    pub(super) fn loaded<T>(&self, value: T, source: Source) -> Loaded<T> {
-        Loaded { value, source, backend: self.kind() }
-    }
-
-    /// The same at the end of a miss, whose span it completes.
-    fn resolved<T>(&self, span: &Span, value: T, source: Source) -> Loaded<T> {
-        let outcome = match source {
-            Source::Hit => "hit",
-            Source::Waited => "waited",
-            Source::Loaded | Source::Bypassed => "loaded",
-        };
-        span.record("outcome", outcome);
-        self.loaded(value, source)
+        Ok(Loaded { value, source, backend: self.kind() })
     }
 
     /// Gives the value to all who wait; what is to be stored of it, if it may be.
@@ -229,6 +216,17 @@ impl Shared {
         self.meter.filled(self.kind(), key, outcome);
         Some(outcome)
     }
+}
+
+/// What a miss came to, whose span it completes.
+fn resolved<T>(span: &Span, value: T, source: Source, backend: BackendKind) -> Loaded<T> {
+    let outcome = match source {
+        Source::Hit => "hit",
+        Source::Waited => "waited",
+        Source::Loaded | Source::Bypassed => "loaded",
+    };
+    span.record("outcome", outcome);
+    Loaded { value, source, backend }
 }
 
 /// Runs `load` and turns its panic into an error.

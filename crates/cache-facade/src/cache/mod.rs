@@ -201,8 +201,11 @@ impl Shared {
     /// Looks `key` up while `patience` lasts. Trouble is a miss without a token.
     pub(crate) async fn lookup(&self, key: &CacheKey, patience: &mut Patience) -> Lookup {
         let found = patience.wait(self.backend.lookup(key)).await;
-        self.settled(Operation::Lookup, key, found)
-            .unwrap_or_else(|| Lookup { entry: None, token: FillToken::never() })
+        self.settled(Operation::Lookup, key, found).unwrap_or_else(|| Lookup {
+            entry: None,
+            token: FillToken::never(),
+            backend: self.kind(),
+        })
     }
 
     /// What an operation on `key` gave; an error or a time-out is reported and gives `None`.
