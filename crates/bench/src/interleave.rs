@@ -24,7 +24,7 @@ impl Plan {
     /// Tens of seconds for all rows.
     pub const QUICK: Self = Self { rounds: 9, slices: 60, slice: SLICE };
     /// Minutes for all rows.
-    pub const FULL: Self = Self { rounds: 21, slices: 200, slice: SLICE };
+    pub const FULL: Self = Self { rounds: 15, slices: 100, slice: SLICE };
 }
 
 /// How often each number of operations is tried to find how many fill a slice.
