@@ -71,7 +71,7 @@ pub fn run(session: &mut Session) -> Outcome<()> {
             lines: vec![
                 Line::new("limit", Whose::Limit, vec![(0.0, LIMIT_MB as f64), (end, LIMIT_MB as f64)]),
                 Line::new("space on disk", Whose::Ours, thinned(&samples)),
-                Line::new("of it live entries", Whose::Peer, live),
+                Line::new("live entries, queued too", Whose::Peer, live),
             ],
         },
     });
