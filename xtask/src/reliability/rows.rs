@@ -122,8 +122,8 @@ pub(super) const ROWS: &[Row] = &[
         &[facade("faults::", Count::Lines, &[(TIMES, 2.0)]), redis("faults::", Count::Tests, &[])],
     ),
     row(
-        "stampedes of 10,000",
-        "Ten thousand callers of one missing value, over memory, disk, Redis, and with Redis away: one load.",
+        "stampedes",
+        "Ten thousand callers of one missing value over memory, on disk and with Redis away, and five hundred over Redis (whose answer a request awaits for 250 ms at most): one load.",
         &[
             Run {
                 arguments: "test --locked --package cache-facade --test handle",

@@ -89,7 +89,9 @@ impl Life {
             // And it works: what is loaded now is found.
             for at in 0..world.rows.len() {
                 world.read(&cache, at, 500).await.unwrap();
-                assert!(world.read(&cache, at, 500).await.unwrap(), "row {at} was loaded and is not found");
+                let is_found = world.read(&cache, at, 500).await.unwrap();
+                let (why, health) = (cache.explain(&world.rows[at].key).await, cache.health().await);
+                assert!(is_found, "row {at} was loaded and is not found: {why:?} {health:?}");
             }
             cache.close().await.unwrap();
         }

@@ -41,7 +41,7 @@ async fn a_value_names_the_store_that_answered_not_the_one_that_serves_by_now() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn ten_thousand_callers_cause_one_load() {
-    let tally = Tally::new("stampedes of 10,000", None);
+    let tally = Tally::new("stampedes", None);
     for stored in every_store().await {
         for number in 0..times(1) {
             tally.attempt();
