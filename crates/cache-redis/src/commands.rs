@@ -17,7 +17,7 @@ use crate::script;
 /// How long a group of leases alone lives.
 const LEASE_MILLIS: u64 = 60_000;
 /// After how long somebody who waits for a reply looks whether the connection is still there; then twice as long.
-const FIRST_LOOK: Duration = Duration::from_millis(10);
+pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(10);
 
 impl Connection {
     /// Sends one command and waits for its reply.
@@ -223,8 +223,9 @@ async fn answer<T>(
     deadline: Instant,
 ) -> Result<T, Fault> {
     let mut patience = FIRST_LOOK;
+    // Reckoned from the deadline: the clock is not read for every request.
+    let mut until = deadline.checked_sub(about.after_first_look).unwrap_or(deadline);
     loop {
-        let until = deadline.min(Instant::now() + patience);
         let is_over = match timeout_at(until, asked.as_mut()).await {
             Ok(reply) => return Ok(reply?),
             Err(_) if until == deadline => return Err(Fault::timeout()),
@@ -235,6 +236,7 @@ async fn answer<T>(
             return asked.now_or_never().unwrap_or_else(|| Err(closed())).map_err(Fault::from);
         }
         patience *= 2;
+        until = deadline.min(Instant::now() + patience);
     }
 }
 
