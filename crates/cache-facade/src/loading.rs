@@ -15,7 +15,8 @@ use crate::rt;
 /// A load that is being run, and the load that asked for it.
 #[derive(Debug)]
 pub(crate) struct Loading {
-    id: FlightId,
+    /// What it loads: one value, or many at once.
+    ids: Vec<FlightId>,
     asked_by: Option<Arc<Self>>,
 }
 
@@ -24,9 +25,14 @@ rt::thread_local! {
 }
 
 impl Loading {
-    /// The load `id`, asked for by the load that the running task is part of.
-    pub(crate) fn new(id: FlightId) -> Arc<Self> {
-        Arc::new(Self { id, asked_by: current() })
+    /// The load of `ids`, asked for by the load that the running task is part of.
+    pub(crate) fn new(ids: Vec<FlightId>) -> Arc<Self> {
+        Arc::new(Self { ids, asked_by: current() })
+    }
+
+    /// The load `id`, which nobody waits for.
+    pub(crate) fn alone(id: FlightId) -> Arc<Self> {
+        Arc::new(Self { ids: vec![id], asked_by: None })
     }
 
     /// Runs `load` as part of this one.
@@ -45,7 +51,7 @@ pub(crate) fn is_running(id: &FlightId) -> bool {
     CURRENT.with(|current| {
         let current = current.borrow();
         let mut chain = std::iter::successors(current.as_ref(), |loading| loading.asked_by.as_ref());
-        chain.any(|loading| loading.id == *id)
+        chain.any(|loading| loading.ids.contains(id))
     })
 }
 

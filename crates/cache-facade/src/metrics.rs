@@ -4,11 +4,17 @@
 //! | name | kind | labels | what |
 //! | --- | --- | --- | --- |
 //! | `cache_hits_total` | counter | family, backend | reads answered from the cache |
+//! | `cache_stale_total` | counter | family, backend | reads answered with a value whose time was over |
 //! | `cache_misses_total` | counter | family, backend | reads that were not |
 //! | `cache_coalesced_total` | counter | family, backend | misses that waited for another caller's load |
+//! | `cache_refreshes_total` | counter | family, backend | loads in the background of values that are old |
+//! | `cache_refreshes_failed_total` | counter | family, backend | those that failed |
+//! | `cache_refreshes_skipped_total` | counter | family, backend | those that were not begun, because enough others ran |
 //! | `cache_load_seconds` | histogram | family, backend | duration of the loads that were run |
 //! | `cache_fills_total` | counter | family, backend | loaded values that were stored |
 //! | `cache_fills_refused_total` | counter | family, backend | loaded values that an invalidation kept out |
+//! | `cache_verified_total` | counter | family, backend | hits that were loaded again and compared (`CACHE_VERIFY`) |
+//! | `cache_verify_mismatches_total` | counter | family, backend | those that were not what is loaded now |
 //! | `cache_errors_total` | counter | operation, backend | trouble that no caller heard of |
 //! | `cache_invalidations_total` | counter | backend | keys, groups and patterns that were invalidated |
 //! | `cache_invalidated_entries_total` | counter | backend | entries removed by them |
@@ -49,9 +55,15 @@ struct Figures {
     hits: Counter,
     misses: Counter,
     coalesced: Counter,
+    stale: Counter,
+    refreshes: Counter,
+    refreshes_skipped: Counter,
+    refreshes_failed: Counter,
     loads: Histogram,
     fills: Counter,
     refused: Counter,
+    verified: Counter,
+    mismatches: Counter,
 }
 
 impl Meter {
@@ -69,6 +81,29 @@ impl Meter {
 
     pub(crate) fn coalesced(&self, backend: BackendKind, key: &CacheKey) {
         self.with(backend, key, |figures| figures.coalesced.increment(1));
+    }
+
+    pub(crate) fn stale(&self, backend: BackendKind, key: &CacheKey) {
+        self.with(backend, key, |figures| figures.stale.increment(1));
+    }
+
+    pub(crate) fn refreshed(&self, backend: BackendKind, key: &CacheKey) {
+        self.with(backend, key, |figures| figures.refreshes.increment(1));
+    }
+
+    pub(crate) fn refresh_skipped(&self, backend: BackendKind, key: &CacheKey) {
+        self.with(backend, key, |figures| figures.refreshes_skipped.increment(1));
+    }
+
+    pub(crate) fn refresh_failed(&self, backend: BackendKind, key: &CacheKey) {
+        self.with(backend, key, |figures| figures.refreshes_failed.increment(1));
+    }
+
+    pub(crate) fn verified(&self, backend: BackendKind, key: &CacheKey, differs: bool) {
+        self.with(backend, key, |figures| {
+            figures.verified.increment(1);
+            figures.mismatches.increment(u64::from(differs));
+        });
     }
 
     pub(crate) fn loaded(&self, backend: BackendKind, key: &CacheKey, taken: Duration) {
@@ -125,15 +160,21 @@ impl Family {
 
 impl Figures {
     fn new(family: &str, backend: BackendKind) -> Self {
-        let name = backend.as_str();
+        let labels = [("family", family.to_owned()), ("backend", backend.as_str().to_owned())];
         Self {
             backend,
-            hits: counter!("cache_hits_total", "family" => family.to_owned(), "backend" => name),
-            misses: counter!("cache_misses_total", "family" => family.to_owned(), "backend" => name),
-            coalesced: counter!("cache_coalesced_total", "family" => family.to_owned(), "backend" => name),
-            loads: histogram!("cache_load_seconds", "family" => family.to_owned(), "backend" => name),
-            fills: counter!("cache_fills_total", "family" => family.to_owned(), "backend" => name),
-            refused: counter!("cache_fills_refused_total", "family" => family.to_owned(), "backend" => name),
+            hits: counter!("cache_hits_total", &labels),
+            misses: counter!("cache_misses_total", &labels),
+            coalesced: counter!("cache_coalesced_total", &labels),
+            stale: counter!("cache_stale_total", &labels),
+            refreshes: counter!("cache_refreshes_total", &labels),
+            refreshes_skipped: counter!("cache_refreshes_skipped_total", &labels),
+            refreshes_failed: counter!("cache_refreshes_failed_total", &labels),
+            loads: histogram!("cache_load_seconds", &labels),
+            fills: counter!("cache_fills_total", &labels),
+            refused: counter!("cache_fills_refused_total", &labels),
+            verified: counter!("cache_verified_total", &labels),
+            mismatches: counter!("cache_verify_mismatches_total", &labels),
         }
     }
 }

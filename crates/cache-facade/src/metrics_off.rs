@@ -29,4 +29,14 @@ impl Meter {
     pub(crate) fn error(&self, _backend: BackendKind, _operation: Operation) {}
 
     pub(crate) fn invalidated(&self, _backend: BackendKind, _asked: usize, _removed: u64) {}
+
+    pub(crate) fn stale(&self, _backend: BackendKind, _key: &CacheKey) {}
+
+    pub(crate) fn refreshed(&self, _backend: BackendKind, _key: &CacheKey) {}
+
+    pub(crate) fn refresh_skipped(&self, _backend: BackendKind, _key: &CacheKey) {}
+
+    pub(crate) fn refresh_failed(&self, _backend: BackendKind, _key: &CacheKey) {}
+
+    pub(crate) fn verified(&self, _backend: BackendKind, _key: &CacheKey, _differs: bool) {}
 }

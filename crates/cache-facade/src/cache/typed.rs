@@ -40,7 +40,7 @@ impl Cache {
             .iter()
             .map(|place| {
                 let key = place.as_deref()?;
-                self.shared.hit(Typed(self.codec), key, found.next().flatten())
+                self.shared.hit(Typed(self.codec), key, self.shared.fresh(found.next().flatten()))
             })
             .collect()
     }
@@ -142,7 +142,7 @@ impl super::Shared {
     /// The entry of `key`, for a caller who does not mean to fill it. Trouble is a miss.
     pub(super) async fn look(&self, key: &CacheKey) -> Option<Entry> {
         let found = patience::wait(self.backend.get(key)).await;
-        self.settled(Operation::Lookup, key, found).flatten()
+        self.fresh(self.settled(Operation::Lookup, key, found).flatten())
     }
 }
 

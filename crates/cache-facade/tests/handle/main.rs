@@ -4,8 +4,12 @@
 
 mod changes;
 mod fences;
+mod lifetimes;
 mod loads;
+mod many;
 mod storm;
 mod support;
 mod trouble;
+mod verify;
 mod views;
+mod voice;

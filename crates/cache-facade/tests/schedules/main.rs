@@ -5,6 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
 
+mod many;
+mod old_values;
+
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
