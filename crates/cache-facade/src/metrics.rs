@@ -18,16 +18,29 @@
 //! | `cache_errors_total` | counter | operation, backend | trouble that no caller heard of |
 //! | `cache_invalidations_total` | counter | backend | keys, groups and patterns that were invalidated |
 //! | `cache_invalidated_entries_total` | counter | backend | entries removed by them |
+//! | `cache_operation_seconds` | histogram | operation, backend | how long the store takes for a lookup, a fill, an invalidation |
+//! | `cache_size_bytes`, `cache_limit_bytes`, `cache_disk_bytes` | gauge | | space of live entries, the limit, space of files |
+//! | `cache_entries`, `cache_entries_bytes` | gauge | family | live entries and their space |
+//! | `cache_evictions_total`, `cache_expirations_total`, `cache_corrupt_total` | counter | backend | entries that made room, whose time was over, that were damaged |
 //! | `cache_breaker_state` | gauge | | whether Redis is in use: 0; 1: it is being asked; 2: it is away |
 //! | `cache_journal_depth` | gauge | | invalidations that Redis has not acknowledged |
 //!
+//! The last gauges and counters but those of Redis are set by [`Cache::show_stats`](crate::Cache::show_stats), which an exporter calls before
+//! it is read.
+//!
 //! `family` is the first segment of the key; the first 32 families of a process have their own, the rest is `other`.
+
+mod figures;
+mod stopwatch;
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use cache_core::{BackendKind, CacheKey, FillOutcome, MOST_FAMILIES};
+use cache_core::{BackendKind, CacheKey, CacheStats, Clock, FillOutcome, MOST_FAMILIES};
 use metrics::{Counter, Histogram, counter, histogram};
+
+pub(crate) use self::stopwatch::Started;
+use self::stopwatch::Stopwatch;
 
 use crate::trouble::Operation;
 
@@ -42,6 +55,7 @@ const KINDS: usize = 6;
 pub(crate) struct Meter {
     families: Box<[OnceLock<Family>]>,
     other: Family,
+    stopwatch: Stopwatch,
 }
 
 #[derive(Debug)]
@@ -68,7 +82,32 @@ struct Figures {
 
 impl Meter {
     pub(crate) fn new() -> Self {
-        Self { families: (0..MOST_FAMILIES).map(|_| OnceLock::new()).collect(), other: Family::new(OTHER) }
+        Self {
+            families: (0..MOST_FAMILIES).map(|_| OnceLock::new()).collect(),
+            other: Family::new(OTHER),
+            stopwatch: Stopwatch::default(),
+        }
+    }
+
+    /// The present, to measure an operation from.
+    #[expect(clippy::unused_self, reason = "a build without metrics does not look at the clock")]
+    pub(crate) fn start(&self, clock: &dyn Clock) -> Started {
+        clock.monotonic()
+    }
+
+    pub(crate) fn took(
+        &self,
+        clock: &dyn Clock,
+        backend: BackendKind,
+        operation: Operation,
+        started: Started,
+    ) {
+        self.stopwatch.took(clock, backend, operation, started);
+    }
+
+    #[expect(clippy::unused_self, reason = "the store itself keeps these figures")]
+    pub(crate) fn show(&self, stats: &CacheStats) {
+        figures::show(stats);
     }
 
     pub(crate) fn hit(&self, backend: BackendKind, key: &CacheKey) {

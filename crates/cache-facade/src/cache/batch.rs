@@ -103,6 +103,7 @@ impl Shared {
     async fn fill_many(&self, fills: Vec<Fill>, go_on: impl FnOnce()) {
         let keys: Vec<CacheKey> = fills.iter().map(|fill| fill.key.clone()).collect();
         let Some(first) = keys.first() else { return go_on() };
+        let started = self.started();
         let mut fill = self.backend.fill_many(fills);
         let outcome = rt::poll_once(&mut fill).await;
         go_on();
@@ -110,6 +111,7 @@ impl Shared {
             Poll::Ready(outcome) => Some(outcome),
             Poll::Pending => patience::wait(fill).await,
         };
+        self.took(Operation::Fill, started);
         for (key, outcome) in
             keys.iter().zip(self.settled(Operation::Fill, first, outcome).unwrap_or_default())
         {

@@ -254,7 +254,9 @@ where
     /// Looks `keys` up, in their order. Trouble is a miss without a token for each.
     async fn lookup(&mut self, keys: &[CacheKey]) -> Vec<Lookup> {
         let Some(first) = keys.first() else { return Vec::new() };
+        let started = self.shared.started();
         let found = self.patience.wait(self.shared.backend.lookup_many(keys)).await;
+        self.shared.took(Operation::Lookup, started);
         let missed = || Lookup { entry: None, token: FillToken::never() };
         let mut found = self.shared.settled(Operation::Lookup, first, found).unwrap_or_default();
         found.resize_with(keys.len(), missed);

@@ -33,7 +33,7 @@ use crate::config::CacheConfig;
 use crate::flight::Flights;
 use crate::form::Reads;
 use crate::lifetime::Lifetime;
-use crate::metrics::Meter;
+use crate::metrics::{Meter, Started};
 use crate::outage::journal::Journal;
 use crate::patience::{self, Patience};
 use crate::select::Selected;
@@ -218,9 +218,21 @@ impl Shared {
 
     /// Looks `key` up while `patience` lasts. Trouble is a miss without a token.
     pub(crate) async fn lookup(&self, key: &CacheKey, patience: &mut Patience) -> Lookup {
+        let started = self.started();
         let found = patience.wait(self.backend.lookup(key)).await;
+        self.took(Operation::Lookup, started);
         self.settled(Operation::Lookup, key, found)
             .unwrap_or_else(|| Lookup { entry: None, token: FillToken::never() })
+    }
+
+    /// The beginning of an operation of the store.
+    pub(crate) fn started(&self) -> Started {
+        self.meter.start(self.clock.as_ref())
+    }
+
+    /// The end of it.
+    pub(crate) fn took(&self, operation: Operation, started: Started) {
+        self.meter.took(self.clock.as_ref(), self.kind(), operation, started);
     }
 
     /// What an operation on `key` gave; an error or a time-out is reported and gives `None`.

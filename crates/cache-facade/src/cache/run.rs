@@ -150,6 +150,7 @@ impl Shared {
         entry: NewEntry,
         go_on: impl FnOnce(),
     ) -> Option<FillOutcome> {
+        let started = self.started();
         let mut fill = self.backend.fill(key, token, entry);
         let outcome = rt::poll_once(&mut fill).await;
         go_on();
@@ -157,6 +158,7 @@ impl Shared {
             Poll::Ready(outcome) => Some(outcome),
             Poll::Pending => patience::wait(fill).await,
         };
+        self.took(Operation::Fill, started);
         let outcome = self.settled(Operation::Fill, key, outcome)?;
         self.meter.filled(self.kind(), key, outcome);
         Some(outcome)

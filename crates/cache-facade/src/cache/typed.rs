@@ -34,7 +34,9 @@ impl Cache {
         let places: Vec<_> = keys.iter().map(|key| self.readable(key)).collect();
         let asked: Vec<CacheKey> = places.iter().flatten().map(|key| key.clone().into_owned()).collect();
         let Some(first) = asked.first() else { return keys.iter().map(|_| None).collect() };
+        let started = self.shared.started();
         let found = patience::wait(self.shared.backend.get_many(&asked)).await;
+        self.shared.took(Operation::Lookup, started);
         let mut found = self.shared.settled(Operation::Lookup, first, found).unwrap_or_default().into_iter();
         places
             .iter()
@@ -141,7 +143,9 @@ impl Cache {
 impl super::Shared {
     /// The entry of `key`, for a caller who does not mean to fill it. Trouble is a miss.
     pub(super) async fn look(&self, key: &CacheKey) -> Option<Entry> {
+        let started = self.started();
         let found = patience::wait(self.backend.get(key)).await;
+        self.took(Operation::Lookup, started);
         self.fresh(self.settled(Operation::Lookup, key, found).flatten())
     }
 }
