@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
 
+mod builds;
 mod cancellation;
 mod changes;
 mod fences;
