@@ -148,6 +148,8 @@ pub struct Lookup {
     pub entry: Option<Entry>,
     /// The token for a [`fill`](crate::CacheBackend::fill) of the same key.
     pub token: FillToken,
+    /// The store that answered: of a fallback, the one that was asked, whichever serves by now.
+    pub backend: BackendKind,
 }
 
 /// What became of a fill.

@@ -177,7 +177,7 @@ impl CacheBackend for MemoryBackend {
             state.misses.missed(key);
         }
         // Read under the same lock as the entry: nothing came between the two.
-        Ok(Lookup { entry, token: self.epochs.token(key) })
+        Ok(Lookup { entry, token: self.epochs.token(key), backend: self.kind() })
     }
 
     async fn fill(&self, key: &CacheKey, token: FillToken, entry: NewEntry) -> Result<FillOutcome> {

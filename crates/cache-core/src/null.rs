@@ -53,7 +53,7 @@ impl CacheBackend for NullBackend {
 
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
         self.check_open()?;
-        Ok(Lookup { entry: None, token: self.epochs.token(key) })
+        Ok(Lookup { entry: None, token: self.epochs.token(key), backend: self.kind() })
     }
 
     async fn fill(&self, _key: &CacheKey, _token: FillToken, _entry: NewEntry) -> Result<FillOutcome> {

@@ -100,7 +100,7 @@ impl Engine {
     /// Looks `key` up, without waiting for anything but the disk.
     pub(crate) fn lookup(&self, key: &CacheKey) -> Lookup {
         let token = self.epochs.token(key);
-        Lookup { entry: self.find(key), token }
+        Lookup { entry: self.find(key), token, backend: BackendKind::Disk }
     }
 
     /// Finds the live entry of `key`.

@@ -45,7 +45,7 @@ impl CacheBackend for MapBackend {
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
         let entries = self.entries()?;
         let entry = entries.get(key).filter(|entry| entry.is_live(self.clock.now())).cloned();
-        Ok(Lookup { entry, token: self.epochs.token(key) })
+        Ok(Lookup { entry, token: self.epochs.token(key), backend: self.kind() })
     }
 
     async fn fill(&self, key: &CacheKey, token: FillToken, entry: NewEntry) -> Result<FillOutcome> {

@@ -8,6 +8,9 @@ use crate::rt;
 /// The longest a request waits for the store before it goes on without.
 pub(crate) const LONGEST: Duration = Duration::from_millis(250);
 
+/// A timer fires a millisecond or two late: taken off, so that the promise holds with it.
+const LATE: Duration = Duration::from_millis(5);
+
 /// What is left of a request's patience.
 #[derive(Debug)]
 pub(crate) struct Patience {
@@ -16,7 +19,7 @@ pub(crate) struct Patience {
 
 impl Patience {
     pub(crate) fn new() -> Self {
-        Self { left: LONGEST }
+        Self { left: LONGEST.saturating_sub(LATE) }
     }
 
     /// What `future` gives while patience lasts; `None` after that. One that is ready at once costs no timer.

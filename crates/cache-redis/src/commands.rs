@@ -1,23 +1,29 @@
 //! One function a round trip: requests out, replies in, faults told apart. Nothing else speaks Redis, but for scans.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use bytes::Bytes;
 use cache_core::envelope::{self, LEASE_LENGTH};
-use redis::{Cmd, Pipeline, Value};
+use futures_util::FutureExt;
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::{Fate, Fault, is_wrong_type};
 use crate::layout::{Place, fresh_nonce};
-use crate::manager::Connection;
+use crate::manager::{About, Connection};
 use crate::script;
 
 /// How long a group of leases alone lives.
 const LEASE_MILLIS: u64 = 60_000;
+/// After how long somebody who waits for a reply looks whether the connection is still there; then twice as long.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
 
 impl Connection {
     /// Sends one command and waits for its reply.
     pub(crate) async fn ask(&mut self, command: &Cmd, deadline: Instant) -> Result<Value, Fault> {
-        let asked = timeout_at(deadline, self.socket.send_packed_command(command)).await;
-        let reply = asked.map_err(|_| Fault::timeout()).and_then(|reply| Ok(reply?.extract_error()?));
+        let asked = self.socket.send_packed_command(command);
+        let reply = answer(&self.about, asked, deadline).await.and_then(|reply| Ok(reply.extract_error()?));
         self.noted(reply)
     }
 
@@ -28,8 +34,8 @@ impl Connection {
         deadline: Instant,
     ) -> Result<Vec<Value>, Fault> {
         let count = commands.len();
-        let asked = timeout_at(deadline, self.socket.send_packed_commands(commands, 0, count)).await;
-        let replies = asked.map_err(|_| Fault::timeout()).and_then(|replies| Ok(replies?));
+        let asked = self.socket.send_packed_commands(commands, 0, count);
+        let replies = answer(&self.about, asked, deadline).await;
         let replies = replies
             .and_then(|replies| if replies.len() == count { Ok(replies) } else { Err(Fault::mismatch()) });
         self.noted(replies)
@@ -59,7 +65,7 @@ impl Connection {
         command.arg("HGET").arg(&at.group).arg(at.field);
         match self.ask(&command, deadline).await {
             Err(fault) if fault.is_wrong_type() => Ok(None),
-            reply => self.bulk(reply?),
+            reply => self.in_step(self.bulk(reply?)?),
         }
     }
 
@@ -85,7 +91,7 @@ impl Connection {
             Value::ServerError(_) => None,
             leased => self.slots(leased, 1)?.pop(),
         };
-        Ok((found, slot))
+        self.in_step((found, slot))
     }
 
     /// What fields hold, group by group.
@@ -110,7 +116,7 @@ impl Connection {
                 _ => return self.noted(Err(Fault::mismatch())),
             });
         }
-        Ok(found)
+        self.in_step(found)
     }
 
     /// Plants a lease in each field that holds nothing, and says what each begins with then: a lease, ours or another's,
@@ -176,6 +182,11 @@ impl Connection {
         self.ask(redis::cmd("UNLINK").arg(keys), deadline).await
     }
 
+    /// `read`, unless another reply on this connection was none to its request: then this may be an earlier one's.
+    fn in_step<T>(&self, read: T) -> Result<T, Fault> {
+        if self.is_out_of_step() { Err(Fault::mismatch()) } else { Ok(read) }
+    }
+
     /// Marks the connection where a fault says that it cannot be used any more.
     pub(crate) fn noted<T>(&self, result: Result<T, Fault>) -> Result<T, Fault> {
         result.map_err(|fault| self.seen(fault))
@@ -185,6 +196,7 @@ impl Connection {
         match fault.fate {
             Fate::Keep => {}
             Fate::Drop => self.break_off(),
+            Fate::OutOfStep => self.lose_step(),
             Fate::Gone => self.lose(),
         }
         fault
@@ -197,4 +209,35 @@ impl Connection {
             _ => self.noted(Err(Fault::mismatch())),
         }
     }
+}
+
+/// What came of `asked`, until `deadline`.
+///
+/// A request that is handed over at the very moment when its connection ends is lost without a word: the channel to the
+/// connection's task keeps it (see "Disconnection" in the documentation of `tokio::sync::mpsc`), and with it the place
+/// for the reply. So whoever waits for long looks whether there still is somebody to answer.
+async fn answer<T>(
+    about: &About,
+    asked: impl Future<Output = RedisResult<T>>,
+    deadline: Instant,
+) -> Result<T, Fault> {
+    let mut asked = pin!(asked);
+    let mut patience = FIRST_LOOK;
+    loop {
+        let until = deadline.min(Instant::now() + patience);
+        let is_over = match timeout_at(until, &mut asked).await {
+            Ok(reply) => return Ok(reply?),
+            Err(_) if until == deadline => return Err(Fault::timeout()),
+            Err(_) => about.is_over(),
+        };
+        if is_over {
+            // It may have come in between.
+            return asked.now_or_never().unwrap_or_else(|| Err(closed())).map_err(Fault::from);
+        }
+        patience *= 2;
+    }
+}
+
+fn closed() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::BrokenPipe).into()
 }

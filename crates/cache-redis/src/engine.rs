@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 use cache_core::envelope::{self, HEADER_LENGTH, Header, Rejected};
 use cache_core::{
-    CacheKey, Clock, Entry, Error, ErrorKind, FillToken, Invalidation, Lookup, MissCause, Result, Timestamp,
+    BackendKind, CacheKey, Clock, Entry, Error, ErrorKind, FillToken, Invalidation, Lookup, MissCause,
+    Result, Timestamp,
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -330,10 +331,10 @@ impl Engine {
             Err(Rejected::Lease { nonce }) => return Reading::Miss(nonce, None),
             Err(Rejected::Expired) => MissCause::Expired,
             Err(Rejected::OtherVersion) => MissCause::ShapeChanged,
-            Err(Rejected::Corrupt) => MissCause::Corrupt,
-            Err(Rejected::OtherKey) => {
-                // Replies may have been lost on the way: then this is the answer to another request.
-                connection.break_off();
+            Err(Rejected::Corrupt) if nonce.is_some() => MissCause::Corrupt,
+            // Nothing that anybody stored here: if replies were lost or added on the way, another request's answer.
+            Err(Rejected::Corrupt | Rejected::OtherKey) => {
+                connection.lose_step();
                 MissCause::Corrupt
             }
         };
@@ -379,7 +380,7 @@ impl Engine {
 
 fn answer((entry, nonce): (Option<Entry>, Option<u128>), world: &World) -> Lookup {
     let token = nonce.map_or_else(FillToken::never, |nonce| FillToken::new(world.issuer, nonce));
-    Lookup { entry, token }
+    Lookup { entry, token, backend: BackendKind::Redis }
 }
 
 pub(crate) fn positions<T>(all: &[T], is_wanted: impl Fn(&T) -> bool) -> Vec<usize> {

@@ -17,8 +17,10 @@ pub(crate) struct Fault {
 pub(crate) enum Fate {
     /// It works: the server answered.
     Keep,
-    /// It may deliver this reply to a later request: nothing more is sent on it.
+    /// Nothing more is sent on it.
     Drop,
+    /// Replies answer other requests than theirs: nothing more is sent on it, and no value on its way is taken.
+    OutOfStep,
     /// It was over before the request or during it; another one may work.
     Gone,
 }
@@ -33,7 +35,7 @@ impl Fault {
     /// A reply that is none to the request it was given for.
     pub(crate) fn mismatch() -> Self {
         let cause = (RedisKind::UnexpectedReturnType, "a reply does not belong to its request");
-        Self { kind: ErrorKind::Unavailable, fate: Fate::Drop, cause: cause.into() }
+        Self { kind: ErrorKind::Unavailable, fate: Fate::OutOfStep, cause: cause.into() }
     }
 
     /// Whether the server has something else than a hash under the key.
@@ -93,8 +95,8 @@ fn classify(error: &RedisError) -> (ErrorKind, Fate) {
         }
         RedisKind::Server(kind) => by_server_kind(kind),
         RedisKind::Extension => by_code(error.code().unwrap_or_default()),
-        // What cannot be parsed, and what is no reply to its request: the connection is out of step.
-        _ => (ErrorKind::Unavailable, Fate::Drop),
+        // What cannot be parsed, and what is no reply to its request.
+        _ => (ErrorKind::Unavailable, Fate::OutOfStep),
     }
 }
 
@@ -152,7 +154,7 @@ mod tests {
         assert_eq!(io(std::io::ErrorKind::BrokenPipe), (ErrorKind::Unavailable, Fate::Gone));
         assert_eq!(io(std::io::ErrorKind::ConnectionRefused), (ErrorKind::Unavailable, Fate::Gone));
         assert_eq!(Fault::timeout().fate, Fate::Drop);
-        assert_eq!(Fault::mismatch().fate, Fate::Drop);
+        assert_eq!(Fault::mismatch().fate, Fate::OutOfStep);
     }
 
     #[test]

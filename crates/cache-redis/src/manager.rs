@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bb8_redis::bb8::ManageConnection;
 use cache_core::{Error, ErrorKind};
+use futures_util::FutureExt;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client};
 use tokio::time::Instant;
@@ -28,16 +29,20 @@ const TRUSTED: u64 = 0;
 pub(crate) struct Connection {
     pub(crate) socket: MultiplexedConnection,
     // In one piece: every operation clones it, on every core.
-    about: Arc<About>,
+    pub(crate) about: Arc<About>,
 }
 
 /// What all clones of a connection know of it.
 #[derive(Debug)]
 pub(crate) struct About {
+    /// A handle to ask by whether the connection is still there.
+    socket: MultiplexedConnection,
     pub(crate) world: Arc<World>,
     /// Whether single fields can expire (Redis from 7.4 on, Valkey from 9.0 on).
     pub(crate) expires_fields: bool,
     is_broken: AtomicBool,
+    /// Whether a reply was seen on it that was none to its request.
+    is_out_of_step: AtomicBool,
     /// How many losses there had been when it was made.
     born: u64,
     /// How often connections were found to be gone, of all connections to this server.
@@ -56,6 +61,24 @@ impl About {
     /// Nothing more is to be sent on this connection, by whomever.
     pub(crate) fn break_off(&self) {
         self.is_broken.store(true, Ordering::Relaxed);
+    }
+
+    /// A reply was none to its request: what else is on its way may answer an earlier one, too.
+    pub(crate) fn lose_step(&self) {
+        self.is_out_of_step.store(true, Ordering::Release);
+        self.break_off();
+    }
+
+    pub(crate) fn is_out_of_step(&self) -> bool {
+        self.is_out_of_step.load(Ordering::Acquire)
+    }
+
+    /// Whether nobody answers any more, because the connection has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        let mut socket = self.socket.clone();
+        // Only handed over, or refused because nobody is there to take it.
+        let ping = redis::cmd("PING");
+        socket.send_packed_command(&ping).now_or_never().is_some_and(|refused| refused.is_err())
     }
 
     /// The connection was found to be gone: those that were made before it was are likely to be, too.
@@ -185,8 +208,17 @@ impl Manager {
         let incarnation = if is_one { TRUSTED } else { incarnation_of(&info.run_id) };
         let expires_fields = info.expires_fields;
         let connection = |world| {
-            let (is_broken, losses) = (AtomicBool::new(false), Arc::clone(&self.losses));
-            let about = Arc::new(About { world, expires_fields, is_broken, born, losses });
+            let losses = Arc::clone(&self.losses);
+            let (is_broken, is_out_of_step) = (AtomicBool::new(false), AtomicBool::new(false));
+            let about = Arc::new(About {
+                socket: socket.clone(),
+                world,
+                expires_fields,
+                is_broken,
+                is_out_of_step,
+                born,
+                losses,
+            });
             Connection { socket: socket.clone(), about }
         };
         let entering = self.worlds.entering.lock().await;

@@ -82,7 +82,7 @@ impl Pool {
         let asked = Instant::now();
         let connection = match timeout_at(deadline, self.get(asked)).await {
             Ok(connection) => connection?,
-            Err(_) => return Err(self.failures.cause(asked, &self.address)),
+            Err(_) => return Err(self.failures.cause(Some(asked), &self.address)),
         };
         self.latest.store(Some(Arc::new(connection.clone())));
         // Closing may have come between.
@@ -97,14 +97,15 @@ impl Pool {
             let guard = tokio::select! {
                 biased;
                 guard = pool.get() => guard,
-                () = failed => Err(RunError::TimedOut),
+                // Noted before it was told, perhaps before this caller asked.
+                () = failed => return Err(self.failures.cause(None, &self.address)),
             };
             match guard {
                 // Given back at once, in every case; the pool drops what is not usable.
                 Ok(guard) if self.is_usable(&guard) => return Ok(Connection::clone(&guard)),
                 Ok(_) => {}
                 Err(RunError::User(error)) => return Err(error),
-                Err(RunError::TimedOut) => return Err(self.failures.cause(asked, &self.address)),
+                Err(RunError::TimedOut) => return Err(self.failures.cause(Some(asked), &self.address)),
             }
         }
     }
@@ -147,7 +148,7 @@ impl Tries<'_> {
 
     /// Whether the operation may be tried again after `fault`: never after a time-out, which may still be carried out.
     pub(crate) fn again(&self, fault: &Fault) -> bool {
-        fault.fate == Fate::Gone && self.may_go_on()
+        matches!(fault.fate, Fate::Gone | Fate::OutOfStep) && self.may_go_on()
     }
 
     fn may_go_on(&self) -> bool {
@@ -188,10 +189,12 @@ struct Failures {
 }
 
 impl Failures {
-    /// What went wrong since `asked`.
-    fn cause(&self, asked: Instant, address: &str) -> Error {
+    /// What went wrong last, if it was since `asked`.
+    fn cause(&self, asked: Option<Instant>, address: &str) -> Error {
         match &*self.last.lock() {
-            Some((at, kind, message)) if *at >= asked => Error::new(*kind, message.clone()),
+            Some((at, kind, message)) if asked.is_none_or(|asked| *at >= asked) => {
+                Error::new(*kind, message.clone())
+            }
             _ => Error::new(ErrorKind::Timeout, format!("Redis at {address}: no connection within the time")),
         }
     }

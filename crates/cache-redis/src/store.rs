@@ -125,7 +125,7 @@ impl Connection {
                 commands.add_command(call);
             }
         }
-        for reply in self.ask_all(&commands, deadline).await? {
+        for reply in self.ask_sealed(commands, deadline).await? {
             reply.extract_error().map_err(|error| self.seen(error.into()))?;
         }
         Ok(())

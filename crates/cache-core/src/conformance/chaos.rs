@@ -111,8 +111,8 @@ impl<B: CacheBackend + ?Sized> CacheBackend for ChaosBackend<B> {
     }
 
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
-        let Lookup { entry, token } = self.pass(self.inner.lookup(key)).await?;
-        Ok(Lookup { entry: self.forget(entry), token })
+        let found = self.pass(self.inner.lookup(key)).await?;
+        Ok(Lookup { entry: self.forget(found.entry), ..found })
     }
 
     async fn fill(&self, key: &CacheKey, token: FillToken, entry: NewEntry) -> Result<FillOutcome> {
@@ -139,7 +139,7 @@ impl<B: CacheBackend + ?Sized> CacheBackend for ChaosBackend<B> {
         let found = self.pass(self.inner.lookup_many(keys)).await?;
         Ok(found
             .into_iter()
-            .map(|Lookup { entry, token }| Lookup { entry: self.forget(entry), token })
+            .map(|Lookup { entry, token, backend }| Lookup { entry: self.forget(entry), token, backend })
             .collect())
     }
 

@@ -88,8 +88,11 @@ impl Probe {
 
     /// Looks `key` up.
     pub async fn lookup(&self, key: &CacheKey) -> Lookup {
-        self.accept(self.cache.lookup(key).await)
-            .unwrap_or_else(|| Lookup { entry: None, token: FillToken::never() })
+        self.accept(self.cache.lookup(key).await).unwrap_or_else(|| Lookup {
+            entry: None,
+            token: FillToken::never(),
+            backend: self.cache.kind(),
+        })
     }
 
     /// The token of a lookup of `key`.

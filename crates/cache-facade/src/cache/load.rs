@@ -138,24 +138,25 @@ impl Cache {
                     let (shared, key) = (Arc::clone(shared), key.into_owned());
                     Verify { shared, form, key, chosen }.in_the_background(load);
                 }
-                return Ok(shared.loaded(value, Source::Hit));
+                return Ok(Loaded { value, source: Source::Hit, backend: found.backend });
             }
             Refresh { shared, form, key: &key, options, load }.in_the_background(mark, found.token);
             let source = if standing == Standing::Stale { Source::Stale } else { Source::Hit };
-            return Ok(shared.served(&key, value, source));
+            return Ok(shared.served(&key, value, source, found.backend));
         }
         let span = tracing::debug_span!("cache_load", %key, outcome = tracing::field::Empty, fill = tracing::field::Empty);
         let lifetime = shared.lifetime(&key, options.lifetime);
         let patience = &mut patience;
         let missed = Missed { shared, form, key: &key, patience, span: span.clone(), options, load };
         // On the heap, so that a hit does not carry the miss's state along.
-        let resolved = Box::pin(missed.resolve(mark, found.token).instrument(span.clone())).await;
+        let resolved =
+            Box::pin(missed.resolve(mark, found.token, found.backend).instrument(span.clone())).await;
         match resolved {
             Err(LoadError::Failed(_) | LoadError::Panicked(_)) if lifetime.stale_if_error.is_some() => {
                 let rescued = Box::pin(shared.rescued(form, &key, lifetime, patience)).await;
-                rescued.map_or(resolved, |value| {
+                rescued.map_or(resolved, |(value, backend)| {
                     span.record("outcome", "stale");
-                    Ok(shared.served(&key, value, Source::Stale))
+                    Ok(shared.served(&key, value, Source::Stale, backend))
                 })
             }
             resolved => resolved,

@@ -257,9 +257,8 @@ where
         let started = self.shared.started();
         let found = self.patience.wait(self.shared.backend.lookup_many(keys)).await;
         self.shared.took(Operation::Lookup, started);
-        let missed = || Lookup { entry: None, token: FillToken::never() };
         let mut found = self.shared.settled(Operation::Lookup, first, found).unwrap_or_default();
-        found.resize_with(keys.len(), missed);
+        found.resize_with(keys.len(), || self.shared.nothing());
         found
     }
 }

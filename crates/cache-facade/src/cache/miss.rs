@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use cache_core::{CacheKey, FillToken};
+use cache_core::{BackendKind, CacheKey, FillToken};
 use tokio::sync::oneshot;
 use tracing::{Instrument, Span};
 
 use super::Shared;
-use super::run::Run;
+use super::run::{Run, resolved};
 use crate::flight::{Boarding, Lead, Outcome};
 use crate::form::Form;
 use crate::load::{LoadError, Loaded, Source};
@@ -31,11 +31,12 @@ pub(super) struct Missed<'a, T, F, V> {
 impl<T, F, V> Missed<'_, T, F, V> {
     /// Joins a flight or leads one, as often as it takes.
     ///
-    /// `token` is that of the caller's lookup, and `mark` was taken before it.
+    /// `token` is that of the caller's lookup, which `backend` answered, and `mark` was taken before it.
     pub(super) async fn resolve<E, Fut>(
         self,
         mut mark: u64,
         mut token: FillToken,
+        mut backend: BackendKind,
     ) -> Result<Loaded<T>, LoadError<E>>
     where
         T: Send + 'static,
@@ -56,7 +57,7 @@ impl<T, F, V> Missed<'_, T, F, V> {
                     match ticket.outcome().await {
                         Some(Outcome::Value(payload, shape)) => {
                             return match form.decode(&payload, shape) {
-                                Ok(value) => Ok(shared.resolved(&self.span, value, Source::Waited)),
+                                Ok(value) => Ok(resolved(&self.span, value, Source::Waited, backend)),
                                 Err(_) => shared.load_alone(self.load, Source::Loaded).await,
                             };
                         }
@@ -74,22 +75,22 @@ impl<T, F, V> Missed<'_, T, F, V> {
                     if lead.looks_again() && !token.is_never() {
                         let found = shared.lookup(key, self.patience).await;
                         if let Some(value) = shared.decoded(form, key, shared.fresh(found.entry)) {
-                            return Ok(shared.resolved(&self.span, value, Source::Hit));
+                            return Ok(resolved(&self.span, value, Source::Hit, found.backend));
                         }
                         if !found.token.is_never() {
-                            token = found.token;
+                            (token, backend) = (found.token, found.backend);
                             lead.retoken(token);
                         }
                     }
-                    return self.lead(lead, Loading::new(vec![id]), token).await;
+                    return self.lead(lead, Loading::new(vec![id]), token, backend).await;
                 }
             }
             mark = shared.flights.mark(key);
             let found = shared.lookup(key, self.patience).await;
             if let Some(value) = shared.decoded(form, key, shared.fresh(found.entry)) {
-                return Ok(shared.resolved(&self.span, value, Source::Hit));
+                return Ok(resolved(&self.span, value, Source::Hit, found.backend));
             }
-            token = found.token;
+            (token, backend) = (found.token, found.backend);
         }
     }
 
@@ -99,6 +100,7 @@ impl<T, F, V> Missed<'_, T, F, V> {
         lead: Lead<E>,
         loading: Arc<Loading>,
         token: FillToken,
+        backend: BackendKind,
     ) -> Result<Loaded<T>, LoadError<E>>
     where
         T: Send + 'static,
@@ -109,8 +111,17 @@ impl<T, F, V> Missed<'_, T, F, V> {
     {
         let Missed { shared, form, key, patience: _, span, options, load } = self;
         let (reply, answer) = oneshot::channel();
-        let run =
-            Run { shared: Arc::clone(shared), form, key: key.clone(), token, lead, span, options, load };
+        let run = Run {
+            shared: Arc::clone(shared),
+            form,
+            key: key.clone(),
+            token,
+            backend,
+            lead,
+            span,
+            options,
+            load,
+        };
         let task = run.complete(|answer| drop(reply.send(answer)));
         let answer = rt::answer_of(loading.run(task).in_current_span(), answer).await;
         answer.unwrap_or_else(|| Err(LoadError::Panicked("the runtime was shut down during the load".into())))

@@ -221,8 +221,12 @@ impl Shared {
         let started = self.started();
         let found = patience.wait(self.backend.lookup(key)).await;
         self.took(Operation::Lookup, started);
-        self.settled(Operation::Lookup, key, found)
-            .unwrap_or_else(|| Lookup { entry: None, token: FillToken::never() })
+        self.settled(Operation::Lookup, key, found).unwrap_or_else(|| self.nothing())
+    }
+
+    /// What a lookup is taken for that gave no answer.
+    pub(crate) fn nothing(&self) -> Lookup {
+        Lookup { entry: None, token: FillToken::never(), backend: self.kind() }
     }
 
     /// The beginning of an operation of the store.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cache_core::{CacheKey, Entry, FillToken};
+use cache_core::{BackendKind, CacheKey, Entry, FillToken};
 use tracing::Instrument;
 
 use super::Shared;
@@ -53,19 +53,28 @@ impl<T, F, V> Refresh<'_, T, F, V> {
         let ended = span.clone();
         let task = async move {
             let _slot = slot;
-            let mut token = token;
+            let (mut token, mut backend) = (token, shared.kind());
             if lead.looks_again() {
                 let found = shared.lookup(&key, &mut Patience::new()).await;
                 let standing = shared.standing(&key, options.lifetime, found.entry.as_ref());
                 if found.token.is_never() || found.entry.is_some() && standing == Standing::Fresh {
                     return;
                 }
-                token = found.token;
+                (token, backend) = (found.token, found.backend);
                 lead.retoken(token);
             }
             shared.meter.refreshed(shared.kind(), &key);
-            let run =
-                Run { shared: Arc::clone(&shared), form, key: key.clone(), token, lead, span, options, load };
+            let run = Run {
+                shared: Arc::clone(&shared),
+                form,
+                key: key.clone(),
+                token,
+                backend,
+                lead,
+                span,
+                options,
+                load,
+            };
             run.complete(|answer| {
                 if let Err(error) = answer {
                     shared.refresh_failed(&key, &error);
@@ -91,11 +100,17 @@ impl Shared {
     }
 
     /// `value` from the cache, counted where it is old.
-    pub(super) fn served<T>(&self, key: &CacheKey, value: T, source: Source) -> Loaded<T> {
+    pub(super) fn served<T>(
+        &self,
+        key: &CacheKey,
+        value: T,
+        source: Source,
+        backend: BackendKind,
+    ) -> Loaded<T> {
         if source == Source::Stale {
-            self.meter.stale(self.kind(), key);
+            self.meter.stale(backend, key);
         }
-        self.loaded(value, source)
+        Loaded { value, source, backend }
     }
 
     /// The old value of `key` for a caller whose load failed. It is looked up again: an invalidation during the load has
@@ -106,10 +121,11 @@ impl Shared {
         key: &CacheKey,
         lifetime: Lifetime,
         patience: &mut Patience,
-    ) -> Option<T> {
-        let entry = self.lookup(key, patience).await.entry?;
+    ) -> Option<(T, BackendKind)> {
+        let found = self.lookup(key, patience).await;
+        let entry = found.entry?;
         let rescues = lifetime.rescues(&entry, self.clock.now());
-        self.decoded(form, key, Some(entry).filter(|_| rescues))
+        self.decoded(form, key, Some(entry).filter(|_| rescues)).map(|value| (value, found.backend))
     }
 
     /// Tells the owner of a load in the background that failed, since nobody else hears of it.

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::Poll;
 
-use cache_core::{CacheKey, FillOutcome, FillToken, NewEntry};
+use cache_core::{BackendKind, CacheKey, FillOutcome, FillToken, NewEntry};
 use futures_util::FutureExt;
 use tracing::Span;
 
@@ -25,6 +25,8 @@ pub(super) struct Run<T, E, F, V> {
     pub(super) key: CacheKey,
     /// That of the leader's lookup.
     pub(super) token: FillToken,
+    /// Who answered it.
+    pub(super) backend: BackendKind,
     pub(super) lead: Lead<E>,
     /// Says in the end how the load ended.
     pub(super) span: Span,
@@ -43,7 +45,7 @@ impl<T, E, F, V> Run<T, E, F, V> {
         Fut: Future<Output = Result<T, E>> + Send + 'static,
         V: Form<T>,
     {
-        let Run { shared, form, key, token, mut lead, span, options, load } = self;
+        let Run { shared, form, key, token, backend, mut lead, span, options, load } = self;
         lead.begin().await;
         let started = shared.clock.monotonic();
         let outcome = caught(load).await;
@@ -51,7 +53,7 @@ impl<T, E, F, V> Run<T, E, F, V> {
         match outcome {
             Ok(value) => {
                 let entry = shared.publish(&lead, form, &key, &options, &value);
-                let loaded = Ok(shared.resolved(&span, value, Source::Loaded));
+                let loaded = Ok(resolved(&span, value, Source::Loaded, backend));
                 let go_on = || reply(loaded);
                 match entry.filter(|_| !token.is_never()) {
                     None => go_on(),
@@ -87,23 +89,7 @@ impl Shared {
     {
         // On the heap, so that callers who never come here do not carry its state along.
         let value = Box::pin(caught(load)).await?;
-        Ok(self.loaded(value, source))
-    }
-
-    pub(super) fn loaded<T>(&self, value: T, source: Source) -> Loaded<T> {
-        Loaded { value, source, backend: self.kind() }
-    }
-
-    /// The same at the end of a miss, whose span it completes.
-    pub(super) fn resolved<T>(&self, span: &Span, value: T, source: Source) -> Loaded<T> {
-        let outcome = match source {
-            Source::Hit => "hit",
-            Source::Stale => "stale",
-            Source::Waited => "waited",
-            Source::Loaded | Source::Bypassed => "loaded",
-        };
-        span.record("outcome", outcome);
-        self.loaded(value, source)
+        Ok(Loaded { value, source, backend: self.kind() })
     }
 
     /// Gives the value to all who wait; what is to be stored of it, if it may be.
@@ -163,6 +149,18 @@ impl Shared {
         self.meter.filled(self.kind(), key, outcome);
         Some(outcome)
     }
+}
+
+/// What a miss came to, whose span it completes.
+pub(super) fn resolved<T>(span: &Span, value: T, source: Source, backend: BackendKind) -> Loaded<T> {
+    let outcome = match source {
+        Source::Hit => "hit",
+        Source::Stale => "stale",
+        Source::Waited => "waited",
+        Source::Loaded | Source::Bypassed => "loaded",
+    };
+    span.record("outcome", outcome);
+    Loaded { value, source, backend }
 }
 
 /// Runs `load` and turns its panic into an error.

@@ -48,16 +48,23 @@ impl Generation {
 
     pub(super) async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
         match self.store.get() {
-            Some(store) => store.lookup(key).await,
-            None => Ok(Lookup { entry: None, token: FillToken::never() }),
+            Some(store) => Ok(Lookup { backend: self.kind(), ..store.lookup(key).await? }),
+            None => Ok(self.nothing()),
         }
     }
 
     pub(super) async fn lookup_many(&self, keys: &[CacheKey]) -> Result<Vec<Lookup>> {
         match self.store.get() {
-            Some(store) => store.lookup_many(keys).await,
-            None => Ok(keys.iter().map(|_| Lookup { entry: None, token: FillToken::never() }).collect()),
+            Some(store) => {
+                let found = store.lookup_many(keys).await?;
+                Ok(found.into_iter().map(|found| Lookup { backend: self.kind(), ..found }).collect())
+            }
+            None => Ok(keys.iter().map(|_| self.nothing()).collect()),
         }
+    }
+
+    fn nothing(&self) -> Lookup {
+        Lookup { entry: None, token: FillToken::never(), backend: self.kind() }
     }
 
     pub(super) async fn get(&self, key: &CacheKey) -> Result<Option<Entry>> {

@@ -98,7 +98,7 @@ async fn a_fatal_lookup_is_answered_by_what_stands_in_and_one_that_times_out_onc
     site.shop.set(Mood::Refuses);
     let found = site.whole.lookup(&key()).await.unwrap();
     assert!(found.entry.is_none());
-    assert_eq!(site.breaker(), BreakerState::Open);
+    assert_eq!((found.backend, site.breaker()), (BackendKind::Fallback, BreakerState::Open));
 }
 
 #[tokio::test(start_paused = true)]

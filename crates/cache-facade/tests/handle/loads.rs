@@ -7,10 +7,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cache_facade::{Cache, Load, LoadError, Loaded, Source};
+use cache_facade::{BackendKind, Cache, Load, LoadError, Loaded, Source};
 use tokio::sync::{Notify, Semaphore};
 
-use crate::support::{Nothing, key, let_others_run};
+use crate::support::{Faulty, Nothing, key, let_others_run};
 
 #[tokio::test]
 async fn a_second_read_is_a_hit_and_does_not_load() {
@@ -25,6 +25,17 @@ async fn a_second_read_is_a_hit_and_does_not_load() {
         .unwrap();
     assert_eq!((*second, second.source), (7, Source::Hit));
     assert_eq!(cache.get::<u32>(&key(1)).await, Some(7));
+}
+
+#[tokio::test]
+async fn a_value_names_the_store_that_answered_not_the_one_that_serves_by_now() {
+    // As a fallback that comes back meanwhile: it calls itself one thing, and another was asked.
+    let cache = Cache::new(Faulty::new());
+    for source in [Source::Loaded, Source::Hit] {
+        let load = async || Ok::<_, Nothing>(7_u32);
+        let loaded = cache.get_or_load_with(&key(1), Load::new(), load).await.unwrap();
+        assert_eq!((loaded.source, loaded.backend), (source, BackendKind::Memory));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -53,9 +53,10 @@ pub(crate) async fn strike(dice: &Dice, server: &mut RedisServer, fleet: &mut Fl
         11 => during(proxy, Mode::Reset, a_while, "an instance's connections were reset").await,
         12 => during(proxy, Mode::Refuse, a_while, "an instance could not connect").await,
         13 => {
-            // No reply of Redis by its look: one too many would shift the answers of a connection, and that to an earlier
-            // question for the same key looks right.
-            let garbage = Mode::Garbage(Bytes::from_static(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
+            // One is no reply by its look; the other is one too many, which shifts the answers of a connection.
+            let garbage: &[u8] =
+                if dice.below(2) == 0 { b"HTTP/1.1 400 Bad Request\r\n\r\n" } else { b"$5\r\nwrong\r\n" };
+            let garbage = Mode::Garbage(Bytes::from_static(garbage));
             during(proxy, garbage, a_while, "an instance got garbage").await
         }
         _ => {

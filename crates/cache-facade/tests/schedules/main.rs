@@ -135,7 +135,7 @@ impl CacheBackend for Tokenless {
     }
 
     async fn lookup(&self, _key: &CacheKey) -> Result<Lookup> {
-        Ok(Lookup { entry: None, token: FillToken::never() })
+        Ok(Lookup { entry: None, token: FillToken::never(), backend: self.kind() })
     }
 
     async fn fill(&self, _key: &CacheKey, _token: FillToken, _entry: NewEntry) -> Result<FillOutcome> {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cache_core::{CacheBackend, CacheKey, Error, ErrorKind, FillOutcome, FillToken, Invalidation, NewEntry};
+use cache_core::{CacheBackend, CacheKey, FillOutcome, FillToken, Invalidation, NewEntry};
 use cache_redis::{RedisBackend, RedisConfig};
 use redis::FromRedisValue;
 use testkit::{RedisServer, TcpProxy};
@@ -82,39 +82,24 @@ pub(crate) fn large(text: &str) -> NewEntry {
     NewEntry::new(text.repeat(20_000 / text.len()))
 }
 
-/// What the server answers. A caller who waits for a connection whose making is cut off hears of it at his deadline; then
-/// he asks again.
-async fn answered<T>(mut ask: impl AsyncFnMut() -> Result<T, Error>) -> T {
-    for _ in 0..2 {
-        match ask().await {
-            Err(error) if error.kind() == ErrorKind::Timeout => {}
-            answer => return answer.expect("the server answers"),
-        }
-    }
-    ask().await.expect("the server answers")
-}
-
 pub(crate) async fn token(cache: &RedisBackend, key: &CacheKey) -> FillToken {
-    let lookup = answered(async || cache.lookup(key).await).await;
+    let lookup = cache.lookup(key).await.expect("the server answers");
     assert!(!lookup.token.is_never());
     lookup.token
 }
 
 pub(crate) async fn load(cache: &RedisBackend, key: &CacheKey, entry: NewEntry) {
-    let outcome = answered(async || {
-        let token = token(cache, key).await;
-        cache.fill(key, token, entry.clone()).await
-    });
-    assert_eq!(outcome.await, FillOutcome::Stored);
+    let token = token(cache, key).await;
+    assert_eq!(cache.fill(key, token, entry).await.expect("the server answers"), FillOutcome::Stored);
 }
 
 pub(crate) async fn held(cache: &RedisBackend, key: &CacheKey) -> Option<Bytes> {
-    answered(async || cache.get(key).await).await.map(|entry| entry.payload)
+    cache.get(key).await.expect("the server answers").map(|entry| entry.payload)
 }
 
 pub(crate) async fn invalidate(cache: &RedisBackend, key: &CacheKey) {
     let what = [Invalidation::Group(key.to_group())];
-    let _ = answered(async || cache.invalidate(&what).await).await;
+    let _ = cache.invalidate(&what).await.expect("the server acknowledges");
 }
 
 /// Waits until `is_so`.
