@@ -96,6 +96,7 @@ mod select;
 mod strangers;
 mod testing;
 mod trouble;
+mod waits;
 
 pub use cache::{Cache, CacheBuilder, Warmed};
 pub use change::{ChangeError, Changed, Commit, CommitOutcome};

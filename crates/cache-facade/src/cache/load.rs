@@ -45,7 +45,8 @@ impl Cache {
     ///
     /// # Errors
     /// `Failed` with the loader's error and `Panicked` with its panic's message reach exactly those who waited for that
-    /// load; the next call loads anew. `Recursive` when the load asks for its own key; a task which the loader spawns
+    /// load; the next call loads anew. `Recursive` when the load asks for its own key. Where loads ask for each other's
+    /// keys, the one that would close the circle runs its own closure instead of waiting. A task which the loader spawns
     /// by itself is not seen through, and waits until the load timeout.
     ///
     /// # Cancellation

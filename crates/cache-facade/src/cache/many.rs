@@ -20,6 +20,7 @@ use crate::options::Load;
 use crate::patience::Patience;
 use crate::rt;
 use crate::trouble::Operation;
+use crate::waits::{Node, Wait};
 
 impl Cache {
     /// The values of many items from the cache; `load` is called once, with those that are missing there.
@@ -99,6 +100,8 @@ struct Asking<'a, I, T, E, V> {
     /// Loaded by this caller for himself.
     alone: Vec<I>,
     loading: Vec<FlightId>,
+    /// What the load that asks waits for.
+    waits: Vec<Wait>,
 }
 
 impl<'a, I, T, E, V> Asking<'a, I, T, E, V>
@@ -118,6 +121,7 @@ where
             waiting: Vec::new(),
             alone: Vec::new(),
             loading: Vec::new(),
+            waits: Vec::new(),
         }
     }
 
@@ -176,6 +180,13 @@ where
         }
         match self.shared.flights.board::<E>(&id, token, mark) {
             Boarding::Joined(ticket) => {
+                let Ok(waits) = loading::waits_for(self.shared.flights.waits(), ticket.node()) else {
+                    // What it would wait for waits for it: it loads as if nobody else did.
+                    self.loading.push(id);
+                    self.alone.push(item);
+                    return Ok(());
+                };
+                self.waits.extend(waits);
                 self.shared.meter.coalesced(self.shared.kind(), &key);
                 self.waiting.push((item, key, ticket));
             }
@@ -220,7 +231,13 @@ where
         if led.is_empty() && alone.is_empty() {
             return Ok(());
         }
-        let loading = Loading::new(std::mem::take(&mut self.loading));
+        let node = Arc::<Node>::default();
+        for led in &led {
+            led.lead.node().always_waits_for(&node);
+        }
+        // Nobody waits for what is new.
+        let _waits = loading::waits_for(self.shared.flights.waits(), &node);
+        let loading = Loading::new(std::mem::take(&mut self.loading), node);
         let (shared, options) = (Arc::clone(self.shared), Arc::clone(options));
         let batch = Batch { shared, form: self.form, led, alone, options };
         let span =

@@ -8,7 +8,7 @@ use tracing::{Instrument, Span};
 
 use super::Shared;
 use super::run::{Run, resolved};
-use crate::flight::{Boarding, Lead, Outcome};
+use crate::flight::{Boarding, FlightId, Lead, Outcome};
 use crate::form::Form;
 use crate::load::{LoadError, Loaded, Source};
 use crate::loading::{self, Loading};
@@ -53,6 +53,9 @@ impl<T, F, V> Missed<'_, T, F, V> {
         loop {
             match shared.flights.board::<E>(&id, token, mark) {
                 Boarding::Joined(ticket) => {
+                    let Ok(_waits) = loading::waits_for(shared.flights.waits(), ticket.node()) else {
+                        return self.load_within(id).await;
+                    };
                     shared.meter.coalesced(shared.kind(), key);
                     match ticket.outcome().await {
                         Some(Outcome::Value(payload, shape)) => {
@@ -71,6 +74,9 @@ impl<T, F, V> Missed<'_, T, F, V> {
                     }
                 }
                 Boarding::Leads(lead) => {
+                    let Ok(_waits) = loading::waits_for(shared.flights.waits(), lead.node()) else {
+                        return self.load_within(id).await;
+                    };
                     // After a lookup that failed another would only cost the caller time.
                     if lead.looks_again() && !token.is_never() {
                         let found = shared.lookup(key, self.patience).await;
@@ -82,7 +88,8 @@ impl<T, F, V> Missed<'_, T, F, V> {
                             lead.retoken(token);
                         }
                     }
-                    return self.lead(lead, Loading::new(vec![id]), token, backend).await;
+                    let loading = Loading::new(vec![id], Arc::clone(lead.node()));
+                    return self.lead(lead, loading, token, backend).await;
                 }
             }
             mark = shared.flights.mark(key);
@@ -92,6 +99,16 @@ impl<T, F, V> Missed<'_, T, F, V> {
             }
             (token, backend) = (found.token, found.backend);
         }
+    }
+
+    /// Loads inside the load that asks, as if nobody else did: the flight which it would wait for waits for it.
+    async fn load_within<E, Fut>(self, id: FlightId) -> Result<Loaded<T>, LoadError<E>>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        self.span.record("outcome", "circle");
+        Loading::within(id).run(self.shared.load_alone(self.load, Source::Loaded)).await
     }
 
     /// Loads in a task of its own, for this caller and all who join.

@@ -48,6 +48,8 @@ impl<T, F, V> Refresh<'_, T, F, V> {
             return;
         };
         let Boarding::Leads(lead) = shared.flights.board::<E>(&id, token, mark) else { return };
+        // Nobody waits for it: what it asks for may wait for its asker's own load.
+        let loading = Loading::alone(id, Arc::clone(lead.node()));
         let (shared, key) = (Arc::clone(shared), key.clone());
         let span = tracing::debug_span!(parent: None, "cache_refresh", %key, outcome = tracing::field::Empty, fill = tracing::field::Empty);
         let ended = span.clone();
@@ -82,8 +84,7 @@ impl<T, F, V> Refresh<'_, T, F, V> {
             })
             .await;
         };
-        // Nobody waits for it: what it asks for may wait for its asker's own load.
-        rt::spawn(Loading::alone(id).run(task).instrument(ended));
+        rt::spawn(loading.run(task).instrument(ended));
     }
 }
 

@@ -100,7 +100,7 @@ impl<V> Verify<V> {
                 shared.verified(&key, differs);
             }
         };
-        rt::spawn(Loading::alone(id).run(task).instrument(span));
+        rt::spawn(Loading::alone(id, Arc::default()).run(task).instrument(span));
     }
 }
 

@@ -248,7 +248,9 @@ mod tests {
     /// What a slot holds before the zeros at its end, in hexadecimal.
     fn hex(slot: &[u8]) -> String {
         let end = slot.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        slot[..end].iter().map(|byte| format!("{byte:02x}")).collect()
+        let digits =
+            |byte: &u8| [byte >> 4, byte & 15].map(|four| char::from_digit(four.into(), 16).unwrap());
+        slot[..end].iter().flat_map(digits).collect()
     }
 
     #[test]

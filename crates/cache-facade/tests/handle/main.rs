@@ -5,6 +5,7 @@
 mod builds;
 mod cancellation;
 mod changes;
+mod circles;
 mod fences;
 mod lifetimes;
 mod loads;
