@@ -6,6 +6,7 @@ mod builds;
 mod cancellation;
 mod changes;
 mod circles;
+mod families;
 mod fences;
 mod lifetimes;
 mod loads;
