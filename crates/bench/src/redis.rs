@@ -15,7 +15,7 @@ use bb8_redis::bb8::Pool;
 use cache_redis::{RedisBackend, RedisConfig};
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use testkit::RedisServer;
 use tokio::runtime::Runtime;
 
@@ -25,6 +25,8 @@ use crate::session::Session;
 
 /// A slice of many tasks: each has to get its turn many times.
 const SLICE: Duration = Duration::from_millis(25);
+/// How long either side waits for an answer, on a crowded machine.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A server, and three ways to it.
 #[derive(Debug)]
@@ -44,13 +46,14 @@ impl Rig {
     /// A server of its own, empty.
     pub fn start(runtime: &Arc<Runtime>) -> Outcome<Self> {
         let server = RedisServer::start()?;
-        let config = RedisConfig::new("127.0.0.1").port(server.port()).timeout(Duration::from_secs(10));
+        let config = RedisConfig::new("127.0.0.1").port(server.port()).timeout(PATIENCE);
+        let settings = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
         runtime.block_on(async {
             let client = redis::Client::open(address(&server)?)?;
             Ok(Self {
                 runtime: Arc::clone(runtime),
                 cache: Arc::new(RedisBackend::connect(config).await?),
-                shared: client.get_multiplexed_async_connection().await?,
+                shared: client.get_multiplexed_async_connection_with_config(&settings).await?,
                 documented: Pool::builder().build(RedisConnectionManager::new(address(&server)?)?).await?,
                 _server: server,
             })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cache_core::{CacheBackend, CacheKey, NewEntry};
+use cache_redis::RedisBackend;
 use redis::AsyncCommands;
 
 use super::Rig;
@@ -96,11 +97,12 @@ pub fn run(session: &mut Session) -> Outcome<()> {
             target: Target::Ratio(target),
         };
         let (pool, plain) = (rig.documented.clone(), Arc::clone(&keys));
+        let (cache, mine) = (Arc::clone(&rig.cache), Arc::clone(&keys));
         let mut case = Tasks {
             runtime: Arc::clone(&rig.runtime),
             tasks,
             figure: Figure::Throughput,
-            ours: ours(&rig, &keys, bytes),
+            ours: move |number| hit(Arc::clone(&cache), key(&mine, number), bytes),
             peer: move |number| {
                 let (pool, key) = (pool.clone(), key(&plain, number));
                 async move {
@@ -115,20 +117,10 @@ pub fn run(session: &mut Session) -> Outcome<()> {
     Ok(())
 }
 
-fn ours(
-    rig: &Rig,
-    keys: &Arc<[CacheKey]>,
-    bytes: usize,
-) -> impl Fn(u64) -> std::pin::Pin<Box<dyn Future<Output = Outcome<()>> + Send>> + Clone + Send + 'static + use<>
-{
-    let (cache, keys) = (Arc::clone(&rig.cache), Arc::clone(keys));
-    move |number| {
-        let (cache, key) = (Arc::clone(&cache), key(&keys, number));
-        Box::pin(async move {
-            let found: Bytes = cache.lookup(&key).await?.entry.ok_or("a hit is not there")?.payload;
-            check(black_box(found).len(), bytes)
-        })
-    }
+/// One hit of ours.
+async fn hit(cache: Arc<RedisBackend>, key: CacheKey, bytes: usize) -> Outcome<()> {
+    let found: Bytes = cache.lookup(&key).await?.entry.ok_or("a hit is not there")?.payload;
+    check(black_box(found).len(), bytes)
 }
 
 fn beside_shared(
@@ -139,11 +131,12 @@ fn beside_shared(
     bytes: usize,
 ) -> impl crate::Case + use<> {
     let (shared, plain) = (rig.shared.clone(), Arc::clone(keys));
+    let (cache, mine) = (Arc::clone(&rig.cache), Arc::clone(keys));
     Tasks {
         runtime: Arc::clone(&rig.runtime),
         tasks,
         figure,
-        ours: ours(rig, keys, bytes),
+        ours: move |number| hit(Arc::clone(&cache), key(&mine, number), bytes),
         peer: move |number| {
             let (mut shared, key) = (shared.clone(), key(&plain, number));
             async move {

@@ -92,7 +92,7 @@ async fn keys_of_other_types_are_misses_and_are_replaced() {
     let mut scene = Scene::new().await;
     for make in [
         &["SET", "KEY", "text"][..],
-        &["SETRANGE", "KEY", "67108863", "x"],
+        &["SETRANGE", "KEY", "536870911", "x"],
         &["RPUSH", "KEY", "a"],
         &["SADD", "KEY", "a"],
         &["ZADD", "KEY", "1", "a"],

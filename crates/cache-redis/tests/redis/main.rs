@@ -11,3 +11,4 @@ mod leases;
 mod server_faults;
 mod support;
 mod tls;
+mod upheavals;
