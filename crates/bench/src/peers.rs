@@ -27,7 +27,7 @@ use crate::Outcome;
 use crate::case::{Case, Pace, Spec, Target, Unit};
 use crate::disk::{LARGE, SMALL};
 use crate::session::Session;
-use crate::stores::{directory, open_ours};
+use crate::stores::{directory, open_ours, set};
 use crate::workload::{Access, Sequence, Values, image_keys};
 
 /// Bytes of values that are stored before both sides are waited for: little enough that no queue overflows.
@@ -129,7 +129,7 @@ impl Beside {
             peer.settle()?;
             runtime.block_on(async {
                 for (key, value) in entries {
-                    ours.set(key, NewEntry::new(value)).await?;
+                    set(&ours, key, value).await?;
                 }
                 ours.flush().await
             })?;

@@ -109,7 +109,7 @@ impl KeyHasher {
 ///
 /// // The store keeps `header.as_bytes()` and the payload, in one piece or in several.
 /// let found = Header::parse(header.as_bytes()).unwrap();
-/// assert_eq!(found.open(key, entry.payload.clone(), now), Ok(entry));
+/// assert_eq!(found.open(key, entry.payload.clone(), || now), Ok(entry));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
@@ -160,13 +160,19 @@ impl Header {
         }
     }
 
-    /// The entry, if it is sound, this key's and live at `now`. Cost: one pass over the payload.
+    /// The entry, if it is sound, this key's and live. Cost: one pass over the payload; reading the clock costs as much as
+    /// verifying a small value, so that `now` is asked only where there is a TTL.
     ///
     /// The caller still has to compare the entry's shape, by decoding it.
     ///
     /// # Errors
     /// In this order: `Corrupt`, `OtherVersion`, `OtherKey`, `Expired`.
-    pub fn open(&self, key: KeyHash, payload: Bytes, now: Timestamp) -> Result<Entry, Rejected> {
+    pub fn open(
+        &self,
+        key: KeyHash,
+        payload: Bytes,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Result<Entry, Rejected> {
         let codec = self.check(key, payload.len(), || xxh3_64(&payload))?;
         let entry = Entry {
             payload,
@@ -176,7 +182,8 @@ impl Header {
             expires_at: self.expires_at(),
             fresh_until: self.fresh_until(),
         };
-        if entry.is_live(now) { Ok(entry) } else { Err(Rejected::Expired) }
+        let is_live = entry.expires_at.is_none() || entry.is_live(now());
+        if is_live { Ok(entry) } else { Err(Rejected::Expired) }
     }
 
     /// Whether the payload in `pieces` is sound and `key`'s, without joining them. Time is not looked at.
@@ -280,7 +287,7 @@ pub fn encode(entry: &Entry, key: KeyHash, nonce: u128) -> Bytes {
 /// See [`Header::parse`] and [`Header::open`].
 pub fn decode(stored: &Bytes, key: KeyHash, now: Timestamp) -> Result<Entry, Rejected> {
     let header = Header::parse(stored)?;
-    header.open(key, stored.slice(HEADER_LENGTH..), now)
+    header.open(key, stored.slice(HEADER_LENGTH..), || now)
 }
 
 /// The bytes of a lease.

@@ -46,6 +46,7 @@ impl DiskBackend {
     /// `Configuration` for a limit under 8 MiB; `Locked` when another process has the directory open; `Io` when the
     /// directory or its files cannot be used.
     pub async fn open(config: DiskConfig) -> Result<Self> {
+        let config = config.within_the_process();
         config.check()?;
         let (answer, opened) = oneshot::channel();
         let started = cache_core::sync::spawn("cache-disk", move || start(config, answer));

@@ -77,6 +77,22 @@ impl DiskConfig {
         Self { start_empty: true, ..self }
     }
 
+    /// Within what the system lets this process write into one file: a byte more, and a signal would end it.
+    pub(crate) fn within_the_process(self) -> Self {
+        let most = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+        match most {
+            Some(most) if most < self.limit_bytes => {
+                tracing::warn!(
+                    limit_bytes = self.limit_bytes,
+                    file_bytes = most,
+                    "disk cache takes less than its limit, because this process may not write larger files (ulimit -f)"
+                );
+                self.limit_bytes(most)
+            }
+            _ => self,
+        }
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         if self.limit_bytes >= SMALLEST_LIMIT {
             return Ok(());

@@ -204,7 +204,16 @@ fn refused(path: &Path, why: &str) -> Error {
 }
 
 fn io_error(what: &str, path: &Path, error: io::Error) -> Error {
-    Error::new(ErrorKind::Io, format!("{what} {}: {error}", path.display())).with_source(error)
+    let advice = match error.kind() {
+        io::ErrorKind::IsADirectory => "; remove it",
+        io::ErrorKind::PermissionDenied => "; make it writable for this process's user, or set CACHE_DIR",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "; set CACHE_DIR to a directory on a disk that can be written to"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room there, or set CACHE_DIR",
+        _ => "",
+    };
+    Error::new(ErrorKind::Io, format!("{what} {}: {error}{advice}", path.display())).with_source(error)
 }
 
 #[cfg(test)]

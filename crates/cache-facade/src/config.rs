@@ -7,6 +7,10 @@
 //! | `CACHE_SIZE_MB` | 1000 | hard limit of this process's share of the directory; at least 8 |
 //! | `CACHE_NAMESPACE` | `app` | prefix of everything stored |
 //! | `CACHE_DEFAULT_TTL`, `CACHE_TTL_<FAMILY>` | none | seconds an entry may live |
+//! | `CACHE_DEFAULT_JITTER`, `CACHE_JITTER_<FAMILY>` | 0 | share of that time which chance may take away |
+//! | `CACHE_DEFAULT_STALE_WHILE_REVALIDATE`, `CACHE_STALE_WHILE_REVALIDATE_<FAMILY>` | none | seconds an entry is served after its time, while it is loaded anew |
+//! | `CACHE_DEFAULT_STALE_IF_ERROR`, `CACHE_STALE_IF_ERROR_<FAMILY>` | none | seconds an entry is served after its time, if loading it anew fails |
+//! | `CACHE_DEFAULT_REFRESH_AHEAD`, `CACHE_REFRESH_AHEAD_<FAMILY>` | 0 | last share of its time in which an entry is loaded anew when it is asked for |
 //! | `CACHE_FALLBACK` | disk | disk or none, while Redis is away |
 //! | `CACHE_FALLBACK_MAX_AGE` | 30 | seconds, from the start of its load, that an entry is served then |
 //! | `CACHE_CLEAR_ON_START` | false | empties the store at start |
@@ -26,13 +30,13 @@
 
 mod builder;
 mod layers;
+mod lifetimes;
 mod names;
 mod parse;
 mod redis;
 mod rules;
 mod url;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,7 +44,10 @@ use std::time::Duration;
 
 use cache_core::{Clock, MEGABYTE, Result, SystemClock};
 
+use crate::lifetime::Lifetime;
+
 pub use self::builder::CacheConfigBuilder;
+use self::lifetimes::Lifetimes;
 pub use self::redis::{RedisConfig, Secret, Tls};
 
 /// Settings of a cache, checked.
@@ -53,8 +60,7 @@ pub struct CacheConfig {
     directory: PathBuf,
     size_mb: u64,
     namespace: String,
-    default_ttl: Option<Duration>,
-    family_ttls: BTreeMap<String, Duration>,
+    lifetimes: Lifetimes,
     fallback: Fallback,
     fallback_max_age: Duration,
     clear_on_start: bool,
@@ -153,7 +159,13 @@ impl CacheConfig {
     /// How long an entry of `family` (a key's first segment) lives that says nothing itself. Default: until it is
     /// invalidated or evicted.
     pub fn ttl(&self, family: &str) -> Option<Duration> {
-        self.family_ttls.get(family).copied().or(self.default_ttl)
+        self.lifetime(family).expire
+    }
+
+    /// How long an entry of `family` lives that says nothing itself, and what becomes of it then. Default: it lives until
+    /// it is invalidated or evicted.
+    pub fn lifetime(&self, family: &str) -> Lifetime {
+        self.lifetimes.of(family)
     }
 
     /// What answers while Redis is away. Default: disk.
@@ -210,8 +222,7 @@ impl Default for CacheConfig {
             directory: PathBuf::from("_cache"),
             size_mb: 1000,
             namespace: "app".to_owned(),
-            default_ttl: None,
-            family_ttls: BTreeMap::new(),
+            lifetimes: Lifetimes::default(),
             fallback: Fallback::Disk,
             fallback_max_age: Duration::from_secs(30),
             clear_on_start: false,
@@ -233,8 +244,7 @@ impl fmt::Debug for CacheConfig {
             .field("directory", &self.directory)
             .field("size_mb", &self.size_mb)
             .field("namespace", &self.namespace)
-            .field("default_ttl", &self.default_ttl)
-            .field("family_ttls", &self.family_ttls)
+            .field("lifetimes", &self.lifetimes)
             .field("fallback", &self.fallback)
             .field("fallback_max_age", &self.fallback_max_age)
             .field("clear_on_start", &self.clear_on_start)

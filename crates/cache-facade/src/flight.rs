@@ -22,6 +22,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::load::LoadError;
 use crate::rt::{self, Instant};
+use crate::waits::{Node, Waits};
 
 const SHARDS: usize = 64;
 
@@ -69,9 +70,15 @@ pub(crate) enum Boarding<E> {
 pub(crate) struct Ticket<E> {
     outcome: watch::Receiver<Option<Outcome<E>>>,
     until: Instant,
+    node: Arc<Node>,
 }
 
 impl<E> Ticket<E> {
+    /// The flight, for a load that is about to wait for it.
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
     /// What came of the flight; `None` when its leader went away before the load began, or its deadline is over: the
     /// caller looks up again.
     pub(crate) async fn outcome(mut self) -> Option<Outcome<E>> {
@@ -90,6 +97,7 @@ pub(crate) struct Flights {
     cache: u64,
     load_timeout: Duration,
     shards: Box<[Shard]>,
+    waits: Waits,
 }
 
 #[derive(Default)]
@@ -110,6 +118,7 @@ struct Flight {
     token: FillToken,
     begun: bool,
     until: Instant,
+    node: Arc<Node>,
     /// A `watch::Receiver<Option<Outcome<E>>>`; the error's type is part of the flight's id.
     outcome: Box<dyn Any + Send + Sync>,
 }
@@ -117,7 +126,7 @@ struct Flight {
 impl Flight {
     fn ticket<E: Send + Sync + 'static>(&self) -> Option<Ticket<E>> {
         let outcome = self.outcome.downcast_ref::<watch::Receiver<Option<Outcome<E>>>>()?;
-        Some(Ticket { outcome: outcome.clone(), until: self.until })
+        Some(Ticket { outcome: outcome.clone(), until: self.until, node: Arc::clone(&self.node) })
     }
 }
 
@@ -127,7 +136,8 @@ impl Flights {
         static CACHES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let cache = CACHES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let load_timeout = load_timeout.min(LONGEST_TIMEOUT);
-        Arc::new(Self { cache, load_timeout, shards: (0..SHARDS).map(|_| Shard::default()).collect() })
+        let shards = (0..SHARDS).map(|_| Shard::default()).collect();
+        Arc::new(Self { cache, load_timeout, shards, waits: Waits::default() })
     }
 
     /// The id of flights for `key` with values `T` in `codec` and errors `E`.
@@ -164,20 +174,31 @@ impl Flights {
             .find(|flight| token.is_never() && flight.token.is_never() && flight.until > now)
             .and_then(Flight::ticket);
         let starts = behind.as_ref().map_or(now, |before| before.until);
+        let node = Arc::new(Node::default());
+        if let Some(before) = &behind {
+            node.always_waits_for(&before.node);
+        }
         let (publish, outcome) = watch::channel(None);
         flights.push(Flight {
             number,
             token,
             begun: false,
             until: starts + self.load_timeout,
+            node: Arc::clone(&node),
             outcome: Box::new(outcome),
         });
         Boarding::Leads(Lead {
             looks_again: shard.ended.load(Ordering::Acquire) != mark,
             behind,
+            node,
             publish,
             place: Place { flights: Arc::clone(self), id: id.clone(), number },
         })
+    }
+
+    /// Who waits for whom.
+    pub(crate) fn waits(&self) -> &Waits {
+        &self.waits
     }
 
     #[expect(clippy::indexing_slicing, reason = "the hash is reduced to the number of shards")]
@@ -204,6 +225,7 @@ impl fmt::Debug for Flights {
 pub(crate) struct Lead<E> {
     looks_again: bool,
     behind: Option<Ticket<E>>,
+    node: Arc<Node>,
     publish: watch::Sender<Option<Outcome<E>>>,
     // Last, so that the flight is gone only after its outcome is: nobody joins what can no longer answer.
     place: Place,
@@ -213,6 +235,11 @@ impl<E> Lead<E> {
     /// Whether a flight of this key ended since the leader's own lookup began: its value may be there by now.
     pub(crate) fn looks_again(&self) -> bool {
         self.looks_again
+    }
+
+    /// The flight, for a load that is about to wait for it, and for those inside it.
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
     }
 
     /// The leader looked up again and holds `token` now.

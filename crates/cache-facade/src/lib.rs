@@ -67,6 +67,7 @@ mod metrics;
 #[path = "metrics_off.rs"]
 mod metrics;
 
+mod background;
 mod cache;
 mod change;
 mod config;
@@ -80,8 +81,10 @@ mod gauges;
 #[path = "gauges_off.rs"]
 mod gauges;
 mod global;
+mod lifetime;
 mod load;
 mod loading;
+mod options;
 #[cfg_attr(
     not(any(all(feature = "disk", feature = "redis"), test)),
     expect(dead_code, reason = "each backend needs a part of it")
@@ -93,12 +96,15 @@ mod select;
 mod strangers;
 mod testing;
 mod trouble;
+mod waits;
 
 pub use cache::{Cache, CacheBuilder, Warmed};
 pub use change::{ChangeError, Changed, Commit, CommitOutcome};
 pub use config::{CacheConfig, CacheConfigBuilder, Fallback, RedisConfig, Secret, Tls};
 pub use global::get_cache;
-pub use load::{Load, LoadError, Loaded, Source};
+pub use lifetime::Lifetime;
+pub use load::{LoadError, Loaded, Source};
+pub use options::Load;
 #[cfg(feature = "redis")]
 pub use select::examine_redis;
 pub use testing::assert_invalidates;

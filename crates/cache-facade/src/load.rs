@@ -1,64 +1,10 @@
-//! What loads take and give: [`Load`], [`Loaded`], [`LoadError`].
+//! What loads give: [`Loaded`], [`LoadError`].
 
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
 use cache_core::BackendKind;
-
-type Keeps<T> = Box<dyn Fn(&T) -> bool + Send + Sync + 'static>;
-
-/// How a load's value is to be kept; see [`Cache::get_or_load_with`](crate::Cache::get_or_load_with).
-///
-/// ```
-/// use cache_facade::Load;
-/// use std::time::Duration;
-///
-/// struct Analysis { finished: bool }
-///
-/// let load = Load::new().expire(Duration::from_secs(60)).keep(|analysis: &Analysis| analysis.finished);
-/// ```
-#[must_use]
-pub struct Load<T> {
-    pub(crate) expires_in: Option<Duration>,
-    keeps: Option<Keeps<T>>,
-}
-
-impl<T> Load<T> {
-    /// A load whose value lives as long as the configuration lets values of its key's family live.
-    pub fn new() -> Self {
-        Self { expires_in: None, keeps: None }
-    }
-
-    /// How long the value may be served, counted from when it is stored. Default: `CACHE_TTL_<FAMILY>`, else
-    /// `CACHE_DEFAULT_TTL`, else until it is invalidated or evicted.
-    pub fn expire(self, duration: Duration) -> Self {
-        Self { expires_in: Some(duration), ..self }
-    }
-
-    /// Stores the value only if `keeps` says so; those who wait for the load get it all the same. Default: every value
-    /// is stored.
-    pub fn keep(self, keeps: impl Fn(&T) -> bool + Send + Sync + 'static) -> Self {
-        Self { keeps: Some(Box::new(keeps)), ..self }
-    }
-
-    pub(crate) fn keeps(&self, value: &T) -> bool {
-        self.keeps.as_ref().is_none_or(|keeps| keeps(value))
-    }
-}
-
-impl<T> Default for Load<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<T> fmt::Debug for Load<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Load").field("expires_in", &self.expires_in).finish_non_exhaustive()
-    }
-}
 
 /// A value and where it came from; it can be used as the value itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +38,9 @@ impl<T> Deref for Loaded<T> {
 pub enum Source {
     /// From the cache.
     Hit,
+    /// From the cache, though its time is over: it is loaded anew in the background, or that failed. The caller's options
+    /// or the configuration allow it; see [`Lifetime`](crate::Lifetime).
+    Stale,
     /// From this caller's own load.
     Loaded,
     /// From the load of another caller who asked for the same.
@@ -101,10 +50,11 @@ pub enum Source {
 }
 
 impl Source {
-    /// The name in logs and headers: `hit`, `miss` (loaded, or waited for) or `bypass`.
+    /// The name in logs and headers: `hit`, `stale`, `miss` (loaded, or waited for) or `bypass`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
+            Self::Stale => "stale",
             Self::Loaded | Self::Waited => "miss",
             Self::Bypassed => "bypass",
         }

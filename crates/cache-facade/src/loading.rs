@@ -11,22 +11,43 @@ use futures_util::future;
 
 use crate::flight::FlightId;
 use crate::rt;
+use crate::waits::{Node, Wait, Waits};
 
 /// A load that is being run, and the load that asked for it.
 #[derive(Debug)]
 pub(crate) struct Loading {
-    id: FlightId,
+    /// What it loads: one value, or many at once.
+    ids: Vec<FlightId>,
     asked_by: Option<Arc<Self>>,
+    node: Arc<Node>,
 }
+
+/// A load inside another would wait for itself by way of others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WouldCircle;
 
 rt::thread_local! {
     static CURRENT: RefCell<Option<Arc<Loading>>> = const { RefCell::new(None) };
 }
 
 impl Loading {
-    /// The load `id`, asked for by the load that the running task is part of.
-    pub(crate) fn new(id: FlightId) -> Arc<Self> {
-        Arc::new(Self { id, asked_by: current() })
+    /// The load of `ids`, asked for by the load that the running task is part of.
+    ///
+    /// `node` is that of its flight.
+    pub(crate) fn new(ids: Vec<FlightId>, node: Arc<Node>) -> Arc<Self> {
+        Arc::new(Self { ids, asked_by: current(), node })
+    }
+
+    /// The load `id`, which nobody waits for.
+    pub(crate) fn alone(id: FlightId, node: Arc<Node>) -> Arc<Self> {
+        Arc::new(Self { ids: vec![id], asked_by: None, node })
+    }
+
+    /// The load `id` that its caller runs for himself, as a part of the load that he is part of.
+    pub(crate) fn within(id: FlightId) -> Arc<Self> {
+        let asked_by = current();
+        let node = asked_by.as_ref().map(|loading| Arc::clone(&loading.node)).unwrap_or_default();
+        Arc::new(Self { ids: vec![id], asked_by, node })
     }
 
     /// Runs `load` as part of this one.
@@ -45,8 +66,17 @@ pub(crate) fn is_running(id: &FlightId) -> bool {
     CURRENT.with(|current| {
         let current = current.borrow();
         let mut chain = std::iter::successors(current.as_ref(), |loading| loading.asked_by.as_ref());
-        chain.any(|loading| loading.id == *id)
+        chain.any(|loading| loading.ids.contains(id))
     })
+}
+
+/// Says that the load which the running task is part of waits for the flight `node`, until what this gives is dropped;
+/// nothing where it is part of none.
+pub(crate) fn waits_for(waits: &Waits, node: &Arc<Node>) -> Result<Option<Wait>, WouldCircle> {
+    match current() {
+        None => Ok(None),
+        Some(loading) => waits.begin(Arc::clone(&loading.node), node).map(Some).ok_or(WouldCircle),
+    }
 }
 
 /// Puts back what was current before, also when the load panics.

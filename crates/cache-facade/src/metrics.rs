@@ -4,24 +4,43 @@
 //! | name | kind | labels | what |
 //! | --- | --- | --- | --- |
 //! | `cache_hits_total` | counter | family, backend | reads answered from the cache |
+//! | `cache_stale_total` | counter | family, backend | reads answered with a value whose time was over |
 //! | `cache_misses_total` | counter | family, backend | reads that were not |
 //! | `cache_coalesced_total` | counter | family, backend | misses that waited for another caller's load |
+//! | `cache_refreshes_total` | counter | family, backend | loads in the background of values that are old |
+//! | `cache_refreshes_failed_total` | counter | family, backend | those that failed |
+//! | `cache_refreshes_skipped_total` | counter | family, backend | those that were not begun, because enough others ran |
 //! | `cache_load_seconds` | histogram | family, backend | duration of the loads that were run |
 //! | `cache_fills_total` | counter | family, backend | loaded values that were stored |
 //! | `cache_fills_refused_total` | counter | family, backend | loaded values that an invalidation kept out |
+//! | `cache_verified_total` | counter | family, backend | hits that were loaded again and compared (`CACHE_VERIFY`) |
+//! | `cache_verify_mismatches_total` | counter | family, backend | those that were not what is loaded now |
 //! | `cache_errors_total` | counter | operation, backend | trouble that no caller heard of |
 //! | `cache_invalidations_total` | counter | backend | keys, groups and patterns that were invalidated |
 //! | `cache_invalidated_entries_total` | counter | backend | entries removed by them |
+//! | `cache_operation_seconds` | histogram | operation, backend | how long the store takes for a lookup, a fill, an invalidation |
+//! | `cache_size_bytes`, `cache_limit_bytes`, `cache_disk_bytes` | gauge | | space of live entries, the limit, space of files |
+//! | `cache_entries`, `cache_entries_bytes` | gauge | family | live entries and their space |
+//! | `cache_evictions_total`, `cache_expirations_total`, `cache_corrupt_total` | counter | backend | entries that made room, whose time was over, that were damaged |
 //! | `cache_breaker_state` | gauge | | whether Redis is in use: 0; 1: it is being asked; 2: it is away |
 //! | `cache_journal_depth` | gauge | | invalidations that Redis has not acknowledged |
 //!
+//! The last gauges and counters but those of Redis are set by [`Cache::show_stats`](crate::Cache::show_stats), which an exporter calls before
+//! it is read.
+//!
 //! `family` is the first segment of the key; the first 32 families of a process have their own, the rest is `other`.
+
+mod figures;
+mod stopwatch;
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use cache_core::{BackendKind, CacheKey, FillOutcome, MOST_FAMILIES};
+use cache_core::{BackendKind, CacheKey, CacheStats, Clock, FillOutcome, MOST_FAMILIES};
 use metrics::{Counter, Histogram, counter, histogram};
+
+pub(crate) use self::stopwatch::Started;
+use self::stopwatch::Stopwatch;
 
 use crate::trouble::Operation;
 
@@ -36,6 +55,7 @@ const KINDS: usize = 6;
 pub(crate) struct Meter {
     families: Box<[OnceLock<Family>]>,
     other: Family,
+    stopwatch: Stopwatch,
 }
 
 #[derive(Debug)]
@@ -49,14 +69,45 @@ struct Figures {
     hits: Counter,
     misses: Counter,
     coalesced: Counter,
+    stale: Counter,
+    refreshes: Counter,
+    refreshes_skipped: Counter,
+    refreshes_failed: Counter,
     loads: Histogram,
     fills: Counter,
     refused: Counter,
+    verified: Counter,
+    mismatches: Counter,
 }
 
 impl Meter {
     pub(crate) fn new() -> Self {
-        Self { families: (0..MOST_FAMILIES).map(|_| OnceLock::new()).collect(), other: Family::new(OTHER) }
+        Self {
+            families: (0..MOST_FAMILIES).map(|_| OnceLock::new()).collect(),
+            other: Family::new(OTHER),
+            stopwatch: Stopwatch::default(),
+        }
+    }
+
+    /// The present, to measure an operation from.
+    #[expect(clippy::unused_self, reason = "a build without metrics does not look at the clock")]
+    pub(crate) fn start(&self, clock: &dyn Clock) -> Started {
+        clock.monotonic()
+    }
+
+    pub(crate) fn took(
+        &self,
+        clock: &dyn Clock,
+        backend: BackendKind,
+        operation: Operation,
+        started: Started,
+    ) {
+        self.stopwatch.took(clock, backend, operation, started);
+    }
+
+    #[expect(clippy::unused_self, reason = "the store itself keeps these figures")]
+    pub(crate) fn show(&self, stats: &CacheStats) {
+        figures::show(stats);
     }
 
     pub(crate) fn hit(&self, backend: BackendKind, key: &CacheKey) {
@@ -69,6 +120,29 @@ impl Meter {
 
     pub(crate) fn coalesced(&self, backend: BackendKind, key: &CacheKey) {
         self.with(backend, key, |figures| figures.coalesced.increment(1));
+    }
+
+    pub(crate) fn stale(&self, backend: BackendKind, key: &CacheKey) {
+        self.with(backend, key, |figures| figures.stale.increment(1));
+    }
+
+    pub(crate) fn refreshed(&self, backend: BackendKind, key: &CacheKey) {
+        self.with(backend, key, |figures| figures.refreshes.increment(1));
+    }
+
+    pub(crate) fn refresh_skipped(&self, backend: BackendKind, key: &CacheKey) {
+        self.with(backend, key, |figures| figures.refreshes_skipped.increment(1));
+    }
+
+    pub(crate) fn refresh_failed(&self, backend: BackendKind, key: &CacheKey) {
+        self.with(backend, key, |figures| figures.refreshes_failed.increment(1));
+    }
+
+    pub(crate) fn verified(&self, backend: BackendKind, key: &CacheKey, differs: bool) {
+        self.with(backend, key, |figures| {
+            figures.verified.increment(1);
+            figures.mismatches.increment(u64::from(differs));
+        });
     }
 
     pub(crate) fn loaded(&self, backend: BackendKind, key: &CacheKey, taken: Duration) {
@@ -125,15 +199,21 @@ impl Family {
 
 impl Figures {
     fn new(family: &str, backend: BackendKind) -> Self {
-        let name = backend.as_str();
+        let labels = [("family", family.to_owned()), ("backend", backend.as_str().to_owned())];
         Self {
             backend,
-            hits: counter!("cache_hits_total", "family" => family.to_owned(), "backend" => name),
-            misses: counter!("cache_misses_total", "family" => family.to_owned(), "backend" => name),
-            coalesced: counter!("cache_coalesced_total", "family" => family.to_owned(), "backend" => name),
-            loads: histogram!("cache_load_seconds", "family" => family.to_owned(), "backend" => name),
-            fills: counter!("cache_fills_total", "family" => family.to_owned(), "backend" => name),
-            refused: counter!("cache_fills_refused_total", "family" => family.to_owned(), "backend" => name),
+            hits: counter!("cache_hits_total", &labels),
+            misses: counter!("cache_misses_total", &labels),
+            coalesced: counter!("cache_coalesced_total", &labels),
+            stale: counter!("cache_stale_total", &labels),
+            refreshes: counter!("cache_refreshes_total", &labels),
+            refreshes_skipped: counter!("cache_refreshes_skipped_total", &labels),
+            refreshes_failed: counter!("cache_refreshes_failed_total", &labels),
+            loads: histogram!("cache_load_seconds", &labels),
+            fills: counter!("cache_fills_total", &labels),
+            refused: counter!("cache_fills_refused_total", &labels),
+            verified: counter!("cache_verified_total", &labels),
+            mismatches: counter!("cache_verify_mismatches_total", &labels),
         }
     }
 }

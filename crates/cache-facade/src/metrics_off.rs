@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use cache_core::{BackendKind, CacheKey, FillOutcome};
+use cache_core::{BackendKind, CacheKey, CacheStats, Clock, FillOutcome};
 
 use crate::trouble::Operation;
+
+/// When an operation began: nobody asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Started;
 
 /// Counts nothing.
 #[derive(Debug)]
@@ -15,6 +19,14 @@ impl Meter {
     pub(crate) fn new() -> Self {
         Self
     }
+
+    pub(crate) fn start(&self, _clock: &dyn Clock) -> Started {
+        Started
+    }
+
+    pub(crate) fn took(&self, _clock: &dyn Clock, _backend: BackendKind, _operation: Operation, _: Started) {}
+
+    pub(crate) fn show(&self, _stats: &CacheStats) {}
 
     pub(crate) fn hit(&self, _backend: BackendKind, _key: &CacheKey) {}
 
@@ -29,4 +41,14 @@ impl Meter {
     pub(crate) fn error(&self, _backend: BackendKind, _operation: Operation) {}
 
     pub(crate) fn invalidated(&self, _backend: BackendKind, _asked: usize, _removed: u64) {}
+
+    pub(crate) fn stale(&self, _backend: BackendKind, _key: &CacheKey) {}
+
+    pub(crate) fn refreshed(&self, _backend: BackendKind, _key: &CacheKey) {}
+
+    pub(crate) fn refresh_skipped(&self, _backend: BackendKind, _key: &CacheKey) {}
+
+    pub(crate) fn refresh_failed(&self, _backend: BackendKind, _key: &CacheKey) {}
+
+    pub(crate) fn verified(&self, _backend: BackendKind, _key: &CacheKey, _differs: bool) {}
 }

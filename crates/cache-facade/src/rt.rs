@@ -33,6 +33,18 @@ pub(crate) async fn answer_of<T>(
     }
 }
 
+/// Starts `task` as a task of its own that nobody waits for; outside a runtime it is dropped.
+pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(task);
+    }
+}
+
+/// Waits for `duration`.
+pub(crate) async fn sleep(duration: std::time::Duration) {
+    tokio::time::sleep(duration).await;
+}
+
 /// What `future` gives before `deadline`; `None` after it.
 pub(crate) async fn before<F: Future>(deadline: Instant, future: F) -> Option<F::Output> {
     if Handle::try_current().is_err() {

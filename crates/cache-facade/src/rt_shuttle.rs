@@ -38,6 +38,14 @@ pub(crate) async fn answer_of<T>(
     answer.await.ok()
 }
 
+pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+    drop(shuttle::future::spawn(task));
+}
+
+pub(crate) async fn sleep(_duration: Duration) {
+    shuttle::future::yield_now().await;
+}
+
 pub(crate) async fn before<F: Future>(_deadline: Instant, future: F) -> Option<F::Output> {
     Some(future.await)
 }

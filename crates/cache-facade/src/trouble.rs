@@ -56,9 +56,34 @@ pub(crate) struct Trouble {
 #[derive(Debug, Default)]
 struct Record {
     errors: AtomicU64,
+    throttle: Throttle,
+}
+
+/// Lets one event in ten seconds into the log.
+#[derive(Debug, Default)]
+pub(crate) struct Throttle {
     suppressed: AtomicU64,
     /// Milliseconds since 1970 up to which nothing is logged.
     quiet_until: AtomicU64,
+}
+
+impl Throttle {
+    /// Whether to speak now: how many events were passed over since the last one that was logged.
+    pub(crate) fn speaks(&self, clock: &dyn Clock) -> Option<u64> {
+        let now = clock.now();
+        let quiet_until = self.quiet_until.load(Ordering::Relaxed);
+        let next = now.saturating_add(QUIET).as_millis();
+        let speaks = now.as_millis() >= quiet_until
+            && self
+                .quiet_until
+                .compare_exchange(quiet_until, next, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if !speaks {
+            self.suppressed.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(self.suppressed.swap(0, Ordering::Relaxed))
+    }
 }
 
 impl Trouble {
@@ -66,19 +91,7 @@ impl Trouble {
     pub(crate) fn report(&self, clock: &dyn Clock, operation: Operation, family: &str, error: &Error) {
         let Some(record) = self.by_operation.get(operation as usize) else { return };
         record.errors.fetch_add(1, Ordering::Relaxed);
-        let now = clock.now();
-        let quiet_until = record.quiet_until.load(Ordering::Relaxed);
-        let next = now.saturating_add(QUIET).as_millis();
-        let speaks = now.as_millis() >= quiet_until
-            && record
-                .quiet_until
-                .compare_exchange(quiet_until, next, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok();
-        if !speaks {
-            record.suppressed.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        let suppressed = record.suppressed.swap(0, Ordering::Relaxed);
+        let Some(suppressed) = record.throttle.speaks(clock) else { return };
         tracing::warn!(
             operation = operation.as_str(),
             family,

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use cache_facade::{CacheConfig, ErrorKind, Fallback};
+use cache_facade::{CacheConfig, ErrorKind, Fallback, Lifetime};
 
 fn config(pairs: &[(&str, &str)]) -> cache_facade::Result<CacheConfig> {
     CacheConfig::from_pairs(pairs.iter().copied())
@@ -272,4 +272,38 @@ fn no_secret_is_in_debug() {
     ])
     .unwrap();
     assert!(!format!("{config:?} {config:#?} {:?}", config.redis()).contains("hunter2"));
+}
+
+#[test]
+fn times_and_shares_are_set_for_all_families_and_for_each() {
+    let config = config(&[
+        ("CACHE_DEFAULT_TTL", "60"),
+        ("CACHE_DEFAULT_JITTER", "0.1"),
+        ("CACHE_STALE_WHILE_REVALIDATE_PROJECT_IMAGES", "5"),
+        ("CACHE_STALE_IF_ERROR_THUMBNAIL", "7"),
+        ("CACHE_JITTER_THUMBNAIL", "0"),
+        ("CACHE_REFRESH_AHEAD_THUMBNAIL", "0.25"),
+    ])
+    .unwrap();
+    let all = Lifetime::new().expire(Duration::from_mins(1)).jitter(0.1);
+    assert_eq!(config.lifetime("image"), all);
+    let listing = all.stale_while_revalidate(Duration::from_secs(5));
+    assert_eq!(config.lifetime("project_images"), listing);
+    let thumbnail = all.jitter(0.0).stale_if_error(Duration::from_secs(7)).refresh_ahead(0.25);
+    assert_eq!(config.lifetime("thumbnail"), thumbnail);
+    assert!(config.warnings().is_empty());
+}
+
+#[test]
+fn a_share_over_1_and_a_time_that_is_none_are_errors_that_name_the_setting() {
+    for (name, value, takes) in [
+        ("CACHE_JITTER_IMAGE", "1.5", "a share from 0 to 1"),
+        ("CACHE_DEFAULT_REFRESH_AHEAD", "NaN", "a share from 0 to 1"),
+        ("CACHE_STALE_IF_ERROR_IMAGE", "0", "a whole number of seconds, at least 1"),
+        ("CACHE_DEFAULT_STALE_WHILE_REVALIDATE", "soon", "a whole number of seconds, at least 1"),
+    ] {
+        assert_eq!(error(&[(name, value)]), format!("{name} takes {takes}"));
+    }
+    let built = CacheConfig::builder().family_lifetime("image", Lifetime::new().jitter(f64::NAN)).build();
+    assert!(built.unwrap_err().to_string().contains("CACHE_JITTER_<FAMILY>"));
 }

@@ -1,6 +1,6 @@
 //! One function a round trip: requests out, replies in, faults told apart. Nothing else speaks Redis, but for scans.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,13 +17,13 @@ use crate::script;
 /// How long a group of leases alone lives.
 const LEASE_MILLIS: u64 = 60_000;
 /// After how long somebody who waits for a reply looks whether the connection is still there; then twice as long.
-const FIRST_LOOK: Duration = Duration::from_millis(10);
+pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(10);
 
 impl Connection {
     /// Sends one command and waits for its reply.
     pub(crate) async fn ask(&mut self, command: &Cmd, deadline: Instant) -> Result<Value, Fault> {
-        let asked = self.socket.send_packed_command(command);
-        let reply = answer(&self.about, asked, deadline).await.and_then(|reply| Ok(reply.extract_error()?));
+        let reply = answer(&self.about, pin!(self.socket.send_packed_command(command)), deadline).await;
+        let reply = reply.and_then(|reply| Ok(reply.extract_error()?));
         self.noted(reply)
     }
 
@@ -35,7 +35,7 @@ impl Connection {
     ) -> Result<Vec<Value>, Fault> {
         let count = commands.len();
         let asked = self.socket.send_packed_commands(commands, 0, count);
-        let replies = answer(&self.about, asked, deadline).await;
+        let replies = answer(&self.about, pin!(asked), deadline).await;
         let replies = replies
             .and_then(|replies| if replies.len() == count { Ok(replies) } else { Err(Fault::mismatch()) });
         self.noted(replies)
@@ -218,14 +218,15 @@ impl Connection {
 /// for the reply. So whoever waits for long looks whether there still is somebody to answer.
 async fn answer<T>(
     about: &About,
-    asked: impl Future<Output = RedisResult<T>>,
+    // Pinned by the caller: it is large, and would be there twice.
+    mut asked: Pin<&mut impl Future<Output = RedisResult<T>>>,
     deadline: Instant,
 ) -> Result<T, Fault> {
-    let mut asked = pin!(asked);
     let mut patience = FIRST_LOOK;
+    // Reckoned from the deadline: the clock is not read for every request.
+    let mut until = deadline.checked_sub(about.after_first_look).unwrap_or(deadline);
     loop {
-        let until = deadline.min(Instant::now() + patience);
-        let is_over = match timeout_at(until, &mut asked).await {
+        let is_over = match timeout_at(until, asked.as_mut()).await {
             Ok(reply) => return Ok(reply?),
             Err(_) if until == deadline => return Err(Fault::timeout()),
             Err(_) => about.is_over(),
@@ -235,6 +236,7 @@ async fn answer<T>(
             return asked.now_or_never().unwrap_or_else(|| Err(closed())).map_err(Fault::from);
         }
         patience *= 2;
+        until = deadline.min(Instant::now() + patience);
     }
 }
 

@@ -257,7 +257,9 @@ impl Engine {
         let found = connection.read_many(&batch.groups, deadline).await?;
         let now = self.clock.now();
         let readings = keys.iter().zip(batch.in_order(&found));
-        Ok(readings.map(|(key, found)| self.understand_at(now, connection, key, found.flatten())).collect())
+        Ok(readings
+            .map(|(key, found)| self.understand_at(|| now, connection, key, found.flatten()))
+            .collect())
     }
 
     async fn lookup_all(
@@ -309,12 +311,12 @@ impl Engine {
 
     /// What `found` is to a reader of `key`.
     fn understand(&self, connection: &Connection, key: &CacheKey, found: Option<Bytes>) -> Reading {
-        self.understand_at(self.clock.now(), connection, key, found)
+        self.understand_at(|| self.clock.now(), connection, key, found)
     }
 
     fn understand_at(
         &self,
-        now: Timestamp,
+        now: impl FnOnce() -> Timestamp,
         connection: &Connection,
         key: &CacheKey,
         found: Option<Bytes>,

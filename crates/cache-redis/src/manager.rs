@@ -15,6 +15,7 @@ use redis::{AsyncConnectionConfig, Client};
 use tokio::time::Instant;
 
 use crate::client::client;
+use crate::commands::FIRST_LOOK;
 use crate::config::RedisConfig;
 use crate::error::{Fate, Fault};
 use crate::incarnation::{Entry, World, Worlds, incarnation_of};
@@ -43,6 +44,8 @@ pub(crate) struct About {
     is_broken: AtomicBool,
     /// Whether a reply was seen on it that was none to its request.
     is_out_of_step: AtomicBool,
+    /// How long an operation has after somebody looked for the first time whether the connection is still there.
+    pub(crate) after_first_look: Duration,
     /// How many losses there had been when it was made.
     born: u64,
     /// How often connections were found to be gone, of all connections to this server.
@@ -166,6 +169,7 @@ pub(crate) struct Manager {
     client: Client,
     settings: AsyncConnectionConfig,
     timeout: Duration,
+    after_first_look: Duration,
     address: String,
     trust_restart: bool,
     pub(crate) worlds: Arc<Worlds>,
@@ -186,6 +190,7 @@ impl Manager {
             client,
             settings,
             timeout: config.connect_timeout,
+            after_first_look: config.timeout.saturating_sub(FIRST_LOOK),
             address: config.address(),
             trust_restart: config.trust_restart,
             worlds,
@@ -216,6 +221,7 @@ impl Manager {
                 expires_fields,
                 is_broken,
                 is_out_of_step,
+                after_first_look: self.after_first_look,
                 born,
                 losses,
             });

@@ -4,8 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use cache_core::{CacheBackend, CacheKey, NewEntry};
+use cache_core::CacheKey;
 use cache_disk::DiskBackend;
 use redb::Durability;
 use tempfile::TempDir;
@@ -16,7 +15,7 @@ use crate::Outcome;
 use crate::case::{Case, Pace, Spec, Target, Unit};
 use crate::raw_redb::{Change, RawRedb};
 use crate::session::Session;
-use crate::stores::{directory, open_ours};
+use crate::stores::{directory, open_ours, set};
 use crate::workload::{Values, image_keys};
 
 /// How many callers set at the same time.
@@ -25,8 +24,6 @@ const CALLERS: usize = 16;
 const BATCH_BYTES: usize = 1 << 20;
 /// Bytes after which either side makes its commits durable.
 const DURABLE_EVERY: usize = 4 << 20;
-/// How long a disk may stall.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Memory for pages of either store.
 const PAGE_CACHE: usize = 64 << 20;
 
@@ -96,7 +93,7 @@ impl Case for Sustained {
                     let (ours, values) = (Arc::clone(&self.ours), Arc::clone(&self.values));
                     tokio::spawn(async move {
                         for (number, key) in keys.iter().enumerate() {
-                            set(&ours, key, &values.of(number)).await?;
+                            set(&ours, key, values.of(number)).await?;
                         }
                         Ok::<_, cache_core::Error>(())
                     })
@@ -133,18 +130,6 @@ impl Case for Sustained {
         }
         self.peer.apply(&[], Durability::Immediate)?;
         Ok(started.elapsed())
-    }
-}
-
-/// Sets until it is stored: on a disk that stalls the queue is full for longer than a caller waits, and dropping values is
-/// no speed. The time that it takes counts.
-async fn set(ours: &DiskBackend, key: &CacheKey, value: &Bytes) -> cache_core::Result<()> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match ours.set(key, NewEntry::new(value.clone())).await {
-            Err(error) if error.is_transient() && Instant::now() < until => {}
-            done => return done,
-        }
     }
 }
 

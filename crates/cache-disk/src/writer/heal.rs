@@ -98,7 +98,8 @@ impl Writer {
         }
         self.engine.restore(snapshot);
         self.synced();
-        loader::spawn(&self.engine, Order::default())
+        // Without a loader the index would stay incomplete: the file is opened again then.
+        loader::spawn(&self.engine, Order::default()).inspect_err(|_| self.store = None)
     }
 
     /// Removes the file and starts an empty one; how many entries that removed.

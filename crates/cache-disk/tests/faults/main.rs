@@ -12,6 +12,7 @@
 
 mod damage;
 mod edges;
+mod full_disk;
 mod histories;
 mod io_errors;
 mod kill;

@@ -24,11 +24,6 @@ impl Cache {
     /// Nothing stays open.
     pub async fn connect(config: CacheConfig) -> Result<Self> {
         let selected = select::connect(&config).await?;
-        if config.verify() > 0.0 {
-            tracing::warn!(
-                "CACHE_VERIFY has no effect in this version: hits are not loaded again and compared"
-            );
-        }
         let builder = CacheBuilder {
             atomic: selected.atomic.clone(),
             selected: Some(Arc::clone(&selected)),

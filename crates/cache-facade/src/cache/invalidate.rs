@@ -198,7 +198,10 @@ impl Shared {
         let outcome = if stale.is_empty() {
             Ok(Invalidated::Applied { removed: 0 })
         } else {
-            self.backend.invalidate(stale).await
+            let started = self.started();
+            let outcome = self.backend.invalidate(stale).await;
+            self.took(Operation::Invalidate, started);
+            outcome
         };
         match outcome {
             Ok(invalidated) => {

@@ -1,5 +1,7 @@
 //! Read through the cache: look up, else join a load or lead one.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use cache_core::CacheKey;
 use serde::Serialize;
@@ -8,8 +10,12 @@ use tracing::Instrument;
 
 use super::Cache;
 use super::miss::Missed;
+use super::refresh::Refresh;
+use super::verify::Verify;
 use crate::form::{Form, Plain, Typed};
-use crate::load::{Load, LoadError, Loaded, Source};
+use crate::lifetime::Standing;
+use crate::load::{LoadError, Loaded, Source};
+use crate::options::Load;
 use crate::patience::Patience;
 use crate::trouble::Operation;
 
@@ -39,7 +45,8 @@ impl Cache {
     ///
     /// # Errors
     /// `Failed` with the loader's error and `Panicked` with its panic's message reach exactly those who waited for that
-    /// load; the next call loads anew. `Recursive` when the load asks for its own key; a task which the loader spawns
+    /// load; the next call loads anew. `Recursive` when the load asks for its own key. Where loads ask for each other's
+    /// keys, the one that would close the circle runs its own closure instead of waiting. A task which the loader spawns
     /// by itself is not seen through, and waits until the load timeout.
     ///
     /// # Cancellation
@@ -123,12 +130,37 @@ impl Cache {
         let mut patience = Patience::new();
         let mark = shared.flights.mark(&key);
         let found = shared.lookup(&key, &mut patience).await;
-        if let Some(value) = shared.hit(form, &key, found.entry) {
-            return Ok(Loaded { value, source: Source::Hit, backend: found.backend });
+        let standing = shared.standing(&key, options.lifetime, found.entry.as_ref());
+        let entry = found.entry.filter(|_| standing != Standing::Over);
+        let chosen = shared.verification.chooses(entry.as_ref(), found.token);
+        if let Some(value) = shared.hit(form, &key, entry) {
+            if standing == Standing::Fresh {
+                if let Some(chosen) = chosen.filter(|_| !options.says_expiry()) {
+                    let (shared, key) = (Arc::clone(shared), key.into_owned());
+                    Verify { shared, form, key, chosen }.in_the_background(load);
+                }
+                return Ok(Loaded { value, source: Source::Hit, backend: found.backend });
+            }
+            Refresh { shared, form, key: &key, options, load }.in_the_background(mark, found.token);
+            let source = if standing == Standing::Stale { Source::Stale } else { Source::Hit };
+            return Ok(shared.served(&key, value, source, found.backend));
         }
         let span = tracing::debug_span!("cache_load", %key, outcome = tracing::field::Empty, fill = tracing::field::Empty);
+        let lifetime = shared.lifetime(&key, options.lifetime);
+        let patience = &mut patience;
         let missed = Missed { shared, form, key: &key, patience, span: span.clone(), options, load };
         // On the heap, so that a hit does not carry the miss's state along.
-        Box::pin(missed.resolve(mark, found.token, found.backend).instrument(span)).await
+        let resolved =
+            Box::pin(missed.resolve(mark, found.token, found.backend).instrument(span.clone())).await;
+        match resolved {
+            Err(LoadError::Failed(_) | LoadError::Panicked(_)) if lifetime.stale_if_error.is_some() => {
+                let rescued = Box::pin(shared.rescued(form, &key, lifetime, patience)).await;
+                rescued.map_or(resolved, |(value, backend)| {
+                    span.record("outcome", "stale");
+                    Ok(shared.served(&key, value, Source::Stale, backend))
+                })
+            }
+            resolved => resolved,
+        }
     }
 }

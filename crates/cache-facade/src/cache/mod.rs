@@ -1,13 +1,18 @@
 //! [`Cache`]: the handle an application holds.
 
 mod atomic;
+mod batch;
 mod bytes;
 mod connect;
 mod insight;
 mod invalidate;
 mod load;
+mod many;
 mod miss;
+mod refresh;
+mod run;
 mod typed;
+mod verify;
 mod warm;
 
 use std::borrow::Cow;
@@ -20,17 +25,23 @@ use cache_core::{
     Lookup, MemoryBackend, NewEntry, NullBackend, Result, RoundTrips,
 };
 
+use self::verify::Verification;
 pub use self::warm::Warmed;
+use crate::background::Background;
 use crate::change::Changes;
 use crate::config::CacheConfig;
 use crate::flight::Flights;
 use crate::form::Reads;
-use crate::metrics::Meter;
+use crate::lifetime::Lifetime;
+use crate::metrics::{Meter, Started};
 use crate::outage::journal::Journal;
 use crate::patience::{self, Patience};
 use crate::select::Selected;
 use crate::strangers::Strangers;
-use crate::trouble::{Operation, Trouble};
+use crate::trouble::{Operation, Throttle, Trouble};
+
+/// How many loads in the background replace values at the same time.
+const MOST_REFRESHES: usize = 64;
 
 /// A cache: a handle that is cheap to clone and safe to share.
 ///
@@ -57,6 +68,10 @@ pub(crate) struct Shared {
     pub(crate) enabled: bool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) flights: Arc<Flights>,
+    /// Room for loads that replace a value before anybody misses it.
+    pub(crate) refreshes: Arc<Background>,
+    pub(crate) failed_refreshes: Throttle,
+    pub(crate) verification: Verification,
     pub(crate) config: CacheConfig,
     pub(crate) round_trips: RoundTrips,
     pub(crate) strangers: Strangers,
@@ -102,6 +117,9 @@ impl CacheBuilder {
             enabled: config.enabled(),
             clock: config.clock(),
             flights: Flights::new(config.load_timeout()),
+            refreshes: Background::new(MOST_REFRESHES),
+            failed_refreshes: Throttle::default(),
+            verification: Verification::new(config.verify()),
             config,
             round_trips: RoundTrips::new(),
             strangers: Strangers::default(),
@@ -200,12 +218,25 @@ impl Shared {
 
     /// Looks `key` up while `patience` lasts. Trouble is a miss without a token.
     pub(crate) async fn lookup(&self, key: &CacheKey, patience: &mut Patience) -> Lookup {
+        let started = self.started();
         let found = patience.wait(self.backend.lookup(key)).await;
-        self.settled(Operation::Lookup, key, found).unwrap_or_else(|| Lookup {
-            entry: None,
-            token: FillToken::never(),
-            backend: self.kind(),
-        })
+        self.took(Operation::Lookup, started);
+        self.settled(Operation::Lookup, key, found).unwrap_or_else(|| self.nothing())
+    }
+
+    /// What a lookup is taken for that gave no answer.
+    pub(crate) fn nothing(&self) -> Lookup {
+        Lookup { entry: None, token: FillToken::never(), backend: self.kind() }
+    }
+
+    /// The beginning of an operation of the store.
+    pub(crate) fn started(&self) -> Started {
+        self.meter.start(self.clock.as_ref())
+    }
+
+    /// The end of it.
+    pub(crate) fn took(&self, operation: Operation, started: Started) {
+        self.meter.took(self.clock.as_ref(), self.kind(), operation, started);
     }
 
     /// What an operation on `key` gave; an error or a time-out is reported and gives `None`.
@@ -259,8 +290,21 @@ impl Shared {
         value
     }
 
-    /// `entry` with the time that values of its key's family may live, where the caller names none.
+    /// `entry`, unless its time is over: what is kept for longer is for those who ask for it.
+    pub(crate) fn fresh(&self, entry: Option<Entry>) -> Option<Entry> {
+        // Most entries have no such time, and cost no look at the clock.
+        entry.filter(|entry| entry.fresh_until.is_none() || entry.is_fresh(self.clock.now()))
+    }
+
+    /// The times that hold for `key`: what the caller said, else what the configuration says of the key's family.
+    pub(crate) fn lifetime(&self, key: &CacheKey, said: Lifetime) -> Lifetime {
+        said.or(self.config.lifetime(key.family()))
+    }
+
+    /// `entry` with the time that values of its key's family may live, where the caller names none: for values that no
+    /// load made, so that none can replace them when they are old.
     pub(crate) fn timed(&self, key: &CacheKey, entry: NewEntry, expires_in: Option<Duration>) -> NewEntry {
-        NewEntry { expires_in: expires_in.or_else(|| self.config.ttl(key.family())), ..entry }
+        let said = Lifetime { expire: expires_in, ..Lifetime::new() };
+        self.lifetime(key, said).without_stale().timed(entry)
     }
 }

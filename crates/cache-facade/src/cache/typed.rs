@@ -34,13 +34,15 @@ impl Cache {
         let places: Vec<_> = keys.iter().map(|key| self.readable(key)).collect();
         let asked: Vec<CacheKey> = places.iter().flatten().map(|key| key.clone().into_owned()).collect();
         let Some(first) = asked.first() else { return keys.iter().map(|_| None).collect() };
+        let started = self.shared.started();
         let found = patience::wait(self.shared.backend.get_many(&asked)).await;
+        self.shared.took(Operation::Lookup, started);
         let mut found = self.shared.settled(Operation::Lookup, first, found).unwrap_or_default().into_iter();
         places
             .iter()
             .map(|place| {
                 let key = place.as_deref()?;
-                self.shared.hit(Typed(self.codec), key, found.next().flatten())
+                self.shared.hit(Typed(self.codec), key, self.shared.fresh(found.next().flatten()))
             })
             .collect()
     }
@@ -141,8 +143,10 @@ impl Cache {
 impl super::Shared {
     /// The entry of `key`, for a caller who does not mean to fill it. Trouble is a miss.
     pub(super) async fn look(&self, key: &CacheKey) -> Option<Entry> {
+        let started = self.started();
         let found = patience::wait(self.backend.get(key)).await;
-        self.settled(Operation::Lookup, key, found).flatten()
+        self.took(Operation::Lookup, started);
+        self.fresh(self.settled(Operation::Lookup, key, found).flatten())
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use cache_core::{Clock, Result};
 
 use super::{CacheConfig, Fallback, RedisConfig, rules};
+use crate::lifetime::Lifetime;
 
 /// Builds a [`CacheConfig`] from code; made by [`CacheConfig::builder`]. It never reads the environment.
 ///
@@ -55,14 +56,28 @@ impl CacheConfigBuilder {
     /// Sets how long an entry lives that says nothing itself, at least a second. Default: until it is invalidated or
     /// evicted.
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
-        self.config.default_ttl = Some(ttl);
+        self.config.lifetimes.default.expire = Some(ttl);
         self
     }
 
     /// Sets how long an entry of `family` (a key's first segment) lives that says nothing itself. Default: as
     /// [`default_ttl`](Self::default_ttl).
     pub fn family_ttl(mut self, family: impl Into<String>, ttl: Duration) -> Self {
-        self.config.family_ttls.insert(family.into(), ttl);
+        self.config.lifetimes.family(family).expire = Some(ttl);
+        self
+    }
+
+    /// Sets how long an entry lives that says nothing itself, and what becomes of it then. Default: it lives until it is
+    /// invalidated or evicted.
+    pub fn default_lifetime(mut self, lifetime: Lifetime) -> Self {
+        self.config.lifetimes.default = lifetime;
+        self
+    }
+
+    /// The same for entries of `family` (a key's first segment). Default: as
+    /// [`default_lifetime`](Self::default_lifetime), point by point.
+    pub fn family_lifetime(mut self, family: impl Into<String>, lifetime: Lifetime) -> Self {
+        *self.config.lifetimes.family(family) = lifetime;
         self
     }
 

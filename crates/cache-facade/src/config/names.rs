@@ -1,7 +1,6 @@
 //! The names of all settings, and what to say about a name that is none of them.
 
-/// What a name that stands for one setting for each key family begins with.
-pub(super) const FAMILY_TTL: &str = "CACHE_TTL_";
+use super::lifetimes::KINDS;
 
 /// The name of the optional file of settings.
 pub(super) const CONFIG_FILE: &str = "CACHE_CONFIG_FILE";
@@ -9,6 +8,10 @@ pub(super) const CONFIG_FILE: &str = "CACHE_CONFIG_FILE";
 const KNOWN: &[&str] = &[
     "CACHE_CLEAR_ON_START",
     CONFIG_FILE,
+    "CACHE_DEFAULT_JITTER",
+    "CACHE_DEFAULT_REFRESH_AHEAD",
+    "CACHE_DEFAULT_STALE_IF_ERROR",
+    "CACHE_DEFAULT_STALE_WHILE_REVALIDATE",
     "CACHE_DEFAULT_TTL",
     "CACHE_DIR",
     "CACHE_ENABLED",
@@ -49,12 +52,17 @@ pub(super) fn is_secret(name: &str) -> bool {
 
 /// The name to suggest instead of `name`; `None` where `name` is a setting, or is not for people to mind.
 pub(super) fn suggestion(name: &str, value: &str) -> Option<String> {
-    let is_family_ttl = name.strip_prefix(FAMILY_TTL).is_some_and(|family| !family.is_empty());
-    if is_family_ttl || KNOWN.contains(&name) || is_injected(name, value) {
+    if family_of(name).is_some() || KNOWN.contains(&name) || is_injected(name, value) {
         return None;
     }
-    let nearest = KNOWN.iter().copied().chain([FAMILY_TTL]).min_by_key(|known| strangeness(name, known))?;
-    Some(if nearest == FAMILY_TTL { format!("{FAMILY_TTL}<FAMILY>") } else { nearest.to_owned() })
+    let prefixes = KINDS.iter().map(|kind| kind.prefix);
+    let nearest = KNOWN.iter().copied().chain(prefixes).min_by_key(|known| strangeness(name, known))?;
+    Some(if KNOWN.contains(&nearest) { nearest.to_owned() } else { format!("{nearest}<FAMILY>") })
+}
+
+/// The family of keys that the setting `name` is for.
+fn family_of(name: &str) -> Option<&str> {
+    KINDS.iter().find_map(|kind| name.strip_prefix(kind.prefix)).filter(|family| !family.is_empty())
 }
 
 /// Whether a machine set this: Kubernetes injects `REDIS_SERVICE_HOST`, `REDIS_PORT_6379_TCP_ADDR` and the like for a
@@ -115,6 +123,7 @@ mod tests {
             ("CACHE_SIZE_GB", "CACHE_SIZE_MB"),
             ("CACHE_TTL", "CACHE_TTL_<FAMILY>"),
             ("CACHE_TTL_", "CACHE_TTL_<FAMILY>"),
+            ("CACHE_STALE_IF_ERR", "CACHE_STALE_IF_ERROR_<FAMILY>"),
             ("REDIS_PASS", "REDIS_PASSWORD"),
             ("REDIS_PASSWD", "REDIS_PASSWORD"),
             ("REDIS_HOSTNAME", "REDIS_HOST"),
@@ -146,7 +155,7 @@ mod tests {
 
     #[test]
     fn every_known_name_is_known_and_ours() {
-        for name in KNOWN.iter().copied().chain(["CACHE_TTL_THUMBNAIL"]) {
+        for name in KNOWN.iter().copied().chain(["CACHE_TTL_THUMBNAIL", "CACHE_STALE_IF_ERROR_THUMBNAIL"]) {
             assert!(is_ours(name) && suggestion(name, "x").is_none(), "{name}");
         }
         assert!(!is_ours("DATABASE_URL") && !is_ours("MY_CACHE_DIR"));

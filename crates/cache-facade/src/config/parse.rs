@@ -8,6 +8,7 @@ use std::time::Duration;
 use cache_core::Result;
 
 use super::layers::Setting;
+use super::lifetimes::{KINDS, Lifetimes, seconds};
 use super::rules::{self, Problem};
 use super::{CacheConfig, Fallback, RedisConfig, Secret, Tls, names, url};
 
@@ -59,8 +60,7 @@ impl Parser {
             directory: self.read(rules::DIRECTORY, path).unwrap_or(default.directory),
             size_mb: self.read(rules::SIZE, plain_number).unwrap_or(default.size_mb),
             namespace: self.read(rules::NAMESPACE, owned).unwrap_or(default.namespace),
-            default_ttl: self.read(rules::DEFAULT_TTL, seconds),
-            family_ttls: self.family_ttls(),
+            lifetimes: self.lifetimes(),
             fallback: self.read(FALLBACK, fallback).unwrap_or(default.fallback),
             fallback_max_age: self.read(rules::MAX_AGE, seconds).unwrap_or(default.fallback_max_age),
             clear_on_start: self.boolean("CACHE_CLEAR_ON_START").unwrap_or(default.clear_on_start),
@@ -73,29 +73,28 @@ impl Parser {
         }
     }
 
-    fn family_ttls(&mut self) -> BTreeMap<String, Duration> {
-        let families: Vec<String> = self
-            .settings
-            .keys()
-            .filter_map(|name| name.strip_prefix(names::FAMILY_TTL))
-            .filter(|family| !family.is_empty())
-            .map(str::to_owned)
-            .collect();
-        let mut ttls = BTreeMap::new();
-        for family in families {
-            let name = format!("{}{family}", names::FAMILY_TTL);
-            match self.text(&name).map(|text| seconds(&text)) {
-                None => {}
-                Some(Some(ttl)) => {
-                    ttls.insert(family.to_lowercase(), ttl);
-                }
-                Some(None) => {
-                    let problem = self.sentence(&name, rules::FAMILY_TTL.takes);
-                    self.problems.push(problem);
+    fn lifetimes(&mut self) -> Lifetimes {
+        let mut lifetimes = Lifetimes::default();
+        for kind in &KINDS {
+            let takes =
+                if kind.default == rules::DEFAULT_TTL.name { rules::DEFAULT_TTL.takes } else { kind.takes };
+            let setting = Problem { name: kind.default, takes };
+            if let Some(lifetime) = self.read(setting, |text| (kind.read)(lifetimes.default, text)) {
+                lifetimes.default = lifetime;
+            }
+            let names: Vec<String> =
+                self.settings.keys().filter(|name| name.starts_with(kind.prefix)).cloned().collect();
+            for name in names {
+                let family = name.strip_prefix(kind.prefix).unwrap_or_default().to_lowercase();
+                let Some(text) = self.text(&name).filter(|_| !family.is_empty()) else { continue };
+                let lifetime = lifetimes.family(family);
+                match (kind.read)(*lifetime, &text) {
+                    Some(read) => *lifetime = read,
+                    None => self.problems.push(self.sentence(&name, kind.takes)),
                 }
             }
         }
-        ttls
+        lifetimes
     }
 
     fn redis(&mut self) -> RedisConfig {
@@ -261,10 +260,6 @@ fn fallback(text: &str) -> Option<Fallback> {
         "none" => Some(Fallback::None),
         _ => None,
     }
-}
-
-fn seconds(text: &str) -> Option<Duration> {
-    plain_number(text).filter(|seconds| *seconds > 0).map(Duration::from_secs)
 }
 
 fn millis(text: &str) -> Option<Duration> {

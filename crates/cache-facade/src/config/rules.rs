@@ -25,6 +25,9 @@ pub(super) const DEFAULT_TTL: Problem =
     Problem { name: "CACHE_DEFAULT_TTL", takes: "a whole number of seconds, at least 1; unset: no end" };
 pub(super) const FAMILY_TTL: Problem =
     Problem { name: "CACHE_TTL_<FAMILY>", takes: "a whole number of seconds, at least 1" };
+pub(super) const JITTER: Problem = Problem { name: "CACHE_JITTER_<FAMILY>", takes: "a share from 0 to 1" };
+pub(super) const REFRESH_AHEAD: Problem =
+    Problem { name: "CACHE_REFRESH_AHEAD_<FAMILY>", takes: "a share from 0 to 1" };
 pub(super) const VERIFY: Problem = Problem { name: "CACHE_VERIFY", takes: "a share from 0 to 1" };
 pub(super) const MAX_AGE: Problem = Problem {
     name: "CACHE_FALLBACK_MAX_AGE",
@@ -47,14 +50,17 @@ const LONGEST_TIMEOUT: Duration = Duration::from_mins(1);
 pub(super) fn cache_problems(config: &CacheConfig) -> Vec<Problem> {
     let is_sound_size = (8..=u64::MAX / MEGABYTE).contains(&config.size_mb);
     let second = Duration::from_secs(1);
+    let lifetimes = &config.lifetimes;
     let broken = [
         (!is_sound_size, SIZE),
         (!(1..=65_536).contains(&config.page_cache_mb), PAGE_CACHE),
         (config.load_timeout.is_zero(), LOAD_TIMEOUT),
         (!is_namespace(&config.namespace), NAMESPACE),
-        (config.default_ttl.is_some_and(|ttl| ttl < second), DEFAULT_TTL),
-        (config.family_ttls.values().any(|ttl| *ttl < second), FAMILY_TTL),
-        (!(0.0..=1.0).contains(&config.verify), VERIFY),
+        (lifetimes.default.expire.is_some_and(|ttl| ttl < second), DEFAULT_TTL),
+        (lifetimes.families.values().any(|family| family.expire.is_some_and(|ttl| ttl < second)), FAMILY_TTL),
+        (!lifetimes.all().filter_map(|lifetime| lifetime.jitter).all(is_share), JITTER),
+        (!lifetimes.all().filter_map(|lifetime| lifetime.refresh_ahead).all(is_share), REFRESH_AHEAD),
+        (!is_share(config.verify), VERIFY),
         (config.fallback_max_age < second, MAX_AGE),
         (config.directory.as_os_str().is_empty(), DIRECTORY),
     ];
@@ -77,6 +83,11 @@ pub(super) fn redis_problems(redis: &RedisConfig) -> Vec<Problem> {
 /// One error for all that is wrong; `None` where nothing is.
 pub(super) fn error(problems: &[String]) -> Option<Error> {
     if problems.is_empty() { None } else { Some(Error::new(ErrorKind::Configuration, problems.join("; "))) }
+}
+
+/// Whether `number` is a share of a whole; what is no number is none.
+pub(super) fn is_share(number: f64) -> bool {
+    (0.0..=1.0).contains(&number)
 }
 
 /// A namespace stands between `:` in keys and before a journal's words, so it holds no separator.

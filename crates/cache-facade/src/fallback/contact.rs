@@ -160,6 +160,17 @@ mod tests {
     }
 
     #[test]
+    fn contacts_are_written_and_read_as_the_golden_file_says() {
+        let contact = |at| Contact { incarnation: 0x0123_4567_89ab_cdef, at };
+        let golden = include_str!("../../tests/golden/contact.txt");
+        let (running, ended) = (contact(RUNNING), contact(Timestamp::from_millis(1_704_067_200_000)));
+        let texts = [format(&redis(0), running), format(&redis(3), ended)];
+        assert_eq!(texts.concat(), golden);
+        assert_eq!(parse(&texts[0]).unwrap().1, running);
+        assert_eq!(parse(&texts[1]).unwrap().1, ended);
+    }
+
+    #[test]
     fn the_last_server_is_known_to_the_next_process_and_until_when() {
         let place = Place::new();
         let first = place.process(0, &[], redis(0));

@@ -245,6 +245,30 @@ mod tests {
         records.into_iter().flat_map(|(_, record)| record.what).collect()
     }
 
+    /// What a slot holds before the zeros at its end, in hexadecimal.
+    fn hex(slot: &[u8]) -> String {
+        let end = slot.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let digits =
+            |byte: &u8| [byte >> 4, byte & 15].map(|four| char::from_digit(four.into(), 16).unwrap());
+        slot[..end].iter().flat_map(digits).collect()
+    }
+
+    #[test]
+    fn a_journal_is_written_and_read_as_the_golden_file_says() {
+        let key = CacheKey::builder("image", 5).part("metadata").build().unwrap();
+        let pattern = CachePattern::parse("image:*").unwrap();
+        let redis = Owner::Redis { db: 3, namespace: "app".to_owned() };
+        let record = |reason, owner, what| Record { reason, owner, what };
+        let records = [
+            (1, record(Reason::Owed, redis, vec![Invalidation::Everything])),
+            (2, record(Reason::Intent, Owner::Disk, vec![group(5), key.into(), pattern.into()])),
+        ];
+        let file = file_of(&records);
+        let lines: Vec<_> = file.chunks_exact(SLOT_BYTES).take(3).map(hex).collect();
+        assert_eq!(lines.join("\n"), include_str!("../../tests/golden/journal.hex").trim());
+        assert_eq!(read(&file).unwrap(), records);
+    }
+
     #[test]
     fn what_is_written_is_read_back_for_every_owner_and_reason() {
         let key = CacheKey::builder("image", 1).part("metadata").build().unwrap();

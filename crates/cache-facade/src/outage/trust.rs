@@ -221,6 +221,22 @@ mod tests {
     }
 
     #[test]
+    fn records_are_written_and_read_as_the_golden_file_says() {
+        let golden = include_str!("../../tests/golden/state.txt");
+        let namespace = || "app".to_owned();
+        let records = [
+            Primary::Disk { namespace: namespace(), reads: true },
+            Primary::Disk { namespace: namespace(), reads: false },
+            Primary::Redis { namespace: namespace(), db: 3 },
+        ];
+        assert_eq!(records.each_ref().map(format).concat(), golden);
+        let texts =
+            golden.split_inclusive(HEADING).skip(1).map(|text| text.strip_suffix(HEADING).unwrap_or(text));
+        let read: Vec<_> = texts.map(|text| parse(&format!("{HEADING}{text}")).unwrap()).collect();
+        assert_eq!(read, records);
+    }
+
+    #[test]
     fn what_is_recorded_is_read_back() {
         let root = tempfile::tempdir().unwrap();
         let mut last = State::read(root.path());

@@ -2,10 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
 
+mod builds;
+mod cancellation;
 mod changes;
+mod circles;
+mod families;
 mod fences;
+mod lifetimes;
 mod loads;
+mod many;
 mod storm;
 mod support;
 mod trouble;
+mod verify;
 mod views;
+mod voice;

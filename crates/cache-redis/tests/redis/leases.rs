@@ -203,8 +203,8 @@ async fn a_removal_counts_only_with_its_own_reply() {
     // Unsealed, it would count the other's acknowledgement as its own, and the old value would stay.
     assert!(first.is_ok(), "it is asked again on another connection: {first:?}");
     assert_eq!(held(beside, &kept).await, None, "as was said: done");
-    assert!(second.is_err(), "its replies went elsewhere");
-    assert_eq!(held(beside, &other).await, None, "it may have been done");
+    // Its replies went elsewhere, unless a heartbeat had found out before it was sent.
+    assert_eq!(held(beside, &other).await, None, "done, whatever was said: {second:?}");
 }
 
 async fn join_all<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {

@@ -20,6 +20,7 @@ pub(super) async fn healthz(State(app): State<App>) -> Result<Json<Health>, ApiE
     Ok(Json(app.cache().health().await))
 }
 
-pub(super) async fn metrics() -> impl IntoResponse {
+pub(super) async fn metrics(State(app): State<App>) -> impl IntoResponse {
+    app.cache().show_stats().await;
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::render())
 }

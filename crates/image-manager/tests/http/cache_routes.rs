@@ -115,4 +115,9 @@ fn requests_are_counted_by_route() {
     );
     assert!(text.contains("http_request_duration_seconds_bucket"), "{text}");
     assert!(!text.contains(&image), "no series by id");
+    for name in
+        ["cache_hits_total{", "cache_size_bytes ", "cache_entries{", "cache_operation_seconds_bucket{"]
+    {
+        assert!(text.contains(name), "{name}: {text}");
+    }
 }

@@ -2,95 +2,25 @@
 
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
 
+mod book;
+mod documents;
+
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use cache_facade::{Cache, CacheKey};
-use metrics::{
-    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
-    SharedString, Unit,
-};
+use cache_facade::{Cache, CacheConfig, CacheKey, Load, ManualClock, MemoryBackend};
 
-/// Keeps every counter under its name and labels; a histogram counts its records.
-#[derive(Debug, Default)]
-struct Book(Mutex<BTreeMap<String, Arc<Figure>>>);
-
-#[derive(Debug, Default)]
-struct Figure(AtomicU64);
-
-impl CounterFn for Figure {
-    fn increment(&self, value: u64) {
-        self.0.fetch_add(value, Ordering::SeqCst);
-    }
-
-    fn absolute(&self, value: u64) {
-        self.0.store(value, Ordering::SeqCst);
-    }
-}
-
-impl GaugeFn for Figure {
-    fn increment(&self, value: f64) {
-        self.set(value);
-    }
-
-    fn decrement(&self, value: f64) {
-        self.set(value);
-    }
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "gauges here are small counts"
-    )]
-    fn set(&self, value: f64) {
-        self.0.store(value as u64, Ordering::SeqCst);
-    }
-}
-
-impl HistogramFn for Figure {
-    fn record(&self, _value: f64) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-impl Book {
-    fn figure(&self, key: &Key) -> Arc<Figure> {
-        let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
-        let name = format!("{}{{{}}}", key.name(), labels.join(","));
-        Arc::clone(self.0.lock().unwrap().entry(name).or_default())
-    }
-
-    fn counts(&self) -> BTreeMap<String, u64> {
-        let figures = self.0.lock().unwrap();
-        let counts = figures.iter().map(|(name, figure)| (name.clone(), figure.0.load(Ordering::SeqCst)));
-        counts.filter(|(_, count)| *count > 0).collect()
-    }
-}
-
-impl Recorder for Book {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        Counter::from_arc(self.figure(key))
-    }
-
-    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::from_arc(self.figure(key))
-    }
-
-    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::from_arc(self.figure(key))
-    }
-}
+use crate::book::Book;
 
 fn recorded(test: impl AsyncFnOnce(Cache)) -> BTreeMap<String, u64> {
     let book = Book::default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     metrics::with_local_recorder(&book, || runtime.block_on(test(Cache::memory())));
-    book.counts()
+    let mut counts = book.counts();
+    counts.retain(|name, _| !name.starts_with("cache_operation_seconds"));
+    counts
 }
 
 fn key(family: &str) -> CacheKey {
@@ -127,6 +57,81 @@ fn what_a_cache_does_is_counted_by_family_and_backend() {
         ("cache_misses_total{family=image,backend=memory}", 3),
     ];
     assert_eq!(counts, expected.map(|(name, count)| (name.to_owned(), count)).into());
+}
+
+#[test]
+fn operations_of_the_store_are_measured() {
+    let book = Book::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    metrics::with_local_recorder(&book, || {
+        runtime.block_on(async {
+            let cache = Cache::memory();
+            ask(&cache, &key("image")).await;
+            cache.get::<u32>(&key("image")).await;
+            let _ = cache.invalidate(&key("image")).await.unwrap();
+        });
+    });
+    let counts = book.counts();
+    for (operation, count) in [("lookup", 2), ("fill", 1), ("invalidate", 1)] {
+        let name = format!("cache_operation_seconds{{operation={operation},backend=memory}}");
+        assert_eq!(counts.get(&name), Some(&count), "{name}");
+    }
+}
+
+#[test]
+fn what_the_store_holds_is_shown_when_it_is_asked_for() {
+    let counts = recorded(async |cache| {
+        ask(&cache, &key("image")).await;
+        cache.show_stats().await;
+    });
+    assert_eq!(counts.get("cache_entries{family=image}"), Some(&1));
+    assert_eq!(counts.get("cache_limit_bytes{}"), Some(&(64 << 20)));
+    assert!(
+        counts.contains_key("cache_size_bytes{}") && counts.contains_key("cache_entries_bytes{family=image}")
+    );
+}
+
+#[test]
+fn old_values_and_what_was_verified_are_counted() {
+    let book = Book::default();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    metrics::with_local_recorder(&book, || {
+        runtime.block_on(async {
+            let clock = Arc::new(ManualClock::new());
+            let store = Arc::new(MemoryBackend::new().with_clock(clock.clone()));
+            let config = CacheConfig::builder().clock(clock.clone()).verify(1.0).build().unwrap();
+            let cache = Cache::builder(store).config(config).build();
+            let rows = Arc::new(AtomicU32::new(0));
+            let changing = || {
+                let rows = Arc::clone(&rows);
+                async move || Ok::<_, std::convert::Infallible>(rows.fetch_add(1, Ordering::SeqCst))
+            };
+            for _ in 0..2 {
+                cache.get_or_load(&key("image"), changing()).await.unwrap();
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+            let old =
+                || Load::new().expire(Duration::from_secs(1)).stale_while_revalidate(Duration::from_secs(9));
+            cache.get_or_load_with(&key("rate"), old(), changing()).await.unwrap();
+            for fails in [true, false] {
+                clock.advance(Duration::from_secs(2));
+                let load = async move || if fails { Err("away") } else { Ok(1) };
+                cache.get_or_load_with(&key("rate"), old(), load).await.unwrap();
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+        });
+    });
+    let counts = book.counts();
+    for (name, family, count) in [
+        ("cache_verified_total", "image", 1),
+        ("cache_verify_mismatches_total", "image", 1),
+        ("cache_stale_total", "rate", 2),
+        ("cache_refreshes_total", "rate", 2),
+        ("cache_refreshes_failed_total", "rate", 1),
+    ] {
+        assert_eq!(counts.get(&format!("{name}{{family={family},backend=memory}}")), Some(&count), "{name}");
+    }
 }
 
 #[test]

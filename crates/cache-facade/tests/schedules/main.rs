@@ -5,6 +5,10 @@
 
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
 
+mod circles;
+mod many;
+mod old_values;
+
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -125,7 +129,7 @@ fn nobody_gets_what_was_loaded_before_an_invalidation_that_had_returned() {
 }
 
 /// A store that never hands out a token, as one that cannot be reached.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Tokenless(MemoryBackend);
 
 #[async_trait]

@@ -1,0 +1,71 @@
+//! Times that come from settings, by chance, or from `set`; and where there is no background.
+
+use std::time::Duration;
+
+use cache_facade::{Lifetime, Load, Source};
+
+use crate::lifetimes::{MINUTE, Timed, revalidated};
+use crate::support::{Nothing, key};
+
+#[tokio::test]
+async fn a_familys_settings_hold_where_a_load_says_nothing_and_point_by_point() {
+    let timed = Timed::configured(|config| {
+        let all = Lifetime::new().expire(MINUTE).stale_while_revalidate(10 * MINUTE);
+        config.default_lifetime(all).family_lifetime("image", Lifetime::new().stale_while_revalidate(MINUTE))
+    });
+    timed.ask(Load::new(), 1).await;
+    timed.wait(119);
+    assert_eq!(timed.ask(Load::new(), 2).await, (1, Source::Stale));
+    timed.wait(120);
+    assert_eq!(timed.ask(Load::new(), 3).await, (3, Source::Loaded));
+    timed.wait(60);
+    let strict = || Load::new().stale_while_revalidate(Duration::ZERO);
+    assert_eq!(timed.ask(strict(), 4).await, (4, Source::Loaded));
+}
+
+#[tokio::test]
+async fn what_was_set_ends_with_its_time_and_is_not_kept_for_longer() {
+    let timed = Timed::configured(|config| {
+        let lifetime = Lifetime::new().expire(MINUTE).stale_while_revalidate(MINUTE);
+        config.default_lifetime(lifetime)
+    });
+    timed.cache.set(&key(1), &1_u32).await.unwrap();
+    timed.wait(60);
+    assert_eq!(timed.ask(Load::new(), 2).await, (2, Source::Loaded));
+}
+
+#[tokio::test]
+async fn what_was_loaded_together_does_not_end_together() {
+    let Timed { clock, cache } = Timed::new();
+    for id in 0..200 {
+        let options = Load::new().expire(100 * MINUTE).jitter(0.5);
+        cache.get_or_load_with(&key(id), options, async || Ok::<_, Nothing>(1_u32)).await.unwrap();
+    }
+    let left = async || {
+        let keys: Vec<_> = (0..200).map(key).collect();
+        cache.get_many::<u32>(&keys).await.iter().flatten().count()
+    };
+    clock.advance(49 * MINUTE);
+    assert_eq!(left().await, 200);
+    clock.advance(26 * MINUTE);
+    assert!((1..200).contains(&left().await));
+    clock.advance(25 * MINUTE);
+    assert_eq!(left().await, 0);
+}
+
+#[test]
+fn outside_a_runtime_an_old_value_is_served_without_a_load() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let timed = runtime.block_on(async {
+        let timed = Timed::new();
+        timed.ask(revalidated(), 1).await;
+        timed
+    });
+    timed.wait(60);
+    let load = async || -> Result<u32, Nothing> { panic!("nobody is there to run it") };
+    let (key, options) = (key(1), revalidated());
+    let asking = std::pin::pin!(timed.cache.get_or_load_with(&key, options, load));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let std::task::Poll::Ready(served) = asking.poll(&mut context) else { panic!("a hit waits for nobody") };
+    assert_eq!(served.unwrap().source, Source::Stale);
+}

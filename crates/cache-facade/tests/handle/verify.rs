@@ -1,0 +1,140 @@
+//! `CACHE_VERIFY`: the rule that somebody forgot is found, and nothing else is taken for one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use cache_facade::{
+    Cache, CacheConfig, CacheKey, Change, Invalidates, Invalidation, Load, MemoryBackend, keys,
+};
+
+use crate::support::{Nothing, key, let_others_run};
+use crate::voice::Voice;
+
+const FOUND: &str = "a cached value is not what is loaded now";
+
+fn verifying(share: f64) -> Cache {
+    let config = CacheConfig::builder().verify(share).build().unwrap();
+    Cache::builder(Arc::new(MemoryBackend::new())).config(config).build()
+}
+
+/// Lets what is verified come to its end: the clock of the runtime is paused, and jumps where all wait.
+async fn let_it_end() {
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let_others_run().await;
+}
+
+/// The rules of the application, but for one that was forgotten: an image's page of the listing.
+struct Renamed {
+    image: u32,
+}
+
+impl Invalidates for Renamed {
+    fn invalidations(&self) -> Vec<Invalidation> {
+        vec![keys::image_metadata(self.image).into()]
+    }
+}
+
+async fn read(cache: &Cache, key: &CacheKey, row: &Arc<AtomicU64>) -> u64 {
+    let row = Arc::clone(row);
+    cache.get_or_load(key, async move || Ok::<_, Nothing>(row.load(Ordering::SeqCst))).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_that_was_forgotten_is_found_and_named_by_family() {
+    let (voice, _listening, _alone) = Voice::listen().await;
+    let (cache, row) = (verifying(1.0), Arc::new(AtomicU64::new(1)));
+    let listing = keys::project_images(7).build().unwrap();
+    let image = keys::image_metadata(42);
+    for key in [&listing, &image] {
+        assert_eq!(read(&cache, key, &row).await, 1);
+    }
+    let commit = {
+        let row = Arc::clone(&row);
+        async move || {
+            row.store(2, Ordering::SeqCst);
+            Ok::<_, Nothing>(())
+        }
+    };
+    cache.change(Renamed { image: 42 }, commit).await.unwrap();
+    assert_eq!(read(&cache, &image, &row).await, 2);
+    assert_eq!(read(&cache, &listing, &row).await, 1, "this is what the rule should have removed");
+    let_it_end().await;
+    let lines = voice.lines(FOUND);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains(r#"family="project_images""#), "{lines:?}");
+
+    // The whole rules say it.
+    cache
+        .change(Change::ImageUpdated { project: 7, image: 42 }, async || Ok::<_, Nothing>(()))
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        assert_eq!(read(&cache, &listing, &row).await, 2);
+    }
+    let_it_end().await;
+    assert_eq!(voice.lines(FOUND).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_is_on_its_way_is_no_forgotten_rule() {
+    let (voice, _listening, _alone) = Voice::listen().await;
+    let (cache, row) = (verifying(1.0), Arc::new(AtomicU64::new(1)));
+    assert_eq!(read(&cache, &key(1), &row).await, 1);
+    // The row is written; the invalidation follows shortly.
+    row.store(2, Ordering::SeqCst);
+    assert_eq!(read(&cache, &key(1), &row).await, 1);
+    let_others_run().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let _ = cache.delete(&key(1)).await.unwrap();
+    assert_eq!(read(&cache, &key(1), &row).await, 2);
+    let_it_end().await;
+    assert!(voice.lines(FOUND).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_that_have_several_ways_to_be_written_are_no_mismatch() {
+    let (voice, _listening, _alone) = Voice::listen().await;
+    let cache = verifying(1.0);
+    for _ in 0..20 {
+        let load = async || Ok::<HashMap<u32, u32>, Nothing>((0..20).map(|n| (n, n)).collect());
+        cache.get_or_load(&key(1), load).await.unwrap();
+        let_it_end().await;
+    }
+    assert!(voice.lines(FOUND).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_caller_lets_end_by_time_is_not_verified() {
+    let (voice, _listening, _alone) = Voice::listen().await;
+    let (cache, loads) = (verifying(1.0), Arc::new(AtomicU64::new(0)));
+    for _ in 0..10 {
+        let loads = Arc::clone(&loads);
+        let load = async move || Ok::<_, Nothing>(loads.fetch_add(1, Ordering::SeqCst));
+        let options = Load::new().expire(Duration::from_mins(1));
+        cache.get_or_load_with(&key(1), options, load).await.unwrap();
+        let_it_end().await;
+    }
+    assert_eq!(loads.load(Ordering::SeqCst), 1);
+    assert!(voice.lines(FOUND).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_share_of_hits_that_are_loaded_again_is_the_one_that_was_set() {
+    for (share, expected) in [(0.0, 0..=0), (0.1, 60..=140), (1.0, 1000..=1000)] {
+        let (cache, loads) = (verifying(share), Arc::new(AtomicU64::new(0)));
+        for _ in 0..1001 {
+            let loads = Arc::clone(&loads);
+            let load = async move || {
+                loads.fetch_add(1, Ordering::SeqCst);
+                Ok::<_, Nothing>(1_u32)
+            };
+            cache.get_or_load(&key(1), load).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let_it_end().await;
+        let again = loads.load(Ordering::SeqCst) - 1;
+        assert!(expected.contains(&again), "{share}: {again}");
+    }
+}
