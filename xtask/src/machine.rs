@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::process::{output, root};
 
-/// One line: commit, day, cores, system, compiler.
+/// One line: day, commit, cores and how busy they were for the last five minutes, system, compiler.
 pub(crate) fn describe() -> String {
     let line = |program: &str, arguments: &[&str]| {
         first_line(Command::new(program).args(arguments).current_dir(root()))
@@ -21,7 +21,10 @@ pub(crate) fn describe() -> String {
     let system = line("uname", &["-sr"]).unwrap_or_else(|| std::env::consts::OS.to_owned());
     let compiler = line("rustc", &["--version"]).unwrap_or_else(|| "an unknown compiler".to_owned());
     let today = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 86_400);
-    format!("{}, {commit}, {cores} cores, {system}, {compiler}", day(today))
+    // How busy others kept the machine says how much absolute times are worth.
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').nth(1).map_or_else(String::new, |load| format!(" at a load of {load}"));
+    format!("{}, {commit}, {cores} cores{load}, {system}, {compiler}", day(today))
 }
 
 /// The first line that a program prints; none where it cannot be run, fails or prints nothing.

@@ -173,7 +173,7 @@ mod tests {
     fn a_slice_is_as_long_as_planned_unless_that_is_too_many_operations() {
         let mut case = fixed();
         measure(&mut case, Pace::Slices { most: 1 << 20 }, Plan::QUICK).unwrap();
-        assert_eq!(case.asked.last(), Some(&4000));
+        assert_eq!(case.asked.last(), Some(&1000));
         measure(&mut case, Pace::Slices { most: 7 }, Plan::QUICK).unwrap();
         assert_eq!(case.asked.last(), Some(&7));
         case.asked.clear();

@@ -146,7 +146,6 @@ fn draw(svg: &mut String, mark: &Mark<'_>, across: &Range, y: f64) {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "the figures are exact")]
 mod tests {
     use super::*;
     use crate::case::{Target, Unit};

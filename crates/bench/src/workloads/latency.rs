@@ -107,7 +107,6 @@ fn spread(mut taken: Vec<Duration>) -> Vec<(f64, f64)> {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "the figures are exact")]
 mod tests {
     use super::*;
 
