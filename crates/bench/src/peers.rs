@@ -202,7 +202,7 @@ pub fn run(session: &mut Session) -> Outcome<()> {
 }
 
 fn beside(session: &mut Session, rival: &Rival) -> Outcome<()> {
-    let (small, large) = if session.quick { (5_000, 500) } else { (20_000, 2_000) };
+    let (small, large) = if session.quick { (5_000, 500) } else { (20_000, 500) };
     session.doing(rival.name);
     let spec = |name, target, pace| Spec {
         name,
