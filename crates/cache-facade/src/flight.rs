@@ -88,7 +88,13 @@ impl<E> Ticket<E> {
 
     /// Waits until the flight's load is over, or may not be waited for any longer.
     async fn over(mut self) {
-        let _ = rt::before(self.until, self.outcome.wait_for(Option::is_some)).await;
+        let _ = self.is_over_before(self.until).await;
+    }
+
+    /// Whether the flight's load is over before `deadline`, or may not be waited for any longer by then.
+    async fn is_over_before(&mut self, deadline: Instant) -> bool {
+        let until = self.until.min(deadline);
+        rt::before(until, self.outcome.wait_for(Option::is_some)).await.is_some() || self.until <= deadline
     }
 }
 
@@ -245,6 +251,14 @@ impl<E> Lead<E> {
     /// The leader looked up again and holds `token` now.
     pub(crate) fn retoken(&self, token: FillToken) {
         self.place.change(|flight| flight.token = token);
+    }
+
+    /// Whether its turn comes within `duration`: no other load is before it then.
+    pub(crate) async fn has_its_turn_within(&mut self, duration: Duration) -> bool {
+        match &mut self.behind {
+            Some(before) => before.is_over_before(rt::now() + duration).await,
+            None => true,
+        }
     }
 
     /// Waits for its turn, and from then on is closed to callers without a token.
