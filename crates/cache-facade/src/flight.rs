@@ -176,7 +176,7 @@ impl Flights {
         let starts = behind.as_ref().map_or(now, |before| before.until);
         let node = Arc::new(Node::default());
         if let Some(before) = &behind {
-            node.always_waits_for(&before.node);
+            node.waits_for(&before.node);
         }
         let (publish, outcome) = watch::channel(None);
         flights.push(Flight {
@@ -250,7 +250,10 @@ impl<E> Lead<E> {
     /// Waits for its turn, and from then on is closed to callers without a token.
     pub(crate) async fn begin(&mut self) {
         if let Some(before) = self.behind.take() {
+            let node = Arc::clone(before.node());
             before.over().await;
+            // Otherwise each would keep all that ever were in front of it.
+            self.node.waits_no_more_for(&node);
         }
         let until = rt::now() + self.place.flights.load_timeout;
         self.place.change(|flight| {
@@ -367,6 +370,21 @@ mod tests {
         lead.publish(Outcome::Value(Bytes::from_static(b"x"), 7));
         let Boarding::Joined(ticket) = board(&flights, token(1)) else { panic!("leads") };
         assert!(matches!(ticket.outcome().await, Some(Outcome::Value(payload, 7)) if payload == "x"));
+    }
+
+    #[tokio::test]
+    async fn of_flights_in_a_row_none_keeps_those_that_are_over() {
+        let flights = Flights::new(Duration::from_secs(30));
+        let mut running = lead(board(&flights, FillToken::never()));
+        running.begin().await;
+        let first = Arc::downgrade(running.node());
+        for _ in 0..100_000 {
+            let mut next = lead(board(&flights, FillToken::never()));
+            drop(running);
+            next.begin().await;
+            running = next;
+        }
+        assert_eq!(first.strong_count(), 0);
     }
 
     #[tokio::test]

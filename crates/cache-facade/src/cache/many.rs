@@ -233,7 +233,7 @@ where
         }
         let node = Arc::<Node>::default();
         for led in &led {
-            led.lead.node().always_waits_for(&node);
+            led.lead.node().waits_for(&node);
         }
         // Nobody waits for what is new.
         let _waits = loading::waits_for(self.shared.flights.waits(), &node);

@@ -75,6 +75,8 @@ impl<T, F, V> Missed<'_, T, F, V> {
                 }
                 Boarding::Leads(lead) => {
                     let Ok(_waits) = loading::waits_for(shared.flights.waits(), lead.node()) else {
+                        // Nobody is to wait for a flight that does not begin.
+                        drop(lead);
                         return self.load_within(id).await;
                     };
                     // After a lookup that failed another would only cost the caller time.
