@@ -44,6 +44,8 @@ pub(crate) enum Outcome<E> {
     Value(Bytes, u64),
     /// The value cannot be encoded: everybody loads for himself.
     Unshared,
+    /// A load of many has nothing for this key.
+    Absent,
     /// The loader's error or panic.
     Failed(LoadError<E>),
 }
@@ -53,6 +55,7 @@ impl<E> Clone for Outcome<E> {
         match self {
             Self::Value(payload, shape) => Self::Value(payload.clone(), *shape),
             Self::Unshared => Self::Unshared,
+            Self::Absent => Self::Absent,
             Self::Failed(error) => Self::Failed(error.clone()),
         }
     }
@@ -196,6 +199,17 @@ impl Flights {
         })
     }
 
+    /// Whether a load for `token` is on its way, also one that takes too long to be waited for.
+    pub(crate) fn is_aloft(&self, id: &FlightId, token: FillToken) -> bool {
+        let aloft = self.shard(&id.key).aloft.lock();
+        aloft.flights.get(id).is_some_and(|flights| flights.iter().any(|flight| flight.token == token))
+    }
+
+    /// Until when a load that begins now may be waited for.
+    pub(crate) fn deadline(&self) -> Instant {
+        rt::now() + self.load_timeout
+    }
+
     /// Who waits for whom.
     pub(crate) fn waits(&self) -> &Waits {
         &self.waits
@@ -255,7 +269,7 @@ impl<E> Lead<E> {
             // Otherwise each would keep all that ever were in front of it.
             self.node.waits_no_more_for(&node);
         }
-        let until = rt::now() + self.place.flights.load_timeout;
+        let until = self.place.flights.deadline();
         self.place.change(|flight| {
             flight.begun = true;
             flight.until = until;

@@ -64,7 +64,9 @@ impl<T, F, V> Missed<'_, T, F, V> {
                                 Err(_) => shared.load_alone(self.load, Source::Loaded).await,
                             };
                         }
-                        Some(Outcome::Unshared) => return shared.load_alone(self.load, Source::Loaded).await,
+                        Some(Outcome::Unshared | Outcome::Absent) => {
+                            return shared.load_alone(self.load, Source::Loaded).await;
+                        }
                         Some(Outcome::Failed(error)) => {
                             self.span.record("outcome", "failed");
                             return Err(error);
