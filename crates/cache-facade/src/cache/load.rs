@@ -155,9 +155,9 @@ impl Cache {
         match resolved {
             Err(LoadError::Failed(_) | LoadError::Panicked(_)) if lifetime.stale_if_error.is_some() => {
                 let rescued = Box::pin(shared.rescued(form, &key, lifetime, patience)).await;
-                rescued.map_or(resolved, |(value, backend)| {
-                    span.record("outcome", "stale");
-                    Ok(shared.served(&key, value, Source::Stale, backend))
+                rescued.map_or(resolved, |rescued| {
+                    span.record("outcome", rescued.source.as_str());
+                    Ok(rescued)
                 })
             }
             resolved => resolved,

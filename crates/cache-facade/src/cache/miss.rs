@@ -68,7 +68,9 @@ impl<T, F, V> Missed<'_, T, F, V> {
                                 Err(_) => shared.load_alone(self.load, Source::Loaded).await,
                             };
                         }
-                        Some(Outcome::Unshared) => return shared.load_alone(self.load, Source::Loaded).await,
+                        Some(Outcome::Unshared | Outcome::Absent) => {
+                            return shared.load_alone(self.load, Source::Loaded).await;
+                        }
                         Some(Outcome::Failed(error)) => {
                             self.span.record("outcome", "failed");
                             return Err(error);
@@ -79,6 +81,8 @@ impl<T, F, V> Missed<'_, T, F, V> {
                 }
                 Boarding::Leads(mut lead) => {
                     let Ok(_waits) = loading::waits_for(shared.flights.waits(), lead.node()) else {
+                        // Nobody is to wait for a flight that does not begin.
+                        drop(lead);
                         return self.load_within(id).await;
                     };
                     // After a lookup that failed another would only cost the caller time.

@@ -90,7 +90,8 @@ impl<V> Verify<V> {
         let span = tracing::debug_span!(parent: None, "cache_verify", key = %self.key);
         let task = async move {
             let Self { shared, form, key, chosen: Chosen { entry, token, slot: _slot } } = self;
-            let Ok(value) = caught(load).await else { return };
+            // One that hangs would hold its place for ever.
+            let Some(Ok(value)) = rt::before(shared.flights.deadline(), caught(load)).await else { return };
             let Ok(loaded) = form.encode(&shared.round_trips, &value) else { return };
             let differs = !is_same(&shared, form, &entry, &loaded);
             if differs {
