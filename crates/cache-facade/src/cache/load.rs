@@ -132,7 +132,7 @@ impl Cache {
         let found = shared.lookup(&key, &mut patience).await;
         let standing = shared.standing(&key, options.lifetime, found.entry.as_ref());
         let entry = found.entry.filter(|_| standing != Standing::Over);
-        let chosen = shared.verification.chooses(entry.as_ref(), found.token);
+        let chosen = shared.verification.chooses(entry.as_ref(), found.token, found.backend);
         if let Some(value) = shared.hit(form, &key, entry) {
             if standing == Standing::Fresh {
                 if let Some(chosen) = chosen.filter(|_| !options.says_expiry()) {

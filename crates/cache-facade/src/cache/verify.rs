@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::sync::Mutex;
-use cache_core::{CacheKey, Entry, FillToken, MOST_FAMILIES, NewEntry, random_nonzero};
+use cache_core::{BackendKind, CacheKey, Entry, FillToken, MOST_FAMILIES, NewEntry, random_nonzero};
 use tracing::Instrument;
 
 use super::Shared;
@@ -58,9 +58,14 @@ impl Verification {
         Self { share, running: Background::new(MOST), said: Mutex::default() }
     }
 
-    /// Whether this hit is to be verified.
-    pub(super) fn chooses(&self, entry: Option<&Entry>, token: FillToken) -> Option<Chosen> {
-        if self.share <= 0.0 || token.is_never() {
+    /// Whether this hit is to be verified: not where other instances' changes may arrive late.
+    pub(super) fn chooses(
+        &self,
+        entry: Option<&Entry>,
+        token: FillToken,
+        backend: BackendKind,
+    ) -> Option<Chosen> {
+        if self.share <= 0.0 || token.is_never() || backend == BackendKind::Fallback {
             return None;
         }
         // 53 bits are as many as a float holds: a number from 0 to below 1.
