@@ -17,8 +17,12 @@ cargo xtask COMMAND
   demo [--keep]             starts the application on a free port and walks through it over HTTP; then two instances
                             over a Redis that is killed and comes back;
                             --keep: leaves it running until Enter is pressed
-  bench [--quick] [--only disk|facade|redis] [--json FILE]
-                            measures ours beside its peers in one run; rows also as JSON
+  bench [--quick] [--only disk|facade|redis|peers|workloads] [--trace FILE] [--json FILE]
+                            measures ours beside its peers in one run; rows also as JSON, plots in
+                            target/bench-report/index.html; FILE of lookups to repeat: time,key,size
+  reliability [--minutes N] [--seed N] [--only ROW]
+                            what is survived, counted: kill -9, lost power, damage, faults of Redis, schedules, planted
+                            bugs ...; writes docs/reliability.md; 15 minutes, or about as many as are given
   ci [--db DIR]             lint, test, features, audit, demo: what .ci/run runs
 
 Each command ends with a table and `N passed, N failed, N skipped`, and fails if anything failed.";

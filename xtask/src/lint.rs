@@ -5,7 +5,7 @@ use crate::metadata::Workspace;
 use crate::process::{cargo, root, run as run_command};
 use crate::report::Report;
 use crate::source_rules::{OnlyIn, Source, no_file_is_longer_than, rust_sources};
-use crate::{Outcome, docs, vocabulary};
+use crate::{Outcome, dependencies, docs, vocabulary};
 
 /// Runs the command.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
@@ -49,6 +49,9 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         no_file_is_longer_than(500, &sources)
     });
     report.check("links in the documents lead somewhere", || docs::links(&root));
+    report.check("docs/dependencies.md explains every direct dependency", || {
+        dependencies::are_explained(&root)
+    });
     report.check("settings: code, docs/configuration.md and .env.example name the same", || {
         vocabulary::settings(&root)
     });

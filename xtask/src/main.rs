@@ -4,20 +4,24 @@
 
 mod audit;
 mod bench;
+mod benchmarks;
 mod ci;
 mod demo;
 mod demo_redis;
 mod demo_sharing;
 mod demo_story;
+mod dependencies;
 mod docs;
 mod features;
 mod help;
 mod http;
 mod json;
 mod lint;
+mod machine;
 mod metadata;
 mod process;
 mod redis_server;
+mod reliability;
 mod report;
 mod source_rules;
 mod test;
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
         "audit" => audit::run(rest),
         "demo" => demo::run(rest),
         "bench" => bench::run(rest),
+        "reliability" => reliability::run(rest),
         "ci" => ci::run(rest),
         "help" | "--help" | "-h" => {
             help::print();

@@ -27,7 +27,8 @@ pub(crate) fn ensure() -> Result<String, String> {
     ))
 }
 
-fn find() -> Option<String> {
+/// The server's program, by its variable or on PATH.
+pub(crate) fn find() -> Option<String> {
     let named = env::var(PROGRAM).ok().filter(|program| Path::new(program).is_file());
     let path = env::var_os("PATH").unwrap_or_default();
     let on_path = || {

@@ -148,19 +148,27 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
 
 impl Switched {
     fn step(&self) -> Step {
-        let Self { package, features, tests } = self;
+        let Self { package, features, tests: _ } = self;
         let kind = match features {
             features if features.contains("plant-") => "planted bug is found",
             features if features.contains("shuttle") => "schedules",
             _ => "without the rest",
         };
-        Step {
-            name: format!("{kind}: {package} with {features}"),
-            what: What::Passes(words(&format!(
-                "test --locked --no-fail-fast --package {package} --features {features} {tests}"
-            ))),
-        }
+        Step { name: format!("{kind}: {package} with {features}"), what: What::Passes(self.arguments()) }
     }
+
+    fn arguments(&self) -> Vec<String> {
+        let Self { package, features, tests } = self;
+        words(&format!("test --locked --no-fail-fast --package {package} --features {features} {tests}"))
+    }
+}
+
+/// Each bug that is planted on purpose: its name, and what cargo runs to find it.
+pub(crate) fn planted_bugs() -> Vec<(String, Vec<String>)> {
+    let planted = SWITCHED.iter().filter(|switched| switched.features.contains("plant-"));
+    planted
+        .map(|switched| (format!("{} with {}", switched.package, switched.features), switched.arguments()))
+        .collect()
 }
 
 fn words(text: &str) -> Vec<String> {
@@ -212,13 +220,13 @@ fn borrowed(arguments: &[String]) -> Vec<&str> {
 
 /// What the test harness printed, as far as it matters here.
 #[derive(Debug, Default)]
-struct TestOutput {
+pub(crate) struct TestOutput {
     counts: Counts,
     failed: BTreeSet<String>,
 }
 
 impl TestOutput {
-    fn read(&mut self, line: &str) {
+    pub(crate) fn read(&mut self, line: &str) {
         if let Some(result) = line.strip_prefix("test result: ") {
             self.counts.add(result_counts(result));
         } else if let Some(name) =
@@ -232,7 +240,7 @@ impl TestOutput {
         self.failed.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 
-    fn judge_pass(&self, success: bool, command: &str) -> (Counts, String) {
+    pub(crate) fn judge_pass(&self, success: bool, command: &str) -> (Counts, String) {
         let mut counts = self.counts;
         let note = match (success, counts.failed, counts.passed) {
             (true, 0, 1..) => String::new(),

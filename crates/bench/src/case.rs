@@ -67,6 +67,10 @@ pub enum Unit {
     Loads,
     /// Bytes, counted.
     Bytes,
+    /// Hits of a hundred lookups, counted.
+    HitPercent,
+    /// Space of a hundred allowed, counted.
+    SpacePercent,
 }
 
 impl Unit {
@@ -78,14 +82,15 @@ impl Unit {
             Self::MegabytesPerSecond { .. } => "MB/s",
             Self::Loads => "loads",
             Self::Bytes => "bytes",
+            Self::HitPercent | Self::SpacePercent => "%",
         }
     }
 
     /// Whether less is better.
     pub fn lower_is_better(self) -> bool {
         match self {
-            Self::Micros | Self::Loads | Self::Bytes => true,
-            Self::PerSecond | Self::MegabytesPerSecond { .. } => false,
+            Self::Micros | Self::Loads | Self::Bytes | Self::SpacePercent => true,
+            Self::PerSecond | Self::MegabytesPerSecond { .. } | Self::HitPercent => false,
         }
     }
 
@@ -97,7 +102,7 @@ impl Unit {
             Self::MegabytesPerSecond { value_bytes } => {
                 1e9 / nanos * value_bytes as f64 / cache_core::MEGABYTE as f64
             }
-            Self::Loads | Self::Bytes => nanos,
+            Self::Loads | Self::Bytes | Self::HitPercent | Self::SpacePercent => nanos,
         }
     }
 }

@@ -13,8 +13,10 @@
 //!    [`options`] to the rows, with its progress on standard error.
 //! 3. [`workload`]: keys, values and orders of access, the same in every run. [`stores`]: one data set in ours and in the
 //!    peer, on the real disk, gone afterwards.
-//! 4. [`disk`], [`facade`] and [`redis`]: the rows; [`tasks`] for those of many tasks. Another group is another module like these, and its peers are modules like
-//!    [`raw_redb`].
+//! 4. [`disk`], [`facade`] and [`redis`]: the rows; [`tasks`] for those of many tasks. [`peers`]: other caches, most of them
+//!    behind the feature `peers`, so that nobody else builds them.
+//! 5. [`workloads`]: what an application does, made of [`requests`] or read from a [`trace`], beside an exact [`lru`].
+//! 6. [`plot`] and [`report`]: pictures of it.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -27,15 +29,22 @@ pub mod case;
 pub mod disk;
 pub mod facade;
 pub mod interleave;
+pub mod lru;
 pub mod options;
+pub mod peers;
+pub mod plot;
 pub mod raw_redb;
 pub mod redis;
+pub mod report;
+pub mod requests;
 pub mod row;
 pub mod session;
 pub mod stores;
 pub mod table;
 pub mod tasks;
+pub mod trace;
 pub mod workload;
+pub mod workloads;
 
 use std::error::Error;
 

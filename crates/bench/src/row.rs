@@ -8,6 +8,8 @@ use crate::interleave::Measured;
 /// One line of the table, and one object of the JSON.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
+    /// The group it belongs to: `disk`, `facade`, `redis`, `peers` or `workloads`.
+    pub group: &'static str,
     /// What was measured.
     pub name: String,
     /// Our figure in `unit`: the median.
@@ -62,6 +64,7 @@ impl Row {
         };
         let lower = unit.lower_is_better();
         Self {
+            group: "",
             name: name.to_owned(),
             ours,
             peer,
@@ -102,6 +105,7 @@ mod tests {
         let row = serde_json::to_value(Row::counted("stampede", Unit::Loads, 1.0, 1.0)).unwrap();
         let names: Vec<_> = row.as_object().unwrap().keys().map(String::as_str).collect();
         let expected = [
+            "group",
             "name",
             "ours",
             "peer",

@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 
 use crate::case::{Case, Spec};
 use crate::interleave::{self, Measured, Plan};
+use crate::plot::Plot;
 use crate::row::Row;
 use crate::{Outcome, table};
 
@@ -20,7 +21,10 @@ pub struct Session {
     pub quick: bool,
     /// Where everything asynchronous runs.
     pub runtime: Arc<Runtime>,
+    group: &'static str,
     rows: Vec<Row>,
+    plots: Vec<Plot>,
+    left_out: Vec<String>,
     started: Instant,
 }
 
@@ -28,7 +32,14 @@ impl Session {
     /// A run without rows yet.
     pub fn new(plan: Plan, quick: bool) -> Outcome<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        Ok(Self { plan, quick, runtime: Arc::new(runtime), rows: Vec::new(), started: Instant::now() })
+        let (rows, plots, left_out) = Default::default();
+        let (runtime, started) = (Arc::new(runtime), Instant::now());
+        Ok(Self { plan, quick, runtime, group: "", rows, plots, left_out, started })
+    }
+
+    /// From now on rows belong to the group of this name.
+    pub fn begin(&mut self, group: &'static str) {
+        self.group = group;
     }
 
     /// Says on standard error what is being done.
@@ -54,12 +65,37 @@ impl Session {
 
     /// Keeps a row and says what it says.
     pub fn keep(&mut self, row: Row) {
+        let row = Row { group: self.group, ..row };
         self.doing(&row.name);
         let mut out = std::io::stderr().lock();
         let begin = if out.is_terminal() { "\r\x1b[2K" } else { "" };
         let elapsed = self.started.elapsed().as_secs();
         let _ = writeln!(out, "{begin}{elapsed:>4} s  {}: {}", row.name, table::summary(&row));
         self.rows.push(row);
+    }
+
+    /// Notes what this machine or this build lacks, and goes on.
+    pub fn leave_out(&mut self, what: &str, why: &str) {
+        let line = format!("left out: {what}: {why}");
+        let mut out = std::io::stderr().lock();
+        let begin = if out.is_terminal() { "\r\x1b[2K" } else { "" };
+        let _ = writeln!(out, "{begin}{line}");
+        self.left_out.push(line);
+    }
+
+    /// Keeps a plot for the report.
+    pub fn draw(&mut self, plot: Plot) {
+        self.plots.push(plot);
+    }
+
+    /// The plots so far.
+    pub fn plots(&self) -> &[Plot] {
+        &self.plots
+    }
+
+    /// What was left out, a line each.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     /// The rows so far.

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use cache_core::{CacheBackend, CacheKey, MEGABYTE, NewEntry};
 use cache_disk::{DiskBackend, DiskConfig};
 use redb::Durability;
@@ -15,6 +17,9 @@ use crate::workload::{Random, Values};
 
 /// Bytes of values that are stored before both sides wait for the disk: half of what our queue holds.
 const LOADED_AT_ONCE: usize = 4 << 20;
+
+/// How long a disk may stall.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a data set is to be.
 #[derive(Debug, Clone)]
@@ -83,13 +88,25 @@ impl Stores {
             self.peer.apply(&changes, Durability::None)?;
             self.runtime.block_on(async {
                 for (key, value) in &entries {
-                    self.ours.set(key, NewEntry::new(value.clone())).await?;
+                    set(&self.ours, key, value.clone()).await?;
                 }
                 // A queue that is full drops values; nobody may find fewer entries than the peer has.
                 self.ours.flush().await
             })?;
         }
         self.peer.apply(&[], Durability::Immediate)
+    }
+}
+
+/// Sets until it is stored: on a disk that stalls the queue is full for longer than a caller waits, and dropping values is
+/// no speed. The time that it takes counts where it is measured.
+pub async fn set(ours: &DiskBackend, key: &CacheKey, value: Bytes) -> cache_core::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match ours.set(key, NewEntry::new(value.clone())).await {
+            Err(error) if error.is_transient() && Instant::now() < until => {}
+            done => return done,
+        }
     }
 }
 

@@ -40,7 +40,8 @@ pub fn summary(row: &Row) -> String {
 }
 
 fn cells(row: &Row) -> [String; 9] {
-    let Row { name, ours, peer, peer_name, unit, better, ratio, spread, target, target_of, met } = row;
+    let Row { group: _, name, ours, peer, peer_name, unit, better, ratio, spread, target, target_of, met } =
+        row;
     let bound = if *better == "higher" { ">=" } else { "<=" };
     [
         name.clone(),
@@ -52,6 +53,7 @@ fn cells(row: &Row) -> [String; 9] {
         spread.map_or_else(|| "-".to_owned(), |[low, high]| format!("{low:.2}-{high:.2}")),
         match *target_of {
             "ratio" => format!("{bound} {target:.2} x"),
+            "difference" if *target < 0.0 => format!("{bound} peer - {} {unit}", figure(-target)),
             "difference" => format!("{bound} peer + {} {unit}", figure(*target)),
             _ => format!("{bound} {} {unit}", figure(*target)),
         },

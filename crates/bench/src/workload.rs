@@ -69,7 +69,7 @@ impl Sequence {
         let count = keys.len();
         let places = match access {
             Access::Uniform => (0..DRAWN).map(|_| random.below(count)).collect(),
-            Access::Zipf => zipf(count, &mut random),
+            Access::Zipf => zipf(count, 0.99, DRAWN, &mut random),
         };
         Self { keys, places, next: 0 }
     }
@@ -88,19 +88,21 @@ impl Sequence {
     }
 }
 
-fn zipf(count: usize, random: &mut Random) -> Vec<usize> {
+/// `draws` places below `count` by Zipf's law: the chance of the place of rank r goes with r^-`exponent`, and which place
+/// has which rank is up to chance.
+pub fn zipf(count: usize, exponent: f64, draws: usize, random: &mut Random) -> Vec<usize> {
     let places = random.permutation(count);
     let mut sum = 0.0;
-    let sums: Vec<f64> = (1..=count)
+    let totals: Vec<f64> = (1..=count)
         .map(|rank| {
-            sum += (rank as f64).powf(-0.99);
+            sum += (rank as f64).powf(-exponent);
             sum
         })
         .collect();
-    (0..DRAWN)
+    (0..draws)
         .filter_map(|_| {
-            let drawn = random.fraction() * sum;
-            places.get(sums.partition_point(|sum| *sum < drawn)).copied()
+            let chance = random.fraction() * sum;
+            places.get(totals.partition_point(|total| *total < chance)).copied()
         })
         .collect()
 }
@@ -149,7 +151,7 @@ mod tests {
     #[test]
     fn by_zipfs_law_a_tenth_of_the_keys_gets_most_of_the_lookups() {
         let mut asked = vec![0; 10_000];
-        for place in zipf(asked.len(), &mut Random::new(3)) {
+        for place in zipf(asked.len(), 0.99, DRAWN, &mut Random::new(3)) {
             asked[place] += 1;
         }
         asked.sort_unstable_by(|one, other| other.cmp(one));

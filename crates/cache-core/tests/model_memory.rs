@@ -11,6 +11,7 @@ use cache_core::conformance::model::{self, Steps};
 use cache_core::conformance::{Opened, Promises, Subject};
 use cache_core::{ManualClock, MemoryBackend};
 use subjects::Memory;
+use testkit::reliability::Tally;
 
 const SMALL_LIMIT: u64 = 36_000;
 
@@ -39,17 +40,26 @@ impl Subject for SmallMemory {
     }
 }
 
+fn check<S: Subject>(subject: impl Fn() -> S, steps: Steps) {
+    let tally = Tally::new("model sequences", None);
+    let counted = || {
+        tally.attempt();
+        subject()
+    };
+    model::check(counted, steps);
+}
+
 #[test]
 fn every_hit_equals_the_model() {
-    model::check(Memory::default, Steps::default());
+    check(Memory::default, Steps::default());
 }
 
 #[test]
 fn every_hit_equals_the_model_while_entries_are_evicted() {
-    model::check(SmallMemory::default, Steps { operations: 120, ..Steps::default() });
+    check(SmallMemory::default, Steps { operations: 120, ..Steps::default() });
 }
 
 #[test]
 fn every_hit_equals_the_model_under_chaos() {
-    model::check(|| Chaotic::new(Memory::default(), 11), Steps::default());
+    check(|| Chaotic::new(Memory::default(), 11), Steps::default());
 }

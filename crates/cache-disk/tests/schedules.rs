@@ -20,9 +20,12 @@ use shuttle::future::block_on;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, FailurePersistence, Runner, thread};
 use tempfile::TempDir;
+use testkit::reliability::{Tally, times};
 
 /// Runs `test` under `schedules` orders of steps: half of them random, half with few preemptions.
 fn explore(schedules: usize, test: impl Fn() + Send + Sync + Copy + 'static) {
+    let (tally, schedules) = (Tally::new("schedules", None), times(schedules));
+    tally.attempts(schedules);
     let config = || {
         let mut config = Config::new();
         // redb's commits are deep.

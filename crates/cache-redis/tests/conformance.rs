@@ -102,5 +102,11 @@ mod redis_server_under_chaos {
 
 #[test]
 fn redis_agrees_with_the_model() {
-    model::check(Redis::new, Steps { cases: 24, ..Steps::default() });
+    let tally = testkit::reliability::Tally::new("model sequences", None);
+    let redis = || {
+        tally.attempt();
+        Redis::new()
+    };
+    let cases = u32::try_from(testkit::reliability::times(24)).expect("a small count");
+    model::check(redis, Steps { cases, ..Steps::default() });
 }

@@ -4,12 +4,14 @@
 //! - [`TcpProxy`]: a network in front of it that delays, swallows, cuts and resets, switched while it runs.
 //! - [`Authority`] and [`terminator`]: certificates, and encryption in front of a server that has none.
 //! - [`history`]: what many processes read and changed, and a check that no read was stale.
+//! - [`reliability`]: what a test tried and survived, said so that `cargo xtask reliability` can gather it.
 //!
 //! Whatever is started here ends when its handle is dropped. Nothing here is part of the product.
 
 pub mod history;
 mod proxy;
 mod redis_server;
+pub mod reliability;
 mod tls;
 
 pub use proxy::{Mode, TcpProxy};

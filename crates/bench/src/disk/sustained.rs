@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cache_core::{CacheBackend, CacheKey, NewEntry};
+use cache_core::CacheKey;
 use cache_disk::DiskBackend;
 use redb::Durability;
 use tempfile::TempDir;
@@ -15,7 +15,7 @@ use crate::Outcome;
 use crate::case::{Case, Pace, Spec, Target, Unit};
 use crate::raw_redb::{Change, RawRedb};
 use crate::session::Session;
-use crate::stores::{directory, open_ours};
+use crate::stores::{directory, open_ours, set};
 use crate::workload::{Values, image_keys};
 
 /// How many callers set at the same time.
@@ -93,14 +93,13 @@ impl Case for Sustained {
                     let (ours, values) = (Arc::clone(&self.ours), Arc::clone(&self.values));
                     tokio::spawn(async move {
                         for (number, key) in keys.iter().enumerate() {
-                            ours.set(key, NewEntry::new(values.of(number))).await?;
+                            set(&ours, key, values.of(number)).await?;
                         }
                         Ok::<_, cache_core::Error>(())
                     })
                 })
                 .collect();
             for caller in callers {
-                // A set that was dropped is an error, and ends the run: dropping values is no speed.
                 caller.await??;
             }
             self.ours.flush().await?;

@@ -16,7 +16,7 @@ use crate::tasks::{Figure, Tasks};
 use crate::workload::{Values, image_keys};
 
 /// Keys that are hit in turn.
-const KEYS: u64 = 512;
+pub(crate) const KEYS: u64 = 512;
 const PACE: Pace = Pace::Slices { most: 1 << 20 };
 
 struct Row {
@@ -44,7 +44,7 @@ const BESIDE_DOCUMENTED: [Row; 3] = [
 ];
 
 /// The same values in the cache and as plain strings.
-async fn store(rig: &Rig, keys: &[CacheKey], values: &Values) -> Outcome<()> {
+pub(crate) async fn store(rig: &Rig, keys: &[CacheKey], values: &Values) -> Outcome<()> {
     let mut shared = rig.shared.clone();
     for (number, key) in keys.iter().enumerate() {
         rig.cache.set(key, NewEntry::new(values.of(number))).await?;
@@ -53,7 +53,8 @@ async fn store(rig: &Rig, keys: &[CacheKey], values: &Values) -> Outcome<()> {
     Ok(())
 }
 
-fn key(keys: &[CacheKey], number: u64) -> CacheKey {
+/// The key that operation `number` is about.
+pub(crate) fn key(keys: &[CacheKey], number: u64) -> CacheKey {
     keys.get((number % KEYS) as usize).cloned().expect("the number is below the count")
 }
 
@@ -118,12 +119,13 @@ pub fn run(session: &mut Session) -> Outcome<()> {
 }
 
 /// One hit of ours.
-async fn hit(cache: Arc<RedisBackend>, key: CacheKey, bytes: usize) -> Outcome<()> {
+pub(crate) async fn hit(cache: Arc<RedisBackend>, key: CacheKey, bytes: usize) -> Outcome<()> {
     let found: Bytes = cache.lookup(&key).await?.entry.ok_or("a hit is not there")?.payload;
     check(black_box(found).len(), bytes)
 }
 
-fn beside_shared(
+/// Hits of ours beside those of one shared connection.
+pub(crate) fn beside_shared(
     rig: &Rig,
     keys: &Arc<[CacheKey]>,
     tasks: u64,
@@ -147,6 +149,7 @@ fn beside_shared(
     }
 }
 
-fn check(found: usize, wanted: usize) -> Outcome<()> {
+/// Whether so many bytes were found.
+pub(crate) fn check(found: usize, wanted: usize) -> Outcome<()> {
     if found == wanted { Ok(()) } else { Err(format!("{found} bytes instead of {wanted}").into()) }
 }

@@ -116,11 +116,13 @@ async fn scan(shared: &mut redis::aio::MultiplexedConnection, group: &str) -> Ou
     }
 }
 
-/// Measures the rows.
-pub fn run(session: &mut Session) -> Outcome<()> {
+/// A server with so many entries in groups of a hundred, and as many plain keys; what is removed is beside a scan.
+pub(crate) fn beside_scan(session: &Session, count: usize) -> Outcome<impl Case + use<>> {
+    Ok(Removals { peer: Peer::Scan, ..stored(session, count)? })
+}
+
+fn stored(session: &Session, count: usize) -> Outcome<Removals> {
     let rig = Arc::new(Rig::start(&session.runtime)?);
-    let count = if session.quick { 100_000 } else { 1_000_000 };
-    session.doing("storing entries and as many plain keys");
     let entries = listing_keys(count / GROUP, GROUP)?;
     let values = Values::new(BYTES);
     session.runtime.block_on(async {
@@ -136,7 +138,14 @@ pub fn run(session: &mut Session) -> Outcome<()> {
         }
         Outcome::Ok(())
     })?;
-    let mut removals = Removals { rig, entries, values, next: 0, peer: Peer::OneKey };
+    Ok(Removals { rig, entries, values, next: 0, peer: Peer::OneKey })
+}
+
+/// Measures the rows.
+pub fn run(session: &mut Session) -> Outcome<()> {
+    let count = if session.quick { 100_000 } else { 1_000_000 };
+    session.doing("storing entries and as many plain keys");
+    let mut removals = stored(session, count)?;
     let spec = Spec {
         name: if session.quick { "redis clear 100 of 100,000" } else { "redis clear 100 of 1,000,000" },
         peer_name: "UNLINK of one key",

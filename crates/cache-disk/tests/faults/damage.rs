@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use cache_core::{CacheBackend, CacheKey, Invalidation, NewEntry};
 use cache_disk::DiskBackend;
+use testkit::reliability::{Tally, seed};
 
 use super::support::{Dice, config, copy_files, eventually, in_memory, key, open, repeat, runtime, what};
 use super::world::{World, value};
 
 const HEALS_WITHIN: Duration = Duration::from_secs(5);
+/// What the scoreboard calls these.
+const ROW: &str = "damaged files";
 
 /// Rows enough for branches in every table.
 fn world() -> World {
@@ -39,7 +42,7 @@ async fn filled(directory: &Path, world: &World, is_killed: bool) {
 }
 
 /// Opens a store whose file is damaged, looks, invalidates, loads: nothing wrong, nothing old, and in the end it works.
-async fn examine(directory: &Path, world: &World, dice: &Dice) -> usize {
+async fn examine(directory: &Path, world: &World, dice: &Dice, tally: &Tally) -> usize {
     let cache = open(directory).await;
     let hits = world.look_at_all(&cache).await;
     for _ in 0..8 {
@@ -50,25 +53,25 @@ async fn examine(directory: &Path, world: &World, dice: &Dice) -> usize {
     }
     world.change(&cache, what("pattern thumbnail")).await.unwrap();
     world.look_at_all(&cache).await;
-    works(&cache, world).await;
+    tally.healed(works(&cache, world).await);
     world.look_at_all(&cache).await;
     cache.close().await.unwrap();
     let cache = open(directory).await;
     world.look_at_all(&cache).await;
-    works(&cache, world).await;
+    let _ = works(&cache, world).await;
     cache.close().await.unwrap();
     hits
 }
 
 /// What is loaded is found, in memory and on the disk.
-async fn works(cache: &DiskBackend, world: &World) {
+async fn works(cache: &DiskBackend, world: &World) -> Duration {
     eventually(HEALS_WITHIN, "a damaged store works again", async || {
         for at in 0..world.rows.len() {
             world.read(cache, at, 700).await.unwrap();
         }
         cache.flush().await.is_ok() && world.look_at_all(cache).await == world.rows.len()
     })
-    .await;
+    .await
 }
 
 /// Damages a copy of `whole` in a way of its own for each `number`.
@@ -112,7 +115,7 @@ fn memchr<'a>(file: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> +
 }
 
 fn damaged_copies(is_killed: bool, seed: u64) {
-    let (dice, runtime) = (Dice::new(seed), runtime());
+    let (dice, runtime, tally) = (Dice::new(seed), runtime(), Tally::new(ROW, seed));
     let copies = repeat("CACHE_DISK_DAMAGES", 320) / 2;
     runtime.block_on(async {
         let original = in_memory();
@@ -122,13 +125,14 @@ fn damaged_copies(is_killed: bool, seed: u64) {
         let used = whole.iter().rposition(|byte| *byte != 0).unwrap() / 4096 * 4096 + 4096;
         let mut hits = 0;
         for number in 0..copies {
+            tally.attempt();
             let (root, world) = (in_memory(), world());
             let mut file = damage(&whole[..used], number, &dice);
             if file.len() == used {
                 file.resize(whole.len(), 0);
             }
             super::recorder::write_sparse(&root.path().join("cache.redb"), &file);
-            hits += examine(root.path(), &world, &dice).await;
+            hits += examine(root.path(), &world, &dice, &tally).await;
         }
         println!("{copies} damaged files, {} hits each", hits / copies);
         assert!(hits > copies * 20, "nothing survived the damage: nothing was put to the test");
@@ -137,12 +141,12 @@ fn damaged_copies(is_killed: bool, seed: u64) {
 
 #[test]
 fn no_damaged_copy_of_a_closed_file_serves_a_wrong_or_an_old_value() {
-    damaged_copies(false, 5);
+    damaged_copies(false, seed(5));
 }
 
 #[test]
 fn no_damaged_copy_of_a_killed_process_file_serves_a_wrong_or_an_old_value() {
-    damaged_copies(true, 6);
+    damaged_copies(true, seed(6));
 }
 
 #[test]
@@ -161,7 +165,7 @@ fn what_is_no_cache_file_is_set_aside_and_the_cache_starts_empty() {
             fs::write(root.path().join("cache.redb"), &content).unwrap();
             let (cache, world) = (open(root.path()).await, World::new());
             assert_eq!(world.look_at_all(&cache).await, 0, "{name}");
-            works(&cache, &world).await;
+            let _ = works(&cache, &world).await;
             cache.close().await.unwrap();
             // redb writes a mark into what it opens; else it is what it was.
             let kept = fs::read(root.path().join("cache.redb.bad")).unwrap();
@@ -188,7 +192,7 @@ fn an_empty_file_becomes_a_cache_and_nothing_is_set_aside() {
         let root = in_memory();
         fs::write(root.path().join("cache.redb"), "").unwrap();
         let (cache, world) = (open(root.path()).await, World::new());
-        works(&cache, &world).await;
+        let _ = works(&cache, &world).await;
         cache.close().await.unwrap();
         assert!(!root.path().join("cache.redb.bad").exists());
     });
@@ -208,7 +212,7 @@ fn a_file_of_another_format_version_is_set_aside() {
         drop(database);
         let cache = open(root.path()).await;
         assert_eq!(world.look_at_all(&cache).await, 0, "entries of another format were served");
-        works(&cache, &world).await;
+        let _ = works(&cache, &world).await;
         cache.close().await.unwrap();
         assert!(root.path().join("cache.redb.bad").exists());
     });
@@ -234,9 +238,10 @@ fn another_namespace_starts_empty_and_never_sees_the_first_ones_values() {
 /// Somebody writes into the open file: misses, until it is set aside or overwritten.
 #[test]
 fn damage_under_a_running_cache_heals() {
-    let (dice, runtime) = (Dice::new(8), runtime());
+    let (dice, runtime, tally) = (Dice::new(seed(8)), runtime(), Tally::new(ROW, seed(8)));
     let runs = repeat("CACHE_DISK_DAMAGES", 320) / 16;
     for run in 0..runs {
+        tally.attempt();
         runtime.block_on(async {
             let (root, world) = (in_memory(), world());
             filled(root.path(), &world, false).await;
@@ -264,11 +269,11 @@ fn damage_under_a_running_cache_heals() {
                     world.read(&cache, dice.below(world.rows.len()), 2_000).await.unwrap();
                 }
             }
-            works(&cache, &world).await;
+            tally.healed(works(&cache, &world).await);
             cache.close().await.unwrap();
             let cache = open(root.path()).await;
             world.look_at_all(&cache).await;
-            works(&cache, &world).await;
+            let _ = works(&cache, &world).await;
             cache.close().await.unwrap();
         });
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use cache_core::{CacheBackend, HealthStatus};
 use cache_disk::{DiskBackend, DiskConfig};
+use testkit::reliability::Tally;
 
 use super::storage::{EIO, ENOSPC, Faulty, tapped};
 use super::support::{Dice, config, eventually, in_memory, open, repeat, runtime, what};
@@ -64,8 +65,8 @@ async fn survive(first: usize, failures: usize, errno: i32) -> Duration {
     healed
 }
 
-fn fail_each(failures: usize, errno: i32) {
-    let runtime = runtime();
+fn fail_each(row: &'static str, failures: usize, errno: i32) {
+    let (runtime, tally) = (runtime(), Tally::new(row, None));
     let last = runtime.block_on(async {
         let (root, world) = (in_memory(), World::new());
         let disk = Arc::new(Faulty::new(0, 0, errno));
@@ -79,6 +80,7 @@ fn fail_each(failures: usize, errno: i32) {
     let mut heals = Vec::new();
     // Many at a time: they wait more than they work.
     for firsts in firsts.chunks(40) {
+        tally.attempts(firsts.len());
         thread::scope(|scope| {
             let runtime = &runtime;
             let survive = |first| scope.spawn(move || runtime.block_on(survive(first, failures, errno)));
@@ -86,21 +88,24 @@ fn fail_each(failures: usize, errno: i32) {
             heals.extend(lives.into_iter().map(|life| life.join().unwrap()));
         });
     }
+    for took in &heals {
+        tally.healed(*took);
+    }
     println!("errno {errno}, {failures} failures: {} runs, healed in {:?}", heals.len(), heals.iter().max());
     assert!(heals.len() > 10, "a life of a store has more than {last} operations");
 }
 
 #[test]
 fn an_io_error_at_any_operation_does_no_harm() {
-    fail_each(1, EIO);
+    fail_each("failed n-th operations", 1, EIO);
 }
 
 #[test]
 fn a_disk_that_stays_broken_does_no_harm_and_is_used_again_when_it_is_mended() {
-    fail_each(usize::MAX, EIO);
+    fail_each("failed n-th operations", usize::MAX, EIO);
 }
 
 #[test]
 fn a_full_disk_does_no_harm() {
-    fail_each(3, ENOSPC);
+    fail_each("full disk and foreign permissions", 3, ENOSPC);
 }

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cache_core::CacheBackend;
+use testkit::reliability::{Tally, seed};
 
 use super::support::{Dice, on_disk, open, repeat, runtime};
 use super::world::World;
@@ -98,8 +99,10 @@ fn number(number: &std::sync::atomic::AtomicU64) -> u64 {
 /// What `cycles` cycles found: (entries that survived, invalidations acknowledged, the slowest opening).
 pub(crate) fn kill_and_look(cycles: usize, seed: u64) -> (usize, u64, Duration) {
     let (dice, root, world, runtime) = (Dice::new(seed), on_disk(), World::new(), runtime());
+    let tally = Tally::new("kill -9 cycles", seed);
     let (mut survivors, mut slowest) = (0, Duration::ZERO);
     for _ in 0..cycles {
+        tally.attempt();
         let mut victim = Victim::start(root.path(), &world, dice.next());
         victim.wait_until_open();
         victim.kill(Duration::from_micros(dice.between(5_000, 65_000) as u64), &world);
@@ -107,6 +110,7 @@ pub(crate) fn kill_and_look(cycles: usize, seed: u64) -> (usize, u64, Duration) 
             let start = Instant::now();
             let cache = open(&root.path().join("cache")).await;
             slowest = slowest.max(start.elapsed());
+            tally.healed(start.elapsed());
             // Once while the index is being filled, once when everything was looked at.
             survivors += world.look_at_all(&cache).await;
             world.look_at_all(&cache).await;
@@ -120,7 +124,7 @@ pub(crate) fn kill_and_look(cycles: usize, seed: u64) -> (usize, u64, Duration) 
 #[test]
 fn killed_at_any_moment_no_acknowledged_invalidation_is_undone() {
     let cycles = repeat("CACHE_DISK_KILLS", 30);
-    let (survivors, acknowledged, slowest) = kill_and_look(cycles, 1);
+    let (survivors, acknowledged, slowest) = kill_and_look(cycles, seed(1));
     println!(
         "{cycles} kills: {survivors} entries survived, {acknowledged} invalidations stood, opened in {slowest:?}"
     );

@@ -9,6 +9,7 @@ use cache_core::conformance::model::{self, Steps};
 use cache_core::conformance::{Law, Opened, Promises, Subject};
 use cache_disk::DiskBackend;
 use tempfile::TempDir;
+use testkit::reliability::Tally;
 use tokio::runtime::Runtime;
 
 use super::storage::{Faulty, tapped};
@@ -72,8 +73,12 @@ impl Subject for MortalDisk {
 }
 
 fn check(hash_mask: u64, steps: Steps) {
-    let runtime = Arc::new(runtime());
-    model::check(|| MortalDisk::new(&runtime, hash_mask), steps);
+    let (runtime, tally) = (Arc::new(runtime()), Tally::new("model sequences", None));
+    let disk = || {
+        tally.attempt();
+        MortalDisk::new(&runtime, hash_mask)
+    };
+    model::check(disk, steps);
 }
 
 #[test]

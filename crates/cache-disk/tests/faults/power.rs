@@ -3,14 +3,19 @@
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use cache_core::CacheBackend;
 use cache_disk::DiskBackend;
+use testkit::reliability::{Tally, seed};
 
 use super::recorder::{Disk, Recorder, write_sparse};
 use super::storage::tapped;
 use super::support::{Dice, config, in_memory, open, repeat, runtime};
 use super::world::World;
+
+/// What the scoreboard calls these.
+const ROW: &str = "simulated power losses";
 
 /// What a life of a store left behind: every event, and from which event on each version was acknowledged.
 struct Life {
@@ -60,10 +65,11 @@ impl Life {
 
     /// Cuts the power at `images` moments, and sometimes once more while the store is being opened again; how many
     /// entries survived in all.
-    async fn cut(&self, images: usize, dice: &Dice) -> usize {
+    async fn cut(&self, images: usize, dice: &Dice, tally: &Tally) -> usize {
         let events = self.recorder.events().clone();
         let mut survivors = 0;
         for _ in 0..images {
+            tally.attempt();
             let moment = dice.between(2, events.len());
             let root = in_memory();
             let database = root.path().join("cache.redb");
@@ -75,13 +81,17 @@ impl Life {
                 fs::create_dir(root.path()).unwrap();
                 write_sparse(&database, &content);
             }
+            let start = Instant::now();
             let cache = open(root.path()).await;
+            tally.healed(start.elapsed());
             let world = self.world_after(moment);
             survivors += world.look_at_all(&cache).await;
             // And it works: what is loaded now is found.
             for at in 0..world.rows.len() {
                 world.read(&cache, at, 500).await.unwrap();
-                assert!(world.read(&cache, at, 500).await.unwrap(), "row {at} was loaded and is not found");
+                let is_found = world.read(&cache, at, 500).await.unwrap();
+                let (why, health) = (cache.explain(&world.rows[at].key).await, cache.health().await);
+                assert!(is_found, "row {at} was loaded and is not found: {why:?} {health:?}");
             }
             cache.close().await.unwrap();
         }
@@ -100,13 +110,14 @@ impl Life {
 
 #[test]
 fn after_a_loss_of_power_no_acknowledged_invalidation_is_undone() {
-    let (dice, runtime) = (Dice::new(2), runtime());
+    let (dice, runtime) = (Dice::new(seed(2)), runtime());
+    let tally = Tally::new(ROW, seed(2));
     let (lives, images) = (4, repeat("CACHE_DISK_POWER_LOSSES", 240) / 4);
     let survivors: usize = (0..lives)
         .map(|_| {
             runtime.block_on(async {
                 let life = Life::live(Recorder::default(), &dice).await;
-                life.cut(images, &dice).await
+                life.cut(images, &dice, &tally).await
             })
         })
         .sum();
@@ -117,12 +128,13 @@ fn after_a_loss_of_power_no_acknowledged_invalidation_is_undone() {
 /// A sync that fails may have lost what it was to write, also when the next one succeeds.
 #[test]
 fn after_a_failed_sync_and_a_loss_of_power_no_acknowledged_invalidation_is_undone() {
-    let (dice, runtime) = (Dice::new(3), runtime());
+    let (dice, runtime) = (Dice::new(seed(3)), runtime());
+    let tally = Tally::new(ROW, seed(3));
     let lives = repeat("CACHE_DISK_POWER_LOSSES", 240) / 20;
     let survivors: usize = (0..lives)
         .map(|_| {
             let recorder = Recorder::failing_after(dice.between(10, 120));
-            runtime.block_on(async { Life::live(recorder, &dice).await.cut(10, &dice).await })
+            runtime.block_on(async { Life::live(recorder, &dice).await.cut(10, &dice, &tally).await })
         })
         .sum();
     println!("{} losses of power after a failed sync, {survivors} entries survived", lives * 10);
@@ -134,6 +146,6 @@ fn after_a_failed_sync_and_a_loss_of_power_no_acknowledged_invalidation_is_undon
 #[cfg(feature = "plant-lazy-delete")]
 #[should_panic(expected = "stale")]
 fn killing_the_power_shows_that_invalidations_were_acknowledged_too_early() {
-    let dice = Dice::new(2);
-    runtime().block_on(async { Life::live(Recorder::default(), &dice).await.cut(400, &dice).await });
+    let (dice, tally) = (Dice::new(2), Tally::new(ROW, 2));
+    runtime().block_on(async { Life::live(Recorder::default(), &dice).await.cut(400, &dice, &tally).await });
 }

@@ -12,6 +12,7 @@ use cache_core::{BreakerState, MemoryBackend, SystemClock};
 use shuttle::future::{block_on, spawn, yield_now};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner};
+use testkit::reliability::{Tally, times};
 
 use super::testing::{Customer, InMemory, Mood, Shop, Way};
 use super::*;
@@ -19,13 +20,15 @@ use super::*;
 const SCHEDULES: usize = 2_000;
 
 fn explore<F: Future<Output = ()> + 'static>(test: impl Fn() -> F + Send + Sync + Copy + 'static) {
+    let (tally, schedules) = (Tally::new("schedules", None), times(SCHEDULES));
+    tally.attempts(schedules);
     let config = || {
         let mut config = Config::new();
         config.stack_size = 256 * 1024;
         config
     };
-    Runner::new(RandomScheduler::new(SCHEDULES / 2), config()).run(move || block_on(test()));
-    Runner::new(PctScheduler::new(3, SCHEDULES / 2), config()).run(move || block_on(test()));
+    Runner::new(RandomScheduler::new(schedules / 2), config()).run(move || block_on(test()));
+    Runner::new(PctScheduler::new(3, schedules / 2), config()).run(move || block_on(test()));
 }
 
 fn key() -> CacheKey {

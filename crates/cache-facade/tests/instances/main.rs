@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use testkit::RedisServer;
 use testkit::history::{Promise, check, now};
+use testkit::reliability::Tally;
 
 use database::Database;
 use dice::Dice;
@@ -43,6 +44,7 @@ async fn no_read_of_any_instance_is_stale_while_everything_fails_at_random() {
     let seconds = number("INSTANCES_SECONDS").unwrap_or(if IS_PLANTED { 15 } else { 10 });
     let seed = number("INSTANCES_SEED").unwrap_or(1);
 
+    let tally = Tally::new("reads checked for staleness, 4 processes", seed);
     let root = tempfile::tempdir().unwrap();
     Database::create(&root.path().join("database"));
     let mut server = RedisServer::start().unwrap();
@@ -73,6 +75,14 @@ async fn no_read_of_any_instance_is_stale_while_everything_fails_at_random() {
         verdict.invalidations,
         verdict.violations.len(),
     );
+    tally.attempts(verdict.reads);
+    tally.note(format!(
+        "{} hits, {} acknowledged invalidations, {} faults, {} violations",
+        verdict.hits,
+        verdict.invalidations,
+        times.len(),
+        verdict.violations.len()
+    ));
     for (what, times) in &faults {
         println!("{times:4} x {what}");
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use cache_facade::{BackendKind, BreakerState, Cache};
+use testkit::reliability::{Tally, times};
 use testkit::{Mode, RedisServer, Restart, TcpProxy};
 use tokio::task::JoinHandle;
 
@@ -122,6 +123,21 @@ async fn survive(
     harm: impl AsyncFn(&mut Site),
     mend: impl AsyncFn(&mut Site),
 ) {
+    let tally = Tally::new("Redis faults", None);
+    for _ in 0..times(1) {
+        tally.attempt();
+        survive_once(&tally, name, arguments, &falls, &harm, &mend).await;
+    }
+}
+
+async fn survive_once(
+    tally: &Tally,
+    name: &str,
+    arguments: &[&str],
+    falls: &Falls,
+    harm: &impl AsyncFn(&mut Site),
+    mend: &impl AsyncFn(&mut Site),
+) {
     let server = RedisServer::start_with(arguments).unwrap();
     let proxy = TcpProxy::start(server.address()).await.unwrap();
     let secret = "hunter2-secret";
@@ -138,7 +154,7 @@ async fn survive(
     load.waited();
 
     harm(&mut site).await;
-    if falls == Falls::Back {
+    if *falls == Falls::Back {
         is_away(&site.one.cache).await;
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -157,7 +173,9 @@ async fn survive(
         "{name}: {reads} reads; p50 / p99 / longest at first {at_first}, then {once_open}, at the return \
          {at_return}; back after {back:.1?}"
     );
+    tally.healed(back);
     for waited in [at_first, once_open, at_return] {
+        tally.delayed(waited.longest);
         assert!(waited.longest < LONGEST_DELAY, "{name}: {waited}");
     }
     assert!(back < BACK_WITHIN, "{name}: back only after {back:?}");

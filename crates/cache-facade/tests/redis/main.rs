@@ -13,6 +13,8 @@ mod histories;
 mod lines;
 mod migration;
 mod outage;
+mod secrets;
+mod stampede;
 mod start;
 mod support;
 mod tls;

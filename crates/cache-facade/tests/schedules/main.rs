@@ -24,6 +24,7 @@ use futures_util::future::join_all;
 use shuttle::future::{block_on, spawn, yield_now};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, FailurePersistence, Runner};
+use testkit::reliability::{Tally, times};
 
 const SCHEDULES: usize = 2_000;
 
@@ -31,14 +32,16 @@ type Nothing = std::convert::Infallible;
 
 /// Runs `test` under many schedules, half of them at random and half with few preemptions in random places.
 fn explore<F: Future<Output = ()> + 'static>(test: impl Fn() -> F + Send + Sync + Copy + 'static) {
+    let (tally, schedules) = (Tally::new("schedules", None), times(SCHEDULES));
+    tally.attempts(schedules);
     let config = || {
         let mut config = Config::new();
         config.stack_size = 256 * 1024;
         config.failure_persistence = FailurePersistence::Print;
         config
     };
-    Runner::new(RandomScheduler::new(SCHEDULES / 2), config()).run(move || block_on(test()));
-    Runner::new(PctScheduler::new(3, SCHEDULES / 2), config()).run(move || block_on(test()));
+    Runner::new(RandomScheduler::new(schedules / 2), config()).run(move || block_on(test()));
+    Runner::new(PctScheduler::new(3, schedules / 2), config()).run(move || block_on(test()));
 }
 
 /// The same for a test of freshness: with the bug planted, it must find something stale.

@@ -1,0 +1,135 @@
+//! A process that runs for ever grows by nothing: memory, descriptors and tasks after a mixed load of ever new keys.
+//!
+//! `RELIABILITY_TIMES=20 cargo test -p cache-facade --test memory` looks for a minute.
+
+#![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use cache_facade::{Cache, CacheConfig, CacheKey};
+use testkit::reliability::{Tally, times};
+
+/// How much the process may seem to grow while it is watched: what an allocator and the pages of a store do by themselves.
+const NOISE_BYTES: f64 = 2e6;
+/// Tasks that call at a time.
+const CALLERS: u64 = 4;
+
+fn resident_bytes() -> f64 {
+    let text = fs::read_to_string("/proc/self/status").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0
+}
+
+fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// How much the line through all samples (seconds, bytes) rises from the first to the last: least squares.
+fn growth(samples: &[(f64, f64)]) -> f64 {
+    let count = samples.len() as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| samples.iter().map(of).sum::<f64>() / count;
+    let (at, bytes) = (mean(|sample| sample.0), mean(|sample| sample.1));
+    let above: f64 = samples.iter().map(|sample| (sample.0 - at) * (sample.1 - bytes)).sum();
+    let below: f64 = samples.iter().map(|sample| (sample.0 - at).powi(2)).sum();
+    let first_to_last = samples.last().unwrap().0 - samples.first().unwrap().0;
+    above / below * first_to_last
+}
+
+/// Hits, misses of ever new keys, failing loads, invalidations of keys and groups; `leak` is what a bug would keep.
+async fn turn(cache: &Cache, caller: u64, number: u64, leak: &mut Vec<[u8; 64]>, leaks: bool) {
+    let key = |id: u64| CacheKey::builder("image", id).part("metadata").build().unwrap();
+    let new = caller << 48 | number;
+    let load = async || Ok::<_, &str>("a value of some bytes".repeat(150));
+    match number % 8 {
+        0..4 => drop(cache.get_or_load(&key(new), load).await.unwrap()),
+        4 => drop(cache.get_or_load(&key(new), async || Err::<String, _>("broken")).await.unwrap_err()),
+        5 => drop(cache.invalidate(&key(new - 5)).await.unwrap()),
+        _ => drop(cache.get_or_load(&key(number % 100), load).await.unwrap()),
+    }
+    if leaks {
+        leak.push([7; 64]);
+    }
+}
+
+/// Runs the load for `span`, its first third to warm up; the samples of the rest, and how many operations it was.
+async fn watch(cache: &Cache, span: Duration, leaks: bool) -> (Vec<(f64, f64)>, u64) {
+    let start = Instant::now();
+    let callers: Vec<_> = (1..=CALLERS)
+        .map(|caller| {
+            let cache = cache.clone();
+            tokio::spawn(async move {
+                let (mut leak, mut number) = (Vec::new(), 8);
+                while start.elapsed() < span {
+                    turn(&cache, caller, number, &mut leak, leaks).await;
+                    number += 1;
+                }
+                number
+            })
+        })
+        .collect();
+    let mut samples = Vec::new();
+    while start.elapsed() < span {
+        tokio::time::sleep(span / 200).await;
+        if start.elapsed() > span / 3 {
+            samples.push((start.elapsed().as_secs_f64(), resident_bytes()));
+        }
+    }
+    let mut operations = 0;
+    for caller in callers {
+        operations += caller.await.unwrap();
+    }
+    (samples, operations)
+}
+
+/// One test: two at a time would see each other's memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_descriptors_and_tasks_do_not_grow_and_a_leak_would_be_seen() {
+    let tally = Tally::new("operations while memory is watched", None);
+    let span = Duration::from_secs(times(3) as u64);
+    let directory = tempfile::tempdir().unwrap();
+    let open = || async {
+        let config =
+            CacheConfig::builder().directory(directory.path()).size_mb(8).page_cache_mb(1).build().unwrap();
+        Cache::connect(config).await.unwrap()
+    };
+    // What a first use leaves for good: thread-locals, pages of the allocator.
+    open().await.close().await.unwrap();
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = (descriptors(), tasks());
+
+    let cache = open().await;
+    // Until it is full it grows by right.
+    let until = Instant::now() + Duration::from_mins(1);
+    while cache.stats().await.unwrap().evictions == 0 {
+        assert!(Instant::now() < until, "it never became full");
+        watch(&cache, Duration::from_secs(1), false).await;
+    }
+    let (samples, operations) = watch(&cache, span, false).await;
+    tally.attempts(usize::try_from(operations).unwrap());
+    let grown = growth(&samples);
+    let seconds = samples.last().unwrap().0 - samples[0].0;
+    tally.note(format!("{:.1} MB more in {seconds:.0} s", grown / 1e6));
+    println!("{operations} operations, {:.2} MB more in {seconds:.0} s", grown / 1e6);
+    assert!(grown < NOISE_BYTES, "{:.1} MB more after {operations} operations", grown / 1e6);
+    cache.close().await.unwrap();
+    drop(cache);
+
+    let until = Instant::now() + Duration::from_secs(5);
+    while (descriptors(), tasks()) > before {
+        assert!(
+            Instant::now() < until,
+            "{:?} descriptors and tasks were {before:?}",
+            (descriptors(), tasks())
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    let cache = Cache::memory();
+    let (samples, operations) = watch(&cache, Duration::from_secs(3), true).await;
+    let leaked = growth(&samples);
+    assert!(
+        leaked > NOISE_BYTES,
+        "a leak of 64 bytes in each of {operations} operations was not seen: {leaked}"
+    );
+}

@@ -1,0 +1,226 @@
+//! The rows of the scoreboard: which tests, how many times.
+
+/// A row.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// What is counted. Tests that count themselves print this name.
+    pub(super) name: &'static str,
+    /// What is done, and what counts as survived.
+    pub(super) what: &'static str,
+    pub(super) trials: Trials,
+    /// Whether the output of all rows before it is searched for secrets.
+    pub(super) searches_all_output: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Trials {
+    Runs(&'static [Run]),
+    /// The builds with a bug on purpose that `cargo xtask test` knows.
+    PlantedBugs,
+}
+
+/// One call of cargo.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) arguments: &'static str,
+    /// Which tests.
+    pub(super) tests: &'static str,
+    pub(super) counts: Count,
+    /// Variables that say how much is tried in a run of usual length.
+    pub(super) scaled: &'static [(&'static str, f64)],
+    pub(super) needs_redis: bool,
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Count {
+    /// What the tests count themselves.
+    Lines,
+    /// The tests.
+    Tests,
+}
+
+const fn disk(tests: &'static str, counts: Count, scaled: &'static [(&'static str, f64)]) -> Run {
+    Run {
+        arguments: "test --locked --package cache-disk --test faults",
+        tests,
+        counts,
+        scaled,
+        needs_redis: false,
+    }
+}
+
+const fn core(arguments: &'static str, scaled: &'static [(&'static str, f64)]) -> Run {
+    Run { arguments, tests: "", counts: Count::Lines, scaled, needs_redis: false }
+}
+
+const fn redis(tests: &'static str, counts: Count, scaled: &'static [(&'static str, f64)]) -> Run {
+    let arguments = "test --locked --package cache-redis --test redis";
+    Run { arguments, tests, counts, scaled, needs_redis: true }
+}
+
+const fn facade(tests: &'static str, counts: Count, scaled: &'static [(&'static str, f64)]) -> Run {
+    let arguments = "test --locked --package cache-facade --features redis --test redis";
+    Run { arguments, tests, counts, scaled, needs_redis: true }
+}
+
+const fn row(name: &'static str, what: &'static str, runs: &'static [Run]) -> Row {
+    Row { name, what, trials: Trials::Runs(runs), searches_all_output: false }
+}
+
+const TIMES: &str = "RELIABILITY_TIMES";
+
+pub(super) const ROWS: &[Row] = &[
+    row(
+        "kill -9 cycles",
+        "A process that reads, fills and invalidates on disk is killed after 5 to 65 ms; the store is opened again: no \
+         value is wrong, no acknowledged invalidation is undone, and it opens within a second.",
+        &[disk("kill::killed", Count::Lines, &[("CACHE_DISK_KILLS", 300.0)])],
+    ),
+    row(
+        "simulated power losses",
+        "Writes that were not synced are lost, reordered or torn, a third of the time once more while the store is being \
+         opened; also after a sync that failed. The same must hold.",
+        &[disk("power::", Count::Lines, &[("CACHE_DISK_POWER_LOSSES", 4000.0)])],
+    ),
+    row(
+        "failed n-th operations",
+        "The n-th operation on the file fails, once or until the disk is mended; nothing wrong or stale is served, and \
+         the cache is in use again within 5 s.",
+        &[disk(
+            "io_errors::an_io_error io_errors::a_disk_that_stays",
+            Count::Lines,
+            &[("CACHE_DISK_IO_STEP", 4.0)],
+        )],
+    ),
+    row(
+        "damaged files",
+        "Bits flipped, blocks overwritten, zeroed, swapped or cut off, in closed files, in those of killed processes and \
+         under a running cache: no wrong and no old value, and it works again within 5 s.",
+        &[disk("damage::", Count::Lines, &[("CACHE_DISK_DAMAGES", 1000.0)])],
+    ),
+    row(
+        "full disk and foreign permissions",
+        "No space left at the n-th operation; directories in use, of other users, read-only, in the way of a symbolic \
+         link: refused by path, or done without, and nothing of others is touched.",
+        &[
+            disk("io_errors::a_full_disk", Count::Lines, &[("CACHE_DISK_IO_STEP", 4.0)]),
+            disk("places::", Count::Tests, &[]),
+        ],
+    ),
+    row(
+        "samples of space within the limit",
+        "Floods of values of shifting sizes, invalidations, clears, kill -9 and lowered limits, while the space on disk is \
+         looked at every 2 ms.",
+        &[disk("limit::", Count::Lines, &[(TIMES, 4.0)])],
+    ),
+    row(
+        "Redis faults",
+        "Killed and restarted empty or from an old snapshot, stopped, full, read-only, another password, connections cut, \
+         swallowed, garbled or slow, flushed, under load: every request is answered, none stale, and Redis is in use again \
+         by itself. The delay is the longest that any request took, the machine's own stalls included.",
+        &[facade("faults::", Count::Lines, &[(TIMES, 2.0)]), redis("faults::", Count::Tests, &[])],
+    ),
+    row(
+        "stampedes",
+        "Ten thousand callers of one missing value over memory, on disk and with Redis away, and five hundred over Redis (whose answer a request awaits for 250 ms at most): one load.",
+        &[
+            Run {
+                arguments: "test --locked --package cache-facade --test handle",
+                tests: "ten_thousand",
+                counts: Count::Lines,
+                scaled: &[(TIMES, 20.0)],
+                needs_redis: false,
+            },
+            facade("stampede::", Count::Lines, &[(TIMES, 20.0)]),
+        ],
+    ),
+    row(
+        "schedules",
+        "Orders of steps of threads and tasks that shuttle explores, half of them random, half with few preemptions, over \
+         fences, single flight, the write queue, fallback and return: none serves an old value or hangs.",
+        &[
+            core(
+                "test --locked --package cache-core --features conformance,shuttle --test schedules",
+                &[(TIMES, 2.0)],
+            ),
+            core("test --locked --package cache-disk --features shuttle --test schedules", &[(TIMES, 1.0)]),
+            core(
+                "test --locked --package cache-facade --no-default-features --features shuttle --test schedules",
+                &[(TIMES, 2.0)],
+            ),
+            Run {
+                tests: "schedules",
+                ..core(
+                    "test --locked --package cache-facade --no-default-features --features redis,shuttle --lib",
+                    &[(TIMES, 2.0)],
+                )
+            },
+        ],
+    ),
+    row(
+        "model sequences",
+        "Random sequences of up to 120 operations, reopening and crashes included, on memory, disk and Redis: every hit \
+         equals the model's.",
+        &[
+            core(
+                "test --locked --package cache-core --features conformance --test model_memory",
+                &[(PROPTEST, 10_000.0)],
+            ),
+            disk("model::", Count::Lines, &[(PROPTEST, 2000.0)]),
+            Run {
+                arguments: "test --locked --package cache-redis --test conformance",
+                tests: "redis_agrees",
+                counts: Count::Lines,
+                scaled: &[(TIMES, 2.0)],
+                needs_redis: true,
+            },
+        ],
+    ),
+    row(
+        "reads checked for staleness, 4 processes",
+        "Four processes over one database and one Redis, while the server, the network and the processes fail at random: \
+         no read that began after an acknowledged invalidation returned an older value, or one never written.",
+        &[Run {
+            arguments: "test --locked --package cache-facade --features redis --test instances",
+            tests: "",
+            counts: Count::Lines,
+            scaled: &[("INSTANCES_SECONDS", 60.0)],
+            needs_redis: true,
+        }],
+    ),
+    Row {
+        name: "planted bugs found",
+        what: "The same checks with a defence switched off: the fence, the incarnation, the journal, the lock, the durable \
+               delete. Each must see what must not happen; else the rows above prove nothing.",
+        trials: Trials::PlantedBugs,
+        searches_all_output: false,
+    },
+    row(
+        "bad inputs",
+        "Damaged and random bytes as stored entries and payloads, hostile parts of keys and patterns, hostile fields in \
+         Redis: none is an entry, panics, or reaches another key.",
+        &[
+            core(
+                "test --locked --package cache-core --features conformance --test bad_inputs",
+                &[(TIMES, 50.0)],
+            ),
+            redis("hostile::", Count::Tests, &[]),
+        ],
+    ),
+    row(
+        "operations while memory is watched",
+        "A mixed load of ever new keys, failing loads and invalidations: memory does not grow, descriptors and tasks are \
+         what they were; a leak of 64 bytes an operation is seen.",
+        &[core("test --locked --package cache-facade --features redis --test memory", &[(TIMES, 15.0)])],
+    ),
+    Row {
+        name: "lines without a secret",
+        what: "Every line from TRACE up of a cache with a password while everything goes wrong, everything it can print, \
+               and everything that the rows above printed.",
+        trials: Trials::Runs(&[facade("secrets::", Count::Lines, &[])]),
+        searches_all_output: true,
+    },
+];
+
+const PROPTEST: &str = "PROPTEST_CASES";
