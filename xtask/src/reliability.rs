@@ -43,14 +43,16 @@ pub(crate) fn run(words: &[String]) -> Outcome {
         report.push(line(row, &score, began.elapsed()));
         scores.push((row, score));
     }
-    if session.arguments.only.is_some() {
-        println!("\nonly a part was run: docs/reliability.md is left as it is");
+    let (file, run) =
+        (root().join("docs/reliability.md"), page::Run::now(&session.arguments, started.elapsed()));
+    let page = if session.arguments.only.is_some() {
+        // Nothing where a whole run has never been.
+        page::updated(&fs::read_to_string(&file).unwrap_or_default(), &scores, &run)
     } else {
-        let page = page::text(&scores, &page::Run::now(&session.arguments, started.elapsed()));
-        let file = root().join("docs/reliability.md");
-        fs::write(&file, page).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
-        println!("\nwritten: docs/reliability.md");
-    }
+        page::text(&scores, &run)
+    };
+    fs::write(&file, page).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    println!("\nwritten: docs/reliability.md");
     Ok(report)
 }
 

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
 
 use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cache_facade::{Cache, CacheConfig, CacheKey};
@@ -12,6 +13,10 @@ use testkit::reliability::{Tally, times};
 
 /// How much the process may seem to grow while it is watched: what an allocator and the pages of a store do by themselves.
 const NOISE_BYTES: f64 = 2e6;
+/// Operations until everything that has a bound has reached it.
+const WARM_UP: u64 = 500_000;
+/// Where the keys begin that no earlier call has used.
+static FIRST: AtomicU64 = AtomicU64::new(64);
 /// Tasks that call at a time.
 const CALLERS: u64 = 4;
 
@@ -41,10 +46,11 @@ async fn turn(cache: &Cache, caller: u64, number: u64, leak: &mut Vec<[u8; 64]>,
     let key = |id: u64| CacheKey::builder("image", id).part("metadata").build().unwrap();
     let new = caller << 48 | number;
     let load = async || Ok::<_, &str>("a value of some bytes".repeat(150));
-    match number % 8 {
-        0..4 => drop(cache.get_or_load(&key(new), load).await.unwrap()),
-        4 => drop(cache.get_or_load(&key(new), async || Err::<String, _>("broken")).await.unwrap_err()),
-        5 => drop(cache.invalidate(&key(new - 5)).await.unwrap()),
+    match number % 64 {
+        0..40 => drop(cache.get_or_load(&key(new), load).await.unwrap()),
+        40..48 => drop(cache.get_or_load(&key(new), async || Err::<String, _>("broken")).await.unwrap_err()),
+        // Durable, and so the slowest by far.
+        48 => drop(cache.invalidate(&key(new - 48)).await.unwrap()),
         _ => drop(cache.get_or_load(&key(number % 100), load).await.unwrap()),
     }
     if leaks {
@@ -55,16 +61,17 @@ async fn turn(cache: &Cache, caller: u64, number: u64, leak: &mut Vec<[u8; 64]>,
 /// Runs the load for `span`, its first third to warm up; the samples of the rest, and how many operations it was.
 async fn watch(cache: &Cache, span: Duration, leaks: bool) -> (Vec<(f64, f64)>, u64) {
     let start = Instant::now();
+    let first = FIRST.fetch_add(1 << 32, Ordering::Relaxed);
     let callers: Vec<_> = (1..=CALLERS)
         .map(|caller| {
             let cache = cache.clone();
             tokio::spawn(async move {
-                let (mut leak, mut number) = (Vec::new(), 8);
+                let (mut leak, mut number) = (Vec::new(), first);
                 while start.elapsed() < span {
                     turn(&cache, caller, number, &mut leak, leaks).await;
                     number += 1;
                 }
-                number
+                number - first
             })
         })
         .collect();
@@ -99,12 +106,13 @@ async fn memory_descriptors_and_tasks_do_not_grow_and_a_leak_would_be_seen() {
     let before = (descriptors(), tasks());
 
     let cache = open().await;
-    // Until it is full it grows by right.
-    let until = Instant::now() + Duration::from_mins(5);
-    while cache.stats().await.unwrap().evictions == 0 {
-        assert!(Instant::now() < until, "it never became full");
-        watch(&cache, Duration::from_secs(1), false).await;
+    // Until it is full it grows by right: the store, and what is known of the last so many keys.
+    let (until, mut warmed) = (Instant::now() + Duration::from_mins(5), 0);
+    while warmed < WARM_UP {
+        assert!(Instant::now() < until, "only {warmed} operations to warm up");
+        warmed += watch(&cache, Duration::from_secs(1), false).await.1;
     }
+    assert!(cache.stats().await.unwrap().evictions > 0, "it never became full");
     let (samples, operations) = watch(&cache, span, false).await;
     tally.attempts(usize::try_from(operations).unwrap());
     let grown = growth(&samples);

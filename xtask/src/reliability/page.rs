@@ -36,41 +36,72 @@ impl Run {
 /// The whole page.
 pub(super) fn text(scores: &[(&Row, Score)], run: &Run) -> String {
     let Run { machine, redis, minutes, took, seed } = run;
-    let violations: usize = scores.iter().map(|(_, score)| score.violations.len()).sum();
-    let verdict = match violations {
-        0 => "**No violation.**".to_owned(),
-        some => format!("**{some} violations.**"),
-    };
     let mut page = format!(
         "# Reliability\n\n\
          What the cache survived, counted. `cargo xtask reliability` writes this page and fails on any violation;\n\
          `--minutes 60` is the soak, `--seed N` other dice, `--only ROW` one row.\n\n\
-         {verdict} {machine}.\nServer: {redis}.\n\
+         {CALM} {machine}.\nServer: {redis}.\n\
          Planned for {minutes:.0} minutes, took {:.0} with building; seed {seed}.\n\n\
          | what | survived | worst added delay | worst time to heal | seed | |\n\
          | --- | ---: | ---: | ---: | --- | --- |\n",
         took.as_secs_f64() / 60.0
     );
     for (row, score) in scores {
-        let millis = |worst: Option<f64>| worst.map_or("-".to_owned(), |worst| format!("{worst:.0} ms"));
-        let seeded = if score.seeds.is_empty() { "-".to_owned() } else { seed.to_string() };
-        let _ = writeln!(
-            page,
-            "| {} | {} of {} | {} | {} | {seeded} | {} |",
-            row.name,
-            thousands(score.survived),
-            thousands(score.of),
-            millis(score.delay_ms),
-            millis(score.heal_ms),
-            score.note().replace('|', "\\|").replace('\n', " "),
-        );
+        page.push_str(&line(row, score, *seed, ""));
     }
     page.push_str("\n## What each row does\n");
     for (row, _) in scores {
         let _ = writeln!(page, "- **{}.** {}", row.name, row.what);
     }
     page.push_str(NOT_PROMISED);
-    page
+    judged(&page)
+}
+
+/// The page `old` with the lines of rows that were run alone since, each with when and where.
+pub(super) fn updated(old: &str, scores: &[(&Row, Score)], run: &Run) -> String {
+    let mut page = old.to_owned();
+    for (row, score) in scores {
+        let start = format!("| {} | ", row.name);
+        let Some(before) = page.lines().find(|line| line.starts_with(&start)).map(str::to_owned) else {
+            continue;
+        };
+        let since = format!("run alone since: {}", run.machine);
+        page = page.replace(&before, line(row, score, run.seed, &since).trim_end());
+    }
+    judged(&page)
+}
+
+/// The page with what its lines say, said at the top.
+fn judged(page: &str) -> String {
+    let violated = page.matches(VIOLATED).count();
+    let verdict = if violated == 0 { CALM.to_owned() } else { format!("**Rows violated: {violated}.**") };
+    let lines = page.lines().map(|line| match line.split_once(".** ") {
+        Some((said, rest)) if CALM.starts_with(said) || said.starts_with("**Rows violated") => {
+            format!("{verdict} {rest}\n")
+        }
+        _ => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
+const CALM: &str = "**No violation.**";
+const VIOLATED: &str = "**violated**: ";
+
+fn line(row: &Row, score: &Score, seed: u64, since: &str) -> String {
+    let millis = |worst: Option<f64>| worst.map_or("-".to_owned(), |worst| format!("{worst:.0} ms"));
+    let seeded = if score.seeds.is_empty() { "-".to_owned() } else { seed.to_string() };
+    let mark = if score.violations.is_empty() { "" } else { VIOLATED };
+    let note = score.note();
+    let between = if note.is_empty() || since.is_empty() { "" } else { "; " };
+    format!(
+        "| {} | {} of {} | {} | {} | {seeded} | {mark}{}{between}{since} |\n",
+        row.name,
+        thousands(score.survived),
+        thousands(score.of),
+        millis(score.delay_ms),
+        millis(score.heal_ms),
+        note.replace('|', "\\|").replace('\n', " "),
+    )
 }
 
 const NOT_PROMISED: &str = "
@@ -96,9 +127,12 @@ mod tests {
         let violated =
             Score { survived: 1, of: 1200, violations: vec!["stale".to_owned()], ..Score::default() };
         let page = text(&[(&ROWS[0], violated)], &run());
+        assert!(page.contains("**Rows violated: 1.** Two cores"), "{page}");
+        assert!(page.contains("| 1 of 1,200 | - | - | - | **violated**: stale |"), "{page}");
+        let since = updated(&page, &[(&ROWS[0], Score::default())], &run());
         assert!(
-            page.contains("**1 violations.**") && page.contains("| 1 of 1,200 | - | - | - | stale |"),
-            "{page}"
+            since.contains("**No violation.** Two cores") && since.contains("run alone since: Two"),
+            "{since}"
         );
         assert!(text(&[(&ROWS[0], Score::default())], &run()).contains("**No violation.**"));
     }
