@@ -98,7 +98,8 @@ impl DiskConfig {
             return Ok(());
         }
         let message = format!(
-            "a disk cache of {} bytes is too small; set CACHE_SIZE_MB to at least {}",
+            "a disk cache of {} bytes is too small; set CACHE_SIZE_MB to at least {}, and let the process write files \
+             of that size (ulimit -f)",
             self.limit_bytes,
             SMALLEST_LIMIT / MEGABYTE
         );

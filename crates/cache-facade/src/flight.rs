@@ -44,6 +44,8 @@ pub(crate) enum Outcome<E> {
     Value(Bytes, u64),
     /// The value cannot be encoded: everybody loads for himself.
     Unshared,
+    /// A load of many has nothing for this key.
+    Absent,
     /// The loader's error or panic.
     Failed(LoadError<E>),
 }
@@ -53,6 +55,7 @@ impl<E> Clone for Outcome<E> {
         match self {
             Self::Value(payload, shape) => Self::Value(payload.clone(), *shape),
             Self::Unshared => Self::Unshared,
+            Self::Absent => Self::Absent,
             Self::Failed(error) => Self::Failed(error.clone()),
         }
     }
@@ -88,7 +91,13 @@ impl<E> Ticket<E> {
 
     /// Waits until the flight's load is over, or may not be waited for any longer.
     async fn over(mut self) {
-        let _ = rt::before(self.until, self.outcome.wait_for(Option::is_some)).await;
+        let _ = self.is_over_before(self.until).await;
+    }
+
+    /// Whether the flight's load is over before `deadline`, or may not be waited for any longer by then.
+    async fn is_over_before(&mut self, deadline: Instant) -> bool {
+        let until = self.until.min(deadline);
+        rt::before(until, self.outcome.wait_for(Option::is_some)).await.is_some() || self.until <= deadline
     }
 }
 
@@ -176,7 +185,7 @@ impl Flights {
         let starts = behind.as_ref().map_or(now, |before| before.until);
         let node = Arc::new(Node::default());
         if let Some(before) = &behind {
-            node.always_waits_for(&before.node);
+            node.waits_for(&before.node);
         }
         let (publish, outcome) = watch::channel(None);
         flights.push(Flight {
@@ -194,6 +203,17 @@ impl Flights {
             publish,
             place: Place { flights: Arc::clone(self), id: id.clone(), number },
         })
+    }
+
+    /// Whether a load for `token` is on its way, also one that takes too long to be waited for.
+    pub(crate) fn is_aloft(&self, id: &FlightId, token: FillToken) -> bool {
+        let aloft = self.shard(&id.key).aloft.lock();
+        aloft.flights.get(id).is_some_and(|flights| flights.iter().any(|flight| flight.token == token))
+    }
+
+    /// Until when a load that begins now may be waited for.
+    pub(crate) fn deadline(&self) -> Instant {
+        rt::now() + self.load_timeout
     }
 
     /// Who waits for whom.
@@ -247,12 +267,23 @@ impl<E> Lead<E> {
         self.place.change(|flight| flight.token = token);
     }
 
+    /// Whether its turn comes within `duration`: no other load is before it then.
+    pub(crate) async fn has_its_turn_within(&mut self, duration: Duration) -> bool {
+        match &mut self.behind {
+            Some(before) => before.is_over_before(rt::now() + duration).await,
+            None => true,
+        }
+    }
+
     /// Waits for its turn, and from then on is closed to callers without a token.
     pub(crate) async fn begin(&mut self) {
         if let Some(before) = self.behind.take() {
+            let node = Arc::clone(before.node());
             before.over().await;
+            // Otherwise each would keep all that ever were in front of it.
+            self.node.waits_no_more_for(&node);
         }
-        let until = rt::now() + self.place.flights.load_timeout;
+        let until = self.place.flights.deadline();
         self.place.change(|flight| {
             flight.begun = true;
             flight.until = until;
@@ -367,6 +398,21 @@ mod tests {
         lead.publish(Outcome::Value(Bytes::from_static(b"x"), 7));
         let Boarding::Joined(ticket) = board(&flights, token(1)) else { panic!("leads") };
         assert!(matches!(ticket.outcome().await, Some(Outcome::Value(payload, 7)) if payload == "x"));
+    }
+
+    #[tokio::test]
+    async fn of_flights_in_a_row_none_keeps_those_that_are_over() {
+        let flights = Flights::new(Duration::from_secs(30));
+        let mut running = lead(board(&flights, FillToken::never()));
+        running.begin().await;
+        let first = Arc::downgrade(running.node());
+        for _ in 0..100_000 {
+            let mut next = lead(board(&flights, FillToken::never()));
+            drop(running);
+            next.begin().await;
+            running = next;
+        }
+        assert_eq!(first.strong_count(), 0);
     }
 
     #[tokio::test]

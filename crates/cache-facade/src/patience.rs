@@ -22,6 +22,11 @@ impl Patience {
         Self { left: LONGEST.saturating_sub(LATE) }
     }
 
+    /// Whether the store has had all the time it gets.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.left.is_zero()
+    }
+
     /// What `future` gives while patience lasts; `None` after that. One that is ready at once costs no timer.
     pub(crate) async fn wait<F: Future + Unpin>(&mut self, mut future: F) -> Option<F::Output> {
         if let Poll::Ready(output) = rt::poll_once(&mut future).await {

@@ -32,15 +32,23 @@ impl Waits {
         if to.reaches(&from) {
             return None;
         }
-        from.always_waits_for(to);
+        from.waits_for(to);
         Some(Wait { from, to: Arc::clone(to) })
     }
 }
 
 impl Node {
-    /// This waits for `other` as long as it lives.
-    pub(crate) fn always_waits_for(&self, other: &Arc<Self>) {
+    /// This waits for `other` from now on.
+    pub(crate) fn waits_for(&self, other: &Arc<Self>) {
         self.waits_for.lock().push(Arc::clone(other));
+    }
+
+    /// The end of it.
+    pub(crate) fn waits_no_more_for(&self, other: &Arc<Self>) {
+        let mut waits_for = self.waits_for.lock();
+        if let Some(at) = waits_for.iter().position(|node| Arc::ptr_eq(node, other)) {
+            waits_for.swap_remove(at);
+        }
     }
 
     fn reaches(self: &Arc<Self>, goal: &Arc<Self>) -> bool {
@@ -62,10 +70,7 @@ impl Node {
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        let mut waits_for = self.from.waits_for.lock();
-        if let Some(at) = waits_for.iter().position(|node| Arc::ptr_eq(node, &self.to)) {
-            waits_for.swap_remove(at);
-        }
+        self.from.waits_no_more_for(&self.to);
     }
 }
 

@@ -69,9 +69,11 @@ fn a_variable_that_is_not_text_is_named() {
     use std::os::unix::ffi::OsStrExt;
 
     let root = tempfile::tempdir().unwrap();
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", NAME, "--nocapture"]).current_dir(root.path()).env_clear().env(READER, "1");
-    let output = command.env("CACHE_DIR", OsStr::from_bytes(b"\xff")).output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.lines().any(|line| line == "CACHE_DIR takes text in UTF-8"), "{said}");
+    for name in ["CACHE_DIR", "CACHE_DEFAULT_JITTER", "CACHE_TTL_THUMBNAIL"] {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", NAME, "--nocapture"]).current_dir(root.path()).env_clear().env(READER, "1");
+        let output = command.env(name, OsStr::from_bytes(b"\xff")).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.lines().any(|line| line == format!("{name} takes text in UTF-8")), "{said}");
+    }
 }

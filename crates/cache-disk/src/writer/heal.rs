@@ -99,7 +99,10 @@ impl Writer {
         self.engine.restore(snapshot);
         self.synced();
         // Without a loader the index would stay incomplete: the file is opened again then.
-        loader::spawn(&self.engine, Order::default()).inspect_err(|_| self.store = None)
+        loader::spawn(&self.engine, Order::default()).inspect_err(|error| {
+            self.store = None;
+            self.engine.degrade(&Fault::Redb(redb::Error::Io(std::io::Error::other(error.to_string()))));
+        })
     }
 
     /// Removes the file and starts an empty one; how many entries that removed.

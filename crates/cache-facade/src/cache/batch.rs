@@ -1,6 +1,6 @@
 //! A load of many values on its way: each is given to those who wait for it, and stored by its own token.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::task::Poll;
@@ -76,8 +76,7 @@ where
                 let mut fills = Vec::with_capacity(led.len());
                 for led in &led {
                     let Some(value) = values.get(&led.item) else {
-                        // Whoever waits for it asks for himself.
-                        led.lead.publish(Outcome::Unshared);
+                        led.lead.publish(Outcome::Absent);
                         continue;
                     };
                     if let Some(entry) = shared.publish(&led.lead, form, &led.key, &options, value) {
@@ -123,12 +122,16 @@ impl Shared {
 /// What `load` gives for `items`.
 pub(super) async fn rows<I, T, E, F, Fut, R>(load: F, items: Vec<I>) -> Rows<I, T, E>
 where
-    I: Eq + Hash + Send + 'static,
+    I: Eq + Hash + Clone + Send + 'static,
     F: FnOnce(Vec<I>) -> Fut + Send + 'static,
     Fut: Future<Output = Result<R, E>> + Send + 'static,
     R: IntoIterator<Item = (I, T)> + 'static,
 {
     // The rows are sorted in by the load itself, so that a panic on the way is its too.
-    let load = async move || load(items).await.map(|rows| rows.into_iter().collect());
+    let load = async move || {
+        let asked: HashSet<I> = items.iter().cloned().collect();
+        let rows = load(items).await?;
+        Ok(rows.into_iter().filter(|(item, _)| asked.contains(item)).collect())
+    };
     caught(load).await
 }

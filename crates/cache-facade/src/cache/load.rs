@@ -132,7 +132,7 @@ impl Cache {
         let found = shared.lookup(&key, &mut patience).await;
         let standing = shared.standing(&key, options.lifetime, found.entry.as_ref());
         let entry = found.entry.filter(|_| standing != Standing::Over);
-        let chosen = shared.verification.chooses(entry.as_ref(), found.token);
+        let chosen = shared.verification.chooses(entry.as_ref(), found.token, found.backend);
         if let Some(value) = shared.hit(form, &key, entry) {
             if standing == Standing::Fresh {
                 if let Some(chosen) = chosen.filter(|_| !options.says_expiry()) {
@@ -155,9 +155,9 @@ impl Cache {
         match resolved {
             Err(LoadError::Failed(_) | LoadError::Panicked(_)) if lifetime.stale_if_error.is_some() => {
                 let rescued = Box::pin(shared.rescued(form, &key, lifetime, patience)).await;
-                rescued.map_or(resolved, |(value, backend)| {
-                    span.record("outcome", "stale");
-                    Ok(shared.served(&key, value, Source::Stale, backend))
+                rescued.map_or(resolved, |rescued| {
+                    span.record("outcome", rescued.source.as_str());
+                    Ok(rescued)
                 })
             }
             resolved => resolved,

@@ -41,7 +41,8 @@ impl Cache {
     /// ```
     ///
     /// `load` gives pairs of item and value, in any order; an item that it leaves out is left out here too, and nothing
-    /// is stored for it. What another caller is loading, one value or many, is waited for and not loaded again. What
+    /// is stored for it; one that it was not asked for is passed over. What another caller is loading, one value or many,
+    /// is waited for and not loaded again; while the store does not answer, every caller loads for himself. What
     /// [`get_or_load`](Self::get_or_load) says of freshness and of the loader holds here: each value is stored by the
     /// token of its own lookup. Values whose time is over are loaded, whatever the options say of old ones.
     ///
@@ -233,7 +234,7 @@ where
         }
         let node = Arc::<Node>::default();
         for led in &led {
-            led.lead.node().always_waits_for(&node);
+            led.lead.node().waits_for(&node);
         }
         // Nobody waits for what is new.
         let _waits = loading::waits_for(self.shared.flights.waits(), &node);
@@ -261,10 +262,13 @@ where
                     Err(_) => self.alone.push(item),
                 },
                 Some(Outcome::Unshared) => self.alone.push(item),
+                // Left out here too.
+                Some(Outcome::Absent) => {}
                 Some(Outcome::Failed(error)) => return Err(error),
                 None => left.push((item, key)),
             }
         }
+        self.waits.clear();
         Ok(left)
     }
 

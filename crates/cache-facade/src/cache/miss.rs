@@ -1,6 +1,7 @@
 //! What a caller does who did not find what he asked for: join a load or lead one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cache_core::{BackendKind, CacheKey, FillToken};
 use tokio::sync::oneshot;
@@ -15,6 +16,9 @@ use crate::loading::{self, Loading};
 use crate::options::Load;
 use crate::patience::Patience;
 use crate::rt;
+
+/// After how long a caller who waits for his turn to load looks up again.
+const LOOKS_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// A caller who looked `key` up and did not find it.
 pub(super) struct Missed<'a, T, F, V> {
@@ -64,7 +68,9 @@ impl<T, F, V> Missed<'_, T, F, V> {
                                 Err(_) => shared.load_alone(self.load, Source::Loaded).await,
                             };
                         }
-                        Some(Outcome::Unshared) => return shared.load_alone(self.load, Source::Loaded).await,
+                        Some(Outcome::Unshared | Outcome::Absent) => {
+                            return shared.load_alone(self.load, Source::Loaded).await;
+                        }
                         Some(Outcome::Failed(error)) => {
                             self.span.record("outcome", "failed");
                             return Err(error);
@@ -73,8 +79,10 @@ impl<T, F, V> Missed<'_, T, F, V> {
                         None => {}
                     }
                 }
-                Boarding::Leads(lead) => {
+                Boarding::Leads(mut lead) => {
                     let Ok(_waits) = loading::waits_for(shared.flights.waits(), lead.node()) else {
+                        // Nobody is to wait for a flight that does not begin.
+                        drop(lead);
                         return self.load_within(id).await;
                     };
                     // After a lookup that failed another would only cost the caller time.
@@ -87,6 +95,24 @@ impl<T, F, V> Missed<'_, T, F, V> {
                             (token, backend) = (found.token, found.backend);
                             lead.retoken(token);
                         }
+                    }
+                    // Behind another's load for want of a token, which what stands in for the store may give by now: then
+                    // neither this caller nor those who wait with him have to wait for that load.
+                    let mut has_token = false;
+                    while token.is_never()
+                        && !self.patience.is_spent()
+                        && !lead.has_its_turn_within(LOOKS_AGAIN_AFTER).await
+                    {
+                        mark = shared.flights.mark(key);
+                        let found = shared.lookup(key, self.patience).await;
+                        if let Some(value) = shared.decoded(form, key, shared.fresh(found.entry)) {
+                            return Ok(resolved(&self.span, value, Source::Hit, found.backend));
+                        }
+                        has_token = !found.token.is_never();
+                        (token, backend) = (found.token, found.backend);
+                    }
+                    if has_token {
+                        continue;
                     }
                     let loading = Loading::new(vec![id], Arc::clone(lead.node()));
                     return self.lead(lead, loading, token, backend).await;

@@ -40,7 +40,8 @@ impl<T, F, V> Refresh<'_, T, F, V> {
     {
         let Self { shared, form, key, options, load } = self;
         let id = shared.flights.id::<T, E>(key, form.codec());
-        if token.is_never() || loading::is_running(&id) {
+        // A load that hangs holds one place, not one more whenever its deadline is over.
+        if token.is_never() || loading::is_running(&id) || shared.flights.is_aloft(&id, token) {
             return;
         }
         let Some(slot) = shared.refreshes.take() else {
@@ -114,7 +115,7 @@ impl Shared {
         Loaded { value, source, backend }
     }
 
-    /// The old value of `key` for a caller whose load failed. It is looked up again: an invalidation during the load has
+    /// The value of `key`, old as it may be, for a caller whose load failed. It is looked up again: an invalidation during the load has
     /// taken it away.
     pub(super) async fn rescued<T, V: Reads<T>>(
         &self,
@@ -122,11 +123,16 @@ impl Shared {
         key: &CacheKey,
         lifetime: Lifetime,
         patience: &mut Patience,
-    ) -> Option<(T, BackendKind)> {
+    ) -> Option<Loaded<T>> {
         let found = self.lookup(key, patience).await;
         let entry = found.entry?;
-        let rescues = lifetime.rescues(&entry, self.clock.now());
-        self.decoded(form, key, Some(entry).filter(|_| rescues)).map(|value| (value, found.backend))
+        let now = self.clock.now();
+        // Somebody else may have stored a new one meanwhile.
+        let is_old = matches!(lifetime.standing(&entry, now), Standing::Stale | Standing::Over);
+        let source = if is_old { Source::Stale } else { Source::Hit };
+        let rescues = lifetime.rescues(&entry, now);
+        let value = self.decoded(form, key, Some(entry).filter(|_| rescues))?;
+        Some(self.served(key, value, source, found.backend))
     }
 
     /// Tells the owner of a load in the background that failed, since nobody else hears of it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::sync::Mutex;
-use cache_core::{CacheKey, Entry, FillToken, MOST_FAMILIES, NewEntry, random_nonzero};
+use cache_core::{BackendKind, CacheKey, Entry, FillToken, MOST_FAMILIES, NewEntry, random_nonzero};
 use tracing::Instrument;
 
 use super::Shared;
@@ -58,9 +58,14 @@ impl Verification {
         Self { share, running: Background::new(MOST), said: Mutex::default() }
     }
 
-    /// Whether this hit is to be verified.
-    pub(super) fn chooses(&self, entry: Option<&Entry>, token: FillToken) -> Option<Chosen> {
-        if self.share <= 0.0 || token.is_never() {
+    /// Whether this hit is to be verified: not where other instances' changes may arrive late.
+    pub(super) fn chooses(
+        &self,
+        entry: Option<&Entry>,
+        token: FillToken,
+        backend: BackendKind,
+    ) -> Option<Chosen> {
+        if self.share <= 0.0 || token.is_never() || backend == BackendKind::Fallback {
             return None;
         }
         // 53 bits are as many as a float holds: a number from 0 to below 1.
@@ -90,7 +95,8 @@ impl<V> Verify<V> {
         let span = tracing::debug_span!(parent: None, "cache_verify", key = %self.key);
         let task = async move {
             let Self { shared, form, key, chosen: Chosen { entry, token, slot: _slot } } = self;
-            let Ok(value) = caught(load).await else { return };
+            // One that hangs would hold its place for ever.
+            let Some(Ok(value)) = rt::before(shared.flights.deadline(), caught(load)).await else { return };
             let Ok(loaded) = form.encode(&shared.round_trips, &value) else { return };
             let differs = !is_same(&shared, form, &entry, &loaded);
             if differs {

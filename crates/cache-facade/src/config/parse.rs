@@ -12,6 +12,7 @@ use super::lifetimes::{KINDS, Lifetimes, seconds};
 use super::rules::{self, Problem};
 use super::{CacheConfig, Fallback, RedisConfig, Secret, Tls, names, url};
 
+const TEXT: &str = "text in UTF-8";
 const BOOLEAN: &str = "true or false (also yes, no, on, off, 1, 0)";
 
 /// Builds the configuration from settings of which a later one wins over an earlier one of the same name.
@@ -86,6 +87,9 @@ impl Parser {
                 self.settings.keys().filter(|name| name.starts_with(kind.prefix)).cloned().collect();
             for name in names {
                 let family = name.strip_prefix(kind.prefix).unwrap_or_default().to_lowercase();
+                if self.settings.get(&name).is_some_and(|setting| setting.value.is_none()) {
+                    self.problems.push(self.sentence(&name, TEXT));
+                }
                 let Some(text) = self.text(&name).filter(|_| !family.is_empty()) else { continue };
                 let lifetime = lifetimes.family(family);
                 match (kind.read)(*lifetime, &text) {
@@ -203,7 +207,7 @@ impl Parser {
     fn parsed<T>(&self, setting: Problem, parse: impl Fn(&str) -> Option<T>) -> (Option<T>, Option<String>) {
         let Problem { name, takes } = setting;
         match self.settings.get(name) {
-            Some(Setting { value: None, .. }) => (None, Some(self.sentence(name, "text in UTF-8"))),
+            Some(Setting { value: None, .. }) => (None, Some(self.sentence(name, TEXT))),
             _ => match self.text(name).map(|text| parse(&text)) {
                 None => (None, None),
                 Some(Some(value)) => (Some(value), None),

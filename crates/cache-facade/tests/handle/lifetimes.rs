@@ -245,6 +245,27 @@ async fn refreshes_in_the_background_are_bounded() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_load_in_the_background_that_hangs_holds_one_place() {
+    let Timed { clock, cache } = Timed::new();
+    let options = || Load::new().expire(MINUTE).stale_while_revalidate(Duration::MAX);
+    for id in [1, 2] {
+        cache.get_or_load_with(&key(id), options(), async || Ok::<_, Nothing>(1)).await.unwrap();
+    }
+    clock.advance(MINUTE);
+    for _ in 0..100 {
+        let hangs = async || std::future::pending::<Result<u32, Nothing>>().await;
+        let served = cache.get_or_load_with(&key(1), options(), hangs).await.unwrap();
+        assert_eq!((served.value, served.source), (1, Source::Stale));
+        // Nobody waits for it any longer.
+        tokio::time::sleep(Duration::from_secs(31)).await;
+    }
+    cache.get_or_load_with(&key(2), options(), async || Ok::<_, Nothing>(2)).await.unwrap();
+    let_others_run().await;
+    let refreshed = cache.get_or_load_with(&key(2), options(), async || Ok::<_, Nothing>(3)).await.unwrap();
+    assert_eq!((refreshed.value, refreshed.source), (2, Source::Hit));
+}
+
 #[tokio::test]
 async fn a_refresh_that_fails_leaves_the_old_value_to_its_end() {
     let timed = Timed::new();
@@ -310,6 +331,20 @@ async fn an_old_value_that_was_invalidated_stands_in_for_nothing() {
     let _ = timed.cache.delete(&key(1)).await.unwrap();
     gate.add_permits(1);
     assert!(matches!(asking.await.unwrap(), Err(LoadError::Failed(_))));
+}
+
+#[tokio::test]
+async fn a_new_value_that_stands_in_for_a_load_that_failed_is_not_called_old() {
+    let timed = Timed::new();
+    timed.ask(tolerant(), 1).await;
+    timed.wait(60);
+    let cache = timed.cache.clone();
+    let load = async move || {
+        cache.set(&key(1), &2_u32).await.unwrap();
+        Err::<u32, _>("away")
+    };
+    let served = timed.cache.get_or_load_with(&key(1), tolerant(), load).await.unwrap();
+    assert_eq!((served.value, served.source), (2, Source::Hit));
 }
 
 #[tokio::test]

@@ -88,6 +88,27 @@ async fn what_the_load_leaves_out_is_left_out_and_asked_for_again() {
 }
 
 #[tokio::test]
+async fn who_waits_for_what_is_not_there_does_not_load_it_again() {
+    let cache = Cache::memory();
+    let (rows, gate) = Rows::default().closed();
+    let first = ask_slowly(&cache, &[1, 101], &rows).await;
+    let second = ask_slowly(&cache, &[101], &rows).await;
+    gate.add_permits(9);
+    assert_eq!(first.await.unwrap().unwrap(), expected(&[1], ""));
+    assert_eq!(second.await.unwrap().unwrap(), expected(&[], ""));
+    assert_eq!(rows.asked(), [vec![1, 101]]);
+}
+
+#[tokio::test]
+async fn what_the_load_gives_unasked_is_passed_over() {
+    for cache in [Cache::memory(), Cache::disabled()] {
+        let load = async |_ids: Vec<u64>| Ok::<_, Nothing>((0..9).map(|id| (id, id)));
+        let values = cache.get_or_load_many(items(&[1, 2]), Load::new(), load).await.unwrap();
+        assert_eq!(values, HashMap::from([(1, 1), (2, 2)]));
+    }
+}
+
+#[tokio::test]
 async fn who_asks_for_what_is_being_loaded_waits_for_it_one_by_one_and_many() {
     let cache = Cache::memory();
     let (rows, gate) = Rows::default().closed();

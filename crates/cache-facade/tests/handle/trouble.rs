@@ -56,6 +56,30 @@ async fn nobody_waits_for_a_fill_that_hangs() {
     assert_eq!(ask(&cache, 3).await, (3, Source::Loaded));
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_his_turn_for_want_of_a_token_goes_on_when_the_store_is_back() {
+    let store = Faulty::new();
+    store.lookups_fail.store(true, Ordering::SeqCst);
+    let cache = Cache::new(store.clone());
+    let load = |number: u32| {
+        let cache = cache.clone();
+        let load = async move || {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok::<_, Nothing>(number)
+        };
+        tokio::spawn(async move { cache.get_or_load(&key(1), load).await.unwrap() })
+    };
+    let first = load(1);
+    let_others_run().await;
+    let asked = Instant::now();
+    let second = load(2);
+    let_others_run().await;
+    store.lookups_fail.store(false, Ordering::SeqCst);
+    assert_eq!(second.await.unwrap(), 2);
+    assert!(asked.elapsed() < Duration::from_millis(1_200), "one load, not two: {:?}", asked.elapsed());
+    assert_eq!(first.await.unwrap(), 1);
+}
+
 #[tokio::test]
 async fn callers_without_a_token_share_a_load_that_has_not_begun_and_no_other() {
     let store = Faulty::new();

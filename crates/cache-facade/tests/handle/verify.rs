@@ -138,3 +138,19 @@ async fn the_share_of_hits_that_are_loaded_again_is_the_one_that_was_set() {
         assert!(expected.contains(&again), "{share}: {again}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn loads_that_hang_do_not_end_verification() {
+    let (voice, _listening, _alone) = Voice::listen().await;
+    let (cache, row) = (verifying(1.0), Arc::new(AtomicU64::new(1)));
+    assert_eq!(read(&cache, &key(1), &row).await, 1);
+    for _ in 0..20 {
+        let hangs = async || std::future::pending::<Result<u64, Nothing>>().await;
+        assert_eq!(cache.get_or_load(&key(1), hangs).await.unwrap(), 1);
+    }
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    row.store(2, Ordering::SeqCst);
+    assert_eq!(read(&cache, &key(1), &row).await, 1);
+    let_it_end().await;
+    assert_eq!(voice.lines(FOUND).len(), 1);
+}

@@ -8,6 +8,7 @@
 
 mod crash;
 mod faults;
+mod halfway;
 mod histories;
 mod lines;
 mod migration;

@@ -1,0 +1,52 @@
+//! A crowd that asks for one missing value while Redis dies in the middle of it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use testkit::RedisServer;
+
+use crate::support::*;
+
+const CALLERS: usize = 10_000;
+/// One by the token of Redis, one without any while what stands in is being opened, one by its token.
+const MOST_LOADS: u64 = 3;
+/// Longer than the crowd takes to arrive: all who may share a load do.
+const LOAD: Duration = Duration::from_secs(2);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_callers_cause_three_loads_at_most_while_redis_dies_halfway() {
+    let mut server = RedisServer::start().unwrap();
+    let one = Instance::new(server.address()).await;
+    let loads = Arc::new(AtomicU64::new(0));
+    let mut callers = Vec::new();
+    for number in 0..CALLERS {
+        if number == CALLERS / 2 {
+            // Those who ask now and those who asked before are under way.
+            server.kill().unwrap();
+        }
+        let (cache, loads) = (one.cache.clone(), Arc::clone(&loads));
+        callers.push(tokio::spawn(async move {
+            let load = async move || {
+                loads.fetch_add(1, Ordering::SeqCst);
+                tokio::time::sleep(LOAD).await;
+                Ok::<_, Infallible>(7_u64)
+            };
+            let asked = Instant::now();
+            assert_eq!(cache.get_or_load(&key(1), load).await.unwrap(), 7);
+            asked.elapsed()
+        }));
+        // The crowd arrives over a while.
+        if number.is_multiple_of(100) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    let mut longest = Duration::ZERO;
+    for caller in callers {
+        longest = longest.max(caller.await.unwrap());
+    }
+    let loads = loads.load(Ordering::SeqCst);
+    println!("{CALLERS} callers, {loads} loads; the longest wait {longest:.1?}, of which {LOAD:?} is a load");
+    assert!(loads <= MOST_LOADS, "{loads} loads");
+}
