@@ -2,6 +2,7 @@
 
 pub mod hits;
 pub mod loads;
+pub mod over_redis;
 pub mod stampede;
 
 use std::sync::Arc;
@@ -69,5 +70,6 @@ impl Caches {
 pub fn run(session: &mut Session) -> Outcome<()> {
     hits::run(session)?;
     loads::run(session)?;
-    stampede::run(session)
+    stampede::run(session)?;
+    over_redis::run(session)
 }

@@ -67,7 +67,7 @@ impl Case for Loads {
 
 /// Measures the row.
 ///
-/// The target is what a request can spare, a twentieth of a millisecond: a lookup, a flight, a task, encoding, a fill.
+/// Five microseconds are for a lookup, a flight, a task, encoding and a fill.
 pub fn run(session: &mut Session) -> Outcome<()> {
     let mut loads = Loads::new(Caches::create(&session.runtime)?);
     let spec = Spec {
@@ -76,7 +76,7 @@ pub fn run(session: &mut Session) -> Outcome<()> {
         unit: Unit::Micros,
         // The queue holds what one slice fills.
         pace: Pace::FewSlices { most: 1000 },
-        target: Target::Difference(50.0),
+        target: Target::Difference(5.0),
     };
     session.measure(&spec, &mut loads)?;
     Ok(())

@@ -1,6 +1,7 @@
 //! The application over real HTTP: every row of its contract, from outside.
 #![cfg(test)]
 
+mod abandoned;
 mod analyses;
 mod authorisation;
 mod bad_input;
