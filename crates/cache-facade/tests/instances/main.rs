@@ -18,7 +18,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use testkit::RedisServer;
-use testkit::history::{Promise, check, now};
+use testkit::history::{Promise, Verdict, check, now};
 use testkit::reliability::Tally;
 
 use database::Database;
@@ -43,7 +43,24 @@ async fn no_read_of_any_instance_is_stale_while_everything_fails_at_random() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let seconds = number("INSTANCES_SECONDS").unwrap_or(if IS_PLANTED { 15 } else { 10 });
     let seed = number("INSTANCES_SEED").unwrap_or(1);
+    // Some bugs take chance to be seen.
+    let mut violations = None;
+    for round in 0..if IS_PLANTED { 4 } else { 1 } {
+        let (verdict, times) = put_to_the_test(seconds, seed + round).await;
+        let first: Vec<_> = verdict.violations.iter().take(5).collect();
+        if !first.is_empty() {
+            violations = Some(format!("{first:#?} while {times:#?}"));
+            break;
+        }
+    }
+    assert_eq!(violations.is_some(), IS_PLANTED, "{}", violations.as_deref().unwrap_or("nobody saw the bug"));
+}
 
+/// When what went wrong, from and to.
+type Faults = Vec<(Duration, Duration, &'static str)>;
+
+/// Lets everything fail for so long, and checks what the instances saw.
+async fn put_to_the_test(seconds: u64, seed: u64) -> (Verdict, Faults) {
     let tally = Tally::new("reads checked for staleness, 4 processes", seed);
     let root = tempfile::tempdir().unwrap();
     Database::create(&root.path().join("database"));
@@ -87,6 +104,5 @@ async fn no_read_of_any_instance_is_stale_while_everything_fails_at_random() {
         println!("{times:4} x {what}");
     }
     assert!(verdict.shared_hits > 1000 && verdict.invalidations > 100, "too little was put to the test");
-    let first: Vec<_> = verdict.violations.iter().take(5).collect();
-    assert_eq!(first.is_empty(), !IS_PLANTED, "{first:#?} while {times:#?}");
+    (verdict, times)
 }
