@@ -105,6 +105,12 @@ impl Meter {
         self.stopwatch.took(clock, backend, operation, started);
     }
 
+    /// Whether anybody sees what is shown: yes.
+    #[expect(clippy::unused_self, reason = "the same interface as without the feature")]
+    pub(crate) fn shows(&self) -> bool {
+        true
+    }
+
     #[expect(clippy::unused_self, reason = "the store itself keeps these figures")]
     pub(crate) fn show(&self, stats: &CacheStats) {
         figures::show(stats);

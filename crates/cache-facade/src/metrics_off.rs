@@ -26,6 +26,11 @@ impl Meter {
 
     pub(crate) fn took(&self, _clock: &dyn Clock, _backend: BackendKind, _operation: Operation, _: Started) {}
 
+    /// Whether anybody sees what is shown: no.
+    pub(crate) fn shows(&self) -> bool {
+        false
+    }
+
     pub(crate) fn show(&self, _stats: &CacheStats) {}
 
     pub(crate) fn hit(&self, _backend: BackendKind, _key: &CacheKey) {}

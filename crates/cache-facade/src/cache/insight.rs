@@ -30,7 +30,7 @@ impl Cache {
     ///
     /// A store that cannot say within 250 ms leaves the figures as they were.
     pub async fn show_stats(&self) {
-        if cfg!(feature = "metrics")
+        if self.shared.meter.shows()
             && let Some(Ok(stats)) = patience::wait(Box::pin(self.stats())).await
         {
             self.shared.meter.show(&stats);
