@@ -139,7 +139,7 @@ fn prepare(config: DiskConfig) -> Result<(Arc<Engine>, Writer)> {
     if opened.is_new {
         engine.complete.open();
     } else {
-        loader::spawn(&engine, order)?;
+        loader::spawn(&engine, order).map_err(|fault| fault.into_error(loader::NOT_STARTED))?;
     }
     let writer = Writer::new(Arc::clone(&engine), directory, opened);
     Ok((engine, writer))

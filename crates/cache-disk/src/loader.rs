@@ -8,9 +8,10 @@
 use cache_core::sync::atomic::Ordering;
 use std::sync::Arc;
 
-use cache_core::{CacheKey, Error, ErrorKind, Result};
+use cache_core::{CacheKey, Result};
 
 use crate::engine::Engine;
+use crate::error::Fault;
 use crate::index::{Incoming, Index, Removed};
 use crate::queue::Lazy;
 use crate::recency::Order;
@@ -19,15 +20,16 @@ use crate::store::Meta;
 /// Keys read from one snapshot.
 const CHUNK: usize = 10_000;
 
+/// What callers say when [`spawn`] fails.
+pub(crate) const NOT_STARTED: &str = "cannot start the disk cache's loader";
+
 /// Starts to fill the index on a thread of its own; `engine.complete` opens when it is done.
-pub(crate) fn spawn(engine: &Arc<Engine>, order: Order) -> Result<()> {
+pub(crate) fn spawn(engine: &Arc<Engine>, order: Order) -> Result<(), Fault> {
     engine.complete.shut();
     let generation = engine.loading.fetch_add(1, Ordering::SeqCst) + 1;
     let engine = Arc::clone(engine);
     let started = cache_core::sync::spawn("cache-disk-load", move || load(&engine, &order, generation));
-    started.map(drop).map_err(|error| {
-        Error::new(ErrorKind::Io, format!("cannot start the disk cache's loader: {error}")).with_source(error)
-    })
+    started.map(drop).map_err(|error| Fault::Redb(redb::Error::Io(error)))
 }
 
 /// Reads all keys and inserts them in the saved `order`, behind what was used since.

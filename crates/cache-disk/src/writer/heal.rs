@@ -99,9 +99,10 @@ impl Writer {
         self.engine.restore(snapshot);
         self.synced();
         // Without a loader the index would stay incomplete: the file is opened again then.
-        loader::spawn(&self.engine, Order::default()).inspect_err(|error| {
+        loader::spawn(&self.engine, Order::default()).map_err(|fault| {
             self.store = None;
-            self.engine.degrade(&Fault::Redb(redb::Error::Io(std::io::Error::other(error.to_string()))));
+            self.engine.degrade(&fault);
+            fault.into_error(loader::NOT_STARTED)
         })
     }
 
