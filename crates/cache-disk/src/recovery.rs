@@ -14,7 +14,7 @@ use crate::error::Fault;
 use crate::files::Directory;
 use crate::guard::{Guard, Space};
 use crate::recency::Order;
-use crate::store::{Commit, Store};
+use crate::store::{Commit, Remains, Store};
 
 /// What an empty database of redb takes, and as much to begin with, in bytes.
 const SMALLEST_FILE: u64 = 3 << 20;
@@ -38,6 +38,8 @@ pub(crate) struct Opened {
     pub(crate) order: Order,
     /// An id above all in use.
     pub(crate) next_id: u64,
+    /// The rows whose keys are gone.
+    pub(crate) remains: Vec<Remains>,
     /// What its counters and claims cost, in bytes.
     pub(crate) counter_bytes: u64,
     /// Whether it was started empty.
@@ -168,9 +170,10 @@ fn try_open(file: File, space: Arc<Space>, config: &DiskConfig) -> Result<Opened
     }
     let next_id = store.snapshot()?.last_id()? + 1;
     let order = Order::unpack(&saved_order(&store)?);
+    let remains = store.remains()?;
     let counters = store.counters()?;
     let counter_bytes = counters.iter().map(|(name, value)| budget::counter_cost(name, value)).sum();
-    Ok(Opened { store, space, order, next_id, counter_bytes, is_new })
+    Ok(Opened { store, space, order, next_id, remains, counter_bytes, is_new })
 }
 
 fn create(directory: &Directory, file: File, config: &DiskConfig) -> Result<Opened> {
@@ -179,7 +182,15 @@ fn create(directory: &Directory, file: File, config: &DiskConfig) -> Result<Open
     let created = open_store(file, &space, config).and_then(|store| mark(&store, config).map(|()| store));
     let what = format_args!("cannot start a disk cache at {}", directory.path().display()).to_string();
     let store = created.map_err(|fault| fault.into_error(what))?;
-    Ok(Opened { store, space, order: Order::default(), next_id: 1, counter_bytes: 0, is_new: true })
+    Ok(Opened {
+        store,
+        space,
+        order: Order::default(),
+        next_id: 1,
+        remains: Vec::new(),
+        counter_bytes: 0,
+        is_new: true,
+    })
 }
 
 fn open_store(file: File, space: &Arc<Space>, config: &DiskConfig) -> Result<Store, Fault> {

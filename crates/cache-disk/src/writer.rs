@@ -7,6 +7,7 @@
 mod finish;
 mod heal;
 mod space;
+mod sweep;
 mod urgent;
 
 use std::collections::VecDeque;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use cache_core::{CacheKey, Clock, Monotonic, SystemClock};
 
+use self::sweep::Unswept;
 use crate::budget::{self, Budget};
 use crate::engine::Engine;
 use crate::error::Fault;
@@ -62,6 +64,8 @@ pub(crate) struct Writer {
     written_ever: u64,
     /// What readers may still be reading.
     retired: VecDeque<Retired>,
+    /// Rows whose keys are gone.
+    unswept: Unswept,
     /// What counters and claims cost, in bytes.
     counter_bytes: u64,
     /// Flushes that wait until the index is complete: nothing is written before.
@@ -114,6 +118,7 @@ impl Writer {
             written: 0,
             written_ever: 0,
             retired: VecDeque::new(),
+            unswept: Unswept::new(opened.remains),
             counter_bytes: opened.counter_bytes,
             flushes: Vec::new(),
             durable_at: now,
@@ -134,8 +139,12 @@ impl Writer {
             self.serve(work.urgent);
             // Taken behind the urgent: whoever reopens the file must see in the queue all that is not written.
             if self.may_write() {
-                let lazy = self.take_lazy();
-                self.write(lazy);
+                if self.must_sweep() {
+                    self.sweep();
+                } else {
+                    let lazy = self.take_lazy();
+                    self.write(lazy);
+                }
             }
             self.flush_when_complete();
             self.sync_when_due();
@@ -156,7 +165,9 @@ impl Writer {
         let now = SystemClock.monotonic();
         if self.store.is_none() {
             self.retry_at.saturating_since(now).max(Duration::from_millis(1))
-        } else if self.is_dirty {
+        } else if self.must_sweep() && self.may_write() {
+            Duration::ZERO
+        } else if self.is_dirty || !self.unswept.is_empty() {
             DURABLE_EVERY.saturating_sub(now.saturating_since(self.durable_at)).max(Duration::from_millis(1))
         } else {
             Duration::from_mins(1)
@@ -222,11 +233,8 @@ impl Writer {
 
     fn commit_values(&mut self, puts: &[Put], gone: &[Removed], bytes: u64) -> Result<(), Fault> {
         let written = budget::written(bytes, puts.len() + gone.len());
-        if self.written > 0 && self.written + written > self.budget.interval {
-            self.sync()?;
-        }
+        let commit = self.commit_for(written)?;
         let Some(store) = &self.store else { return Err(Fault::Unavailable) };
-        let commit = if written > self.budget.interval { Commit::Durable } else { Commit::Lazy };
         store.write(commit, |batch| {
             remove(batch, gone)?;
             for Put { key, meta, entry, .. } in puts {
@@ -234,15 +242,33 @@ impl Writer {
             }
             Ok(((), commit))
         })?;
-        self.publish()?;
-        for Put { key, hash, meta, .. } in puts {
+        self.committed(commit, written)?;
+        for Put { hash, meta, .. } in puts {
             self.engine.index.shard(*hash).settle(*hash, meta.id);
-            self.unsynced.push(Unsynced { key: key.clone(), hash: *hash, id: meta.id });
         }
-        for Removed { hash, id, pending } in gone {
-            let key = pending.as_ref().map(|pending| pending.key.clone());
-            self.unsynced.extend(key.map(|key| Unsynced { key, hash: *hash, id: *id }));
+        if commit == Commit::Lazy {
+            let of_put =
+                |Put { key, hash, meta, .. }: &Put| Unsynced { key: key.clone(), hash: *hash, id: meta.id };
+            self.unsynced.extend(puts.iter().map(of_put));
+            for Removed { hash, id, pending } in gone {
+                let key = pending.as_ref().map(|pending| pending.key.clone());
+                self.unsynced.extend(key.map(|key| Unsynced { key, hash: *hash, id: *id }));
+            }
         }
+        Ok(())
+    }
+
+    /// How far a commit that writes so much may reach; what was written before is synced first where it must be.
+    fn commit_for(&mut self, written: u64) -> Result<Commit, Fault> {
+        if self.written > 0 && self.written + written > self.budget.interval {
+            self.sync()?;
+        }
+        Ok(if written > self.budget.interval { Commit::Durable } else { Commit::Lazy })
+    }
+
+    /// Notes a commit, and lets readers see it.
+    fn committed(&mut self, commit: Commit, written: u64) -> Result<(), Fault> {
+        self.publish()?;
         self.is_dirty = true;
         self.written += written;
         self.written_ever += written;
@@ -263,7 +289,11 @@ impl Writer {
 
     fn sync_when_due(&mut self) {
         let now = SystemClock.monotonic();
-        if self.is_dirty && now.saturating_since(self.durable_at) >= DURABLE_EVERY {
+        let is_due = now.saturating_since(self.durable_at) >= DURABLE_EVERY;
+        if is_due && self.may_write() && !self.unswept.is_empty() {
+            self.sweep();
+        }
+        if is_due && self.is_dirty {
             if now.saturating_since(self.order_saved_at) >= SAVE_ORDER_EVERY {
                 self.save_order();
             }

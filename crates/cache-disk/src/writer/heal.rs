@@ -5,6 +5,7 @@ use std::time::Duration;
 use cache_core::sync::atomic::Ordering;
 use cache_core::{Clock, Error, SystemClock};
 
+use super::sweep::Unswept;
 use super::{Unsynced, Writer};
 use crate::error::Fault;
 use crate::loader;
@@ -90,6 +91,7 @@ impl Writer {
         self.engine.early.begin(self.engine.queue.unwritten());
         self.engine.space.store(opened.space);
         self.counter_bytes = opened.counter_bytes;
+        self.unswept = Unswept::new(opened.remains);
         let snapshot =
             opened.store.snapshot().map_err(|fault| fault.into_error("cannot read the disk cache"))?;
         self.store = Some(opened.store);
@@ -116,6 +118,7 @@ impl Writer {
         self.is_condemned = false;
         self.owed.clear();
         self.counter_bytes = 0;
+        self.unswept = Unswept::default();
         let opened = match recovery::start_anew(&self.directory, &self.engine.config) {
             Ok(opened) => opened,
             Err(error) => {
@@ -130,6 +133,7 @@ impl Writer {
     pub(super) fn install(&mut self, opened: Opened) -> Result<u64, Fault> {
         let snapshot = opened.store.snapshot()?;
         let old = self.store.replace(opened.store);
+        self.unswept = Unswept::new(opened.remains);
         self.engine.space.store(opened.space);
         // Readers first, then the index, then the old file: its space is free once nobody reads it.
         self.engine.restore(snapshot);

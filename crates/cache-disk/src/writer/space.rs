@@ -10,7 +10,7 @@ use super::{Writer, remove};
 use crate::error::Fault;
 use crate::index::Removed;
 use crate::recovery;
-use crate::store::Commit;
+use crate::store::{Batch, Commit};
 
 /// Entries that are removed in one transaction when there is no room.
 const FREED_AT_ONCE: usize = 2;
@@ -26,7 +26,8 @@ impl Writer {
 
     /// Tells callers how much may live.
     pub(super) fn set_allowance(&self) {
-        let live = self.budget.live_bytes().saturating_sub(self.counter_bytes);
+        let live =
+            self.budget.live_bytes().saturating_sub(self.counter_bytes).saturating_sub(self.unswept.cost());
         self.engine.allowance.store(live, Ordering::Relaxed);
     }
 
@@ -34,7 +35,8 @@ impl Writer {
     pub(super) fn lengthen_when_needed(&mut self) {
         let space = self.engine.space.load();
         let (length, whole) = (space.length(), self.budget.file_bytes(0));
-        let needed = self.engine.index.cost() + self.counter_bytes + 4 * self.budget.interval;
+        let needed =
+            self.engine.index.cost() + self.unswept.cost() + self.counter_bytes + 4 * self.budget.interval;
         let is_filling = needed > length / 10 * 9;
         if self.store.is_some()
             && is_filling
@@ -81,21 +83,31 @@ impl Writer {
         }
     }
 
-    /// Removes what left the index while next to no page is free: in steps so small that each finds the few it needs, which
-    /// the step after the next has again.
+    /// Removes what left the index while next to no page is free.
     pub(super) fn free(&mut self, gone: &[Removed]) -> Result<(), Fault> {
-        for few in gone.chunks(FREED_AT_ONCE) {
+        self.in_steps(gone, remove)?;
+        self.sync()?;
+        self.sync()?;
+        self.must_free = false;
+        Ok(())
+    }
+
+    /// Does `step` for all of `items`, so few at a time that each commit finds the few pages it needs, which the one after
+    /// the next has again.
+    pub(super) fn in_steps<T>(
+        &mut self,
+        items: &[T],
+        step: impl Fn(&mut Batch<'_>, &[T]) -> Result<(), redb::Error>,
+    ) -> Result<(), Fault> {
+        for few in items.chunks(FREED_AT_ONCE) {
             let Some(store) = &self.store else { return Err(Fault::Unavailable) };
             store.write(Commit::Durable, |batch| {
-                remove(batch, few)?;
+                step(batch, few)?;
                 Ok(((), Commit::Durable))
             })?;
             self.publish()?;
             self.synced();
         }
-        self.sync()?;
-        self.sync()?;
-        self.must_free = false;
         Ok(())
     }
 

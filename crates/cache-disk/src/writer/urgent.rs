@@ -1,5 +1,7 @@
 //! What somebody waits for: invalidations, counters, flushes.
 
+use std::collections::HashSet;
+
 use cache_core::{CacheKey, Error, ErrorKind, Invalidation, MissCause};
 
 use super::Writer;
@@ -7,7 +9,7 @@ use crate::budget;
 use crate::error::Fault;
 use crate::queue::{Ack, CounterChange, Urgent};
 use crate::recovery;
-use crate::store::{Batch, Commit};
+use crate::store::{Batch, Commit, Rows};
 
 /// How far an invalidation is committed before it is acknowledged. The planted bug stops short, so that a test can
 /// prove that killing the process shows it; see `tests/faults/kill.rs` and `power.rs`.
@@ -60,14 +62,16 @@ impl Writer {
     pub(super) fn remove(&mut self, waiting: &[Waiting]) -> Result<Vec<u64>, Fault> {
         let Some(store) = &self.store else { return Err(Fault::Unavailable) };
         let is_dirty = self.is_dirty;
-        let (removed, commit) = store.write(ACKNOWLEDGED, |batch| {
-            let removed = remove_all(batch, waiting)?;
-            let any =
-                removed.iter().any(|(entries, _)| !entries.is_empty()) || removed.iter().any(|(_, any)| *any);
+        let (removed, remains, commit) = store.write(ACKNOWLEDGED, |batch| {
+            let mut removed = forget_all(batch, waiting)?;
+            let rows = removed.iter_mut().flat_map(|one| one.entries.iter().map(|(_, rows)| *rows)).collect();
+            let remains = batch.leave(rows)?;
             // What an earlier lazy commit removed must be durable too before this is acknowledged.
+            let any = removed.iter().any(|one| one.others || !one.entries.is_empty());
             let commit = if any || is_dirty { ACKNOWLEDGED } else { Commit::Nothing };
-            Ok(((removed, commit), commit))
+            Ok(((removed, remains, commit), commit))
         })?;
+        self.unswept.extend(remains);
         match commit {
             Commit::Durable => {
                 self.publish()?;
@@ -80,16 +84,18 @@ impl Writer {
             Commit::Nothing => {}
         }
         let index = &self.engine.index;
-        let in_index = |(key, id): &&(String, u64)| {
+        let in_index = |(key, rows): &&(String, Rows)| {
             let hash = index.hash(key);
             let mut shard = index.shard(hash);
-            let is_removed = shard.remove_if(hash, *id).is_some();
+            let is_removed = shard.remove_if(hash, rows.id).is_some();
             if is_removed {
                 shard.causes.record(hash, MissCause::Invalidated);
             }
             is_removed
         };
-        Ok(removed.iter().map(|(entries, _)| entries.iter().filter(in_index).count() as u64).collect())
+        let counts = removed.iter().map(|one| one.entries.iter().filter(in_index).count() as u64).collect();
+        self.set_allowance();
+        Ok(counts)
     }
 
     /// Puts an empty file in the place of the database: its space is free at once.
@@ -178,6 +184,9 @@ impl Writer {
         if self.flushes.is_empty() || is_waiting_for_index {
             return;
         }
+        while self.may_write() && !self.unswept.is_empty() {
+            self.sweep();
+        }
         while self.may_write() {
             let lazy = self.take_lazy();
             if lazy.is_empty() {
@@ -204,11 +213,16 @@ impl Writer {
     }
 }
 
-type RemovedEntries = (Vec<(String, u64)>, bool);
+/// What one of those who wait removed.
+struct Forgotten {
+    entries: Vec<(String, Rows)>,
+    /// Whether anything else was removed.
+    others: bool,
+}
 
-/// What each invalidation removed by key, and whether it removed anything else.
-fn remove_all(batch: &mut Batch<'_>, waiting: &[Waiting]) -> Result<Vec<RemovedEntries>, redb::Error> {
-    let mut removed = Vec::with_capacity(waiting.len());
+/// Takes out what each names; the rows of the entries that it returns remain.
+fn forget_all(batch: &mut Batch<'_>, waiting: &[Waiting]) -> Result<Vec<Forgotten>, redb::Error> {
+    let mut all = Vec::with_capacity(waiting.len());
     for Waiting { what, ids, .. } in waiting {
         let mut entries = Vec::new();
         for one in what {
@@ -216,21 +230,22 @@ fn remove_all(batch: &mut Batch<'_>, waiting: &[Waiting]) -> Result<Vec<RemovedE
                 // By its full key whatever the index says: a row that was evicted or overwritten lazily may still
                 // stand in the last durable state.
                 Invalidation::Key(key) => {
-                    let id = batch.remove_key(key.as_str())?;
-                    entries.extend(id.map(|id| (key.as_str().to_owned(), id)));
+                    let rows = batch.forget_key(key.as_str())?;
+                    entries.extend(rows.map(|rows| (key.as_str().to_owned(), rows)));
                 }
                 Invalidation::Group(_) | Invalidation::Pattern(_) | Invalidation::Everything => {
-                    entries.extend(batch.remove_matching(one)?);
+                    entries.extend(batch.forget_matching(one)?);
                 }
             }
         }
-        let mut any = false;
-        for id in ids.iter().filter(|id| !entries.iter().any(|(_, removed)| removed == *id)) {
-            any |= batch.remove_id(*id)?;
+        let known: HashSet<u64> = entries.iter().map(|(_, rows)| rows.id).collect();
+        let mut others = false;
+        for id in ids.iter().filter(|id| !known.contains(id)) {
+            others |= batch.remove_id(*id)?;
         }
-        removed.push((entries, any));
+        all.push(Forgotten { entries, others });
     }
-    Ok(removed)
+    Ok(all)
 }
 
 /// The answer, and by how many bytes the counters grew; `None` if that is more than `room`.

@@ -22,6 +22,7 @@ mod model;
 mod places;
 mod power;
 mod recorder;
+mod remains;
 mod space;
 mod storage;
 mod support;

@@ -1,0 +1,102 @@
+//! What an invalidation leaves behind is swept: by the writer, or after a crash by the next opening.
+
+use std::path::Path;
+
+use cache_core::{CacheBackend, CacheKey, CachePattern, Invalidated, NewEntry};
+use cache_disk::DiskBackend;
+use redb::{Database, ReadableDatabase, ReadableTableMetadata, TableDefinition};
+
+use super::support::{SMALL_LIMIT, copy_files, on_disk, open, runtime};
+
+const DATA: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("data");
+const STATE: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("state");
+
+/// Rows and notes of rows that remain in the database of `directory`, which nobody has open.
+fn rows_and_notes(directory: &Path) -> (u64, usize) {
+    let database = Database::create(directory.join("cache.redb")).unwrap();
+    let transaction = database.begin_read().unwrap();
+    let rows = transaction.open_table(DATA).unwrap().len().unwrap();
+    let state = transaction.open_table(STATE).unwrap();
+    (rows, state.range("remains:".."remains;").unwrap().count())
+}
+
+fn listing(group: usize, number: usize) -> CacheKey {
+    CacheKey::parse(&format!("project_images:{group}:{number}")).unwrap()
+}
+
+/// Entries of one row or more, so that those of a group lie apart.
+async fn store(backend: &DiskBackend, groups: usize, entries: usize) {
+    for number in 0..entries {
+        for group in 0..groups {
+            let value = vec![7; if number.is_multiple_of(9) { 9000 } else { 500 }];
+            backend.set(&listing(group, number), NewEntry::new(value)).await.unwrap();
+        }
+    }
+    backend.flush().await.unwrap();
+}
+
+async fn clear(backend: &DiskBackend, group: usize) -> Invalidated {
+    backend.clear_pattern(&CachePattern::parse(&format!("project_images:{group}")).unwrap()).await.unwrap()
+}
+
+#[test]
+fn the_rows_of_a_cleared_group_are_gone_after_the_next_flush() {
+    let root = on_disk();
+    runtime().block_on(async {
+        let backend = open(root.path()).await;
+        store(&backend, 3, 90).await;
+        assert_eq!(clear(&backend, 1).await, Invalidated::Applied { removed: 90 });
+        backend.flush().await.unwrap();
+    });
+    // Of each group ten entries have three rows, the others one.
+    assert_eq!(rows_and_notes(root.path()), (2 * 110, 0));
+}
+
+#[test]
+fn a_crash_before_they_are_swept_leaves_no_row_for_ever() {
+    let (root, crashed) = (on_disk(), on_disk());
+    runtime().block_on(async {
+        let backend = open(root.path()).await;
+        store(&backend, 3, 300).await;
+        assert_eq!(clear(&backend, 1).await, Invalidated::Applied { removed: 300 });
+        // What a process leaves that is killed now.
+        copy_files(root.path(), crashed.path());
+    });
+    let before = on_disk();
+    copy_files(crashed.path(), before.path());
+    let (rows, notes) = rows_and_notes(before.path());
+    assert!(rows > 2 * 368 && notes > 0, "the copy was made too late: {rows} rows, {notes} notes");
+    runtime().block_on(async {
+        let backend = open(crashed.path()).await;
+        backend.flush().await.unwrap();
+        assert!(backend.get(&listing(1, 7)).await.unwrap().is_none());
+        assert!(backend.get(&listing(2, 7)).await.unwrap().is_some());
+    });
+    assert_eq!(rows_and_notes(crashed.path()), (2 * 368, 0));
+}
+
+#[test]
+fn what_half_of_a_full_cache_leaves_makes_room_for_as_much() {
+    let root = on_disk();
+    runtime().block_on(async {
+        let backend = open(root.path()).await;
+        store(&backend, 2, 2000).await;
+        for round in 0..3 {
+            let held = backend.stats().await.unwrap().count;
+            let Invalidated::Applied { removed } = clear(&backend, round % 2).await else {
+                panic!("not applied")
+            };
+            assert!(removed > held / 3, "round {round}: {removed} of {held}");
+            for number in 0..500 {
+                backend.set(&listing(round % 2, number), NewEntry::new(vec![8; 500])).await.unwrap();
+            }
+            backend.flush().await.unwrap();
+            for number in 0..500 {
+                let found = backend.get(&listing(round % 2, number)).await.unwrap();
+                assert!(found.is_some(), "round {round}: {number} is missing");
+            }
+        }
+        let stats = backend.stats().await.unwrap();
+        assert!(stats.disk_bytes <= SMALL_LIMIT && stats.errors == 0, "{stats:?}");
+    });
+}
