@@ -58,6 +58,17 @@ impl World {
         Arc::new(Self { root, clock, hash_mask, cache, version, acknowledged })
     }
 
+    /// One whose row was stored by the process before.
+    fn reopened() -> Arc<Self> {
+        let world = Self::new(u64::MAX);
+        world.read(&world.cache, NewEntry::new);
+        block_on(world.cache.close()).unwrap();
+        let cache = block_on(DiskBackend::open(config(&world.root, &world.clock, u64::MAX))).unwrap();
+        let Self { root, clock, hash_mask, version, acknowledged, .. } =
+            Arc::try_unwrap(world).unwrap_or_else(|_| unreachable!("nobody else has it"));
+        Arc::new(Self { root, clock, hash_mask, cache, version, acknowledged })
+    }
+
     /// Reads through `cache`: an answer older than what was acknowledged before is a stale read.
     fn read(&self, cache: &DiskBackend, entry: impl Fn(Vec<u8>) -> NewEntry) {
         let oldest = self.acknowledged.load(Ordering::SeqCst);
@@ -261,15 +272,8 @@ fn no_schedule_lets_an_older_load_replace_a_set() {
 /// The index is being filled from the file while the store is used.
 #[test]
 fn no_schedule_serves_an_old_version_while_the_index_is_being_filled() {
-    explore(1_000, || {
-        let world = World::new(u64::MAX);
-        world.read(&world.cache, NewEntry::new);
-        block_on(world.cache.close()).unwrap();
-        let cache = block_on(DiskBackend::open(config(&world.root, &world.clock, u64::MAX))).unwrap();
-        let World { root, clock, hash_mask, version, acknowledged, .. } =
-            Arc::try_unwrap(world).unwrap_or_else(|_| unreachable!("nobody else has it"));
-        let world = Arc::new(World { root, clock, hash_mask, cache, version, acknowledged });
-        world.race(2, vec![changes("group image:5"), changes("key image:5:metadata")]);
+    explore(2_000, || {
+        World::reopened().race(2, vec![changes("group image:5"), changes("key image:5:metadata")]);
     });
 }
 

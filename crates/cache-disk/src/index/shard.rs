@@ -228,10 +228,10 @@ impl Shard {
         removed
     }
 
-    /// Removes every entry that is in the store; how many.
-    pub(crate) fn remove_stored(&mut self) -> u64 {
-        let slots = self.table.iter().map(|at| self.slot(*at));
-        let hashes: Vec<u64> = slots.filter(|slot| !slot.is(PENDING)).map(|slot| slot.hash).collect();
+    /// Removes the entries in the store whose ids are gone; how many.
+    pub(crate) fn remove_stored(&mut self, is_gone: impl Fn(u64) -> bool) -> u64 {
+        let stored = self.table.iter().map(|at| self.slot(*at)).filter(|slot| !slot.is(PENDING));
+        let hashes: Vec<u64> = stored.filter(|slot| is_gone(slot.id())).map(|slot| slot.hash).collect();
         for hash in &hashes {
             self.remove(*hash);
         }

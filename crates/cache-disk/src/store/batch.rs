@@ -97,9 +97,10 @@ impl Batch<'_> {
         Ok(forgotten)
     }
 
-    /// Removes `rows` whose keys were taken out if they are few, or notes that they remain.
+    /// Notes that `rows`, whose keys were taken out, remain; a few are removed at once.
     pub(crate) fn leave(&mut self, mut rows: Vec<Rows>) -> Result<Vec<Remains>, redb::Error> {
-        let notes = Remains::of(&mut rows);
+        rows.sort_unstable();
+        let notes = Remains::of(&rows);
         if notes.is_empty() {
             self.sweep_rows(&rows)?;
         }

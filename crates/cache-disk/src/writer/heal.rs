@@ -1,5 +1,6 @@
 //! After a fault: redb refuses everything until its file is reopened, so the writer reopens it, or starts anew.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use cache_core::sync::atomic::Ordering;
@@ -92,6 +93,7 @@ impl Writer {
         self.engine.space.store(opened.space);
         self.counter_bytes = opened.counter_bytes;
         self.unswept = Unswept::new(opened.remains);
+        self.forget_remains();
         let snapshot =
             opened.store.snapshot().map_err(|fault| fault.into_error("cannot read the disk cache"))?;
         self.store = Some(opened.store);
@@ -147,8 +149,19 @@ impl Writer {
         Ok(removed)
     }
 
+    /// An invalidation that failed may have been committed all the same, and nobody took what it removed out of the index:
+    /// its rows are still there.
+    fn forget_remains(&self) {
+        let gone: HashSet<u64> = self.unswept.ids().collect();
+        if !gone.is_empty() {
+            for mut shard in self.engine.index.shards() {
+                shard.remove_stored(|id| gone.contains(&id));
+            }
+        }
+    }
+
     fn forget_stored(&mut self) -> u64 {
         self.unsynced.clear();
-        self.engine.index.shards().map(|mut shard| shard.remove_stored()).sum()
+        self.engine.index.shards().map(|mut shard| shard.remove_stored(|_| true)).sum()
     }
 }

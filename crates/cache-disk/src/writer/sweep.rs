@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::Writer;
 use crate::budget;
 use crate::error::Fault;
-use crate::store::{Batch, Remains};
+use crate::store::{Batch, Remains, Rows};
 
 /// What is still to be swept, oldest first.
 #[derive(Debug, Default)]
@@ -29,6 +29,10 @@ impl Unswept {
 
     pub(super) fn cost(&self) -> u64 {
         self.cost
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = u64> {
+        self.notes.iter().flat_map(Remains::rows).map(|rows| rows.id)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -88,10 +92,14 @@ impl Writer {
     /// The same while next to no page is free; see [`Writer::free`].
     fn sweep_in_steps(&mut self, notes: &[Remains]) -> Result<(), Fault> {
         for note in notes {
-            self.in_steps(note.rows(), Batch::sweep_rows)?;
+            self.in_steps(note.rows(), sweep_rows)?;
             // Its rows are gone: this removes the note alone.
             self.in_steps(&[note], |batch, notes| notes.iter().try_for_each(|note| batch.sweep(note)))?;
         }
         Ok(())
     }
+}
+
+fn sweep_rows(batch: &mut Batch<'_>, rows: &[Rows]) -> Result<(), redb::Error> {
+    batch.sweep_rows(rows)
 }

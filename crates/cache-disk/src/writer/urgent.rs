@@ -62,10 +62,19 @@ impl Writer {
     pub(super) fn remove(&mut self, waiting: &[Waiting]) -> Result<Vec<u64>, Fault> {
         let Some(store) = &self.store else { return Err(Fault::Unavailable) };
         let is_dirty = self.is_dirty;
+        // What the loader has read already would lead to rows that remain.
+        let is_loading = !self.engine.is_complete();
         let (removed, remains, commit) = store.write(ACKNOWLEDGED, |batch| {
-            let mut removed = forget_all(batch, waiting)?;
-            let rows = removed.iter_mut().flat_map(|one| one.entries.iter().map(|(_, rows)| *rows)).collect();
-            let remains = batch.leave(rows)?;
+            let removed = forget_all(batch, waiting)?;
+            let mut rows: Vec<Rows> =
+                removed.iter().flat_map(|one| one.entries.iter().map(|(_, rows)| *rows)).collect();
+            let remains = if is_loading {
+                rows.sort_unstable();
+                batch.sweep_rows(&rows)?;
+                Vec::new()
+            } else {
+                batch.leave(rows)?
+            };
             // What an earlier lazy commit removed must be durable too before this is acknowledged.
             let any = removed.iter().any(|one| one.others || !one.entries.is_empty());
             let commit = if any || is_dirty { ACKNOWLEDGED } else { Commit::Nothing };

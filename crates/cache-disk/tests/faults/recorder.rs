@@ -3,13 +3,14 @@
 //! What was written since the last sync that succeeded may be on the disk or not, in any order, and torn at sectors.
 //! What a sync that failed was to write may be lost for good, although later syncs succeed.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use super::storage::{Operation, Tap, Verdict};
+use super::storage::{Head, Operation, Tap, Verdict};
 use super::support::Dice;
 
 const SECTOR: usize = 512;
@@ -26,6 +27,8 @@ pub(crate) struct Recorder {
 pub(crate) enum Event {
     /// The file of this number was created.
     Created(usize),
+    /// The file of this number was opened once more.
+    Opened(usize),
     Write {
         file: usize,
         offset: u64,
@@ -56,7 +59,14 @@ impl Recorder {
 
     /// One that lets the sync after `syncs` others fail.
     pub(crate) fn failing_after(syncs: usize) -> Self {
-        Self { syncs_until_failure: AtomicUsize::new(syncs), ..Self::default() }
+        let recorder = Self::default();
+        recorder.fail_after(syncs);
+        recorder
+    }
+
+    /// Lets the sync after `syncs` others fail from now on.
+    pub(crate) fn fail_after(&self, syncs: usize) {
+        self.syncs_until_failure.store(syncs + 1, Ordering::SeqCst);
     }
 
     /// Notes that the test was told that something is durable; the number of events so far.
@@ -72,15 +82,26 @@ impl Recorder {
 }
 
 impl Tap for Recorder {
-    fn open(&self, is_new: bool) -> usize {
+    fn open(&self, head: Option<&Head>) -> usize {
         let mut events = self.events();
-        let files = events.iter().filter(|event| matches!(event, Event::Created(_))).count();
-        if !is_new {
-            // The file that was opened last, once more.
-            return files.saturating_sub(1);
+        let Some(head) = head else {
+            let files = events.iter().filter(|event| matches!(event, Event::Created(_))).count();
+            events.push(Event::Created(files));
+            return files;
+        };
+        // A file that was created to take another's place and failed before it did is not the one that is opened now.
+        let mut heads = HashMap::new();
+        for event in events.iter() {
+            if let Event::Write { file, offset: 0, data } = event
+                && data.len() >= head.len()
+            {
+                heads.insert(*file, &data[..head.len()]);
+            }
         }
-        events.push(Event::Created(files));
-        files
+        let is_same = |file: &usize| heads.get(file).is_some_and(|known| known == head);
+        let file = heads.keys().copied().filter(is_same).max().expect("only what was written is opened");
+        events.push(Event::Opened(file));
+        file
     }
 
     fn before(&self, file: usize, operation: Operation<'_>) -> Verdict {
@@ -115,11 +136,15 @@ impl<'a> Disk<'a> {
     ///
     /// Until the first acknowledgement after a new file was created, the one before it may still be in its place.
     pub(crate) fn after(events: &'a [Event], dice: &Dice) -> Self {
-        let created = events.iter().rposition(|event| matches!(event, Event::Created(_)));
-        let created = created.expect("a store has a file");
-        let is_settled = events[created..].iter().any(|event| matches!(event, Event::Acknowledged));
-        let Event::Created(newest) = events[created] else { unreachable!("found as one") };
-        let file = if is_settled || dice.one_in(2) { newest } else { newest.saturating_sub(1) };
+        let mut in_use = events.iter().enumerate().filter_map(|(at, event)| match event {
+            Event::Created(file) => Some((at, true, *file)),
+            Event::Opened(file) => Some((at, false, *file)),
+            _ => None,
+        });
+        let (at, is_new, last) = in_use.next_back().expect("a store has a file");
+        let is_settled = !is_new || events[at..].iter().any(|event| matches!(event, Event::Acknowledged));
+        let before = in_use.next_back().map_or(last, |(.., before)| before);
+        let file = if is_settled || dice.one_in(2) { last } else { before };
         let mut disk = Self::default();
         for event in events {
             disk.apply(file, event, dice);
@@ -173,7 +198,7 @@ fn write(file: &mut Vec<u8>, event: &Event, reaches: impl Fn(usize) -> bool) {
             }
         }
         Event::SetLength { length, .. } => file.resize(usize::try_from(*length).unwrap(), 0),
-        Event::Created(_) | Event::Sync { .. } | Event::Acknowledged => {}
+        Event::Created(_) | Event::Opened(_) | Event::Sync { .. } | Event::Acknowledged => {}
     }
 }
 

@@ -1,12 +1,15 @@
 //! What an invalidation leaves behind is swept: by the writer, or after a crash by the next opening.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use cache_core::{CacheBackend, CacheKey, CachePattern, Invalidated, NewEntry};
 use cache_disk::DiskBackend;
 use redb::{Database, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 
-use super::support::{SMALL_LIMIT, copy_files, on_disk, open, runtime};
+use super::recorder::Recorder;
+use super::storage::tapped;
+use super::support::{SMALL_LIMIT, config, copy_files, on_disk, open, runtime};
 
 const DATA: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("data");
 const STATE: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("state");
@@ -99,4 +102,27 @@ fn what_half_of_a_full_cache_leaves_makes_room_for_as_much() {
         let stats = backend.stats().await.unwrap();
         assert!(stats.disk_bytes <= SMALL_LIMIT && stats.errors == 0, "{stats:?}");
     });
+}
+
+/// A commit that is reported as failed may have happened: what it took out is not to be read, though its rows remain.
+#[test]
+fn what_a_failed_commit_took_out_is_not_read_once_it_is_acknowledged() {
+    for syncs in 0..4 {
+        let (root, recorder) = (on_disk(), Arc::new(Recorder::default()));
+        runtime().block_on(async {
+            let backend = DiskBackend::open(tapped(config(root.path()), &recorder)).await.unwrap();
+            store(&backend, 2, 50).await;
+            recorder.fail_after(syncs);
+            let _ = clear(&backend, 1).await;
+            for number in 0..50 {
+                let found = backend.get(&listing(1, number)).await.unwrap();
+                assert!(found.is_none(), "after {syncs} syncs one failed, and {number} is back");
+            }
+            assert_eq!(
+                backend.stats().await.unwrap().errors > 0,
+                syncs < 2,
+                "{syncs} syncs before the failing one"
+            );
+        });
+    }
 }

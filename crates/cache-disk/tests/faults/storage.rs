@@ -32,11 +32,15 @@ pub(crate) enum Verdict {
     Fail(io::Error),
 }
 
+/// redb's header, which tells files apart: it holds the roots of the last commits.
+pub(crate) type Head = [u8; 320];
+
 /// Sees every operation.
 pub(crate) trait Tap: Debug + Send + Sync + 'static {
-    /// A file is opened, an empty one if `is_new`; the answer is handed back with every operation on it.
-    fn open(&self, is_new: bool) -> usize {
-        usize::from(is_new)
+    /// A file is opened, one that begins with `head`, an empty one without; the answer is handed back with every
+    /// operation on it.
+    fn open(&self, head: Option<&Head>) -> usize {
+        usize::from(head.is_none())
     }
 
     fn before(&self, file: usize, operation: Operation<'_>) -> Verdict;
@@ -46,8 +50,9 @@ pub(crate) trait Tap: Debug + Send + Sync + 'static {
 pub(crate) fn tapped(config: DiskConfig, tap: &Arc<impl Tap>) -> DiskConfig {
     let tap: Arc<dyn Tap> = Arc::clone(tap) as Arc<dyn Tap>;
     config.wrap_storage(move |inner| {
+        let mut head = [0; 320];
         let is_new = inner.len().is_ok_and(|length| length == 0);
-        let file = tap.open(is_new);
+        let file = tap.open((!is_new && inner.read(0, &mut head).is_ok()).then_some(&head));
         Box::new(Tapped { inner, file, tap: Arc::clone(&tap) })
     })
 }
