@@ -23,6 +23,7 @@ mod places;
 mod power;
 mod recorder;
 mod remains;
+mod slow;
 mod space;
 mod storage;
 mod support;

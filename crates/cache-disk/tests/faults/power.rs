@@ -130,7 +130,7 @@ fn after_a_loss_of_power_no_acknowledged_invalidation_is_undone() {
 fn after_a_failed_sync_and_a_loss_of_power_no_acknowledged_invalidation_is_undone() {
     let (dice, runtime) = (Dice::new(seed(3)), runtime());
     let tally = Tally::new(ROW, seed(3));
-    let lives = repeat("CACHE_DISK_POWER_LOSSES", 240) / 20;
+    let lives = repeat("CACHE_DISK_POWER_LOSSES", 240) / 10;
     let survivors: usize = (0..lives)
         .map(|_| {
             let recorder = Recorder::failing_after(dice.between(10, 120));
