@@ -29,6 +29,7 @@ mod pattern;
 mod random;
 mod rules;
 mod shape;
+pub mod soon;
 mod stats;
 #[doc(hidden)]
 pub mod sync;

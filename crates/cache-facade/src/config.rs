@@ -168,6 +168,12 @@ impl CacheConfig {
         self.lifetimes.of(family)
     }
 
+    /// How long values live, as settings by name: the five for all families, and for each family those that are set for
+    /// it. `None` for one that is not set.
+    pub fn lifetime_settings(&self) -> Vec<(String, Option<String>)> {
+        self.lifetimes.settings()
+    }
+
     /// What answers while Redis is away. Default: disk.
     pub fn fallback(&self) -> Fallback {
         self.fallback

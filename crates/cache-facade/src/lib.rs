@@ -92,6 +92,7 @@ mod options;
 mod outage;
 mod panic;
 mod patience;
+mod pauses;
 mod select;
 mod strangers;
 mod testing;

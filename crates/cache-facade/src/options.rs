@@ -60,7 +60,7 @@ impl<T> Load<T> {
     }
 
     /// Serves the value for `window` after its time is over, while it is loaded anew in the background: by one caller
-    /// for all, and for 64 keys of a cache at a time at most. Callers get it as [`Source::Stale`](crate::Source::Stale).
+    /// for all, for 64 keys of a cache at a time at most, and one second after it failed at the earliest. Callers get it as [`Source::Stale`](crate::Source::Stale).
     /// Default: `CACHE_STALE_WHILE_REVALIDATE_<FAMILY>`, else `CACHE_DEFAULT_STALE_WHILE_REVALIDATE`, else not at all.
     pub fn stale_while_revalidate(self, window: Duration) -> Self {
         Self { lifetime: self.lifetime.stale_while_revalidate(window), ..self }
@@ -74,7 +74,7 @@ impl<T> Load<T> {
     }
 
     /// Loads the value anew in the background when it is asked for in the last `share` (0 to 1) of its time, so that
-    /// nobody waits for what is asked for often. Default: `CACHE_REFRESH_AHEAD_<FAMILY>`, else
+    /// nobody waits for what is asked for often; one second after it failed at the earliest. Default: `CACHE_REFRESH_AHEAD_<FAMILY>`, else
     /// `CACHE_DEFAULT_REFRESH_AHEAD`, else 0.
     pub fn refresh_ahead(self, share: f64) -> Self {
         Self { lifetime: self.lifetime.refresh_ahead(share), ..self }

@@ -1,11 +1,13 @@
 //! The one module that names the runtime, so that the schedule tests can put shuttle in its place.
 
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::{self, Either};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::coop::unconstrained;
 pub(crate) use tokio::time::Instant;
 
 pub(crate) use std::thread_local;
@@ -41,7 +43,7 @@ pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
 }
 
 /// Waits for `duration`.
-pub(crate) async fn sleep(duration: std::time::Duration) {
+pub(crate) async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
@@ -53,7 +55,20 @@ pub(crate) async fn before<F: Future>(deadline: Instant, future: F) -> Option<F:
     tokio::time::timeout_at(deadline, future).await.ok()
 }
 
+/// A time that comes.
+pub(crate) type Timer = tokio::time::Sleep;
+
+/// The time until `end`; `None` outside a runtime, where none comes.
+pub(crate) fn timer(end: Instant) -> Option<Timer> {
+    Handle::try_current().is_ok().then(|| tokio::time::sleep_until(end))
+}
+
+/// Whether the time has come, also for a task that has used up its turn: what keeps it busy must not keep it for ever.
+pub(crate) fn poll_timer(timer: Pin<&mut Timer>, context: &mut Context<'_>) -> Poll<()> {
+    Pin::new(&mut unconstrained(timer)).poll(context)
+}
+
 /// Polls `future` once.
 pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    future::poll_fn(|context| Poll::Ready(std::pin::Pin::new(&mut *future).poll(context))).await
+    future::poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context))).await
 }

@@ -1,7 +1,8 @@
 //! What the schedule tests put in the place of tokio: tasks that shuttle schedules, and a clock that stands still.
 
 use std::ops::Add;
-use std::task::Poll;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future;
@@ -50,6 +51,16 @@ pub(crate) async fn before<F: Future>(_deadline: Instant, future: F) -> Option<F
     Some(future.await)
 }
 
+pub(crate) type Timer = future::Pending<()>;
+
+pub(crate) fn timer(_end: Instant) -> Option<Timer> {
+    None
+}
+
+pub(crate) fn poll_timer(timer: Pin<&mut Timer>, context: &mut Context<'_>) -> Poll<()> {
+    timer.poll(context)
+}
+
 pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    future::poll_fn(|context| Poll::Ready(std::pin::Pin::new(&mut *future).poll(context))).await
+    future::poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context))).await
 }

@@ -110,3 +110,18 @@ async fn a_load_has_a_span_that_says_how_it_ended() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_change_has_a_span_that_says_what_it_makes_stale_and_how_it_ended() {
+    let (log, _listening, _alone) = Log::listen(Level::DEBUG).await;
+    let cache = Cache::memory();
+    cache.change(&key(1), async || Ok::<_, Nothing>(())).await.unwrap();
+    assert!(cache.change(&key(1), async || Err::<(), _>("gone")).await.is_err());
+    cache.close().await.unwrap();
+    assert!(cache.change(&key(1), async || Ok::<_, Nothing>(())).await.is_err());
+    let spans = log.lines("close");
+    for outcome in ["applied", "failed", "not begun"] {
+        let fields = format!(r#"cache_change{{first=key image:1:metadata count=1 outcome="{outcome}"}}"#);
+        assert!(spans.iter().any(|line| line.contains(&fields)), "{fields}: {spans:?}");
+    }
+}

@@ -2,78 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
 
-use std::cell::RefCell;
-use std::fmt::{self, Write};
 use std::fs;
 use std::path::Path;
-use std::sync::Once;
 
 use cache_facade::{Cache, CacheConfig, CacheConfigBuilder};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
-
-thread_local! {
-    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Keeps each event as one line of the thread it comes from: its level, its message, its fields.
-///
-/// One subscriber for all threads: with one for each, events of a place that another thread reaches at the same time
-/// may be lost.
-struct Lines;
-
-impl Lines {
-    fn capture() {
-        static ONCE: Once = Once::new();
-        ONCE.call_once(|| tracing::subscriber::set_global_default(Self).unwrap());
-    }
-
-    fn beginning(start: &str) -> Vec<String> {
-        LINES.with_borrow(|lines| lines.iter().filter(|line| line.starts_with(start)).cloned().collect())
-    }
-}
-
-impl Subscriber for Lines {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= &Level::INFO
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line::default();
-        event.record(&mut line);
-        let line = format!("{} {}{}", event.metadata().level(), line.message, line.fields);
-        LINES.with_borrow_mut(|lines| lines.push(line));
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
-#[derive(Default)]
-struct Line {
-    message: String,
-    fields: String,
-}
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "message" {
-            write!(self.message, "{value:?}").unwrap();
-        } else {
-            write!(self.fields, " {field}={value:?}").unwrap();
-        }
-    }
-}
+use testkit::Lines;
+use tracing::Level;
 
 fn config(directory: &Path) -> CacheConfigBuilder {
     CacheConfig::builder().directory(directory).size_mb(8)
@@ -85,7 +19,7 @@ async fn connect(config: CacheConfigBuilder) -> Cache {
 
 #[tokio::test]
 async fn the_backend_in_use_is_one_line_with_its_absolute_directory_and_limit() {
-    Lines::capture();
+    Lines::capture(Level::INFO);
     let root = tempfile::tempdir().unwrap();
     let cache = connect(config(root.path())).await;
     cache.close().await.unwrap();
@@ -99,7 +33,7 @@ async fn the_backend_in_use_is_one_line_with_its_absolute_directory_and_limit() 
 
 #[tokio::test]
 async fn caching_that_is_off_is_said() {
-    Lines::capture();
+    Lines::capture(Level::INFO);
     let root = tempfile::tempdir().unwrap();
     connect(config(root.path()).enabled(false)).await.close().await.unwrap();
     assert_eq!(Lines::beginning("INFO"), ["INFO cache disabled"]);
@@ -109,7 +43,7 @@ async fn caching_that_is_off_is_said() {
 async fn a_directory_that_cannot_be_used_is_a_warning_with_its_cause() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("file"), "").unwrap();
-    Lines::capture();
+    Lines::capture(Level::INFO);
     connect(config(&root.path().join("file/below"))).await.close().await.unwrap();
     let warnings =
         Lines::beginning("WARN the cache directory cannot be used; running without a cache error=");
@@ -119,7 +53,7 @@ async fn a_directory_that_cannot_be_used_is_a_warning_with_its_cause() {
 
 #[tokio::test]
 async fn why_a_store_starts_empty_is_said_unless_it_is_new() {
-    Lines::capture();
+    Lines::capture(Level::INFO);
     let root = tempfile::tempdir().unwrap();
     connect(config(root.path())).await.close().await.unwrap();
     assert!(Lines::beginning("INFO the disk cache starts empty").is_empty());
@@ -135,7 +69,7 @@ async fn what_looks_wrong_in_the_settings_is_said_when_connecting() {
     let config =
         CacheConfig::from_pairs([("CACHE_DIR", directory), ("CACHE_SIZE_MB", "8"), ("CACHE_SIZ", "9")])
             .unwrap();
-    Lines::capture();
+    Lines::capture(Level::INFO);
     Cache::connect(config).await.unwrap().close().await.unwrap();
     assert_eq!(
         Lines::beginning("WARN"),

@@ -1,10 +1,12 @@
 //! One function a round trip: requests out, replies in, faults told apart. Nothing else speaks Redis, but for scans.
 
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
 use cache_core::envelope::{self, LEASE_LENGTH};
+use cache_core::soon;
 use futures_util::FutureExt;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use tokio::time::{Instant, timeout_at};
@@ -17,7 +19,7 @@ use crate::script;
 /// How long a group of leases alone lives.
 const LEASE_MILLIS: u64 = 60_000;
 /// After how long somebody who waits for a reply looks whether the connection is still there; then twice as long.
-pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(10);
+pub(crate) const FIRST_LOOK: Duration = soon::WITHIN;
 
 impl Connection {
     /// Sends one command and waits for its reply.
@@ -226,7 +228,15 @@ async fn answer<T>(
     // Reckoned from the deadline: the clock is not read for every request.
     let mut until = deadline.checked_sub(about.after_first_look).unwrap_or(deadline);
     loop {
-        let is_over = match timeout_at(until, asked.as_mut()).await {
+        let mut reply = pin!(timeout_at(until, asked.as_mut()));
+        let reply = poll_fn(|context| {
+            let reply = reply.as_mut().poll(context);
+            if reply.is_pending() && patience == FIRST_LOOK {
+                soon::will_be_polled();
+            }
+            reply
+        });
+        let is_over = match reply.await {
             Ok(reply) => return Ok(reply?),
             Err(_) if until == deadline => return Err(Fault::timeout()),
             Err(_) => about.is_over(),

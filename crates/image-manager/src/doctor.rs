@@ -43,7 +43,7 @@ fn refuse(out: &mut impl Write, error: &dyn Display) -> io::Result<bool> {
 async fn report(out: &mut impl Write, settings: &Settings, config: &CacheConfig) -> io::Result<bool> {
     writeln!(out, "Settings")?;
     for (name, value) in described(settings, config) {
-        writeln!(out, "  {name:24} {value}")?;
+        writeln!(out, "  {name:36} {value}")?;
     }
     writeln!(out, "Checks")?;
     let mut healthy = true;
@@ -65,7 +65,7 @@ async fn report(out: &mut impl Write, settings: &Settings, config: &CacheConfig)
 }
 
 /// Every setting with its value, secrets starred.
-fn described(settings: &Settings, config: &CacheConfig) -> Vec<(&'static str, String)> {
+fn described(settings: &Settings, config: &CacheConfig) -> Vec<(String, String)> {
     let Settings { bind, data_directory, max_upload_bytes, admin_users, seed: _ } = settings;
     let mut described = vec![
         ("BIND", bind.to_string()),
@@ -102,7 +102,9 @@ fn described(settings: &Settings, config: &CacheConfig) -> Vec<(&'static str, St
             ("CACHE_FALLBACK", fallback(config.fallback()).to_owned()),
         ]);
     }
-    described
+    let lifetimes = config.lifetime_settings().into_iter();
+    let lifetimes = lifetimes.map(|(name, value)| (name, value.unwrap_or_else(|| "-".to_owned())));
+    described.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(lifetimes).collect()
 }
 
 /// The checks, in the order in which a start meets them.
@@ -321,6 +323,19 @@ mod tests {
         flock(&holder, FlockOperation::NonBlockingLockExclusive).unwrap();
         let Finding::Doubtful { found, .. } = lock(&path, true) else { panic!("the lock is held") };
         assert!(found.contains("4711"));
+    }
+
+    #[tokio::test]
+    async fn how_long_values_live_is_printed_for_all_families_and_for_each() {
+        let directory = tempfile::tempdir().unwrap();
+        let pairs =
+            [("CACHE_DEFAULT_TTL", "3600"), ("CACHE_TTL_THUMBNAIL", "60"), ("CACHE_JITTER_IMAGE", "0.5")];
+        let config = CacheConfig::from_pairs(pairs).unwrap();
+        let (_, text) = examined(&settings(directory.path()), &config).await;
+        let printed: Vec<_> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+        for (name, value) in pairs.into_iter().chain([("CACHE_DEFAULT_STALE_IF_ERROR", "-")]) {
+            assert!(printed.contains(&vec![name, value]), "{name}: {text}");
+        }
     }
 
     #[tokio::test]

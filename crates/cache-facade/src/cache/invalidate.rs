@@ -69,12 +69,17 @@ impl Cache {
         let shared = Arc::clone(&self.shared);
         let under_way = shared.changes.begin();
         let (reply, answer) = oneshot::channel();
+        let first = stale.first().map(tracing::field::display);
+        let span =
+            tracing::debug_span!("cache_change", first, count = stale.len(), outcome = tracing::field::Empty);
+        let ended = span.clone();
         let task = async move {
             let outcome = shared.change(&stale, commit).await;
+            ended.record("outcome", outcome_of(&outcome));
             drop(under_way);
             drop(reply.send(outcome));
         };
-        let answer = rt::answer_of(task.in_current_span(), answer).await;
+        let answer = rt::answer_of(task.instrument(span), answer).await;
         answer.unwrap_or_else(|| Err(ChangeError::Panicked(CUT_OFF.into())))
     }
 
@@ -155,6 +160,18 @@ impl Cache {
         let whole = || CachePattern::scope(scope).map_or(Invalidation::Everything, Invalidation::Pattern);
         // What becomes too long inside the scope matches no key there as it stands: the whole scope covers it.
         what.into_iter().map(|what| what.in_scope(scope).unwrap_or_else(|_| whole())).collect()
+    }
+}
+
+/// How a change ended, in its span.
+fn outcome_of<T, E>(outcome: &Result<Changed<T>, ChangeError<T, E>>) -> &'static str {
+    match outcome {
+        Ok(Changed { invalidated: Invalidated::Applied { .. }, .. }) => "applied",
+        Ok(Changed { invalidated: Invalidated::Journaled { .. }, .. }) => "journaled",
+        Err(ChangeError::NotBegun(_)) => "not begun",
+        Err(ChangeError::Failed(_)) => "failed",
+        Err(ChangeError::Panicked(_)) => "panicked",
+        Err(ChangeError::NotInvalidated { .. }) => "not invalidated",
     }
 }
 

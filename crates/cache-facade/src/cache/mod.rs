@@ -36,6 +36,7 @@ use crate::lifetime::Lifetime;
 use crate::metrics::{Meter, Started};
 use crate::outage::journal::Journal;
 use crate::patience::{self, Patience};
+use crate::pauses::Pauses;
 use crate::select::Selected;
 use crate::strangers::Strangers;
 use crate::trouble::{Operation, Throttle, Trouble};
@@ -71,6 +72,7 @@ pub(crate) struct Shared {
     /// Room for loads that replace a value before anybody misses it.
     pub(crate) refreshes: Arc<Background>,
     pub(crate) failed_refreshes: Throttle,
+    pub(crate) pauses: Pauses,
     pub(crate) verification: Verification,
     pub(crate) config: CacheConfig,
     pub(crate) round_trips: RoundTrips,
@@ -119,6 +121,7 @@ impl CacheBuilder {
             flights: Flights::new(config.load_timeout()),
             refreshes: Background::new(MOST_REFRESHES),
             failed_refreshes: Throttle::default(),
+            pauses: Pauses::default(),
             verification: Verification::new(config.verify()),
             config,
             round_trips: RoundTrips::new(),

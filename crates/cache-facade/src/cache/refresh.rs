@@ -26,7 +26,7 @@ pub(super) struct Refresh<'a, T, F, V> {
 }
 
 impl<T, F, V> Refresh<'_, T, F, V> {
-    /// Loads behind the caller's back, unless somebody does already, or enough others do.
+    /// Loads behind the caller's back, unless somebody does already, or enough others do, or that has just failed.
     ///
     /// `token` is that of the lookup which hit, and `mark` was taken before it. An invalidation takes the token away, so
     /// that a load which it overtakes is not stored.
@@ -42,6 +42,10 @@ impl<T, F, V> Refresh<'_, T, F, V> {
         let id = shared.flights.id::<T, E>(key, form.codec());
         // A load that hangs holds one place, not one more whenever its deadline is over.
         if token.is_never() || loading::is_running(&id) || shared.flights.is_aloft(&id, token) {
+            return;
+        }
+        // What cannot be read now is not asked for by every hit: whoever owns it has trouble enough.
+        if shared.pauses.holds(shared.clock.as_ref(), key) {
             return;
         }
         let Some(slot) = shared.refreshes.take() else {
@@ -137,6 +141,7 @@ impl Shared {
 
     /// Tells the owner of a load in the background that failed, since nobody else hears of it.
     fn refresh_failed<E>(&self, key: &CacheKey, error: &LoadError<E>) {
+        self.pauses.begin(self.clock.as_ref(), key);
         self.meter.refresh_failed(self.kind(), key);
         let panic = match error {
             LoadError::Panicked(message) => Some(&**message),

@@ -135,7 +135,8 @@ impl CacheConfigBuilder {
     /// # Errors
     /// `Configuration`, naming every setting that is out of its range, by the name of its variable.
     pub fn build(self) -> Result<CacheConfig> {
-        let config = self.config;
+        let mut config = self.config;
+        config.warnings = config.lifetimes.idle();
         let redis = if config.redis.enabled { rules::redis_problems(&config.redis) } else { Vec::new() };
         let problems = rules::cache_problems(&config).into_iter().chain(redis);
         let sentences: Vec<_> =

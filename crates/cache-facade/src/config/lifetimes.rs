@@ -16,6 +16,8 @@ pub(super) struct Kind {
     pub(super) takes: &'static str,
     /// `Lifetime` with the value, if the text is one.
     pub(super) read: fn(Lifetime, &str) -> Option<Lifetime>,
+    /// The value as its setting has it.
+    shown: fn(Lifetime) -> Option<String>,
 }
 
 pub(super) const KINDS: [Kind; 5] = [
@@ -24,32 +26,47 @@ pub(super) const KINDS: [Kind; 5] = [
         prefix: "CACHE_TTL_",
         takes: rules::FAMILY_TTL.takes,
         read: |lifetime, text| Some(lifetime.expire(seconds(text)?)),
+        shown: |lifetime| lifetime.expire.map(in_seconds),
     },
     Kind {
         default: "CACHE_DEFAULT_JITTER",
         prefix: "CACHE_JITTER_",
         takes: rules::JITTER.takes,
         read: |lifetime, text| Some(lifetime.jitter(share(text)?)),
+        shown: |lifetime| lifetime.jitter.map(|share| share.to_string()),
     },
     Kind {
         default: "CACHE_DEFAULT_STALE_WHILE_REVALIDATE",
         prefix: "CACHE_STALE_WHILE_REVALIDATE_",
         takes: rules::FAMILY_TTL.takes,
         read: |lifetime, text| Some(lifetime.stale_while_revalidate(seconds(text)?)),
+        shown: |lifetime| lifetime.stale_while_revalidate.map(in_seconds),
     },
     Kind {
         default: "CACHE_DEFAULT_STALE_IF_ERROR",
         prefix: "CACHE_STALE_IF_ERROR_",
         takes: rules::FAMILY_TTL.takes,
         read: |lifetime, text| Some(lifetime.stale_if_error(seconds(text)?)),
+        shown: |lifetime| lifetime.stale_if_error.map(in_seconds),
     },
     Kind {
         default: "CACHE_DEFAULT_REFRESH_AHEAD",
         prefix: "CACHE_REFRESH_AHEAD_",
         takes: rules::REFRESH_AHEAD.takes,
         read: |lifetime, text| Some(lifetime.refresh_ahead(share(text)?)),
+        shown: |lifetime| lifetime.refresh_ahead.map(|share| share.to_string()),
     },
 ];
+
+/// Why such a setting may do nothing.
+const NO_END: &str = " has no effect on values whose time never ends, unless each load says when";
+
+impl Kind {
+    /// The setting for `family`.
+    fn of(&self, family: &str) -> String {
+        format!("{}{}", self.prefix, family.to_uppercase())
+    }
+}
 
 /// How long values live, by family.
 #[derive(Debug, Clone, Default)]
@@ -72,6 +89,36 @@ impl Lifetimes {
         self.families.entry(family.into()).or_default()
     }
 
+    /// Every setting by its name, with its value where it has one: those for all families, and what is set for each.
+    pub(super) fn settings(&self) -> Vec<(String, Option<String>)> {
+        let mut settings: Vec<_> =
+            KINDS.iter().map(|kind| (kind.default.to_owned(), (kind.shown)(self.default))).collect();
+        for (family, lifetime) in &self.families {
+            let set = KINDS.iter().filter_map(|kind| Some((kind.of(family), Some((kind.shown)(*lifetime)?))));
+            settings.extend(set);
+        }
+        settings
+    }
+
+    /// What was set of values' ends where no value has one, one sentence each.
+    pub(super) fn idle(&self) -> Vec<String> {
+        let ttl = rules::DEFAULT_TTL.name;
+        let mut sentences = Vec::new();
+        if self.all().all(|lifetime| lifetime.expire.is_none()) {
+            let set = KINDS.iter().filter(|kind| (kind.shown)(self.default).is_some());
+            sentences.extend(set.map(|kind| format!("{}{NO_END}: set {ttl}", kind.default)));
+        }
+        for (family, lifetime) in &self.families {
+            let [of_family, ..] = &KINDS;
+            if self.of(family).expire.is_none() {
+                let set = KINDS.iter().filter(|kind| (kind.shown)(*lifetime).is_some());
+                let own = of_family.of(family);
+                sentences.extend(set.map(|kind| format!("{}{NO_END}: set {own} or {ttl}", kind.of(family))));
+            }
+        }
+        sentences
+    }
+
     /// All that were set.
     pub(super) fn all(&self) -> impl Iterator<Item = Lifetime> {
         self.families.values().copied().chain([self.default])
@@ -83,6 +130,44 @@ pub(super) fn seconds(text: &str) -> Option<Duration> {
     super::parse::plain_number(text).filter(|seconds| *seconds > 0).map(Duration::from_secs)
 }
 
+fn in_seconds(duration: Duration) -> String {
+    duration.as_secs_f64().to_string()
+}
+
 fn share(text: &str) -> Option<f64> {
     text.parse().ok().filter(|share| rules::is_share(*share))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_set_is_shown_under_the_name_by_which_it_is_set() {
+        let mut lifetimes = Lifetimes { default: Lifetime::new().jitter(0.25), ..Lifetimes::default() };
+        *lifetimes.family("image") = Lifetime::new().expire(Duration::from_mins(1));
+        let set: Vec<_> = lifetimes
+            .settings()
+            .into_iter()
+            .filter_map(|(name, value)| Some(format!("{name}={}", value?)))
+            .collect();
+        assert_eq!(set, ["CACHE_DEFAULT_JITTER=0.25", "CACHE_TTL_IMAGE=60"]);
+    }
+
+    #[test]
+    fn what_does_nothing_for_want_of_a_time_to_live_is_named() {
+        let stale = Lifetime::new().stale_if_error(Duration::from_mins(1));
+        let mut lifetimes = Lifetimes { default: stale, ..Lifetimes::default() };
+        *lifetimes.family("image") = stale.jitter(0.5);
+        let named = |lifetimes: &Lifetimes| -> Vec<String> {
+            let idle = lifetimes.idle().into_iter();
+            idle.filter_map(|sentence| sentence.split(' ').next().map(str::to_owned)).collect()
+        };
+        let all = ["CACHE_DEFAULT_STALE_IF_ERROR", "CACHE_JITTER_IMAGE", "CACHE_STALE_IF_ERROR_IMAGE"];
+        assert_eq!(named(&lifetimes), all);
+        lifetimes.family("thumbnail").expire = Some(Duration::from_mins(1));
+        assert_eq!(named(&lifetimes), all[1..], "thumbnails are served old");
+        lifetimes.default.expire = Some(Duration::from_mins(1));
+        assert!(named(&lifetimes).is_empty());
+    }
 }

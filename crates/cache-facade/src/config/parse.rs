@@ -184,6 +184,7 @@ impl Parser {
         if let Some(error) = rules::error(&self.problems) {
             return Err(error);
         }
+        self.warnings.extend(config.lifetimes.idle());
         config.warnings = self.warnings;
         Ok(config)
     }

@@ -272,12 +272,43 @@ async fn a_refresh_that_fails_leaves_the_old_value_to_its_end() {
     timed.ask(revalidated(), 1).await;
     timed.wait(60);
     assert_eq!(timed.ask_in_vain(revalidated()).await, Ok((1, Source::Stale)));
+    timed.wait(1);
     let panics = async || -> Result<u32, Nothing> { panic!("broken") };
     let served = timed.cache.get_or_load_with(&key(1), revalidated(), panics).await.unwrap();
     assert_eq!((served.value, served.source), (1, Source::Stale));
     let_others_run().await;
+    timed.wait(1);
     assert_eq!(timed.ask(revalidated(), 2).await, (1, Source::Stale));
     assert_eq!(timed.ask(revalidated(), 3).await, (2, Source::Hit));
+}
+
+#[tokio::test]
+async fn after_a_load_in_the_background_failed_none_begins_for_its_key_within_a_second() {
+    let options = [revalidated, || Load::new().expire(100 * MINUTE).refresh_ahead(1.0)];
+    for options in options {
+        let Timed { clock, cache } = Timed::new();
+        let loads = Arc::new(AtomicU64::new(0));
+        let ask = async |id| {
+            let loads = Arc::clone(&loads);
+            let load = async move || {
+                loads.fetch_add(1, Ordering::SeqCst);
+                Err::<u32, _>("the database is away")
+            };
+            cache.get_or_load_with(&key(id), options(), load).await.unwrap();
+            let_others_run().await;
+        };
+        for id in [1, 2] {
+            cache.get_or_load_with(&key(id), options(), async || Ok::<_, &str>(1)).await.unwrap();
+        }
+        clock.advance(MINUTE);
+        for (millis, loaded) in [(0, 1), (0, 1), (999, 1), (1, 2), (0, 2), (1000, 3)] {
+            clock.advance(Duration::from_millis(millis));
+            ask(1).await;
+            assert_eq!(loads.load(Ordering::SeqCst), loaded, "{millis} ms later");
+        }
+        ask(2).await;
+        assert_eq!(loads.load(Ordering::SeqCst), 4, "another key has no part in it");
+    }
 }
 
 #[tokio::test]

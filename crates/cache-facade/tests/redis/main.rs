@@ -10,7 +10,6 @@ mod crash;
 mod faults;
 mod halfway;
 mod histories;
-mod lines;
 mod migration;
 mod outage;
 mod secrets;

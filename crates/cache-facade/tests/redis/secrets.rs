@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use testkit::reliability::Tally;
-use testkit::{Mode, RedisServer, TcpProxy};
+use testkit::{Lines, Mode, RedisServer, TcpProxy};
+use tracing::Level;
 
-use crate::lines::Lines;
 use crate::support::*;
 
 const SECRET: &str = "hunter2-secret";
@@ -26,7 +26,7 @@ fn lines_with(secret: &str) -> (usize, Vec<String>) {
 
 #[tokio::test]
 async fn no_line_and_no_description_holds_a_password() {
-    Lines::capture();
+    Lines::capture(Level::TRACE);
     let tally = Tally::new("lines without a secret", None);
     let server = RedisServer::start_with(&["--requirepass", SECRET]).unwrap();
     let mut proxy = TcpProxy::start(server.address()).await.unwrap();

@@ -1,14 +1,14 @@
 //! Selecting a backend, and the lines that operators know, word for word.
 
 use cache_facade::{BackendKind, BreakerState, Cache, ErrorKind, HealthStatus, Invalidated, JournalKind};
-use testkit::{RedisServer, Restart};
+use testkit::{Lines, RedisServer, Restart};
+use tracing::Level;
 
-use crate::lines::Lines;
 use crate::support::*;
 
 #[tokio::test]
 async fn two_instances_share_redis_and_see_each_others_changes_at_once() {
-    Lines::capture();
+    Lines::capture(Level::TRACE);
     let server = RedisServer::start().unwrap();
     let (one, two) = (Instance::patient(server.address()).await, Instance::patient(server.address()).await);
     let database = Database::new();
@@ -34,7 +34,7 @@ async fn two_instances_share_redis_and_see_each_others_changes_at_once() {
 
 #[tokio::test]
 async fn without_a_server_the_warning_is_word_for_word_and_disk_stands_in_until_there_is_one() {
-    Lines::capture();
+    Lines::capture(Level::TRACE);
     let mut server = RedisServer::start().unwrap();
     server.kill().unwrap();
     let one = Instance::with(server.address(), |config| {
@@ -67,7 +67,7 @@ async fn without_a_server_the_warning_is_word_for_word_and_disk_stands_in_until_
 
 #[tokio::test]
 async fn it_comes_back_by_itself_and_says_so() {
-    Lines::capture();
+    Lines::capture(Level::TRACE);
     let mut server = RedisServer::start().unwrap();
     server.kill().unwrap();
     let one = Instance::new(server.address()).await;
@@ -81,7 +81,7 @@ async fn it_comes_back_by_itself_and_says_so() {
 
 #[tokio::test]
 async fn a_wrong_password_falls_back_and_shows_no_secret() {
-    Lines::capture();
+    Lines::capture(Level::TRACE);
     let server = RedisServer::start_with(&["--requirepass", "right-secret"]).unwrap();
     let with = |password: &'static str| {
         let redis = redis_at(server.address()).with_password(password);
@@ -99,7 +99,7 @@ async fn a_wrong_password_falls_back_and_shows_no_secret() {
 
 #[tokio::test]
 async fn what_only_settings_cure_is_said_once_a_minute() {
-    Lines::capture();
+    Lines::capture(Level::TRACE);
     let server = RedisServer::start_with(&["--requirepass", "right-secret"]).unwrap();
     let clock = std::sync::Arc::new(cache_facade::ManualClock::new());
     let _one = Instance::with(server.address(), |config| config.clock(clock.clone())).await;
@@ -116,7 +116,7 @@ async fn what_only_settings_cure_is_said_once_a_minute() {
 
 #[tokio::test]
 async fn without_a_directory_redis_is_used_and_what_it_misses_is_kept_in_memory() {
-    Lines::capture();
+    Lines::capture(Level::TRACE);
     let root = tempfile::tempdir().unwrap();
     std::fs::write(root.path().join("file"), "").unwrap();
     let mut server = RedisServer::start().unwrap();
@@ -139,7 +139,7 @@ async fn without_a_directory_redis_is_used_and_what_it_misses_is_kept_in_memory(
 
 #[tokio::test]
 async fn switched_off_everything_is_loaded_and_redis_still_hears_of_changes() {
-    Lines::capture();
+    Lines::capture(Level::TRACE);
     let server = RedisServer::start().unwrap();
     let on = Instance::new(server.address()).await;
     let off = Instance::with(server.address(), |config| config.enabled(false)).await;

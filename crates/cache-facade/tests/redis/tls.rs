@@ -1,9 +1,9 @@
 //! Encryption as the settings ask for it: where it cannot be had the disk stands in, and nothing is sent plain.
 
 use cache_facade::{BackendKind, RedisConfig, Tls};
-use testkit::{Authority, RedisServer, terminator};
+use testkit::{Authority, Lines, RedisServer, terminator};
+use tracing::Level;
 
-use crate::lines::Lines;
 use crate::support::*;
 
 const FALLS_BACK: &str = "WARN Redis cache initialization failed, falling back to disk cache error=";
@@ -50,7 +50,7 @@ async fn instances_share_an_encrypted_redis_with_and_without_a_certificate_of_th
 
 #[tokio::test]
 async fn where_the_certificate_is_refused_disk_stands_in_and_nothing_is_sent_plain() {
-    Lines::capture();
+    Lines::capture(Level::TRACE);
     let (server, authority) = (RedisServer::start().unwrap(), Authority::new().unwrap());
     let other = Authority::new().unwrap();
     let identity = authority.certifies("127.0.0.1").unwrap();

@@ -10,6 +10,7 @@ use image_manager::{App, Seed, Settings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use ureq::http;
 
@@ -19,6 +20,7 @@ pub(crate) struct Server {
     agent: ureq::Agent,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    runtime: Handle,
     /// The data directory, unless it is the test's own.
     keeper: Option<TempDir>,
 }
@@ -55,7 +57,7 @@ impl Server {
         F: AsyncFnOnce() -> Cache + Send + 'static,
     {
         let (stop, stopped) = oneshot::channel::<()>();
-        let (ready, address) = std::sync::mpsc::channel();
+        let (ready, started) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -63,16 +65,17 @@ impl Server {
                 let app = App::open(settings, cache().await).unwrap();
                 image_manager::seed(&app).await.unwrap();
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                ready.send(listener.local_addr().unwrap()).unwrap();
+                ready.send((listener.local_addr().unwrap(), Handle::current())).unwrap();
                 let stop = async {
                     let _ = stopped.await;
                 };
                 image_manager::serve(app, listener, stop).await.unwrap();
             });
         });
-        let base = format!("http://{}", address.recv().expect("the server starts"));
+        let (address, runtime) = started.recv().expect("the server starts");
+        let base = format!("http://{address}");
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
-        Self { base, agent, stop: Some(stop), thread: Some(thread), keeper: None }
+        Self { base, agent, stop: Some(stop), thread: Some(thread), runtime, keeper: None }
     }
 
     /// One request with any headers; a body only where the method has one.
@@ -137,6 +140,18 @@ impl Server {
         let answer = self.form("POST", "ann", &path, &[("file", Some(filename), file)]);
         assert_eq!(answer.status, 201, "{answer:?}");
         answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// How many tasks the server runs now: connections, requests, changes.
+    pub(crate) fn tasks(&self) -> usize {
+        self.runtime.metrics().num_alive_tasks()
+    }
+
+    /// The server's database, to be read past it.
+    pub(crate) fn database(&self) -> rusqlite::Connection {
+        let directory = self.keeper.as_ref().expect("a server with a data directory of its own");
+        let path = settings(directory.path()).data_directory.join("image-manager.sqlite3");
+        rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap()
     }
 
     /// Host and port.

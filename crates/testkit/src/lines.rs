@@ -1,0 +1,90 @@
+//! What is logged, by the thread it comes from.
+
+use std::cell::RefCell;
+use std::fmt::{self, Write};
+use std::sync::{Once, OnceLock};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+thread_local! {
+    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+static LEVEL: OnceLock<Level> = OnceLock::new();
+
+/// Keeps each event as one line of its thread: its level, its message, its fields. A test on one thread sees all that
+/// its tasks say.
+///
+/// One subscriber for all threads: with one for each, events of a place that another thread reaches at the same time may
+/// be lost.
+#[derive(Debug)]
+pub struct Lines;
+
+impl Lines {
+    /// Keeps what is logged from here on by any thread, from `level` up; the first call in a process decides.
+    ///
+    /// # Panics
+    /// When the process has another subscriber.
+    pub fn capture(level: Level) {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            // Before it is asked what it wants to hear of, which is remembered.
+            LEVEL.get_or_init(|| level);
+            tracing::subscriber::set_global_default(Self).expect("nobody else listens in this process");
+        });
+    }
+
+    /// The lines of this thread so far that hold `text`.
+    pub fn with(text: &str) -> Vec<String> {
+        LINES.with_borrow(|lines| lines.iter().filter(|line| line.contains(text)).cloned().collect())
+    }
+
+    /// The lines of this thread so far that begin with `start`.
+    pub fn beginning(start: &str) -> Vec<String> {
+        LINES.with_borrow(|lines| lines.iter().filter(|line| line.starts_with(start)).cloned().collect())
+    }
+}
+
+impl Subscriber for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        LEVEL.get().is_none_or(|level| metadata.level() <= level)
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line::default();
+        event.record(&mut line);
+        let line = format!("{} {}{}", event.metadata().level(), line.message, line.fields);
+        LINES.with_borrow_mut(|lines| lines.push(line));
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[derive(Default)]
+struct Line {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a `String` cannot fail.
+        let _ = if field.name() == "message" {
+            write!(self.message, "{value:?}")
+        } else {
+            write!(self.fields, " {field}={value:?}")
+        };
+    }
+}
