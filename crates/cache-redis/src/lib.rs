@@ -37,8 +37,10 @@ mod pool;
 mod scan;
 mod script;
 mod settings;
+mod staged;
 mod stats;
 mod store;
+mod together;
 
 pub use backend::RedisBackend;
 pub use config::RedisConfig;
