@@ -40,6 +40,7 @@ mod settings;
 mod staged;
 mod stats;
 mod store;
+mod suspects;
 mod together;
 
 pub use backend::RedisBackend;

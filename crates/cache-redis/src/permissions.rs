@@ -72,6 +72,7 @@ fn trials(key: &str) -> Vec<(&'static str, Cmd)> {
         command("HGET", &[key, "field"]),
         command("HMGET", &[key, "field"]),
         command("HLEN", &[key]),
+        command("HSTRLEN", &[key, "field"]),
         command("HSCAN", &[key, "0"]),
         command("SCAN", &["0", "COUNT", "1"]),
         command("HDEL", &[key, "field"]),

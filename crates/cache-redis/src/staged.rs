@@ -1,7 +1,7 @@
 //! Fills whose values do not pass through a script: one transaction for all that is stored in a group.
 
 use cache_core::envelope;
-use redis::{Cmd, Pipeline, RedisError, Value};
+use redis::{Cmd, Pipeline, Value};
 
 use crate::error::Fault;
 use crate::script::{self, Call};
@@ -77,7 +77,7 @@ pub(crate) fn outcome(replies: impl Iterator<Item = Value>) -> Result<Outcome, F
     match [first, values, last].map(Value::extract_error) {
         [Ok(first), Ok(Value::Int(_)), Ok(Value::Int(1))] => Ok(Outcome::Stored(first)),
         [Ok(first), Ok(_), Ok(Value::Int(0))] => Ok(Outcome::Refused(first)),
-        [Err(error), ..] | [_, Err(error), _] | [.., Err(error)] => Err(RedisError::from(error).into()),
+        [Err(error), ..] | [_, Err(error), _] | [.., Err(error)] => Err(error.into()),
         _ => Err(Fault::mismatch()),
     }
 }

@@ -59,11 +59,7 @@ pub(crate) fn all_at_once<'a>(layout: &Layout, fills: &'a [Store]) -> Vec<Togeth
 
 /// The fills at `places`, so that each is stored or refused whatever becomes of the others: small ones through scripts,
 /// large ones staged alone.
-pub(crate) fn each_by_itself<'a>(
-    layout: &Layout,
-    fills: &'a [Store],
-    places: &[usize],
-) -> Vec<Together<'a>> {
+pub(crate) fn each_by_itself<'a>(layout: &Layout, fills: &'a [Store], places: &[usize]) -> Vec<Together<'a>> {
     let is_small = |fill: &Store| fill.envelope.len() <= LARGEST_IN_SCRIPT;
     let fills = places.iter().filter_map(|place| Some((*place, fills.get(*place)?)));
     let mut batches = by_group(fills, is_small);
@@ -86,15 +82,15 @@ fn by_group<'a>(
     for (place, fill) in fills {
         let joins = may_join(fill);
         let batch = open.get(fill.group.as_str()).and_then(|at| batches.get_mut(*at));
-        match batch.filter(|batch| joins && batch.bytes + fill.envelope.len() <= LARGEST_BATCH) {
-            Some(batch) => batch.add(place, fill),
-            None => {
-                if joins {
-                    open.insert(&fill.group, batches.len());
-                }
-                batches.push(Together::of(place, fill));
-            }
+        let has_room = |batch: &&mut Together<'_>| batch.bytes + fill.envelope.len() <= LARGEST_BATCH;
+        if let Some(batch) = batch.filter(|batch| joins && has_room(batch)) {
+            batch.add(place, fill);
+            continue;
         }
+        if joins {
+            open.insert(&fill.group, batches.len());
+        }
+        batches.push(Together::of(place, fill));
     }
     batches
 }

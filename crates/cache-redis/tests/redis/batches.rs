@@ -8,6 +8,7 @@ use cache_redis::RedisBackend;
 use crate::support::*;
 
 const KEYS: usize = 12;
+const HOUR: i64 = 3_600_000;
 
 fn keys() -> Vec<CacheKey> {
     (0..KEYS).map(|n| key(&format!("image:5:part{n}"))).collect()
@@ -32,7 +33,8 @@ async fn tokens_that_stand_no_more_are_refused_and_their_neighbours_stored() {
         // One is removed, another one stored by somebody else in between, and a third was never looked up.
         let winner = token(&site.beside, &keys[7]).await;
         let _ = site.beside.delete(&keys[3]).await.unwrap();
-        site.beside.fill(&keys[7], winner, entry("winner")).await.unwrap();
+        let outcome = site.beside.fill(&keys[7], winner, entry("winner")).await.unwrap();
+        assert_eq!(outcome, FillOutcome::Stored);
         load(&site.beside, &key("image:5:other"), small("neighbour")).await;
         let outcomes = site.through.fill_many(batch).await.unwrap();
         for (n, (key, outcome)) in keys.iter().zip(outcomes).enumerate() {
@@ -131,7 +133,7 @@ async fn a_group_lives_as_long_as_the_longest_value_of_a_batch() {
     let hours = |n: usize| small("x").expires_in(Duration::from_hours(1 + n as u64));
     let batch = fills(&site.through, &keys, hours).await;
     site.through.fill_many(batch).await.unwrap();
-    let longest = KEYS as i64 * 3_600_000;
+    let longest = 12 * HOUR;
     assert!((longest..longest + 120_000).contains(&left()), "{}", left());
     let batch = fills(&site.through, &keys, |n| if n == 5 { small("x") } else { hours(n) }).await;
     site.through.fill_many(batch).await.unwrap();
