@@ -59,8 +59,8 @@ fn trials(key: &str) -> Vec<(&'static str, Cmd)> {
     vec![
         script(LEASE.in_full(&[key]), &["1000", "0", "field", "lease"]),
         script(FILL.in_full(&[key]), &["0", "field", "other lease", "value", "0"]),
-        script(STAGED.in_full(&[key, key]), &["first", "field", "lease"]),
-        script(STAGED.in_full(&[key, key]), &["last", "0", "1"]),
+        script(STAGED.in_full(&[key, key]), &["first", "1", "field", "lease"]),
+        script(STAGED.in_full(&[key, key]), &["last", "0", "1", "0"]),
         command("HSET", &[key, "field", "value"]),
         script(EXPIRE.in_full(&[key]), &["1000", "0", "field"]),
         ("EVALSHA", {

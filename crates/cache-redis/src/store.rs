@@ -12,7 +12,7 @@ use crate::layout::Layout;
 use crate::manager::Connection;
 use crate::script::{self, Call};
 use crate::staged::{self, Outcome};
-use crate::together::{Together, all_at_once, each_by_itself};
+use crate::together::{Group, Together, all_at_once, each_by_itself};
 
 /// A value on its way into a field.
 #[derive(Debug, Clone)]
@@ -60,7 +60,7 @@ pub(crate) enum Stored {
 }
 
 impl Connection {
-    /// Stores values, each only if its field still begins with its token's nonce, in one round trip; in two if the server
+    /// Stores values, each only if its field still begins with its token's nonce, in one round trip; in more if the server
     /// has forgotten the scripts, or if some tokens of a staged batch stand no more.
     pub(crate) async fn fill(
         &mut self,
@@ -69,11 +69,13 @@ impl Connection {
         deadline: Instant,
     ) -> Result<Vec<Stored>, Fault> {
         let mut outcomes = vec![Stored::Refused; fills.len()];
-        let batches = all_at_once(layout, fills);
-        let left = self.fill_batches(&batches, &mut outcomes, deadline).await?;
-        if !left.is_empty() {
-            let batches = each_by_itself(layout, fills, &left);
-            self.fill_batches(&batches, &mut outcomes, deadline).await?;
+        let mut left: Vec<usize> = (0..fills.len()).collect();
+        // Those that stood are likely to stand still; but they must not wait for each other for ever.
+        for batches in [all_at_once, all_at_once, each_by_itself] {
+            if !left.is_empty() {
+                let batches = batches(layout, fills, &left);
+                left = self.fill_batches(&batches, &mut outcomes, deadline).await?;
+            }
         }
         Ok(outcomes)
     }
@@ -101,29 +103,34 @@ impl Connection {
         deadline: Instant,
     ) -> Result<Vec<usize>, Fault> {
         let expires_fields = self.expires_fields;
-        if let [only @ Together { staging: None, .. }] = batches {
-            let reply = self.ask(&by_script(how, only, expires_fields), deadline).await?;
-            only.note(self.said(reply, only.fills.len())?, outcomes);
+        if let [only @ Together { is_staged: false, groups, count, .. }] = batches
+            && let [group] = groups.as_slice()
+        {
+            let reply = self.ask(&by_script(how, group, expires_fields), deadline).await?;
+            only.note(self.said(reply, *count)?, outcomes);
             return Ok(Vec::new());
         }
         let mut commands = Pipeline::with_capacity(batches.len());
         for batch in batches {
-            match &batch.staging {
-                Some(staging) => staged::add(&mut commands, how, batch, staging, expires_fields),
-                None => drop(commands.add_command(by_script(how, batch, expires_fields))),
+            if batch.is_staged {
+                staged::add(&mut commands, how, batch, expires_fields);
+                continue;
+            }
+            for group in &batch.groups {
+                commands.add_command(by_script(how, group, expires_fields));
             }
         }
         let mut replies = self.ask_all(&commands, deadline).await?.into_iter();
         let mut left = Vec::new();
         for batch in batches {
-            let count = batch.fills.len();
-            if batch.staging.is_none() {
+            let count = batch.count;
+            if !batch.is_staged {
                 let reply = replies.next().unwrap_or(Value::Nil).extract_error();
                 let reply = reply.map_err(|error| self.seen(error.into()))?;
                 batch.note(self.said(reply, count)?, outcomes);
                 continue;
             }
-            let outcome = staged::outcome(replies.by_ref().take(staged::REPLIES));
+            let outcome = staged::outcome(replies.by_ref().take(staged::replies(batch)));
             let (said, is_stored) = match self.noted(outcome)? {
                 Outcome::Stored(said) => (self.said(said, count)?, true),
                 Outcome::Refused(said) => (self.said(said, count)?, false),
@@ -131,8 +138,8 @@ impl Connection {
             if is_stored {
                 batch.note(said, outcomes);
             } else {
-                let stood = batch.places.iter().zip(said).filter(|(_, said)| *said != Stored::Refused);
-                left.extend(stood.map(|(place, _)| *place));
+                let stood = batch.places().zip(said).filter(|(_, said)| *said != Stored::Refused);
+                left.extend(stood.map(|(place, _)| place));
             }
         }
         Ok(left)
@@ -159,7 +166,7 @@ impl Connection {
         Ok(())
     }
 
-    /// What a script says of `count` fields.
+    /// What a script says of `count` fields, or of all of them: 0.
     fn said(&self, reply: Value, count: usize) -> Result<Vec<Stored>, Fault> {
         let one = |value: Value| match value {
             // Negative where the token does not stand.
@@ -168,16 +175,17 @@ impl Connection {
         };
         let said = match reply {
             Value::Array(values) if values.len() == count => values.into_iter().map(one).collect(),
+            Value::Int(0) => Ok(vec![Stored::Over(0); count]),
             _ => Err(Fault::mismatch()),
         };
         self.noted(said)
     }
 }
 
-fn by_script(how: Call, batch: &Together<'_>, expires_fields: bool) -> Cmd {
-    let mut call = script::FILL.call(how, &[batch.group]);
+fn by_script(how: Call, group: &Group<'_>, expires_fields: bool) -> Cmd {
+    let mut call = script::FILL.call(how, &[group.name]);
     call.arg(u8::from(expires_fields));
-    for Store { group: _, field, token, envelope, millis } in &batch.fills {
+    for Store { group: _, field, token, envelope, millis } in &group.fills {
         call.arg(field).arg(&envelope::lease(*token)).arg(envelope).arg(*millis);
     }
     call
