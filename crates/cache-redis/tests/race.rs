@@ -79,10 +79,10 @@ impl Race {
         }
     }
 
-    /// The same for a whole group, whose values are stored together.
-    async fn read_group(&self, reader: usize, turn: usize) {
+    /// The same for two groups, whose values are stored together.
+    async fn read_groups(&self, reader: usize, turn: usize) {
         let first = (reader + turn * 7) / GROUP * GROUP;
-        let rows: Vec<&Row> = (first..first + GROUP).map(|number| self.row(number)).collect();
+        let rows: Vec<&Row> = (first..first + 2 * GROUP).map(|number| self.row(number)).collect();
         let keys: Vec<CacheKey> = rows.iter().map(|row| row.key.clone()).collect();
         let oldest: Vec<u64> = rows.iter().map(|row| row.acknowledged.load(Ordering::SeqCst)).collect();
         let cache = self.cache(reader);
@@ -164,7 +164,7 @@ async fn run(arguments: &[&str], (pause, troubles): Trouble) -> Arc<Race> {
                 if number >= READERS {
                     race.write(number, turn).await;
                 } else if turn % 5 == 1 {
-                    race.read_group(number, turn).await;
+                    race.read_groups(number, turn).await;
                 } else {
                     race.read(number, turn).await;
                 }
