@@ -179,6 +179,21 @@ impl Connection {
         self.noted(slots)
     }
 
+    /// How many bytes a field holds; none where the key is no hash.
+    pub(crate) async fn length(&mut self, at: &Place<'_>, deadline: Instant) -> Result<usize, Fault> {
+        match self.ask(redis::cmd("HSTRLEN").arg(&at.group).arg(at.field), deadline).await {
+            Ok(Value::Int(length)) => Ok(usize::try_from(length).unwrap_or(usize::MAX)),
+            Ok(_) => self.noted(Err(Fault::mismatch())),
+            Err(fault) if fault.is_wrong_type() => Ok(0),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Removes a field.
+    pub(crate) async fn remove_field(&mut self, at: &Place<'_>, deadline: Instant) -> Result<(), Fault> {
+        self.ask(redis::cmd("HDEL").arg(&at.group).arg(at.field), deadline).await.map(drop)
+    }
+
     /// Removes whole keys, whatever they hold.
     pub(crate) async fn unlink(&mut self, keys: &[&str], deadline: Instant) -> Result<Value, Fault> {
         self.ask(redis::cmd("UNLINK").arg(keys), deadline).await

@@ -1,6 +1,7 @@
 //! [`Engine`]: which round trips an operation takes, and what their answers mean.
 
 use std::collections::BTreeMap;
+use std::slice;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
@@ -23,6 +24,7 @@ use crate::outlook::Outlook;
 use crate::pool::Pool;
 use crate::settings::Settings;
 use crate::stats::{Stats, Tally};
+use crate::suspects::Suspects;
 
 /// All there is of the cache but its background tasks.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ pub(crate) struct Engine {
     pub(crate) stats: Stats,
     pub(crate) memory: Memory,
     outlook: Outlook,
+    pub(crate) suspects: Suspects,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) reference_limit_bytes: u64,
     pub(crate) settings: Settings,
@@ -74,6 +77,7 @@ impl Engine {
             stats: Stats::default(),
             memory: Memory::default(),
             outlook: Outlook::default(),
+            suspects: Suspects::default(),
             clock: Arc::clone(&config.clock),
             reference_limit_bytes: config.reference_limit_bytes,
             settings,
@@ -103,7 +107,7 @@ impl Engine {
             match self.lookup_on(&mut connection, key, tries.deadline).await {
                 Ok(reading) => return Ok(answer(self.counted(key, reading), &connection.world)),
                 Err(fault) if tries.again(&fault) => {}
-                Err(fault) => return Err(self.failed(fault)),
+                Err(fault) => return Err(self.failed_read(slice::from_ref(key), fault)),
             }
         }
     }
@@ -121,7 +125,7 @@ impl Engine {
                         .collect());
                 }
                 Err(fault) if tries.again(&fault) => {}
-                Err(fault) => return Err(self.failed(fault)),
+                Err(fault) => return Err(self.failed_read(keys, fault)),
             }
         }
     }
@@ -139,7 +143,7 @@ impl Engine {
                     return Ok(answers.map(answer).collect());
                 }
                 Err(fault) if tries.again(&fault) => {}
-                Err(fault) => return Err(self.failed(fault)),
+                Err(fault) => return Err(self.failed_read(keys, fault)),
             }
         }
     }
@@ -170,15 +174,27 @@ impl Engine {
         fault.into_error(&self.pool.address)
     }
 
+    fn failed_read(&self, keys: &[CacheKey], fault: Fault) -> Error {
+        if fault.kind == ErrorKind::Timeout {
+            self.suspects.add(keys, Instant::now());
+        }
+        self.failed(fault)
+    }
+
     async fn read(&self, key: &CacheKey) -> Result<(Connection, Option<Bytes>)> {
         let mut tries = self.pool.tries();
         loop {
             let mut connection = tries.next().await?;
             let place = self.layout.place(&connection.world, key);
-            match connection.read(&place, tries.deadline).await {
+            let found = match self.clear_the_way(&mut connection, slice::from_ref(key), tries.deadline).await
+            {
+                Ok(()) => connection.read(&place, tries.deadline).await,
+                Err(fault) => Err(fault),
+            };
+            match found {
                 Ok(found) => return Ok((connection, found)),
                 Err(fault) if tries.again(&fault) => {}
-                Err(fault) => return Err(self.failed(fault)),
+                Err(fault) => return Err(self.failed_read(slice::from_ref(key), fault)),
             }
         }
     }
@@ -189,6 +205,7 @@ impl Engine {
         key: &CacheKey,
         deadline: Instant,
     ) -> Result<Reading, Fault> {
+        self.clear_the_way(connection, slice::from_ref(key), deadline).await?;
         let place = self.layout.place(&connection.world, key);
         if self.outlook.is_cold(key.group()) {
             return Box::pin(self.lookup_cold(connection, key, place, deadline)).await;
@@ -253,6 +270,7 @@ impl Engine {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
+        self.clear_the_way(connection, keys, deadline).await?;
         let batch = Batch::of(&self.layout, &connection.world, keys.iter());
         let found = connection.read_many(&batch.groups, deadline).await?;
         let now = self.clock.now();

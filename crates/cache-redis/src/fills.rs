@@ -11,8 +11,6 @@ use crate::layout::fresh_nonce;
 use crate::manager::Connection;
 use crate::store::{Sealed, Store, Stored};
 
-/// The largest stored value that passes through a script; a larger one is staged beside it.
-const LARGEST_IN_SCRIPT: usize = 8 << 10;
 /// How much longer than its entries a group lives: tokens and explanations outlast what they are about.
 const GRACE_MILLIS: u64 = 60_000;
 /// What lives longer lives for ever: the server refuses numbers that overflow.
@@ -89,7 +87,7 @@ impl Engine {
             connection.set(stores, deadline).await?;
             return Ok(vec![Stored::Over(0); stores.len()]);
         }
-        connection.fill(stores, deadline).await
+        connection.fill(&self.layout, stores, deadline).await
     }
 
     async fn set_on(
@@ -128,10 +126,8 @@ impl Engine {
         let entry = entry.clone().stored_at(self.clock.now());
         let header = Header::seal(&entry, self.layout.hash(key), fresh_nonce());
         let envelope = Sealed { header, payload: entry.payload };
-        let is_large = envelope.len() > LARGEST_IN_SCRIPT;
-        let staging = is_large.then(|| self.layout.staging(&place.group, fresh_nonce()));
         let field = place.field.to_owned();
-        Store { group: place.group, field, token: token.value(), envelope, millis, staging }
+        Store { group: place.group, field, token: token.value(), envelope, millis }
     }
 
     fn count_fill(&self, fill: &Fill, stored: Stored) -> FillOutcome {

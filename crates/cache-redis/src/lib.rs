@@ -37,8 +37,11 @@ mod pool;
 mod scan;
 mod script;
 mod settings;
+mod staged;
 mod stats;
 mod store;
+mod suspects;
+mod together;
 
 pub use backend::RedisBackend;
 pub use config::RedisConfig;

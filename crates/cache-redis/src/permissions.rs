@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::error::Fault;
 use crate::layout::Layout;
 use crate::manager::Connection;
-use crate::script::{FILL, LARGE, LEASE, OUTLIVE};
+use crate::script::{EXPIRE, FILL, LEASE, STAGED};
 
 /// Runs each command once, on a key that nothing else uses.
 ///
@@ -52,17 +52,17 @@ fn trials(key: &str) -> Vec<(&'static str, Cmd)> {
     let script = |mut call: Cmd, arguments: &[&str]| {
         call.arg(arguments);
         (
-            "EVAL and what its scripts call (HGET, HSET, HDEL, HLEN, PTTL, PEXPIRE, PERSIST, UNLINK, RENAME)",
+            "EVAL and what its scripts call (HGET, HMGET, HSET, HDEL, HLEN, PTTL, PEXPIRE, PERSIST, UNLINK, RENAME)",
             call,
         )
     };
     vec![
         script(LEASE.in_full(&[key]), &["1000", "0", "field", "lease"]),
-        script(FILL.in_full(&[key]), &["0", "field", "nonce", "value", "0"]),
-        script(LARGE.in_full(&[key, key]), &["field", "nonce"]),
-        script(LARGE.in_full(&[key, key]), &["field", "nonce", "0", "0"]),
+        script(FILL.in_full(&[key]), &["0", "field", "other lease", "value", "0"]),
+        script(STAGED.in_full(&[key, key]), &["first", "1", "field", "lease"]),
+        script(STAGED.in_full(&[key, key]), &["last", "0", "1", "0"]),
         command("HSET", &[key, "field", "value"]),
-        script(OUTLIVE.in_full(&[key]), &["1000", "0", "field"]),
+        script(EXPIRE.in_full(&[key]), &["1000", "0", "field"]),
         ("EVALSHA", {
             let mut call = FILL.by_hash(&[key]);
             call.arg("0");
@@ -72,6 +72,7 @@ fn trials(key: &str) -> Vec<(&'static str, Cmd)> {
         command("HGET", &[key, "field"]),
         command("HMGET", &[key, "field"]),
         command("HLEN", &[key]),
+        command("HSTRLEN", &[key, "field"]),
         command("HSCAN", &[key, "0"]),
         command("SCAN", &["0", "COUNT", "1"]),
         command("HDEL", &[key, "field"]),

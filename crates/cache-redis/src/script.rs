@@ -27,9 +27,9 @@ macro_rules! lua {
 }
 
 lua!(LEASE, "coded.lua", "lease.lua");
-lua!(FILL, "coded.lua", "fill.lua");
-lua!(LARGE, "coded.lua", "large.lua");
-lua!(OUTLIVE, "outlive.lua");
+lua!(FILL, "coded.lua", "replaced.lua", "outlive.lua", "fill.lua");
+lua!(STAGED, "coded.lua", "replaced.lua", "outlive.lua", "staged.lua");
+lua!(EXPIRE, "outlive.lua", "expire.lua");
 lua!(INCREMENT, "coded.lua", "increment.lua");
 
 impl Lua {

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cache_core::{CacheBackend, CacheKey, FillOutcome, Invalidation, NewEntry};
+use bytes::Bytes;
+use cache_core::{CacheBackend, CacheKey, Entry, Fill, FillOutcome, Invalidation, NewEntry};
 use cache_redis::{RedisBackend, RedisConfig};
 use testkit::RedisServer;
 
-const ROWS: u64 = 64;
+const ROWS: usize = 64;
+/// Rows of a group.
+const GROUP: usize = 4;
 const READERS: usize = 32;
 const WRITERS: usize = 3;
 /// How long a race lasts at least, and at most if it has to reach a number of hits.
@@ -57,10 +60,7 @@ impl Race {
         let oldest = row.acknowledged.load(Ordering::SeqCst);
         let Ok(lookup) = cache.lookup(&row.key).await else { return };
         if let Some(entry) = lookup.entry {
-            let version =
-                u64::from_le_bytes(*entry.payload.first_chunk().expect("it has eight bytes and more"));
-            self.score.hits.fetch_add(1, Ordering::Relaxed);
-            self.score.stale.fetch_add(u64::from(version < oldest), Ordering::Relaxed);
+            self.judge(&entry, oldest);
             if !turn.is_multiple_of(50) {
                 return;
             }
@@ -74,11 +74,43 @@ impl Race {
         if turn.is_multiple_of(5) {
             entry = entry.expires_in(Duration::from_millis(100));
         }
-        match cache.fill(&row.key, lookup.token, entry).await {
-            Ok(FillOutcome::Stored) => self.score.stored.fetch_add(1, Ordering::Relaxed),
-            Ok(FillOutcome::Refused) => self.score.refused.fetch_add(1, Ordering::Relaxed),
-            Err(_) => 0,
-        };
+        if let Ok(outcome) = cache.fill(&row.key, lookup.token, entry).await {
+            self.count(outcome);
+        }
+    }
+
+    /// The same for two groups, whose values are stored together.
+    async fn read_groups(&self, reader: usize, turn: usize) {
+        let first = (reader + turn * 7) / GROUP * GROUP;
+        let rows: Vec<&Row> = (first..first + 2 * GROUP).map(|number| self.row(number)).collect();
+        let keys: Vec<CacheKey> = rows.iter().map(|row| row.key.clone()).collect();
+        let oldest: Vec<u64> = rows.iter().map(|row| row.acknowledged.load(Ordering::SeqCst)).collect();
+        let cache = self.cache(reader);
+        let Ok(lookups) = cache.lookup_many(&keys).await else { return };
+        let mut fills = Vec::new();
+        for ((row, lookup), oldest) in rows.iter().zip(lookups).zip(oldest) {
+            if let Some(entry) = lookup.entry {
+                self.judge(&entry, oldest);
+            }
+            let payload = Bytes::copy_from_slice(&row.version.load(Ordering::SeqCst).to_le_bytes());
+            fills.push(Fill { key: row.key.clone(), token: lookup.token, entry: NewEntry::new(payload) });
+        }
+        tokio::time::sleep(Duration::from_micros((turn % 3) as u64 * 700)).await;
+        for outcome in cache.fill_many(fills).await.unwrap_or_default() {
+            self.count(outcome);
+        }
+    }
+
+    fn judge(&self, entry: &Entry, oldest: u64) {
+        let version = u64::from_le_bytes(*entry.payload.first_chunk().expect("it has eight bytes and more"));
+        self.score.hits.fetch_add(1, Ordering::Relaxed);
+        self.score.stale.fetch_add(u64::from(version < oldest), Ordering::Relaxed);
+    }
+
+    fn count(&self, outcome: FillOutcome) {
+        let is_stored = outcome == FillOutcome::Stored;
+        let counter = if is_stored { &self.score.stored } else { &self.score.refused };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     async fn write(&self, writer: usize, turn: usize) {
@@ -111,7 +143,7 @@ async fn run(arguments: &[&str], (pause, troubles): Trouble) -> Arc<Race> {
         caches.push(RedisBackend::connect(config).await.expect("it answers"));
     }
     let rows = (0..ROWS).map(|n| Row {
-        key: CacheKey::builder("image", n / 4).part(n).build().expect("the key is short"),
+        key: CacheKey::builder("image", n / GROUP).part(n).build().expect("the key is short"),
         version: AtomicU64::new(1),
         acknowledged: AtomicU64::new(0),
     });
@@ -129,7 +161,13 @@ async fn run(arguments: &[&str], (pause, troubles): Trouble) -> Arc<Race> {
                 if race.is_over.load(Ordering::Relaxed) {
                     break;
                 }
-                if number < READERS { race.read(number, turn).await } else { race.write(number, turn).await }
+                if number >= READERS {
+                    race.write(number, turn).await;
+                } else if turn % 5 == 1 {
+                    race.read_groups(number, turn).await;
+                } else {
+                    race.read(number, turn).await;
+                }
             }
         }));
     }
@@ -153,6 +191,8 @@ async fn run(arguments: &[&str], (pause, troubles): Trouble) -> Arc<Race> {
     for task in tasks {
         task.await.expect("no task panics");
     }
+    let staged = redis::cmd("KEYS").arg("app:stage:*").query::<Vec<String>>(&mut chaos);
+    assert_eq!(staged.expect("it answers"), Vec::<String>::new(), "what was staged is gone");
     let text: String = redis::cmd("INFO").arg("stats").query(&mut chaos).expect("it answers");
     let evicted = text.lines().find(|line| line.starts_with("evicted_keys:")).unwrap_or_default();
     let Score { hits, stale, stored, refused } = &race.score;

@@ -1,10 +1,8 @@
--- Lets a group live as long as the value that was just stored in it, at least.
--- KEYS: group. ARGV: milliseconds, 1 where fields can expire, field.
-local left = redis.call('PTTL', KEYS[1])
-if left >= 0 and left < tonumber(ARGV[1]) or left == -1 and redis.call('HLEN', KEYS[1]) == 1 then
-  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+-- Lets a group live as long as values that were just stored in it, `stored` of them: `millis` at least, '0' for ever.
+local function outlive(group, millis, stored)
+  if millis == '0' then return redis.call('PERSIST', group) end
+  local left = redis.call('PTTL', group)
+  if left >= 0 and left < tonumber(millis) or left == -1 and redis.call('HLEN', group) == stored then
+    redis.call('PEXPIRE', group, millis)
+  end
 end
-if ARGV[2] == '1' then
-  redis.pcall('HPEXPIRE', KEYS[1], ARGV[1], 'FIELDS', 1, ARGV[3])
-end
-return 1

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cache_core::{CacheBackend, CacheKey};
+use cache_core::{CacheBackend, CacheKey, ErrorKind};
 use redis::Connection;
 use testkit::Mode;
 
@@ -121,6 +121,33 @@ async fn a_huge_field_is_a_miss_and_is_replaced() {
         command.arg(huge).arg(1).arg(&scene.group).arg(first).exec(&mut scene.raw).unwrap();
         scene.misses("64 MiB").await;
         scene.is_replaced("huge").await;
+    }
+}
+
+/// More than any build stores, and more than can be read in time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_too_large_to_be_read_in_time_is_removed_before_it_is_read_again() {
+    let site = Site::new(Duration::from_millis(100)).await;
+    let (key, other) = (key("image:5:metadata"), key("image:5:other"));
+    load(&site.beside, &other, small("neighbour")).await;
+    let group = site.raw::<Vec<String>>(&["KEYS", "app:image:5:@*"]).remove(0);
+    let keys = [key.clone(), other.clone()];
+    for many in [false, true] {
+        site.raw::<()>(&["HSET", &group, "metadata", &"V".repeat(256 << 20)]);
+        let read = async || {
+            if many {
+                site.through.get_many(&keys).await.map(drop)
+            } else {
+                site.through.lookup(&key).await.map(drop)
+            }
+        };
+        let error = read().await.expect_err("nobody reads so much in so little time");
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        eventually("reads are answered again", async || read().await.is_ok()).await;
+        assert!(site.raw::<usize>(&["HSTRLEN", &group, "metadata"]) < 100, "it is gone");
+        load(&site.beside, &key, small("new")).await;
+        assert_eq!(held(&site.beside, &key).await.unwrap(), "new");
+        assert_eq!(held(&site.beside, &other).await.unwrap(), "neighbour");
     }
 }
 

@@ -1,0 +1,121 @@
+//! [`Suspects`]: keys whose last read was not answered in time, perhaps because of what they hold.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use cache_core::CacheKey;
+use cache_core::envelope::{HEADER_LENGTH, LARGEST_PAYLOAD};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::engine::Engine;
+use crate::error::Fault;
+use crate::manager::Connection;
+
+/// How many keys are remembered, and for how long after the last time-out: then reads do without a look at them.
+const REMEMBERED: usize = 1024;
+const LASTS: Duration = Duration::from_mins(10);
+/// More than any build stores: whoever reads it reads nothing else for a while.
+const HUGE: usize = HEADER_LENGTH + LARGEST_PAYLOAD;
+
+/// A bounded number of keys; mostly none.
+#[derive(Debug, Default)]
+pub(crate) struct Suspects {
+    // Every read comes by here: it takes no lock where there is none.
+    are_there: AtomicBool,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    keys: HashSet<CacheKey>,
+    until: Option<Instant>,
+}
+
+impl Suspects {
+    /// Reads of `keys` were not answered in time.
+    pub(crate) fn add(&self, keys: &[CacheKey], now: Instant) {
+        let mut held = self.held.lock();
+        // Where so much goes wrong it is not for what one key holds.
+        if held.keys.len() + keys.len() > REMEMBERED {
+            held.keys.clear();
+        }
+        held.keys.extend(keys.iter().take(REMEMBERED).cloned());
+        held.until = Some(now + LASTS);
+        self.are_there.store(true, Ordering::Relaxed);
+    }
+
+    fn among<'a>(&self, keys: &'a [CacheKey], now: impl FnOnce() -> Instant) -> Vec<&'a CacheKey> {
+        if !self.are_there.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let mut held = self.held.lock();
+        if held.until.is_some_and(|until| until <= now()) {
+            held.keys.clear();
+            self.are_there.store(false, Ordering::Relaxed);
+        }
+        keys.iter().filter(|key| held.keys.contains(*key)).collect()
+    }
+
+    fn acquit(&self, keys: &[&CacheKey]) {
+        let mut held = self.held.lock();
+        for key in keys {
+            held.keys.remove(*key);
+        }
+        self.are_there.store(!held.keys.is_empty(), Ordering::Relaxed);
+    }
+}
+
+impl Engine {
+    /// Removes what is too large to be read of those `keys` that could not be read in time, before they are read again:
+    /// else each read of them would hold up all others on its connection until it is given up. A field that is removed is
+    /// as one that made room: all that can come of it is that a fill is refused.
+    pub(crate) async fn clear_the_way(
+        &self,
+        connection: &mut Connection,
+        keys: &[CacheKey],
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        let suspects = self.suspects.among(keys, Instant::now);
+        if suspects.is_empty() {
+            return Ok(());
+        }
+        // In a box of its own: reads do not carry it about.
+        Box::pin(async {
+            for key in &suspects {
+                let place = self.layout.place(&connection.world, key);
+                if connection.length(&place, deadline).await? > HUGE {
+                    tracing::warn!(%key, "Redis: what was stored under this key is too large to be read, and is removed");
+                    connection.remove_field(&place, deadline).await?;
+                    self.stats.corrupt.add(1);
+                }
+            }
+            Ok::<_, Fault>(())
+        })
+        .await?;
+        self.suspects.acquit(&suspects);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suspects_are_bounded_acquitted_and_forgotten() {
+        let (suspects, now) = (Suspects::default(), Instant::now());
+        let keys: Vec<_> =
+            (0..2 * REMEMBERED).map(|n| CacheKey::builder("image", n).build().unwrap()).collect();
+        let (early, late) = keys.split_at(REMEMBERED);
+        suspects.add(early, now);
+        assert_eq!(suspects.among(&keys, || now).len(), REMEMBERED);
+        suspects.add(&late[..2], now);
+        assert_eq!(suspects.among(&keys, || now), [&late[0], &late[1]]);
+        suspects.acquit(&[&late[0]]);
+        assert_eq!(suspects.among(&keys, || now), [&late[1]]);
+        assert!(suspects.among(&keys, || now + LASTS).is_empty());
+        assert!(!suspects.are_there.load(Ordering::Relaxed));
+    }
+}
