@@ -5,14 +5,14 @@
 //! that notes whose rows remain. The writer sweeps them behind the caller's back; after a crash the next opening knows
 //! them from `state`, so that no row is left for ever.
 
-/// Entries whose rows are removed at once: a note would cost as much as it saves. Tests, whose groups are small, make notes
+/// The fewest entries that get a note: for fewer it would cost as much as it saves. Tests, whose groups are small, make notes
 /// of two, and those that explore schedules of one.
-const FEW: usize = if cfg!(feature = "shuttle") {
-    0
-} else if cfg!(feature = "testing") {
+const WORTH_A_NOTE: usize = if cfg!(feature = "shuttle") {
     1
+} else if cfg!(feature = "testing") {
+    2
 } else {
-    4
+    5
 };
 /// Most entries in one note: it fits a page.
 const MOST: usize = 256;
@@ -38,7 +38,7 @@ pub(crate) struct Remains(Vec<Rows>);
 impl Remains {
     /// Notes for `rows`, given by ascending ids; none for a few, which are better removed at once.
     pub(super) fn of(rows: &[Rows]) -> Vec<Self> {
-        if rows.len() <= FEW {
+        if rows.len() < WORTH_A_NOTE {
             return Vec::new();
         }
         rows.chunks(MOST).map(|some| Self(some.to_vec())).collect()
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_few_are_not_worth_a_note() {
-        let rows = [Rows { id: 1, cost: 7 }; FEW + 1];
+        let rows = [Rows { id: 1, cost: 7 }; WORTH_A_NOTE];
         assert_eq!((Remains::of(&rows[1..]).len(), Remains::of(&rows).len()), (0, 1));
     }
 }
