@@ -136,10 +136,11 @@ fn prepare(config: DiskConfig) -> Result<(Arc<Engine>, Writer)> {
     let snapshot = opened.store.snapshot().map_err(|fault| fault.into_error("cannot read the disk cache"))?;
     let order = std::mem::take(&mut opened.order);
     let engine = Arc::new(Engine::new(config, snapshot, Arc::clone(&opened.space), opened.next_id));
+    let generation = engine.filling.begin(|| {});
     if opened.is_new {
-        engine.complete.open();
+        engine.filling.end(generation, || {});
     } else {
-        loader::spawn(&engine, order).map_err(|fault| fault.into_error(loader::NOT_STARTED))?;
+        loader::spawn(&engine, order, generation).map_err(|fault| fault.into_error(loader::NOT_STARTED))?;
     }
     let writer = Writer::new(Arc::clone(&engine), directory, opened);
     Ok((engine, writer))

@@ -17,6 +17,7 @@ use crate::config::DiskConfig;
 use crate::counters::Counters;
 use crate::early::Early;
 use crate::error::Fault;
+use crate::filling::Filling;
 use crate::gate::Gate;
 use crate::guard::Space;
 use crate::index::{Found, Incoming, Index, Pending};
@@ -45,11 +46,9 @@ pub(crate) struct Engine {
     pub(crate) snapshot: ArcSwapOption<Snapshot>,
     pub(crate) space: ArcSwap<Space>,
     /// Whether the index knows every entry of the database.
-    pub(crate) complete: Gate,
+    pub(crate) filling: Filling,
     /// Open once the cache is closed.
     pub(crate) closed: Gate,
-    /// Which filling of the index is the current one.
-    pub(crate) loading: AtomicU64,
     /// What happens until then.
     pub(crate) early: Early,
     /// The id of the next entry.
@@ -77,9 +76,8 @@ impl Engine {
             room: Arc::new(Semaphore::new(QUEUE_BYTES)),
             snapshot: ArcSwapOption::from_pointee(snapshot),
             space: ArcSwap::new(space),
-            complete: Gate::default(),
+            filling: Filling::default(),
             closed: Gate::default(),
-            loading: AtomicU64::new(0),
             early: Early::default(),
             next_id: AtomicU64::new(next_id),
             allowance: AtomicU64::new(Budget::new(config.limit_bytes).live_bytes()),
@@ -234,7 +232,7 @@ impl Engine {
 
     /// Whether the index knows every entry of the database.
     pub(crate) fn is_complete(&self) -> bool {
-        self.complete.is_open()
+        self.filling.is_done()
     }
 
     /// Whether the database failed and is not open again yet.

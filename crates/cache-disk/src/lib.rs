@@ -26,6 +26,7 @@ mod early;
 mod engine;
 mod error;
 mod files;
+mod filling;
 mod gate;
 mod guard;
 mod index;

@@ -1,11 +1,11 @@
 //! Filling the index from the database, in the background: reads go on meanwhile.
 //!
 //! The loader inserts only what is absent. An entry that it read from an old snapshot and that was removed since points
-//! to rows that are gone, so it can never be served; it leaves the index when it is next looked at. Before it inserts
+//! to rows that are gone (while it works, invalidations leave none behind), so it can never be served; it leaves the index
+//! when it is next looked at. Before it inserts
 //! anything it has checked that every key is found where the database looks for it: in a damaged file a key can hide from
 //! the removal of its group.
 
-use cache_core::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use cache_core::{CacheKey, Result};
@@ -23,10 +23,8 @@ const CHUNK: usize = 10_000;
 /// What callers say when [`spawn`] fails.
 pub(crate) const NOT_STARTED: &str = "cannot start the disk cache's loader";
 
-/// Starts to fill the index on a thread of its own; `engine.complete` opens when it is done.
-pub(crate) fn spawn(engine: &Arc<Engine>, order: Order) -> Result<(), Fault> {
-    engine.complete.shut();
-    let generation = engine.loading.fetch_add(1, Ordering::SeqCst) + 1;
+/// Starts to fill the index on a thread of its own, as the filling of this number.
+pub(crate) fn spawn(engine: &Arc<Engine>, order: Order, generation: u64) -> Result<(), Fault> {
     let engine = Arc::clone(engine);
     let started = cache_core::sync::spawn("cache-disk-load", move || load(&engine, &order, generation));
     started.map(drop).map_err(|error| Fault::Redb(redb::Error::Io(error)))
@@ -55,7 +53,7 @@ fn load(engine: &Engine, order: &Order, generation: u64) {
     for (age, (_, entry)) in (1..).zip(entries) {
         let (hash, id) = (entry.hash, entry.id);
         let mut shard = engine.index.shard(hash);
-        if engine.loading.load(Ordering::SeqCst) != generation {
+        if !engine.filling.is_current(generation) {
             return;
         }
         let is_known = shard.holds(hash, id);
@@ -66,13 +64,12 @@ fn load(engine: &Engine, order: &Order, generation: u64) {
             engine.queue.push_lazy(Lazy::Discard(Removed { hash, id, pending: None }));
         }
     }
-    for hash in engine.early.end() {
-        engine.index.shard(hash).find(hash, engine.index.tick());
-    }
-    if engine.loading.load(Ordering::SeqCst) == generation {
-        engine.complete.open();
-        engine.queue.wake();
-    }
+    engine.filling.end(generation, || {
+        for hash in engine.early.end() {
+            engine.index.shard(hash).find(hash, engine.index.tick());
+        }
+    });
+    engine.queue.wake();
 }
 
 fn incoming(index: &Index, key: &CacheKey, meta: Meta) -> Incoming {

@@ -168,9 +168,11 @@ fn try_open(file: File, space: Arc<Space>, config: &DiskConfig) -> Result<Opened
     if store.state(state::NAMESPACE)?.as_deref() != Some(config.namespace.as_bytes()) {
         return Err(Unusable::Namespace);
     }
-    let next_id = store.snapshot()?.last_id()? + 1;
-    let order = Order::unpack(&saved_order(&store)?);
     let remains = store.remains()?;
+    // A note may have outlived its rows: were its ids given again, it would take the new entries along.
+    let noted = remains.iter().flat_map(Remains::rows).map(|rows| rows.id).max().unwrap_or(0);
+    let next_id = store.snapshot()?.last_id()?.max(noted) + 1;
+    let order = Order::unpack(&saved_order(&store)?);
     let counters = store.counters()?;
     let counter_bytes = counters.iter().map(|(name, value)| budget::counter_cost(name, value)).sum();
     Ok(Opened { store, space, order, next_id, remains, counter_bytes, is_new })

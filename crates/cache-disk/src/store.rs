@@ -7,8 +7,9 @@
 //! | `state` | name | format, namespace, saved order, rows whose keys are gone |
 //! | `counters` | full key | a counter or a claim |
 //!
-//! Ids ascend and are never used twice, so a read is one range by number, and an index that is behind can at worst
-//! point to rows that are gone.
+//! Ids ascend and are never used twice while anything may name them, so a read is one range by number, and an index that is
+//! behind can at worst point to rows that are gone. Rows whose keys are gone may [remain](remains) for a while: whoever leaves
+//! them sees to it that nothing points to them.
 
 mod batch;
 mod meta;

@@ -138,14 +138,7 @@ impl Writer {
             self.heal_when_due();
             self.serve(work.urgent);
             // Taken behind the urgent: whoever reopens the file must see in the queue all that is not written.
-            if self.may_write() {
-                if self.must_sweep() {
-                    self.sweep();
-                } else {
-                    let lazy = self.take_lazy();
-                    self.write(lazy);
-                }
-            }
+            self.work();
             self.flush_when_complete();
             self.sync_when_due();
         }
@@ -153,6 +146,21 @@ impl Writer {
 
     fn may_write(&self) -> bool {
         self.store.is_some() && self.engine.is_complete()
+    }
+
+    /// Writes what waits, or first sweeps what is in its way; whether there was anything to do.
+    fn work(&mut self) -> bool {
+        if !self.may_write() {
+            return false;
+        }
+        if self.must_sweep() {
+            self.sweep();
+            return true;
+        }
+        let lazy = self.take_lazy();
+        let is_any = !lazy.is_empty();
+        self.write(lazy);
+        is_any
     }
 
     /// What goes into the next transaction.
@@ -167,7 +175,7 @@ impl Writer {
             self.retry_at.saturating_since(now).max(Duration::from_millis(1))
         } else if self.must_sweep() && self.may_write() {
             Duration::ZERO
-        } else if self.is_dirty || !self.unswept.is_empty() {
+        } else if self.is_dirty || (!self.unswept.is_empty() && self.may_write()) {
             DURABLE_EVERY.saturating_sub(now.saturating_since(self.durable_at)).max(Duration::from_millis(1))
         } else {
             Duration::from_mins(1)

@@ -21,10 +21,10 @@ use crate::layout::{Layout, Place};
 use crate::manager::{Connection, Manager};
 use crate::memory::Memory;
 use crate::outlook::Outlook;
-use crate::pool::Pool;
+use crate::pool::{Pool, Tries};
 use crate::settings::Settings;
 use crate::stats::{Stats, Tally};
-use crate::suspects::Suspects;
+use crate::suspects::{Reads, Suspects};
 
 /// All there is of the cache but its background tasks.
 #[derive(Debug)]
@@ -102,22 +102,28 @@ impl Engine {
 
     pub(crate) async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
         let mut tries = self.pool.tries();
+        let reads = self.reads(slice::from_ref(key), &tries);
         loop {
             let mut connection = tries.next().await?;
             match self.lookup_on(&mut connection, key, tries.deadline).await {
-                Ok(reading) => return Ok(answer(self.counted(key, reading), &connection.world)),
+                Ok(reading) => {
+                    reads.over();
+                    return Ok(answer(self.counted(key, reading), &connection.world));
+                }
                 Err(fault) if tries.again(&fault) => {}
-                Err(fault) => return Err(self.failed_read(slice::from_ref(key), fault)),
+                Err(fault) => return Err(self.failed(fault)),
             }
         }
     }
 
     pub(crate) async fn get_many(&self, keys: &[CacheKey]) -> Result<Vec<Option<Entry>>> {
         let mut tries = self.pool.tries();
+        let reads = self.reads(keys, &tries);
         loop {
             let mut connection = tries.next().await?;
             match self.read_all(&mut connection, keys, tries.deadline).await {
                 Ok(readings) => {
+                    reads.over();
                     let mut tally = Tally::of(&self.stats);
                     let counted = keys.iter().zip(readings);
                     return Ok(counted
@@ -125,17 +131,19 @@ impl Engine {
                         .collect());
                 }
                 Err(fault) if tries.again(&fault) => {}
-                Err(fault) => return Err(self.failed_read(keys, fault)),
+                Err(fault) => return Err(self.failed(fault)),
             }
         }
     }
 
     pub(crate) async fn lookup_many(&self, keys: &[CacheKey]) -> Result<Vec<Lookup>> {
         let mut tries = self.pool.tries();
+        let reads = self.reads(keys, &tries);
         loop {
             let mut connection = tries.next().await?;
             match self.lookup_all(&mut connection, keys, tries.deadline).await {
                 Ok(readings) => {
+                    reads.over();
                     let world = &connection.world;
                     let mut tally = Tally::of(&self.stats);
                     let answers = keys.iter().zip(readings);
@@ -143,7 +151,7 @@ impl Engine {
                     return Ok(answers.map(answer).collect());
                 }
                 Err(fault) if tries.again(&fault) => {}
-                Err(fault) => return Err(self.failed_read(keys, fault)),
+                Err(fault) => return Err(self.failed(fault)),
             }
         }
     }
@@ -174,15 +182,13 @@ impl Engine {
         fault.into_error(&self.pool.address)
     }
 
-    fn failed_read(&self, keys: &[CacheKey], fault: Fault) -> Error {
-        if fault.kind == ErrorKind::Timeout {
-            self.suspects.add(keys, Instant::now());
-        }
-        self.failed(fault)
+    fn reads<'a>(&'a self, keys: &'a [CacheKey], tries: &Tries<'_>) -> Reads<'a> {
+        Reads { suspects: &self.suspects, keys, deadline: tries.deadline, timeout: tries.timeout }
     }
 
     async fn read(&self, key: &CacheKey) -> Result<(Connection, Option<Bytes>)> {
         let mut tries = self.pool.tries();
+        let reads = self.reads(slice::from_ref(key), &tries);
         loop {
             let mut connection = tries.next().await?;
             let place = self.layout.place(&connection.world, key);
@@ -192,9 +198,12 @@ impl Engine {
                 Err(fault) => Err(fault),
             };
             match found {
-                Ok(found) => return Ok((connection, found)),
+                Ok(found) => {
+                    reads.over();
+                    return Ok((connection, found));
+                }
                 Err(fault) if tries.again(&fault) => {}
-                Err(fault) => return Err(self.failed_read(slice::from_ref(key), fault)),
+                Err(fault) => return Err(self.failed(fault)),
             }
         }
     }

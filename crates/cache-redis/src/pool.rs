@@ -59,7 +59,7 @@ impl Pool {
 
     /// The tries of one operation, all within its time.
     pub(crate) fn tries(&self) -> Tries<'_> {
-        Tries { pool: self, deadline: Instant::now() + self.timeout, left: self.tries }
+        Tries { pool: self, deadline: Instant::now() + self.timeout, timeout: self.timeout, left: self.tries }
     }
 
     /// Lets go of all connections; those in use end with their last user.
@@ -121,6 +121,8 @@ pub(crate) struct Tries<'a> {
     pool: &'a Pool,
     /// When the operation has to be over.
     pub(crate) deadline: Instant,
+    /// How long it may take.
+    pub(crate) timeout: Duration,
     left: u32,
 }
 

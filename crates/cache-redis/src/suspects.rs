@@ -1,4 +1,6 @@
 //! [`Suspects`]: keys whose last read was not answered in time, perhaps because of what they hold.
+//!
+//! Whoever reads may give up before this store does: what tells is how long a read took that brought nothing.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +20,11 @@ const REMEMBERED: usize = 1024;
 const LASTS: Duration = Duration::from_mins(10);
 /// More than any build stores: whoever reads it reads nothing else for a while.
 const HUGE: usize = HEADER_LENGTH + LARGEST_PAYLOAD;
+
+/// Most keys that are looked at ahead of one read: a batch must not come to nothing for them.
+const LOOKED_AT: usize = 8;
+/// A read that brought nothing in this time makes its keys suspects, also if its caller did not wait any longer.
+const LONG: Duration = Duration::from_millis(200);
 
 /// A bounded number of keys; mostly none.
 #[derive(Debug, Default)]
@@ -55,14 +62,12 @@ impl Suspects {
             held.keys.clear();
             self.are_there.store(false, Ordering::Relaxed);
         }
-        keys.iter().filter(|key| held.keys.contains(*key)).collect()
+        keys.iter().filter(|key| held.keys.contains(*key)).take(LOOKED_AT).collect()
     }
 
-    fn acquit(&self, keys: &[&CacheKey]) {
+    fn acquit(&self, key: &CacheKey) {
         let mut held = self.held.lock();
-        for key in keys {
-            held.keys.remove(*key);
-        }
+        held.keys.remove(key);
         self.are_there.store(!held.keys.is_empty(), Ordering::Relaxed);
     }
 }
@@ -90,12 +95,40 @@ impl Engine {
                     connection.remove_field(&place, deadline).await?;
                     self.stats.corrupt.add(1);
                 }
+                self.suspects.acquit(key);
             }
-            Ok::<_, Fault>(())
+            Ok(())
         })
-        .await?;
-        self.suspects.acquit(&suspects);
-        Ok(())
+        .await
+    }
+}
+
+/// Reads of some keys that are under way.
+#[derive(Debug)]
+pub(crate) struct Reads<'a> {
+    pub(crate) suspects: &'a Suspects,
+    pub(crate) keys: &'a [CacheKey],
+    /// When they have to be over, and how long after they began that is.
+    pub(crate) deadline: Instant,
+    pub(crate) timeout: Duration,
+}
+
+impl Reads<'_> {
+    /// They brought something.
+    pub(crate) fn over(mut self) {
+        self.keys = &[];
+    }
+}
+
+impl Drop for Reads<'_> {
+    fn drop(&mut self) {
+        if !self.keys.is_empty() {
+            let now = Instant::now();
+            let left = self.deadline.saturating_duration_since(now);
+            if self.timeout.saturating_sub(left) >= LONG.min(self.timeout / 5 * 4) {
+                self.suspects.add(self.keys, now);
+            }
+        }
     }
 }
 
@@ -110,10 +143,13 @@ mod tests {
             (0..2 * REMEMBERED).map(|n| CacheKey::builder("image", n).build().unwrap()).collect();
         let (early, late) = keys.split_at(REMEMBERED);
         suspects.add(early, now);
-        assert_eq!(suspects.among(&keys, || now).len(), REMEMBERED);
+        assert_eq!(
+            (suspects.among(&keys, || now).len(), suspects.held.lock().keys.len()),
+            (LOOKED_AT, REMEMBERED)
+        );
         suspects.add(&late[..2], now);
         assert_eq!(suspects.among(&keys, || now), [&late[0], &late[1]]);
-        suspects.acquit(&[&late[0]]);
+        suspects.acquit(&late[0]);
         assert_eq!(suspects.among(&keys, || now), [&late[1]]);
         assert!(suspects.among(&keys, || now + LASTS).is_empty());
         assert!(!suspects.are_there.load(Ordering::Relaxed));

@@ -1,6 +1,6 @@
 //! [`Together`]: which fills travel together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::layout::{Layout, fresh_nonce};
 use crate::store::{Store, Stored};
@@ -77,7 +77,10 @@ impl<'a> Together<'a> {
 /// The fills at `places` at once, unless they are too large or too few for that.
 pub(crate) fn all_at_once<'a>(layout: &Layout, fills: &'a [Store], places: &[usize]) -> Vec<Together<'a>> {
     let bytes: usize = fills.iter().map(|fill| fill.envelope.len()).sum();
-    if places.len() <= MOST_IN_SCRIPT && bytes <= LARGEST_IN_SCRIPT {
+    let mut fields = HashSet::with_capacity(places.len());
+    // Of two for one key the first is stored, and its token does not stand for the second.
+    let is_any_twice = chosen(fills, places).any(|(_, fill)| !fields.insert((&fill.group, &fill.field)));
+    if is_any_twice || (places.len() <= MOST_IN_SCRIPT && bytes <= LARGEST_IN_SCRIPT) {
         return each_by_itself(layout, fills, places);
     }
     let mut batches: Vec<Together<'a>> = vec![Together::default()];

@@ -99,6 +99,8 @@ impl Batch<'_> {
 
     /// Notes that `rows`, whose keys were taken out, remain; a few are removed at once.
     pub(crate) fn leave(&mut self, mut rows: Vec<Rows>) -> Result<Vec<Remains>, redb::Error> {
+        // What a damaged row named has no rows.
+        rows.retain(|rows| rows.id > 0);
         rows.sort_unstable();
         let notes = Remains::of(&rows);
         if notes.is_empty() {

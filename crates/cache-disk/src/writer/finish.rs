@@ -20,14 +20,8 @@ impl Writer {
         let deadline = SystemClock.monotonic().saturating_add(DRAIN_FOR);
         self.heal_when_due();
         self.serve(urgent);
-        self.engine.complete.wait(DRAIN_FOR);
-        while self.may_write() && SystemClock.monotonic() < deadline {
-            let lazy = self.take_lazy();
-            if lazy.is_empty() {
-                break;
-            }
-            self.write(lazy);
-        }
+        self.engine.filling.wait(DRAIN_FOR);
+        while SystemClock.monotonic() < deadline && self.work() {}
         let (urgent, lazy) = self.engine.queue.drain();
         self.serve(urgent);
         self.drop_unwritten(lazy);

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use cache_core::sync::atomic::Ordering;
 use cache_core::{Clock, Error, SystemClock};
 
 use super::sweep::Unswept;
@@ -88,8 +87,8 @@ impl Writer {
             return Err(fault.into_error("cannot write to the reopened disk cache"));
         }
         let is_new = opened.is_new;
-        self.engine.complete.shut();
-        self.engine.early.begin(self.engine.queue.unwritten());
+        // Before anything of this file is known: what the loader at work has read may be what an invalidation took out.
+        let generation = self.engine.filling.begin(|| self.engine.early.begin(self.engine.queue.unwritten()));
         self.engine.space.store(opened.space);
         self.counter_bytes = opened.counter_bytes;
         self.unswept = Unswept::new(opened.remains);
@@ -103,7 +102,7 @@ impl Writer {
         self.engine.restore(snapshot);
         self.synced();
         // Without a loader the index would stay incomplete: the file is opened again then.
-        loader::spawn(&self.engine, Order::default()).map_err(|fault| {
+        loader::spawn(&self.engine, Order::default(), generation).map_err(|fault| {
             self.store = None;
             self.engine.degrade(&fault);
             fault.into_error(loader::NOT_STARTED)
@@ -140,10 +139,10 @@ impl Writer {
         // Readers first, then the index, then the old file: its space is free once nobody reads it.
         self.engine.restore(snapshot);
         // First a loader that is still at work must stop: what it read is not in this file.
-        self.engine.loading.fetch_add(1, Ordering::SeqCst);
+        let generation = self.engine.filling.begin(|| {});
         let removed = self.forget_stored();
         self.is_damaged = false;
-        self.engine.complete.open();
+        self.engine.filling.end(generation, || {});
         drop(old);
         self.synced();
         Ok(removed)

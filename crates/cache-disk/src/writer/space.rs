@@ -26,8 +26,9 @@ impl Writer {
 
     /// Tells callers how much may live.
     pub(super) fn set_allowance(&self) {
-        let live =
-            self.budget.live_bytes().saturating_sub(self.counter_bytes).saturating_sub(self.unswept.cost());
+        // More is swept before anything is written: nobody has to go for it.
+        let unswept = self.unswept.cost().min(self.budget.interval);
+        let live = self.budget.live_bytes().saturating_sub(self.counter_bytes).saturating_sub(unswept);
         self.engine.allowance.store(live, Ordering::Relaxed);
     }
 
@@ -86,6 +87,11 @@ impl Writer {
     /// Removes what left the index while next to no page is free.
     pub(super) fn free(&mut self, gone: &[Removed]) -> Result<(), Fault> {
         self.in_steps(gone, remove)?;
+        self.freed()
+    }
+
+    /// Something was removed: its pages serve again after the second commit.
+    pub(super) fn freed(&mut self) -> Result<(), Fault> {
         self.sync()?;
         self.sync()?;
         self.must_free = false;

@@ -62,12 +62,13 @@ impl Writer {
 
     /// Sweeps as much as fits between two durable commits. What fails is known again once the file is reopened.
     pub(super) fn sweep(&mut self) {
-        let notes = self.unswept.take(self.budget.interval);
-        let done = if notes.is_empty() {
-            Ok(())
-        } else if self.must_free {
+        self.wait_for_readers();
+        let done = if self.must_free {
+            // After one of them there is room for all others.
+            let notes = self.unswept.take(0);
             self.sweep_in_steps(&notes)
         } else {
+            let notes = self.unswept.take(self.budget.interval);
             self.sweep_at_once(&notes)
         };
         match done {
@@ -96,7 +97,7 @@ impl Writer {
             // Its rows are gone: this removes the note alone.
             self.in_steps(&[note], |batch, notes| notes.iter().try_for_each(|note| batch.sweep(note)))?;
         }
-        Ok(())
+        self.freed()
     }
 }
 

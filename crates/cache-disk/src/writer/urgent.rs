@@ -193,16 +193,7 @@ impl Writer {
         if self.flushes.is_empty() || is_waiting_for_index {
             return;
         }
-        while self.may_write() && !self.unswept.is_empty() {
-            self.sweep();
-        }
-        while self.may_write() {
-            let lazy = self.take_lazy();
-            if lazy.is_empty() {
-                break;
-            }
-            self.write(lazy);
-        }
+        while self.work() {}
         if let Err(fault) = self.sync() {
             self.fail(&fault);
         }

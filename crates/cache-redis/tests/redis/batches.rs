@@ -69,6 +69,17 @@ async fn tokens_that_stand_no_more_are_refused_and_their_neighbours_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_fills_of_one_key_the_first_is_stored() {
+    let site = Site::new(PATIENCE).await;
+    let batch = fills(&site.through, &keys(), |_| small("first")).await;
+    let again = Fill { entry: small("second"), ..batch[4].clone() };
+    let outcomes = site.through.fill_many(batch.into_iter().chain([again]).collect()).await.unwrap();
+    assert_eq!(outcomes.last(), Some(&FillOutcome::Refused), "{outcomes:?}");
+    assert!(outcomes[..KEYS].iter().all(|outcome| *outcome == FillOutcome::Stored), "{outcomes:?}");
+    assert_eq!(held(&site.beside, &keys()[4]).await.unwrap(), "first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whatever_happens_around_a_batch_costs_loads_at_most() {
     let site = Site::new(PATIENCE).await;
     let keys = keys();
