@@ -47,10 +47,10 @@ pub(crate) struct Engine {
     pub(crate) space: ArcSwap<Space>,
     /// Whether the index knows every entry of the database.
     pub(crate) filling: Filling,
+    /// What happens until it does.
+    pub(crate) early: Early,
     /// Open once the cache is closed.
     pub(crate) closed: Gate,
-    /// What happens until then.
-    pub(crate) early: Early,
     /// The id of the next entry.
     pub(crate) next_id: AtomicU64,
     /// How much the live entries may cost, in bytes.

@@ -2,9 +2,8 @@
 //!
 //! The loader inserts only what is absent. An entry that it read from an old snapshot and that was removed since points
 //! to rows that are gone (while it works, invalidations leave none behind), so it can never be served; it leaves the index
-//! when it is next looked at. Before it inserts
-//! anything it has checked that every key is found where the database looks for it: in a damaged file a key can hide from
-//! the removal of its group.
+//! when it is next looked at. Before it inserts anything it has checked that every key is found where the database looks
+//! for it: in a damaged file a key can hide from the removal of its group.
 
 use std::sync::Arc;
 
