@@ -136,9 +136,9 @@ fn prepare(config: DiskConfig) -> Result<(Arc<Engine>, Writer)> {
     let snapshot = opened.store.snapshot().map_err(|fault| fault.into_error("cannot read the disk cache"))?;
     let order = std::mem::take(&mut opened.order);
     let engine = Arc::new(Engine::new(config, snapshot, Arc::clone(&opened.space), opened.next_id));
-    let generation = engine.filling.begin(|| {});
+    let generation = loader::begin(&engine);
     if opened.is_new {
-        engine.filling.end(generation, || {});
+        loader::end(&engine, generation);
     } else {
         loader::spawn(&engine, order, generation).map_err(|fault| fault.into_error(loader::NOT_STARTED))?;
     }

@@ -1,7 +1,8 @@
 //! [`Early`]: what happens before the index knows every entry, while the database itself has to be asked.
 //!
 //! Until then it is not known either whether the file is sound. A damaged one may hide an entry from the removal of its
-//! group, so that a value found in it must not be one that was swept away.
+//! group, so that a value found in it must not be one that was swept away. Afterwards it is the index that knows: a reader
+//! who comes late, with what was noted forgotten, is served nothing here and looks there again.
 
 use std::collections::HashSet;
 
@@ -19,6 +20,8 @@ pub(crate) struct Early(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
+    /// Whether the database may be asked at all.
+    is_on: bool,
     /// Hashes of keys of which the index held, or holds, a newer value than the database, or that left it.
     superseded: HashSet<u64>,
     /// Groups and patterns that were invalidated.
@@ -30,10 +33,11 @@ struct State {
 impl Early {
     /// Begins anew; the keys with these hashes have values that are still to be written or to be removed.
     pub(crate) fn begin(&self, unwritten: impl IntoIterator<Item = u64>) {
-        *self.0.lock() = State { superseded: unwritten.into_iter().collect(), ..State::default() };
+        let superseded = unwritten.into_iter().collect();
+        *self.0.lock() = State { is_on: true, superseded, ..State::default() };
     }
 
-    /// The index is complete; the hashes that were used meanwhile.
+    /// It is over, the index being complete; the hashes that were used meanwhile.
     pub(crate) fn end(&self) -> Vec<u64> {
         std::mem::take(&mut *self.0.lock()).used
     }
@@ -57,10 +61,10 @@ impl Early {
         self.0.lock().superseded.contains(&hash)
     }
 
-    /// Whether what the database holds for `key` may be served.
+    /// Whether what the database holds for `key` may be served: not what is out of date, and nothing once it is over.
     pub(crate) fn may_serve(&self, key: &str, hash: u64) -> bool {
         let state = self.0.lock();
-        !state.superseded.contains(&hash) && !state.swept.iter().any(|what| what.matches(key))
+        state.is_on && !state.superseded.contains(&hash) && !state.swept.iter().any(|what| what.matches(key))
     }
 
     /// A value was found in the database.
@@ -89,8 +93,19 @@ mod tests {
     }
 
     #[test]
+    fn what_was_noted_is_not_served_when_it_is_over() {
+        let early = Early::default();
+        assert!(!early.may_serve("image:6:a", 7));
+        early.begin([7]);
+        early.used(8);
+        assert_eq!(early.end(), [8]);
+        assert!(!early.may_serve("image:6:a", 7) && !early.may_serve("image:6:a", 8));
+    }
+
+    #[test]
     fn after_too_many_sweeps_nothing_is_served() {
         let early = Early::default();
+        early.begin([]);
         for n in 0..1000 {
             early.sweep(&format!("group image:{n}").parse().unwrap());
         }

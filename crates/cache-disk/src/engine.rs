@@ -106,6 +106,8 @@ impl Engine {
         let hash = self.index.hash(key.as_str());
         let mut again = None;
         loop {
+            // Asked before the index: it may be completed right after it was looked at.
+            let knows_all = self.is_complete();
             let found = {
                 let mut shard = self.index.shard(hash);
                 let found = shard.find(hash, self.index.tick());
@@ -115,7 +117,14 @@ impl Engine {
                 }
                 found
             };
-            let Some((family, found)) = found else { return self.find_unknown(key, hash) };
+            let Some((family, found)) = found else {
+                let early = if knows_all { None } else { self.read_early(key, hash) };
+                let is_final = knows_all || early.is_some() || !self.is_complete();
+                if is_final {
+                    return self.found_early(key, hash, early);
+                }
+                continue;
+            };
             match self.open(key, hash, found, again) {
                 Opened::Live(entry) => return Some(entry),
                 Opened::Gone { id } if again.is_none() => again = Some(id),
@@ -133,6 +142,7 @@ impl Engine {
     /// Where `key` stands, without touching its place in the order or the counters.
     pub(crate) fn peek(&self, key: &CacheKey) -> (Option<Entry>, Option<MissCause>) {
         let hash = self.index.hash(key.as_str());
+        let knows_all = self.is_complete();
         let (found, cause) = {
             let shard = self.index.shard(hash);
             (shard.peek(hash), shard.causes.last_miss(hash))
@@ -140,6 +150,7 @@ impl Engine {
         let entry = match found {
             Some(Found::Pending(pending)) => Some(pending.entry).filter(|_| pending.key == *key),
             Some(Found::Stored { id, cost }) => self.read(key, id, cost).and_then(Result::ok),
+            None if knows_all => None,
             None => self.read_early(key, hash),
         };
         (entry.filter(|entry| entry.is_live(self.now())), cause)
@@ -309,17 +320,18 @@ impl Engine {
         Error::new(ErrorKind::Closed, "the disk cache was closed")
     }
 
-    fn find_unknown(&self, key: &CacheKey, hash: u64) -> Option<Entry> {
+    /// Counts what the database gave for a key that the index does not know.
+    fn found_early(&self, key: &CacheKey, hash: u64, early: Option<Entry>) -> Option<Entry> {
         let family = self.index.families.number(key.family());
-        if let Some(entry) = self.read_early(key, hash) {
+        if early.is_some() {
             self.early.used(hash);
             self.index.shard(hash).counts.hit(family);
-            return Some(entry);
+        } else {
+            let mut shard = self.index.shard(hash);
+            shard.counts.miss(family);
+            shard.causes.missed(hash);
         }
-        let mut shard = self.index.shard(hash);
-        shard.counts.miss(family);
-        shard.causes.missed(hash);
-        None
+        early
     }
 
     fn open(&self, key: &CacheKey, hash: u64, found: Found, again: Option<u64>) -> Opened {
@@ -357,9 +369,9 @@ impl Engine {
         Some(stored?.open(self.key_hash(key.as_str()), || self.now()))
     }
 
-    /// Asks the database for `key`, which the index does not know, while it does not know every entry.
+    /// Asks the database for `key`, which the index did not know while it did not know every entry.
     fn read_early(&self, key: &CacheKey, hash: u64) -> Option<Entry> {
-        if self.is_complete() || !self.early.may_serve(key.as_str(), hash) {
+        if !self.early.may_serve(key.as_str(), hash) {
             return None;
         }
         let Meta { id, cost, .. } = self.ask(|snapshot| snapshot.meta(key.as_str()))??;

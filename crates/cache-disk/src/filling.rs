@@ -32,12 +32,12 @@ impl Filling {
         self.generation.load(Ordering::SeqCst) == generation
     }
 
-    /// Ends this filling, unless another has begun; `last` comes before the index counts as complete.
-    pub(crate) fn end(&self, generation: u64, last: impl FnOnce()) {
+    /// Ends this filling, unless another has begun: the index is complete, and then `after` runs, before another begins.
+    pub(crate) fn end(&self, generation: u64, after: impl FnOnce()) {
         let _turn = self.turn.lock();
         if self.is_current(generation) {
-            last();
             self.done.open();
+            after();
         }
     }
 

@@ -22,6 +22,21 @@ const CHUNK: usize = 10_000;
 /// What callers say when [`spawn`] fails.
 pub(crate) const NOT_STARTED: &str = "cannot start the disk cache's loader";
 
+/// Begins a filling of the index, of which this gives the number: from now on the database is asked for what the index does
+/// not know.
+pub(crate) fn begin(engine: &Engine) -> u64 {
+    engine.filling.begin(|| engine.early.begin(engine.queue.unwritten()))
+}
+
+/// Ends that filling, unless another has begun: from now on the index knows all.
+pub(crate) fn end(engine: &Engine, generation: u64) {
+    engine.filling.end(generation, || {
+        for hash in engine.early.end() {
+            engine.index.shard(hash).find(hash, engine.index.tick());
+        }
+    });
+}
+
 /// Starts to fill the index on a thread of its own, as the filling of this number.
 pub(crate) fn spawn(engine: &Arc<Engine>, order: Order, generation: u64) -> Result<(), Fault> {
     let engine = Arc::clone(engine);
@@ -63,11 +78,7 @@ fn load(engine: &Engine, order: &Order, generation: u64) {
             engine.queue.push_lazy(Lazy::Discard(Removed { hash, id, pending: None }));
         }
     }
-    engine.filling.end(generation, || {
-        for hash in engine.early.end() {
-            engine.index.shard(hash).find(hash, engine.index.tick());
-        }
-    });
+    end(engine, generation);
     engine.queue.wake();
 }
 

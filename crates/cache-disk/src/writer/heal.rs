@@ -88,7 +88,7 @@ impl Writer {
         }
         let is_new = opened.is_new;
         // Before anything of this file is known: what the loader at work has read may be what an invalidation took out.
-        let generation = self.engine.filling.begin(|| self.engine.early.begin(self.engine.queue.unwritten()));
+        let generation = loader::begin(&self.engine);
         self.engine.space.store(opened.space);
         self.counter_bytes = opened.counter_bytes;
         self.unswept = Unswept::new(opened.remains);
@@ -139,10 +139,10 @@ impl Writer {
         // Readers first, then the index, then the old file: its space is free once nobody reads it.
         self.engine.restore(snapshot);
         // First a loader that is still at work must stop: what it read is not in this file.
-        let generation = self.engine.filling.begin(|| {});
+        let generation = loader::begin(&self.engine);
         let removed = self.forget_stored();
         self.is_damaged = false;
-        self.engine.filling.end(generation, || {});
+        loader::end(&self.engine, generation);
         drop(old);
         self.synced();
         Ok(removed)
