@@ -8,8 +8,9 @@ use cache_core::{
     AtomicBackend, BackendKind, CacheBackend, CacheKey, CacheStats, Entry, Error, ErrorKind, Explanation,
     Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, NewEntry, Result,
 };
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
+use crate::backlog::Place;
 use crate::budget;
 use crate::config::DiskConfig;
 use crate::engine::Engine;
@@ -21,8 +22,6 @@ use crate::record::record_bytes;
 use crate::recovery;
 use crate::writer::Writer;
 
-/// How long a write waits for room in the queue before it is dropped.
-const WAIT_FOR_ROOM: Duration = Duration::from_millis(250);
 /// How long dropping the backend waits for what is queued.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -73,18 +72,16 @@ impl DiskBackend {
         if self.engine.closed.is_open() { Err(Engine::closed()) } else { Ok(()) }
     }
 
-    /// Room in the queue for `bytes`; `None` when there is none within the time a write may take, or at once when
-    /// nothing is being written.
-    async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let (room, bytes) = (&self.engine.room, Engine::room_for(bytes));
-        if let Ok(permit) = Arc::clone(room).try_acquire_many_owned(bytes) {
-            return Some(permit);
+    /// A place in the queue for a record of `bytes`, for which a fill waits while not too much does; `None` when there is
+    /// none in time, or at once when nothing is being written.
+    async fn place(&self, bytes: usize, is_fill: bool) -> Option<Place> {
+        let backlog = &self.engine.backlog;
+        match backlog.place_at_once(bytes) {
+            None if self.engine.has_failed() => None,
+            None if is_fill => backlog.place_for_fill(bytes).await,
+            None => backlog.place(bytes).await,
+            place => place,
         }
-        if self.engine.has_failed() {
-            return None;
-        }
-        let waiting = Arc::clone(room).acquire_many_owned(bytes);
-        tokio::time::timeout(WAIT_FOR_ROOM, waiting).await.ok()?.ok()
     }
 
     async fn count(&self, key: &CacheKey, change: CounterChange) -> Result<i64> {
@@ -171,8 +168,8 @@ impl CacheBackend for DiskBackend {
         self.check_open()?;
         let bytes = record_bytes(key.as_str(), &entry.payload);
         budget::check_size(key, bytes, self.engine.config.limit_bytes)?;
-        let is_stored = match self.room(bytes).await {
-            Some(space) => self.engine.admit(key, Some(token), entry, space),
+        let is_stored = match self.place(bytes, true).await {
+            Some(place) => self.engine.admit(key, Some(token), entry, place),
             None => false,
         };
         if is_stored {
@@ -188,8 +185,8 @@ impl CacheBackend for DiskBackend {
         self.check_open()?;
         let bytes = record_bytes(key.as_str(), &entry.payload);
         budget::check_size(key, bytes, self.engine.config.limit_bytes)?;
-        if let Some(space) = self.room(bytes).await {
-            return if self.engine.admit(key, None, entry, space) { Ok(()) } else { Err(Engine::closed()) };
+        if let Some(place) = self.place(bytes, false).await {
+            return if self.engine.admit(key, None, entry, place) { Ok(()) } else { Err(Engine::closed()) };
         }
         // A dropped write must not leave the value before it readable.
         self.engine.counters.errors.add(1);

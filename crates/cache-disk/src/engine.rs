@@ -10,8 +10,8 @@ use cache_core::{
     BackendKind, CacheKey, CacheStats, Entry, EpochScope, Epochs, Error, ErrorKind, FillToken, Invalidation,
     Lookup, MissCause, NewEntry, Result, Timestamp,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::backlog::{Backlog, Place};
 use crate::budget::{self, Budget};
 use crate::config::DiskConfig;
 use crate::counters::Counters;
@@ -29,9 +29,6 @@ use crate::store::{Meta, Snapshot};
 /// it.
 const CHECKS_OUTSIDE_LOCK: bool = cfg!(feature = "plant-check-outside-lock");
 
-/// Bytes of values that may wait for the writer.
-const QUEUE_BYTES: usize = 8 << 20;
-
 /// The state that callers and the writer thread share.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -40,8 +37,8 @@ pub(crate) struct Engine {
     pub(crate) epochs: Epochs,
     pub(crate) keys: KeyHasher,
     pub(crate) queue: Queue,
-    /// Room in the queue, in bytes.
-    pub(crate) room: Arc<Semaphore>,
+    /// What may wait in the queue.
+    pub(crate) backlog: Backlog,
     /// What readers read; `None` while the database is being reopened.
     pub(crate) snapshot: ArcSwapOption<Snapshot>,
     pub(crate) space: ArcSwap<Space>,
@@ -73,7 +70,7 @@ impl Engine {
             epochs: Epochs::new(),
             keys: KeyHasher::new(&config.namespace),
             queue: Queue::default(),
-            room: Arc::new(Semaphore::new(QUEUE_BYTES)),
+            backlog: Backlog::new(),
             snapshot: ArcSwapOption::from_pointee(snapshot),
             space: ArcSwap::new(space),
             filling: Filling::default(),
@@ -162,7 +159,7 @@ impl Engine {
         key: &CacheKey,
         token: Option<FillToken>,
         new: NewEntry,
-        space: OwnedSemaphorePermit,
+        place: Place,
     ) -> bool {
         let hash = self.index.hash(key.as_str());
         let family = self.index.families.number(key.family());
@@ -190,7 +187,7 @@ impl Engine {
         let incoming = Incoming { hash, id, family, cost, expires_at, pending };
         let replaced = shard.insert(incoming, self.index.advance()).map(|replaced| replaced.id);
         // Queued under the lock, so that the writer sees the values of one key in the order of their ids.
-        let put = Lazy::Put { key: key.clone(), hash, id, replaced, entry, cost, space };
+        let put = Lazy::Put { key: key.clone(), hash, id, replaced, entry, cost, place };
         let queued = self.queue.push_lazy(put);
         if !queued {
             shard.remove(hash);
@@ -234,11 +231,6 @@ impl Engine {
         }
         let queued = self.queue.push_urgent(Urgent::Invalidate { what: what.to_vec(), ids, ack });
         (removed, queued)
-    }
-
-    /// How much of the queue's room a value takes.
-    pub(crate) fn room_for(bytes: usize) -> u32 {
-        u32::try_from(bytes.clamp(1, QUEUE_BYTES)).unwrap_or(u32::MAX)
     }
 
     /// Whether the index knows every entry of the database.

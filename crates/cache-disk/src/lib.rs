@@ -18,6 +18,7 @@ compile_error!(
 );
 
 mod backend;
+mod backlog;
 mod budget;
 mod config;
 mod contained;

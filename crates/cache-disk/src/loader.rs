@@ -75,7 +75,7 @@ fn load(engine: &Engine, order: &Order, generation: u64) {
             && (engine.early.is_superseded(hash) || !shard.insert_oldest(entry, now.wrapping_sub(age)))
         {
             // Replaced meanwhile, or another key with the same hash: its rows would never be evicted.
-            engine.queue.push_lazy(Lazy::Discard(Removed { hash, id, pending: None }));
+            engine.queue.push_lazy(Lazy::Discard(Removed { hash, id, unwritten: None }));
         }
     }
     end(engine, generation);

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::mem;
 use std::time::Duration;
 
+use crate::backlog::Place;
 use crate::budget;
 use crate::error::Fault;
 use crate::index::Removed;
 use cache_core::sync::{Condvar, Mutex};
 use cache_core::{CacheKey, Entry, Invalidation, Result};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 /// Where the writer answers.
 pub(crate) type Ack<T> = oneshot::Sender<Result<T>>;
@@ -42,15 +43,7 @@ pub(crate) enum CounterChange {
 #[derive(Debug)]
 pub(crate) enum Lazy {
     /// Write an entry, if the index still holds this id for it; remove the rows of the one it replaced.
-    Put {
-        key: CacheKey,
-        hash: u64,
-        id: u64,
-        replaced: Option<u64>,
-        entry: Entry,
-        cost: u32,
-        space: OwnedSemaphorePermit,
-    },
+    Put { key: CacheKey, hash: u64, id: u64, replaced: Option<u64>, entry: Entry, cost: u32, place: Place },
     /// Remove the rows of an entry that left the index.
     Discard(Removed),
 }

@@ -21,7 +21,7 @@ use crate::budget::{self, Budget};
 use crate::engine::Engine;
 use crate::error::Fault;
 use crate::files::Directory;
-use crate::index::{Pending, Removed};
+use crate::index::Removed;
 use crate::queue::{Ack, Lazy};
 use crate::recovery::Opened;
 use crate::store::{Batch, Commit, Meta, Snapshot, Store};
@@ -193,19 +193,19 @@ impl Writer {
         // to go.
         let mut gone = self.engine.make_room(0);
         let mut puts = Vec::new();
-        let mut spaces = Vec::new();
+        let mut places = Vec::new();
         for operation in lazy {
             match operation {
-                Lazy::Put { key, hash, id, replaced, entry, cost, space } => {
-                    gone.extend(replaced.map(|id| Removed { hash, id, pending: None }));
-                    spaces.push(space);
+                Lazy::Put { key, hash, id, replaced, entry, cost, place } => {
+                    gone.extend(replaced.map(|id| Removed { hash, id, unwritten: None }));
+                    places.push(place);
                     if self.engine.index.shard(hash).holds(hash, id) {
                         let meta = Meta { id, cost, expires_at: entry.expires_at };
                         puts.push(Put { key, hash, meta, entry });
                     } else {
                         // Superseded, invalidated or evicted while it waited: it must not reach the file, and the
                         // value before it must not stay there.
-                        gone.push(Removed { hash, id, pending: Some(Pending { key, entry }) });
+                        gone.push(Removed { hash, id, unwritten: Some(key) });
                     }
                 }
                 Lazy::Discard(removed) => gone.push(removed),
@@ -232,11 +232,10 @@ impl Writer {
                 self.owed.push(key);
             }
             // The value before one that never reached the file stands there still.
-            let unwritten = gone.into_iter().filter_map(|removed| removed.pending);
-            self.owed.extend(unwritten.map(|pending| pending.key));
+            self.owed.extend(gone.into_iter().filter_map(|removed| removed.unwritten));
             self.fail(&fault);
         }
-        drop(spaces);
+        drop(places);
     }
 
     fn commit_values(&mut self, puts: &[Put], gone: &[Removed], bytes: u64) -> Result<(), Fault> {
@@ -258,8 +257,8 @@ impl Writer {
             let of_put =
                 |Put { key, hash, meta, .. }: &Put| Unsynced { key: key.clone(), hash: *hash, id: meta.id };
             self.unsynced.extend(puts.iter().map(of_put));
-            for Removed { hash, id, pending } in gone {
-                let key = pending.as_ref().map(|pending| pending.key.clone());
+            for Removed { hash, id, unwritten } in gone {
+                let key = unwritten.clone();
                 self.unsynced.extend(key.map(|key| Unsynced { key, hash: *hash, id: *id }));
             }
         }
@@ -333,10 +332,10 @@ impl Writer {
 
 /// Removes the rows of what left the index.
 fn remove(batch: &mut Batch<'_>, gone: &[Removed]) -> Result<(), redb::Error> {
-    for Removed { id, pending, .. } in gone {
-        match pending {
+    for Removed { id, unwritten, .. } in gone {
+        match unwritten {
             // Its own rows were never written; those of the value before it may stand.
-            Some(pending) => drop(batch.remove_key(pending.key.as_str())?),
+            Some(key) => drop(batch.remove_key(key.as_str())?),
             None => drop(batch.remove_id(*id)?),
         }
     }

@@ -82,8 +82,8 @@ pub(crate) struct Incoming {
 pub(crate) struct Removed {
     pub(crate) hash: u64,
     pub(crate) id: u64,
-    /// Set when its rows were not written yet.
-    pub(crate) pending: Option<Pending>,
+    /// Its key, when its rows were not written yet. Not its value: what waits to be removed takes no memory for it.
+    pub(crate) unwritten: Option<CacheKey>,
 }
 
 /// The least recently used entry of a shard.
@@ -197,8 +197,9 @@ impl Shard {
             self.expiring.remove(&(expires_at, id, hash));
         }
         let pending = if slot.is(PENDING) { self.pending.remove(&id) } else { None };
+        let unwritten = pending.map(|pending| pending.key);
         self.slot_mut(at).next = mem::replace(&mut self.unused, at);
-        Some(Removed { hash, id, pending })
+        Some(Removed { hash, id, unwritten })
     }
 
     /// Removes the entry of `hash` if it is the one with this id.

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cache_core::{CacheBackend, NewEntry};
+use cache_core::{CacheBackend, FillOutcome, NewEntry};
 use cache_disk::DiskBackend;
 use tokio::runtime::Builder;
+use tokio::task::JoinSet;
 
-use super::storage::{Operation, Tap, Verdict, tapped};
-use super::support::{config, key, on_disk, what};
+use super::histories::WRITER;
+use super::storage::{Faulty, Operation, Tap, Verdict, tapped};
+use super::support::{config, in_memory, key, on_disk, runtime, what};
 
 /// What each sync takes.
 const SYNC: Duration = Duration::from_millis(200);
@@ -32,6 +34,39 @@ impl Tap for Slow {
         }
         Verdict::Pass
     }
+}
+
+/// What was loaded has been handed out: nobody waits for its fill, and if all of them waited there would be ever more.
+#[test]
+fn while_the_disk_stands_still_only_so_many_fills_wait() {
+    runtime().block_on(async {
+        let (root, disk) = (in_memory(), Faulty::sound());
+        let cache = Arc::new(DiskBackend::open(tapped(config(root.path()), &disk)).await.unwrap());
+        disk.stall(WRITER);
+        let under_way = Arc::new(AtomicUsize::new(0));
+        let fills: JoinSet<FillOutcome> = (0..2_000)
+            .map(|number| {
+                let (cache, under_way) = (Arc::clone(&cache), Arc::clone(&under_way));
+                under_way.fetch_add(1, Ordering::SeqCst);
+                async move {
+                    let key = key(&format!("image:{number}:metadata"));
+                    let token = cache.lookup(&key).await.unwrap().token;
+                    let outcome = cache.fill(&key, token, NewEntry::new(vec![7; 100_000])).await.unwrap();
+                    under_way.fetch_sub(1, Ordering::SeqCst);
+                    outcome
+                }
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let waiting = under_way.load(Ordering::SeqCst);
+        println!("{waiting} fills wait");
+        assert!(waiting <= (4 << 20) / 100_000, "{waiting} fills wait");
+        let outcomes = fills.join_all().await;
+        let stored = outcomes.iter().filter(|outcome| **outcome == FillOutcome::Stored).count();
+        assert!((60..=85).contains(&stored), "the queue takes 8 MB: {stored} of 100 KB were stored");
+        disk.release();
+        cache.close().await.unwrap();
+    });
 }
 
 #[test]
