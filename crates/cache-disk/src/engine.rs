@@ -21,7 +21,7 @@ use crate::filling::Filling;
 use crate::gate::Gate;
 use crate::guard::Space;
 use crate::index::{Found, Incoming, Index, Pending};
-use crate::queue::{Ack, Lazy, Queue, Urgent};
+use crate::queue::{Ack, Queue, Urgent, Value};
 use crate::record::record_bytes;
 use crate::store::{Meta, Snapshot};
 
@@ -169,7 +169,7 @@ impl Engine {
             self.index.shard(hash).causes.record(hash, MissCause::Refused);
             return false;
         }
-        // Queued before the value, so that the writer removes before it adds.
+        // The writer removes before it adds.
         self.discard(self.make_room(u64::from(cost)));
         let mut shard = self.index.shard(hash);
         // The check, the id and the insertion are one step: an invalidation bumps the epoch and then passes this lock.
@@ -187,8 +187,8 @@ impl Engine {
         let incoming = Incoming { hash, id, family, cost, expires_at, pending };
         let replaced = shard.insert(incoming, self.index.advance()).map(|replaced| replaced.id);
         // Queued under the lock, so that the writer sees the values of one key in the order of their ids.
-        let put = Lazy::Put { key: key.clone(), hash, id, replaced, entry, cost, place };
-        let queued = self.queue.push_lazy(put);
+        let value = Value { key: key.clone(), hash, id, replaced, entry, cost, place };
+        let queued = self.queue.push_value(value);
         if !queued {
             shard.remove(hash);
         }

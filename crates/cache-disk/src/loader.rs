@@ -12,7 +12,6 @@ use cache_core::{CacheKey, Result};
 use crate::engine::Engine;
 use crate::error::Fault;
 use crate::index::{Incoming, Index, Removed};
-use crate::queue::Lazy;
 use crate::recency::Order;
 use crate::store::Meta;
 
@@ -75,7 +74,7 @@ fn load(engine: &Engine, order: &Order, generation: u64) {
             && (engine.early.is_superseded(hash) || !shard.insert_oldest(entry, now.wrapping_sub(age)))
         {
             // Replaced meanwhile, or another key with the same hash: its rows would never be evicted.
-            engine.queue.push_lazy(Lazy::Discard(Removed { hash, id, unwritten: None }));
+            engine.queue.push_discard(Removed { hash, id, unwritten: None });
         }
     }
     end(engine, generation);

@@ -39,21 +39,51 @@ pub(crate) enum CounterChange {
     Reset,
 }
 
-/// What may wait.
+/// A value to write, if the index still holds this id for it; the rows of the one it replaced are to be removed.
 #[derive(Debug)]
-pub(crate) enum Lazy {
-    /// Write an entry, if the index still holds this id for it; remove the rows of the one it replaced.
-    Put { key: CacheKey, hash: u64, id: u64, replaced: Option<u64>, entry: Entry, cost: u32, place: Place },
-    /// Remove the rows of an entry that left the index.
-    Discard(Removed),
+pub(crate) struct Value {
+    pub(crate) key: CacheKey,
+    pub(crate) hash: u64,
+    pub(crate) id: u64,
+    pub(crate) replaced: Option<u64>,
+    pub(crate) entry: Entry,
+    pub(crate) cost: u32,
+    pub(crate) place: Place,
+}
+
+/// What may wait.
+#[derive(Debug, Default)]
+pub(crate) struct Lazy {
+    /// Entries that left the index, whose rows are to be removed.
+    pub(crate) discards: VecDeque<Removed>,
+    pub(crate) values: VecDeque<Value>,
 }
 
 impl Lazy {
-    fn written(&self) -> u64 {
-        match self {
-            Self::Put { cost, .. } => budget::written(u64::from(*cost), 1),
-            Self::Discard(_) => budget::written(0, 1),
+    pub(crate) fn is_empty(&self) -> bool {
+        self.discards.is_empty() && self.values.is_empty()
+    }
+
+    /// Takes what [`budget::written`] counts as up to `most` bytes, or a single value that is larger.
+    ///
+    /// All that leaves goes before anything that comes: until it is gone there may be no room, and pages that many
+    /// entries share are free only when the last of them has left.
+    fn take(&mut self, most: u64) -> Self {
+        let a_discard = budget::written(0, 1);
+        let count = usize::try_from(most / a_discard).unwrap_or(usize::MAX).clamp(1, MOST_OPERATIONS);
+        let mut taken = Self::default();
+        taken.discards.extend(self.discards.drain(..count.min(self.discards.len())));
+        let mut bytes = a_discard * taken.discards.len() as u64;
+        while taken.discards.len() + taken.values.len() < MOST_OPERATIONS
+            && let Some(next) = self.values.front()
+        {
+            bytes += budget::written(u64::from(next.cost), 1);
+            if bytes > most && !taken.is_empty() {
+                break;
+            }
+            taken.values.extend(self.values.pop_front());
         }
+        taken
     }
 }
 
@@ -75,26 +105,9 @@ pub(crate) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     urgent: Vec<Urgent>,
-    lazy: VecDeque<Lazy>,
+    lazy: Lazy,
     closing: bool,
     asleep: bool,
-}
-
-impl State {
-    fn take_lazy(&mut self, most_bytes: u64) -> Vec<Lazy> {
-        let mut taken = Vec::new();
-        let mut bytes = 0;
-        while taken.len() < MOST_OPERATIONS
-            && let Some(next) = self.lazy.front()
-        {
-            bytes += next.written();
-            if bytes > most_bytes && !taken.is_empty() {
-                break;
-            }
-            taken.extend(self.lazy.pop_front());
-        }
-        taken
-    }
 }
 
 /// Most lazy operations of one transaction.
@@ -106,9 +119,14 @@ impl Queue {
         self.push(|state| state.urgent.push(operation))
     }
 
-    /// Queues what may wait; `false` once the queue is closed.
-    pub(crate) fn push_lazy(&self, operation: Lazy) -> bool {
-        self.push(|state| state.lazy.push_back(operation))
+    /// Queues a value; `false` once the queue is closed.
+    pub(crate) fn push_value(&self, value: Value) -> bool {
+        self.push(|state| state.lazy.values.push_back(value))
+    }
+
+    /// Queues the removal of what left the index; `false` once the queue is closed.
+    pub(crate) fn push_discard(&self, removed: Removed) -> bool {
+        self.push(|state| state.lazy.discards.push_back(removed))
     }
 
     /// Lets nothing in any more and tells the writer to finish.
@@ -134,21 +152,20 @@ impl Queue {
         Work { urgent: mem::take(&mut state.urgent), closing: state.closing }
     }
 
-    /// Takes lazy operations of up to `most_bytes`, or a single one that is larger.
-    pub(crate) fn take_lazy(&self, most_bytes: u64) -> Vec<Lazy> {
-        self.state.lock().take_lazy(most_bytes)
+    /// Takes some of what may wait, up to `most` bytes; see [`Lazy::take`].
+    pub(crate) fn take_lazy(&self, most: u64) -> Lazy {
+        self.state.lock().lazy.take(most)
     }
 
     /// The hashes of keys whose values are still to be written or to be removed.
     pub(crate) fn unwritten(&self) -> Vec<u64> {
-        let hash = |lazy: &Lazy| match lazy {
-            Lazy::Put { hash, .. } | Lazy::Discard(Removed { hash, .. }) => *hash,
-        };
-        self.state.lock().lazy.iter().map(hash).collect()
+        let Lazy { discards, values } = &self.state.lock().lazy;
+        let discards = discards.iter().map(|removed| removed.hash);
+        discards.chain(values.iter().map(|value| value.hash)).collect()
     }
 
     /// Takes all that is left.
-    pub(crate) fn drain(&self) -> (Vec<Urgent>, VecDeque<Lazy>) {
+    pub(crate) fn drain(&self) -> (Vec<Urgent>, Lazy) {
         let mut state = self.state.lock();
         (mem::take(&mut state.urgent), mem::take(&mut state.lazy))
     }
@@ -166,5 +183,41 @@ impl Queue {
             self.changed.notify_all();
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leaves_is_taken_before_what_comes() {
+        let queue = Queue::default();
+        let backlog = crate::backlog::Backlog::new();
+        for id in 1..=10 {
+            let key = CacheKey::parse(&format!("image:{id}")).unwrap();
+            let entry = cache_core::NewEntry::new("a value").stored_at(cache_core::Timestamp::from_millis(1));
+            let place = backlog.place_at_once(7).unwrap();
+            assert!(queue.push_value(Value { key, hash: id, id, replaced: None, entry, cost: 100, place }));
+            assert!(queue.push_discard(Removed { hash: id, id: id + 100, unwritten: None }));
+        }
+        let counts = || {
+            let taken = queue.take_lazy(8 * budget::written(0, 1));
+            (taken.discards.len(), taken.values.len())
+        };
+        assert_eq!([counts(), counts(), counts(), counts()], [(8, 0), (2, 5), (0, 5), (0, 0)]);
+    }
+
+    #[test]
+    fn a_value_larger_than_a_batch_is_taken_alone() {
+        let queue = Queue::default();
+        let backlog = crate::backlog::Backlog::new();
+        for id in 1..=2 {
+            let key = CacheKey::parse(&format!("image:{id}")).unwrap();
+            let entry = cache_core::NewEntry::new("a value").stored_at(cache_core::Timestamp::from_millis(1));
+            let place = backlog.place_at_once(7).unwrap();
+            queue.push_value(Value { key, hash: id, id, replaced: None, entry, cost: 1_000_000, place });
+        }
+        assert_eq!(queue.take_lazy(10_000).values.len(), 1);
     }
 }

@@ -4,7 +4,6 @@ use cache_core::sync::atomic::Ordering;
 
 use crate::engine::Engine;
 use crate::index::Removed;
-use crate::queue::Lazy;
 
 /// The part of the allowance that is freed ahead of need.
 const FREED_AHEAD: u64 = 1000;
@@ -51,7 +50,7 @@ impl Engine {
     /// The same for one entry. While the index is being filled, its rows must not bring it back.
     pub(crate) fn discard_one(&self, removed: Removed) {
         let hash = removed.hash;
-        self.queue.push_lazy(Lazy::Discard(removed));
+        self.queue.push_discard(removed);
         if !self.is_complete() {
             self.early.supersede(hash);
         }

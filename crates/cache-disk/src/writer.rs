@@ -22,7 +22,7 @@ use crate::engine::Engine;
 use crate::error::Fault;
 use crate::files::Directory;
 use crate::index::Removed;
-use crate::queue::{Ack, Lazy};
+use crate::queue::{Ack, Lazy, Value};
 use crate::recovery::Opened;
 use crate::store::{Batch, Commit, Meta, Snapshot, Store};
 
@@ -164,7 +164,7 @@ impl Writer {
     }
 
     /// What goes into the next transaction.
-    fn take_lazy(&self) -> Vec<Lazy> {
+    fn take_lazy(&self) -> Lazy {
         self.engine.queue.take_lazy(MOST_BATCH_BYTES.min(self.budget.interval))
     }
 
@@ -183,7 +183,7 @@ impl Writer {
     }
 
     /// Writes values and removes what left the index, in one lazy commit.
-    fn write(&mut self, lazy: Vec<Lazy>) {
+    fn write(&mut self, lazy: Lazy) {
         if lazy.is_empty() {
             return;
         }
@@ -194,21 +194,17 @@ impl Writer {
         let mut gone = self.engine.make_room(0);
         let mut puts = Vec::new();
         let mut places = Vec::new();
-        for operation in lazy {
-            match operation {
-                Lazy::Put { key, hash, id, replaced, entry, cost, place } => {
-                    gone.extend(replaced.map(|id| Removed { hash, id, unwritten: None }));
-                    places.push(place);
-                    if self.engine.index.shard(hash).holds(hash, id) {
-                        let meta = Meta { id, cost, expires_at: entry.expires_at };
-                        puts.push(Put { key, hash, meta, entry });
-                    } else {
-                        // Superseded, invalidated or evicted while it waited: it must not reach the file, and the
-                        // value before it must not stay there.
-                        gone.push(Removed { hash, id, unwritten: Some(key) });
-                    }
-                }
-                Lazy::Discard(removed) => gone.push(removed),
+        gone.extend(lazy.discards);
+        for Value { key, hash, id, replaced, entry, cost, place } in lazy.values {
+            gone.extend(replaced.map(|id| Removed { hash, id, unwritten: None }));
+            places.push(place);
+            if self.engine.index.shard(hash).holds(hash, id) {
+                let meta = Meta { id, cost, expires_at: entry.expires_at };
+                puts.push(Put { key, hash, meta, entry });
+            } else {
+                // Superseded, invalidated or evicted while it waited: it must not reach the file, and the value before
+                // it must not stay there.
+                gone.push(Removed { hash, id, unwritten: Some(key) });
             }
         }
         let bytes: u64 = puts.iter().map(|put| u64::from(put.meta.cost)).sum();
@@ -334,8 +330,8 @@ impl Writer {
 fn remove(batch: &mut Batch<'_>, gone: &[Removed]) -> Result<(), redb::Error> {
     for Removed { id, unwritten, .. } in gone {
         match unwritten {
-            // Its own rows were never written; those of the value before it may stand.
-            Some(key) => drop(batch.remove_key(key.as_str())?),
+            // Its own rows were never written; those of the value before it may stand, or of one that came since.
+            Some(key) => batch.remove_key_up_to(key.as_str(), *id)?,
             None => drop(batch.remove_id(*id)?),
         }
     }

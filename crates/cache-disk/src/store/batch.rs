@@ -46,6 +46,12 @@ impl Batch<'_> {
         }
     }
 
+    /// The same, unless the entry is newer than `id`.
+    pub(crate) fn remove_key_up_to(&mut self, key: &str, id: u64) -> Result<(), redb::Error> {
+        let newest = self.meta.get(key)?.map(|meta| rows_named_in(meta.value()));
+        if newest.is_some_and(|newest| newest.id <= id) { self.remove_key(key) } else { Ok(()) }
+    }
+
     /// Takes `key` out; the rows of its entry remain.
     pub(crate) fn forget_key(&mut self, key: &str) -> Result<Option<Rows>, redb::Error> {
         Ok(self.meta.remove(key)?.map(|old| rows_named_in(old.value())))

@@ -1,6 +1,5 @@
 //! The end: what is queued is written, the order of use saved, the file closed, all within two seconds.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use cache_core::{Clock, SystemClock};
@@ -66,12 +65,8 @@ impl Writer {
     }
 
     /// A value that is not written any more must not leave the one before it behind.
-    fn drop_unwritten(&mut self, lazy: VecDeque<Lazy>) {
-        let unwritten = lazy.into_iter().filter_map(|operation| match operation {
-            Lazy::Put { key, .. } => Some(key),
-            Lazy::Discard(_) => None,
-        });
-        let keys: Vec<_> = unwritten.collect();
+    fn drop_unwritten(&mut self, lazy: Lazy) {
+        let keys: Vec<_> = lazy.values.into_iter().map(|value| value.key).collect();
         let Some(store) = &self.store else { return };
         if keys.is_empty() {
             return;

@@ -141,14 +141,13 @@ fn flood_with_shifting_sizes(limit: u64, least_live: [(Range<usize>, u64); 5]) {
 /// Ten megabytes; `CACHE_DISK_LIMIT_MB=100 cargo test -p cache-disk --test faults limit_is_never` takes another limit.
 #[test]
 fn the_limit_is_never_exceeded_while_sizes_shift() {
-    // Far below what is usual: now and then a shift of sizes is refused again and again (docs/decisions/0015).
-    let phases = [(SMALL, 35), (IMAGES, 35), (PAGES, 35), (SMALL, 35), (MIXED, 35)];
+    let phases = [(SMALL, 50), (IMAGES, 75), (PAGES, 75), (SMALL, 50), (MIXED, 75)];
     flood_with_shifting_sizes(repeat("CACHE_DISK_LIMIT_MB", 10) as u64 * MEGABYTE, phases);
 }
 
 #[test]
 fn twenty_megabytes_are_never_exceeded_while_sizes_shift() {
-    let phases = [(MIXED, 35), (SMALL, 35), (PAGES, 35), (IMAGES, 35), (SMALL, 35)];
+    let phases = [(MIXED, 75), (SMALL, 50), (PAGES, 75), (IMAGES, 75), (SMALL, 50)];
     flood_with_shifting_sizes(20 * MEGABYTE, phases);
 }
 
