@@ -69,7 +69,7 @@ impl Budget {
 
     /// The sum of costs that live entries may reach.
     pub(crate) fn live_bytes(&self) -> u64 {
-        let whole = self.limit - self.limit / 1000 * 35 - 3 * self.interval - BESIDE;
+        let whole = self.limit - self.limit / 1000 * 15 - 2 * self.interval - BESIDE;
         whole / WHOLE * self.share
     }
 

@@ -148,19 +148,23 @@ impl Writer {
         self.store.is_some() && self.engine.is_complete()
     }
 
-    /// Writes what waits, or first sweeps what is in its way; whether there was anything to do.
+    /// Sweeps a part of what is unswept, if that is much, and writes a part of what waits, unless it is in the way; whether
+    /// there was anything to do.
     fn work(&mut self) -> bool {
         if !self.may_write() {
             return false;
         }
-        if self.must_sweep() {
+        let is_much = self.has_much_to_sweep();
+        if is_much {
             self.sweep();
+        }
+        if !self.may_write() || self.is_unswept_in_the_way() {
             return true;
         }
         let lazy = self.take_lazy();
         let is_any = !lazy.is_empty();
         self.write(lazy);
-        is_any
+        is_any || is_much
     }
 
     /// What goes into the next transaction.
@@ -173,7 +177,7 @@ impl Writer {
         let now = SystemClock.monotonic();
         if self.store.is_none() {
             self.retry_at.saturating_since(now).max(Duration::from_millis(1))
-        } else if self.must_sweep() && self.may_write() {
+        } else if self.has_much_to_sweep() && self.may_write() {
             Duration::ZERO
         } else if self.is_dirty || (!self.unswept.is_empty() && self.may_write()) {
             DURABLE_EVERY.saturating_sub(now.saturating_since(self.durable_at)).max(Duration::from_millis(1))

@@ -26,7 +26,7 @@ impl Writer {
 
     /// Tells callers how much may live.
     pub(super) fn set_allowance(&self) {
-        // More is swept before anything is written: nobody has to go for it.
+        // While there is more and no room beside it, nothing is written: nobody has to go for it.
         let unswept = self.unswept.cost().min(self.budget.interval);
         let live = self.budget.live_bytes().saturating_sub(self.counter_bytes).saturating_sub(unswept);
         self.engine.allowance.store(live, Ordering::Relaxed);

@@ -55,9 +55,15 @@ impl Unswept {
 }
 
 impl Writer {
-    /// Whether what is unswept takes so much that no value may be written before it is gone.
-    pub(super) fn must_sweep(&self) -> bool {
+    /// Whether what is unswept takes more than is kept free for it.
+    pub(super) fn has_much_to_sweep(&self) -> bool {
         self.unswept.cost() > self.budget.interval
+    }
+
+    /// Whether it takes so much that no value may be written before more of it is gone.
+    pub(super) fn is_unswept_in_the_way(&self) -> bool {
+        let all = self.engine.index.cost() + self.unswept.cost() + self.counter_bytes;
+        self.has_much_to_sweep() && all > self.budget.live_bytes()
     }
 
     /// Sweeps as much as fits between two durable commits. What fails is known again once the file is reopened.

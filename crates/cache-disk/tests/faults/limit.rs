@@ -115,6 +115,8 @@ fn flood_with_shifting_sizes(limit: u64, least_live: [(Range<usize>, u64); 5]) {
             peak = peak.max(most);
             must_hold(limit, most, &format!("{sizes:?}"));
             assert_eq!(flood.stored.len() as u64, stats.count, "what is counted is not what is there");
+            // One may meet a reader that stands still; one after the other says that room is sought in the wrong place.
+            assert!(stats.errors <= 2, "{sizes:?}: {} writes were refused", stats.errors);
             assert!(live >= least, "{sizes:?}: only {live} % of the limit hold live values");
             cache.close().await.unwrap();
             cache = flood.open().await;
@@ -141,13 +143,13 @@ fn flood_with_shifting_sizes(limit: u64, least_live: [(Range<usize>, u64); 5]) {
 /// Ten megabytes; `CACHE_DISK_LIMIT_MB=100 cargo test -p cache-disk --test faults limit_is_never` takes another limit.
 #[test]
 fn the_limit_is_never_exceeded_while_sizes_shift() {
-    let phases = [(SMALL, 50), (IMAGES, 75), (PAGES, 75), (SMALL, 50), (MIXED, 75)];
+    let phases = [(SMALL, 52), (IMAGES, 80), (PAGES, 77), (SMALL, 52), (MIXED, 80)];
     flood_with_shifting_sizes(repeat("CACHE_DISK_LIMIT_MB", 10) as u64 * MEGABYTE, phases);
 }
 
 #[test]
 fn twenty_megabytes_are_never_exceeded_while_sizes_shift() {
-    let phases = [(MIXED, 75), (SMALL, 50), (PAGES, 75), (IMAGES, 75), (SMALL, 50)];
+    let phases = [(MIXED, 80), (SMALL, 52), (PAGES, 77), (IMAGES, 80), (SMALL, 52)];
     flood_with_shifting_sizes(20 * MEGABYTE, phases);
 }
 

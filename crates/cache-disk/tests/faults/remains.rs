@@ -8,9 +8,9 @@ use cache_core::{CacheBackend, CacheKey, CachePattern, Invalidated, NewEntry};
 use cache_disk::DiskBackend;
 use redb::{Database, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 
-use super::recorder::Recorder;
+use super::recorder::{Event, Recorder};
 use super::storage::tapped;
-use super::support::{SMALL_LIMIT, config, copy_files, eventually, on_disk, open, runtime};
+use super::support::{SMALL_LIMIT, config, copy_files, eventually, in_memory, on_disk, open, runtime};
 
 const DATA: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("data");
 const STATE: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("state");
@@ -148,6 +148,36 @@ fn what_half_of_a_full_cache_leaves_makes_room_for_as_much() {
         let stats = backend.stats().await.unwrap();
         assert!(stats.disk_bytes <= SMALL_LIMIT && stats.errors == 0, "{stats:?}");
     });
+}
+
+/// Sweeping what a large pattern left takes many commits; a value that comes meanwhile does not wait for the last of them.
+#[test]
+fn a_value_is_written_while_much_is_still_to_be_swept() {
+    let (root, recorder) = (in_memory(), Arc::new(Recorder::default()));
+    runtime().block_on(async {
+        let backend = DiskBackend::open(tapped(config(root.path()), &recorder)).await.unwrap();
+        for number in 0..6_000 {
+            backend.set(&listing(1, number), NewEntry::new(vec![7; 500])).await.unwrap();
+        }
+        backend.flush().await.unwrap();
+        let Invalidated::Applied { removed } = clear(&backend, 1).await else { panic!("not applied") };
+        assert!(removed > 5_000, "{removed} were removed");
+        let asked = recorder.acknowledged();
+        backend.set(&listing(2, 1), NewEntry::new("a value that comes meanwhile")).await.unwrap();
+        backend.flush().await.unwrap();
+        let events = recorder.events();
+        let written = events.iter().skip(asked).position(
+            |event| matches!(event, Event::Write { data, .. } if find(data, b"a value that comes meanwhile")),
+        );
+        let syncs =
+            |events: &[Event]| events.iter().filter(|event| matches!(event, Event::Sync { .. })).count();
+        let (before, all) = (syncs(&events[asked..asked + written.unwrap()]), syncs(&events[asked..]));
+        assert!(all > 20 && before < all / 2, "after {before} of the {all} syncs that it took to sweep");
+    });
+}
+
+fn find(data: &[u8], what: &[u8]) -> bool {
+    data.windows(what.len()).any(|window| window == what)
 }
 
 /// A commit that is reported as failed may have happened: what it took out is not to be read, though its rows remain.
