@@ -35,7 +35,8 @@ pub(super) fn text(rows: &[Row], plots: &[Plot], left_out: &[String]) -> String 
         figure(
             &mut page,
             "Ours beside its peers",
-            "How many times as good, measured in turns in one run: right of 1 x ours is better.",
+            "How many times as good, measured in turns in one run: right of 1 x ours is better. Where no target is marked, it is \
+             a time or a number, in the table below.",
             &ratios,
         );
     }
@@ -80,7 +81,9 @@ circle.ours, svg text.name.ours { fill: var(--ours); } circle.peer, svg text.nam
 circle.other, svg text.name.other { fill: var(--other); } circle.limit, svg text.name.limit { fill: var(--limit); }
 circle.ring { fill: none; stroke: var(--peer); stroke-width: 2.2; }
 line.spread { stroke-width: 5; stroke-linecap: round; opacity: .35; } line.wanted { stroke: var(--text); stroke-width: 2; }
-pre { overflow-x: auto; font-size: 12px; line-height: 1.45; }
+/* The table is wider than the text: in the middle of the window, and scrolled where that is narrow. */
+pre { overflow-x: auto; font-size: 12px; line-height: 1.45; width: max-content; max-width: calc(100vw - 2rem);
+      position: relative; left: 50%; transform: translateX(-50%); }
 ";
 
 #[cfg(test)]
