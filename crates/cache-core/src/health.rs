@@ -146,6 +146,8 @@ pub enum MissCause {
     Corrupt,
     /// What was stored is of another version of the format or the type.
     ShapeChanged,
+    /// The store could not be read at that moment: it may be there.
+    Unavailable,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]

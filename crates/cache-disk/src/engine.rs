@@ -128,7 +128,7 @@ impl Engine {
                 Opened::Gone { .. } | Opened::Miss => {
                     let mut shard = self.index.shard(hash);
                     shard.counts.hit_was_miss(family);
-                    shard.causes.missed(hash);
+                    shard.causes.missed(hash, self.is_away());
                     return None;
                 }
             }
@@ -150,6 +150,9 @@ impl Engine {
             None if knows_all => None,
             None => self.read_early(key, hash),
         };
+        if entry.is_none() && !knows_all && self.is_complete() {
+            return self.peek(key);
+        }
         (entry.filter(|entry| entry.is_live(self.now())), cause)
     }
 
@@ -321,7 +324,7 @@ impl Engine {
         } else {
             let mut shard = self.index.shard(hash);
             shard.counts.miss(family);
-            shard.causes.missed(hash);
+            shard.causes.missed(hash, !self.is_complete() && self.is_away());
         }
         early
     }

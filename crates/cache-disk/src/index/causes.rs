@@ -23,10 +23,11 @@ impl Causes {
         self.memory(hash).gone = Some(cause);
     }
 
-    /// Remembers that a lookup of `hash` missed.
-    pub(crate) fn missed(&mut self, hash: u64) {
+    /// Remembers that a lookup of `hash` missed, which says nothing of the entry where the store was `away`.
+    pub(crate) fn missed(&mut self, hash: u64, away: bool) {
         let memory = self.memory(hash);
-        memory.last_miss = Some(memory.gone.unwrap_or(MissCause::Absent));
+        let gone = memory.gone.unwrap_or(MissCause::Absent);
+        memory.last_miss = Some(if away { MissCause::Unavailable } else { gone });
     }
 
     /// Why the last lookup of `hash` that missed did so, as far as it is remembered.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cache_core::{
-    CacheBackend, CacheKey, Clock, ErrorKind, HealthStatus, Invalidation, ManualClock, NewEntry,
+    CacheBackend, CacheKey, Clock, ErrorKind, HealthStatus, Invalidation, ManualClock, MissCause, NewEntry,
 };
 use cache_disk::DiskBackend;
 
@@ -119,6 +119,9 @@ fn while_the_database_is_away_reads_miss_and_fills_are_refused_at_once() {
         }
         assert!(slowest < WAITS_FOR_ROOM, "a caller waited {slowest:?} for a dead disk");
         assert_eq!(cache.health().await.status, HealthStatus::Degraded);
+        assert_eq!(cache.get(&key("image:5:a")).await.unwrap(), None);
+        let why = cache.explain(&key("image:5:a")).await.unwrap().last_miss;
+        assert_eq!(why, Some(MissCause::Unavailable));
         disk.mend();
         eventually(Duration::from_secs(5), "healed", async || cache.flush().await.is_ok()).await;
         cache.close().await.unwrap();
