@@ -118,7 +118,8 @@ impl Drop for Ended {
     fn drop(&mut self) {
         self.engine.closed.open();
         self.engine.queue.close();
-        drop(self.engine.queue.drain());
+        drop(self.engine.queue.take_urgent());
+        drop(self.engine.queue.lazy(std::mem::take));
         self.finished.open();
     }
 }

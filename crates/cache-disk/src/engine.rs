@@ -21,7 +21,8 @@ use crate::filling::Filling;
 use crate::gate::Gate;
 use crate::guard::Space;
 use crate::index::{Found, Incoming, Index, Pending};
-use crate::queue::{Ack, Queue, Urgent, Value};
+use crate::lazy::Value;
+use crate::queue::{Ack, Queue, Urgent};
 use crate::record::record_bytes;
 use crate::store::{Meta, Snapshot};
 

@@ -31,6 +31,7 @@ mod filling;
 mod gate;
 mod guard;
 mod index;
+mod lazy;
 mod loader;
 mod queue;
 mod recency;

@@ -24,7 +24,7 @@ pub(crate) const NOT_STARTED: &str = "cannot start the disk cache's loader";
 /// Begins a filling of the index, of which this gives the number: from now on the database is asked for what the index does
 /// not know.
 pub(crate) fn begin(engine: &Engine) -> u64 {
-    engine.filling.begin(|| engine.early.begin(engine.queue.unwritten()))
+    engine.filling.begin(|| engine.early.begin(engine.queue.lazy(|lazy| lazy.hashes())))
 }
 
 /// Ends that filling, unless another has begun: from now on the index knows all.
@@ -64,7 +64,7 @@ fn load(engine: &Engine, order: &Order, generation: u64) {
     entries.sort_unstable_by_key(|(part, entry)| std::cmp::Reverse((*part, entry.id)));
     let now = engine.index.tick();
     for (age, (_, entry)) in (1..).zip(entries) {
-        let (hash, id) = (entry.hash, entry.id);
+        let (hash, id, cost) = (entry.hash, entry.id, entry.cost);
         let mut shard = engine.index.shard(hash);
         if !engine.filling.is_current(generation) {
             return;
@@ -74,7 +74,7 @@ fn load(engine: &Engine, order: &Order, generation: u64) {
             && (engine.early.is_superseded(hash) || !shard.insert_oldest(entry, now.wrapping_sub(age)))
         {
             // Replaced meanwhile, or another key with the same hash: its rows would never be evicted.
-            engine.queue.push_discard(Removed { hash, id, unwritten: None });
+            engine.queue.push_discard(Removed { hash, id, cost, unwritten: None });
         }
     }
     end(engine, generation);

@@ -22,7 +22,8 @@ use crate::engine::Engine;
 use crate::error::Fault;
 use crate::files::Directory;
 use crate::index::Removed;
-use crate::queue::{Ack, Lazy, Value};
+use crate::lazy::{Mark, Taken, Value};
+use crate::queue::Ack;
 use crate::recovery::Opened;
 use crate::store::{Batch, Commit, Meta, Snapshot, Store};
 
@@ -47,8 +48,8 @@ pub(crate) struct Writer {
     budget: Budget,
     /// What was committed lazily since the last durable commit.
     unsynced: Vec<Unsynced>,
-    /// Keys whose last value was lost before it was durable: an older one may stand in the file.
-    owed: Vec<CacheKey>,
+    /// Values that were lost before they were durable: older ones of their keys may stand in the file.
+    owed: Vec<Owed>,
     /// Whether the file may still hold what an invalidation could not remove: it must not be opened again.
     is_condemned: bool,
     /// Whether the file turned out to be damaged: it must be set aside.
@@ -56,8 +57,9 @@ pub(crate) struct Writer {
     /// Whether the file was too short for a write, and may be longer.
     is_short: bool,
     is_dirty: bool,
-    /// Whether a write was refused at the limit: the next commit only removes.
-    must_free: bool,
+    /// How many entries a commit removes, after a write was refused at the limit: until what left the index is gone,
+    /// nothing is written.
+    freeing: Option<usize>,
     /// Bytes written since the last durable commit.
     written: u64,
     /// Bytes written since the opening.
@@ -68,8 +70,8 @@ pub(crate) struct Writer {
     unswept: Unswept,
     /// What counters and claims cost, in bytes.
     counter_bytes: u64,
-    /// Flushes that wait until the index is complete: nothing is written before.
-    flushes: Vec<Ack<()>>,
+    /// Those who wait until what was queued before them is written.
+    flushes: Vec<Flush>,
     durable_at: Monotonic,
     order_saved_at: Monotonic,
     retry_at: Monotonic,
@@ -82,6 +84,20 @@ struct Unsynced {
     key: CacheKey,
     hash: u64,
     id: u64,
+}
+
+/// The removal of what stands in the file for a key, up to a value that was lost.
+#[derive(Debug)]
+struct Owed {
+    key: CacheKey,
+    id: u64,
+}
+
+/// Somebody who waits until what was queued before `mark` is on the disk.
+#[derive(Debug)]
+struct Flush {
+    mark: Mark,
+    ack: Ack<()>,
 }
 
 /// A snapshot that was replaced: as long as somebody reads it, no page that was freed since is used again.
@@ -114,7 +130,7 @@ impl Writer {
             is_damaged: false,
             is_short: false,
             is_dirty: false,
-            must_free: false,
+            freeing: None,
             written: 0,
             written_ever: 0,
             retired: VecDeque::new(),
@@ -139,7 +155,7 @@ impl Writer {
             self.serve(work.urgent);
             // Taken behind the urgent: whoever reopens the file must see in the queue all that is not written.
             self.work();
-            self.flush_when_complete();
+            self.answer_flushes_when_due();
             self.sync_when_due();
         }
     }
@@ -161,6 +177,12 @@ impl Writer {
         if !self.may_write() || self.is_unswept_in_the_way() {
             return true;
         }
+        // The allowance may have shrunk since values were admitted.
+        self.engine.discard(self.engine.make_room(0));
+        if self.freeing.is_some() {
+            self.free_some();
+            return true;
+        }
         let lazy = self.take_lazy();
         let is_any = !lazy.is_empty();
         self.write(lazy);
@@ -168,8 +190,12 @@ impl Writer {
     }
 
     /// What goes into the next transaction.
-    fn take_lazy(&self) -> Lazy {
-        self.engine.queue.take_lazy(MOST_BATCH_BYTES.min(self.budget.interval))
+    fn take_lazy(&self) -> Taken {
+        let most = MOST_BATCH_BYTES.min(self.budget.interval);
+        self.engine.queue.lazy(|lazy| {
+            let is_room = self.is_room_beside(self.unswept.cost() + lazy.discarded());
+            lazy.take(most, is_room)
+        })
     }
 
     /// How long there is nothing to do but to wait for work.
@@ -187,20 +213,17 @@ impl Writer {
     }
 
     /// Writes values and removes what left the index, in one lazy commit.
-    fn write(&mut self, lazy: Lazy) {
+    fn write(&mut self, lazy: Taken) {
         if lazy.is_empty() {
             return;
         }
         self.lengthen_when_needed();
         self.wait_for_readers();
-        // The allowance may have shrunk since the values were admitted. Before they are looked at: they may be the ones
-        // to go.
-        let mut gone = self.engine.make_room(0);
+        let mut gone = lazy.discards;
         let mut puts = Vec::new();
         let mut places = Vec::new();
-        gone.extend(lazy.discards);
         for Value { key, hash, id, replaced, entry, cost, place } in lazy.values {
-            gone.extend(replaced.map(|id| Removed { hash, id, unwritten: None }));
+            gone.extend(replaced.map(|id| Removed { hash, id, cost, unwritten: None }));
             places.push(place);
             if self.engine.index.shard(hash).holds(hash, id) {
                 let meta = Meta { id, cost, expires_at: entry.expires_at };
@@ -208,13 +231,11 @@ impl Writer {
             } else {
                 // Superseded, invalidated or evicted while it waited: it must not reach the file, and the value before
                 // it must not stay there.
-                gone.push(Removed { hash, id, unwritten: Some(key) });
+                gone.push(Removed { hash, id, cost, unwritten: Some(key) });
             }
         }
         let bytes: u64 = puts.iter().map(|put| u64::from(put.meta.cost)).sum();
-        let done = if self.must_free {
-            self.free(&gone).and_then(|()| self.commit_values(&puts, &[], bytes))
-        } else if bytes > self.budget.interval {
+        let done = if bytes > self.budget.interval {
             // More than is written between two durable commits: what leaves is freed first, or old and new would stand
             // side by side. Freed pages are used again after the second durable commit.
             self.commit_values(&[], &gone, 0).and_then(|()| {
@@ -229,13 +250,18 @@ impl Writer {
             for Put { key, hash, meta, .. } in puts {
                 // It would stay in memory alone for as long as it is used.
                 self.engine.index.shard(hash).remove_if(hash, meta.id);
-                self.owed.push(key);
+                self.owed.push(Owed { key, id: meta.id });
             }
-            // The value before one that never reached the file stands there still.
-            self.owed.extend(gone.into_iter().filter_map(|removed| removed.unwritten));
+            self.owe(gone);
             self.fail(&fault);
         }
         drop(places);
+    }
+
+    /// What could not be removed: the value before one that never reached the file stands there still.
+    fn owe(&mut self, gone: impl IntoIterator<Item = Removed>) {
+        let owed = |removed: Removed| removed.unwritten.map(|key| Owed { key, id: removed.id });
+        self.owed.extend(gone.into_iter().filter_map(owed));
     }
 
     fn commit_values(&mut self, puts: &[Put], gone: &[Removed], bytes: u64) -> Result<(), Fault> {
@@ -257,7 +283,7 @@ impl Writer {
             let of_put =
                 |Put { key, hash, meta, .. }: &Put| Unsynced { key: key.clone(), hash: *hash, id: meta.id };
             self.unsynced.extend(puts.iter().map(of_put));
-            for Removed { hash, id, unwritten } in gone {
+            for Removed { hash, id, unwritten, .. } in gone {
                 let key = unwritten.clone();
                 self.unsynced.extend(key.map(|key| Unsynced { key, hash: *hash, id: *id }));
             }

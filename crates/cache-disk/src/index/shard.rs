@@ -82,6 +82,8 @@ pub(crate) struct Incoming {
 pub(crate) struct Removed {
     pub(crate) hash: u64,
     pub(crate) id: u64,
+    /// What it costs on disk, in bytes.
+    pub(crate) cost: u32,
     /// Its key, when its rows were not written yet. Not its value: what waits to be removed takes no memory for it.
     pub(crate) unwritten: Option<CacheKey>,
 }
@@ -199,7 +201,7 @@ impl Shard {
         let pending = if slot.is(PENDING) { self.pending.remove(&id) } else { None };
         let unwritten = pending.map(|pending| pending.key);
         self.slot_mut(at).next = mem::replace(&mut self.unused, at);
-        Some(Removed { hash, id, unwritten })
+        Some(Removed { hash, id, cost: slot.cost, unwritten })
     }
 
     /// Removes the entry of `hash` if it is the one with this id.

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use cache_core::{Clock, SystemClock};
 
-use super::Writer;
-use crate::queue::{Lazy, Urgent};
+use super::{Owed, Writer};
+use crate::budget;
+use crate::error::Fault;
+use crate::lazy::{Lazy, Value};
+use crate::queue::Urgent;
 use crate::recency;
 use crate::recovery;
 use crate::store::Commit;
@@ -17,20 +20,18 @@ impl Writer {
     /// Finishes the work at hand and all that is queued, and closes the file.
     pub(super) fn finish(mut self, urgent: Vec<Urgent>) {
         let deadline = SystemClock.monotonic().saturating_add(DRAIN_FOR);
-        self.heal_when_due();
+        self.heal_at_last();
         self.serve(urgent);
         self.engine.filling.wait(DRAIN_FOR);
-        while SystemClock.monotonic() < deadline && self.work() {}
-        let (urgent, lazy) = self.engine.queue.drain();
-        self.serve(urgent);
-        self.drop_unwritten(lazy);
+        while SystemClock.monotonic() < deadline && self.work() {
+            self.answer_flushes_when_due();
+        }
+        self.answer_flushes_when_due();
+        self.serve(self.engine.queue.take_urgent());
         if self.engine.is_complete() {
             self.save_order();
         }
-        if let Err(fault) = self.sync() {
-            self.fail(&fault);
-        }
-        self.answer_flushes();
+        self.drop_unwritten();
         self.engine.snapshot.store(None);
         if let Some(store) = self.store.take()
             && let Err(fault) = store.close()
@@ -64,21 +65,47 @@ impl Writer {
         }
     }
 
-    /// A value that is not written any more must not leave the one before it behind.
-    fn drop_unwritten(&mut self, lazy: Lazy) {
-        let keys: Vec<_> = lazy.values.into_iter().map(|value| value.key).collect();
-        let Some(store) = &self.store else { return };
-        if keys.is_empty() {
-            return;
-        }
-        let done = store.write(Commit::Lazy, |batch| {
-            for key in &keys {
-                batch.remove_key(key.as_str())?;
+    /// The last commit. A value that is not written any more, or was lost, must not leave the one before it behind.
+    fn drop_unwritten(&mut self) {
+        let unwritten = self.engine.queue.lazy(Lazy::take_values);
+        self.owed.extend(unwritten.into_iter().map(|Value { key, id, .. }| Owed { key, id }));
+        for _ in 0..3 {
+            match self.settle_debts() {
+                Ok(()) => return,
+                Err(fault) => self.fail(&fault),
             }
-            Ok(((), Commit::Lazy))
-        });
-        if let Err(fault) = done {
-            self.fail(&fault);
+            if self.owed.is_empty() {
+                return;
+            }
+            // Opening the file settles them, too.
+            self.heal_at_last();
         }
+    }
+
+    /// Removes durably what is owed, and makes every commit so far durable.
+    fn settle_debts(&mut self) -> Result<(), Fault> {
+        let owed = std::mem::take(&mut self.owed);
+        let done = self.remove_owed(&owed).and_then(|()| self.sync());
+        if done.is_err() {
+            self.owed.extend(owed);
+        }
+        done
+    }
+
+    fn remove_owed(&mut self, owed: &[Owed]) -> Result<(), Fault> {
+        let most = usize::try_from(self.budget.interval / budget::written(0, 1)).unwrap_or(usize::MAX);
+        for some in owed.chunks(most) {
+            let written = budget::written(0, some.len());
+            let commit = self.commit_for(written)?;
+            let Some(store) = &self.store else { return Err(Fault::Unavailable) };
+            store.write(commit, |batch| {
+                for Owed { key, id } in some {
+                    batch.remove_key_up_to(key.as_str(), *id)?;
+                }
+                Ok(((), commit))
+            })?;
+            self.committed(commit, written)?;
+        }
+        Ok(())
     }
 }

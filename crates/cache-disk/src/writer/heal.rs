@@ -6,7 +6,7 @@ use std::time::Duration;
 use cache_core::{Clock, Error, SystemClock};
 
 use super::sweep::Unswept;
-use super::{Unsynced, Writer};
+use super::{Owed, Unsynced, Writer};
 use crate::error::Fault;
 use crate::loader;
 use crate::recency::Order;
@@ -31,7 +31,7 @@ impl Writer {
         }
         for Unsynced { key, hash, id } in self.unsynced.drain(..) {
             self.engine.index.shard(hash).remove_if(hash, id);
-            self.owed.push(key);
+            self.owed.push(Owed { key, id });
         }
         self.is_dirty = false;
         self.written = 0;
@@ -63,6 +63,12 @@ impl Writer {
         }
     }
 
+    /// Reopens the file if it is closed, though it may not be the time to try again: there will be no other.
+    pub(super) fn heal_at_last(&mut self) {
+        self.retry_at = SystemClock.monotonic();
+        self.heal_when_due();
+    }
+
     /// Opens the file again, makes the losses of the last handle good, and has the index complete itself.
     pub(super) fn reopen(&mut self) -> Result<(), Error> {
         let opened = if self.is_damaged {
@@ -77,8 +83,8 @@ impl Writer {
         self.is_short = false;
         let owed = std::mem::take(&mut self.owed);
         let done = opened.store.write(Commit::Durable, |batch| {
-            for key in &owed {
-                batch.remove_key(key.as_str())?;
+            for Owed { key, id } in &owed {
+                batch.remove_key_up_to(key.as_str(), *id)?;
             }
             Ok(((), Commit::Durable))
         });

@@ -8,12 +8,15 @@ use cache_core::{Clock, SystemClock};
 
 use super::{Writer, remove};
 use crate::error::Fault;
-use crate::index::Removed;
 use crate::recovery;
 use crate::store::{Batch, Commit};
 
-/// Entries that are removed in one transaction when there is no room.
-const FREED_AT_ONCE: usize = 2;
+/// Entries that are removed in one transaction when there is no room, and as many more in each that follows.
+const FREED_AT_FIRST: usize = 2;
+/// The most of them.
+const FREED_AT_MOST: usize = 64;
+/// How long others wait while room is made.
+const FREES_FOR: Duration = Duration::from_millis(20);
 
 /// How long a reader is waited for; then room is taken as it comes.
 const LONGEST_WAIT_FOR_READERS: Duration = Duration::from_millis(250);
@@ -36,8 +39,8 @@ impl Writer {
     pub(super) fn lengthen_when_needed(&mut self) {
         let space = self.engine.space.load();
         let (length, whole) = (space.length(), self.budget.file_bytes(0));
-        let needed =
-            self.engine.index.cost() + self.unswept.cost() + self.counter_bytes + 4 * self.budget.interval;
+        let leaving = self.unswept.cost() + self.engine.queue.lazy(|lazy| lazy.discarded());
+        let needed = self.engine.index.cost() + leaving + self.counter_bytes + 4 * self.budget.interval;
         let is_filling = needed > length / 10 * 9;
         if self.store.is_some()
             && is_filling
@@ -84,28 +87,46 @@ impl Writer {
         }
     }
 
-    /// Removes what left the index while next to no page is free.
-    pub(super) fn free(&mut self, gone: &[Removed]) -> Result<(), Fault> {
-        self.in_steps(gone, remove)?;
-        self.freed()
+    /// Whether what is live and `more` bytes have room beside each other.
+    pub(super) fn is_room_beside(&self, more: u64) -> bool {
+        self.engine.index.cost() + more + self.counter_bytes <= self.budget.live_bytes()
     }
 
-    /// Something was removed: its pages serve again after the second commit.
+    /// Removes what left the index while next to no page is free, for a moment: in between, others are served.
+    pub(super) fn free_some(&mut self) {
+        let until = SystemClock.monotonic().saturating_add(FREES_FOR);
+        while let Some(at_a_time) = self.freeing {
+            let few = self.engine.queue.lazy(|lazy| lazy.take_discards(at_a_time));
+            let done = if few.is_empty() { self.freed() } else { self.in_steps(&few, remove) };
+            if let Err(fault) = done {
+                self.owe(few);
+                return self.fail(&fault);
+            }
+            if SystemClock.monotonic() >= until {
+                return;
+            }
+        }
+    }
+
+    /// Everything was removed: its pages serve again after the second commit.
     pub(super) fn freed(&mut self) -> Result<(), Fault> {
         self.sync()?;
         self.sync()?;
-        self.must_free = false;
+        self.freeing = None;
         Ok(())
     }
 
     /// Does `step` for all of `items`, so few at a time that each commit finds the few pages it needs, which the one after
-    /// the next has again.
+    /// the next has again, and those that it frees besides.
     pub(super) fn in_steps<T>(
         &mut self,
-        items: &[T],
+        mut items: &[T],
         step: impl Fn(&mut Batch<'_>, &[T]) -> Result<(), redb::Error>,
     ) -> Result<(), Fault> {
-        for few in items.chunks(FREED_AT_ONCE) {
+        while !items.is_empty() {
+            let at_a_time = self.freeing.unwrap_or(FREED_AT_FIRST);
+            let (few, rest) = items.split_at(at_a_time.min(items.len()));
+            items = rest;
             let Some(store) = &self.store else { return Err(Fault::Unavailable) };
             store.write(Commit::Durable, |batch| {
                 step(batch, few)?;
@@ -113,6 +134,7 @@ impl Writer {
             })?;
             self.publish()?;
             self.synced();
+            self.freeing = Some((at_a_time + FREED_AT_FIRST).min(FREED_AT_MOST));
         }
         Ok(())
     }
@@ -122,22 +144,26 @@ impl Writer {
         if self.engine.space.load().length() < self.budget.file_bytes(0) {
             self.is_short = true;
         } else {
-            self.budget.refused();
+            if self.freeing.is_none() {
+                self.budget.refused();
+            }
             self.out_of_room();
         }
     }
 
-    /// The next commit only removes. Where not even that finds room, nothing but a new file helps.
+    /// The next commits only remove. Where not even the smallest of them finds room, nothing but a new file helps.
     pub(super) fn out_of_room(&mut self) {
         self.set_allowance();
-        if self.must_free {
+        if self.freeing == Some(FREED_AT_FIRST) {
             tracing::warn!(
                 directory = %self.directory.path().display(),
                 "disk cache has no room left to remove anything, starting empty"
             );
             self.is_condemned = true;
+            self.freeing = None;
+        } else {
+            self.freeing = Some(FREED_AT_FIRST);
         }
-        self.must_free = !self.must_free;
     }
 
     /// Removes a damaged file, for its space.

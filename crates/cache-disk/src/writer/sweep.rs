@@ -62,14 +62,13 @@ impl Writer {
 
     /// Whether it takes so much that no value may be written before more of it is gone.
     pub(super) fn is_unswept_in_the_way(&self) -> bool {
-        let all = self.engine.index.cost() + self.unswept.cost() + self.counter_bytes;
-        self.has_much_to_sweep() && all > self.budget.live_bytes()
+        self.has_much_to_sweep() && !self.is_room_beside(self.unswept.cost())
     }
 
     /// Sweeps as much as fits between two durable commits. What fails is known again once the file is reopened.
     pub(super) fn sweep(&mut self) {
         self.wait_for_readers();
-        let done = if self.must_free {
+        let done = if self.freeing.is_some() {
             // After one of them there is room for all others.
             let notes = self.unswept.take(0);
             self.sweep_in_steps(&notes)
@@ -96,7 +95,7 @@ impl Writer {
         self.committed(commit, written)
     }
 
-    /// The same while next to no page is free; see [`Writer::free`].
+    /// The same while next to no page is free; see [`Writer::free_some`].
     fn sweep_in_steps(&mut self, notes: &[Remains]) -> Result<(), Fault> {
         for note in notes {
             self.in_steps(note.rows(), sweep_rows)?;

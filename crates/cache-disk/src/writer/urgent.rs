@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use cache_core::{CacheKey, Error, ErrorKind, Invalidation, MissCause};
 
-use super::Writer;
+use super::{Flush, Writer};
 use crate::budget;
 use crate::error::Fault;
 use crate::queue::{Ack, CounterChange, Urgent};
@@ -26,20 +26,19 @@ impl Writer {
     /// Serves what has gathered: all invalidations in one durable commit.
     pub(super) fn serve(&mut self, urgent: Vec<Urgent>) {
         let mut invalidations = Vec::new();
-        let mut flushes = Vec::new();
         for operation in urgent {
             match operation {
                 Urgent::Invalidate { what, ids, ack } => invalidations.push(Waiting { what, ids, ack }),
                 Urgent::Count { key, change, ack } => drop(ack.send(self.count(&key, &change))),
-                Urgent::Flush { ack } => flushes.push(ack),
+                Urgent::Flush { ack } => {
+                    self.flushes.push(Flush { mark: self.engine.queue.lazy(|lazy| lazy.end()), ack });
+                }
                 Urgent::Reopen { opening, fault } => self.reopen_if_open(opening, &fault),
             }
         }
         if !invalidations.is_empty() {
             self.invalidate(invalidations);
         }
-        self.flushes.extend(flushes);
-        self.flush_when_complete();
     }
 
     fn invalidate(&mut self, waiting: Vec<Waiting>) {
@@ -187,22 +186,24 @@ impl Writer {
         }
     }
 
-    /// Answers those who wait for a flush, once everything that is queued can be written.
-    pub(super) fn flush_when_complete(&mut self) {
-        let is_waiting_for_index = self.store.is_some() && !self.engine.is_complete();
-        if self.flushes.is_empty() || is_waiting_for_index {
-            return;
+    /// Answers those who wait for a flush, once what was queued before them is written: what comes after them, and without
+    /// end, may wait.
+    pub(super) fn answer_flushes_when_due(&mut self) {
+        let Some(first) = self.flushes.first() else { return };
+        let is_due =
+            self.engine.is_complete() && self.engine.queue.lazy(|lazy| lazy.beginning()).reaches(first.mark);
+        if self.store.is_none() || is_due {
+            if let Err(fault) = self.sync() {
+                self.fail(&fault);
+            }
+            self.answer_flushes();
         }
-        while self.work() {}
-        if let Err(fault) = self.sync() {
-            self.fail(&fault);
-        }
-        self.answer_flushes();
     }
 
-    /// Tells those who wait for a flush whether it was done.
-    pub(super) fn answer_flushes(&mut self) {
-        for ack in self.flushes.drain(..) {
+    fn answer_flushes(&mut self) {
+        let written = self.engine.queue.lazy(|lazy| lazy.beginning());
+        let is_due = |flush: &mut Flush| self.store.is_none() || written.reaches(flush.mark);
+        for Flush { ack, .. } in self.flushes.extract_if(.., is_due) {
             let done = if self.store.is_some() {
                 Ok(())
             } else {

@@ -149,3 +149,30 @@ fn a_fault_does_not_uncover_the_value_before_one_that_expired_while_it_waited() 
         cache.close().await.unwrap();
     });
 }
+
+/// The disk failed and works again when the store is closed: that the time to try again has not come yet is no reason to
+/// leave what a `set` had replaced.
+#[test]
+fn what_was_replaced_while_the_disk_failed_is_not_there_after_a_clean_end() {
+    runtime().block_on(async {
+        let (root, disk, key) = (in_memory(), Faulty::sound(), key("image:5:a"));
+        let cache = open_on(root.path(), &disk).await;
+        fill(&cache, &key, 1, 300).await;
+        cache.flush().await.unwrap();
+        disk.fail_next(usize::MAX);
+        cache.set(&key, NewEntry::new(value(&key, 2, 300))).await.unwrap();
+        eventually(Duration::from_secs(5), "the fault is known", async || {
+            cache.health().await.status == HealthStatus::Degraded
+        })
+        .await;
+        // Until the next attempt is some time away.
+        let operations = disk.operations();
+        eventually(Duration::from_secs(5), "it tried again", async || disk.operations() > operations + 3)
+            .await;
+        disk.mend();
+        cache.close().await.unwrap();
+        let cache = open_on(root.path(), &disk).await;
+        assert_ne!(found(&cache, &key).await, Some(1), "what was replaced is there again");
+        cache.close().await.unwrap();
+    });
+}

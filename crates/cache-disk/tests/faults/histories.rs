@@ -1,6 +1,6 @@
 //! Interleavings that broke drafts of this engine or other caches, each by name.
 //!
-//! What runs between two steps of one call is in `tests/schedules.rs`.
+//! What runs between two steps of one call is in `tests/schedules`.
 
 use std::path::Path;
 use std::sync::Arc;

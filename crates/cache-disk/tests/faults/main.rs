@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod backlog;
 mod damage;
 mod edges;
 mod full_disk;

@@ -164,7 +164,7 @@ fn a_value_is_written_while_much_is_still_to_be_swept() {
         assert!(removed > 5_000, "{removed} were removed");
         let asked = recorder.acknowledged();
         backend.set(&listing(2, 1), NewEntry::new("a value that comes meanwhile")).await.unwrap();
-        backend.flush().await.unwrap();
+        backend.close().await.unwrap();
         let events = recorder.events();
         let written = events.iter().skip(asked).position(
             |event| matches!(event, Event::Write { data, .. } if find(data, b"a value that comes meanwhile")),

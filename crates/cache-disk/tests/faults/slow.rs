@@ -5,14 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cache_core::{CacheBackend, FillOutcome, NewEntry};
+use cache_core::{CacheBackend, NewEntry};
 use cache_disk::DiskBackend;
 use tokio::runtime::Builder;
-use tokio::task::JoinSet;
 
-use super::histories::WRITER;
-use super::storage::{Faulty, Operation, Tap, Verdict, tapped};
-use super::support::{config, in_memory, key, on_disk, runtime, what};
+use super::storage::{Operation, Tap, Verdict, tapped};
+use super::support::{config, key, on_disk, what};
 
 /// What each sync takes.
 const SYNC: Duration = Duration::from_millis(200);
@@ -34,42 +32,6 @@ impl Tap for Slow {
         }
         Verdict::Pass
     }
-}
-
-/// What was loaded has been handed out: nobody waits for its fill, and if all of them waited there would be ever more.
-#[test]
-fn while_the_disk_stands_still_only_so_many_fills_wait() {
-    runtime().block_on(async {
-        let (root, disk) = (in_memory(), Faulty::sound());
-        let cache = Arc::new(DiskBackend::open(tapped(config(root.path()), &disk)).await.unwrap());
-        disk.stall(WRITER);
-        let (begun, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let fills: JoinSet<FillOutcome> = (0..2_000)
-            .map(|number| {
-                let (cache, begun, ended) = (Arc::clone(&cache), Arc::clone(&begun), Arc::clone(&ended));
-                async move {
-                    begun.fetch_add(1, Ordering::SeqCst);
-                    let key = key(&format!("image:{number}:metadata"));
-                    let token = cache.lookup(&key).await.unwrap().token;
-                    let outcome = cache.fill(&key, token, NewEntry::new(vec![7; 100_000])).await.unwrap();
-                    ended.fetch_add(1, Ordering::SeqCst);
-                    outcome
-                }
-            })
-            .collect();
-        while begun.load(Ordering::SeqCst) < 2_000 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        let waiting = 2_000 - ended.load(Ordering::SeqCst);
-        println!("{waiting} fills wait");
-        assert!(waiting <= (4 << 20) / 100_000, "{waiting} fills wait");
-        let outcomes = fills.join_all().await;
-        let stored = outcomes.iter().filter(|outcome| **outcome == FillOutcome::Stored).count();
-        assert!((60..=120).contains(&stored), "the queue takes 8 MB: {stored} of 100 KB were stored");
-        disk.release();
-        cache.close().await.unwrap();
-    });
 }
 
 #[test]
