@@ -84,8 +84,9 @@ fn a_durable_value_that_was_evicted_lazily_and_then_deleted_stays_away_after_kil
                         }
                     }
                     assert_eq!(found(cache, &key("image:5:a")).await, None);
-                    let explained = cache.explain(&key("image:5:a")).await.unwrap();
-                    assert_eq!(explained.last_miss, Some(MissCause::Evicted));
+                    let why = cache.explain(&key("image:5:a")).await.unwrap().last_miss;
+                    // What is remembered of a key is short: one that was looked up since may have its place.
+                    assert!(matches!(why, Some(MissCause::Evicted | MissCause::Absent)), "{why:?}");
                 },
                 text,
             )

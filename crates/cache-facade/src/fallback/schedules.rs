@@ -17,7 +17,7 @@ use testkit::reliability::{Tally, times};
 use super::testing::{Customer, InMemory, Mood, Shop, Way};
 use super::*;
 
-const SCHEDULES: usize = 2_000;
+const SCHEDULES: usize = 10_000;
 
 fn explore<F: Future<Output = ()> + 'static>(test: impl Fn() -> F + Send + Sync + Copy + 'static) {
     let (tally, schedules) = (Tally::new("schedules", None), times(SCHEDULES));
