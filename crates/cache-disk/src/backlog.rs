@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const QUEUED_BYTES: usize = 8 << 20;
 /// Bytes of filled values that may wait until there is a place among them.
 const WAITING_BYTES: usize = 4 << 20;
-/// What a value takes beside its record: its key, its places in the queue and in the index.
+/// About what a value takes beside its record: its key, its places in the queue and in the index.
 const BESIDE: usize = 400;
 /// How long a write waits for a place before it is dropped.
 const LONGEST_WAIT: Duration = Duration::from_millis(250);

@@ -1,4 +1,6 @@
-//! The end: what is queued is written, the order of use saved, the file closed, all within two seconds.
+//! The end: what is queued is written, the order of use saved, what is owed settled, the file closed.
+//!
+//! Within two seconds as a rule; a disk that is slow or fails may take longer, since the file is opened again for what is owed.
 
 use std::time::Duration;
 

@@ -10,7 +10,9 @@ use tokio::task::JoinSet;
 
 use super::histories::WRITER;
 use super::storage::{ENOSPC, Faulty, Operation, Tap, Verdict, tapped};
-use super::support::{config, in_memory, key, on_disk, runtime, what};
+use super::support::{config, eventually, in_memory, key, on_disk, runtime, what};
+
+const SOON: Duration = Duration::from_secs(10);
 
 /// What was loaded has been handed out: nobody waits for its fill, and if all of them waited there would be ever more.
 #[test]
@@ -33,13 +35,12 @@ fn while_the_disk_stands_still_only_so_many_fills_wait() {
                 }
             })
             .collect();
-        while begun.load(Ordering::SeqCst) < 2_000 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        let waiting = 2_000 - ended.load(Ordering::SeqCst);
-        println!("{waiting} fills wait");
-        assert!(waiting <= (4 << 20) / 100_000, "{waiting} fills wait");
+        eventually(SOON, "all have begun", async || begun.load(Ordering::SeqCst) == 2_000).await;
+        // Before those who wait give up.
+        eventually(Duration::from_millis(150), "only so many wait", async || {
+            2_000 - ended.load(Ordering::SeqCst) <= (4 << 20) / 100_000
+        })
+        .await;
         let outcomes = fills.join_all().await;
         let stored = outcomes.iter().filter(|outcome| **outcome == FillOutcome::Stored).count();
         assert!((60..=120).contains(&stored), "the queue takes 8 MB: {stored} of 100 KB were stored");
@@ -70,15 +71,13 @@ fn a_flush_ends_while_values_keep_coming_and_holds_no_invalidation_up() {
                 }
             })
             .collect();
-        while stored.load(Ordering::SeqCst) < 1_000 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        eventually(SOON, "the queue is full", async || stored.load(Ordering::SeqCst) >= 1_000).await;
         for _ in 0..20 {
             let invalidated = async {
                 let _ = cache.invalidate(&[what("key thumbnail:1:a")]).await.unwrap();
             };
             let both = async { tokio::join!(cache.flush(), invalidated).0 };
-            tokio::time::timeout(Duration::from_secs(5), both).await.expect("not within 5 s").unwrap();
+            tokio::time::timeout(SOON, both).await.expect("both end while values keep coming").unwrap();
         }
         is_done.store(true, Ordering::SeqCst);
         pouring.join_all().await;
@@ -145,9 +144,7 @@ fn an_invalidation_does_not_wait_until_everything_is_freed_for_a_full_disk() {
             cache.set(&key(&format!("thumbnail:{number}:a")), NewEntry::new(vec![7; 200])).await.unwrap();
         }
         disk.is_armed.store(true, Ordering::SeqCst);
-        while disk.is_armed.load(Ordering::SeqCst) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        eventually(SOON, "the disk is full", async || !disk.is_armed.load(Ordering::SeqCst)).await;
         let (began, mut worst) = (Instant::now(), Duration::ZERO);
         while began.elapsed() < Duration::from_secs(3) {
             let one = Instant::now();
