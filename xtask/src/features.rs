@@ -40,12 +40,8 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     }
     report.check("a wrapper backend implements every method of the trait", || {
         let mut sources: Vec<Source> = Vec::new();
-        for folder in ["crates/cache-core/src", "crates/cache-facade/src"] {
+        for folder in ["crates/cache-conformance/src", "crates/cache-core/src", "crates/cache-facade/src"] {
             sources.extend(rust_sources(&root, folder)?);
-        }
-        // The chaos wrapper is part of the conformance suite, which other laws leave out.
-        for source in &mut sources {
-            source.path = source.path.replace("conformance/", "");
         }
         wrappers_implement_every_method(&sources)
     });
@@ -84,7 +80,7 @@ const ABSENT: &[Absent] = &[
     Absent {
         law: "cache-core knows no backend and no runtime",
         package: "cache-core",
-        features: &["--features", "json,conformance"],
+        features: &["--features", "json"],
         crates: &["redb", "redis", "bb8-redis", "tokio", "cache-disk", "cache-redis", "cache-facade"],
     },
     Absent {
@@ -189,7 +185,7 @@ const SOURCES: &[OnlyIn] = &[
         folders: &["crates/cache-facade/src"],
         needles: &["feature = \""],
         // Test switches: a defence taken out, a scheduler put in.
-        unless: &["feature = \"plant-", "feature = \"shuttle\""],
+        unless: &["feature = \"shuttle\""],
         allowed: &["cache-facade/src/select.rs", "cache-facade/src/lib.rs"],
         in_tests_too: false,
     },

@@ -65,7 +65,7 @@ impl Package {
             sets.truncate(1);
             return sets;
         }
-        for feature in self.features.iter().filter(|feature| !feature.starts_with("plant-")) {
+        for feature in self.features.iter().filter(|feature| feature.as_str() != "plants") {
             sets.push((
                 format!("only {feature}"),
                 vec!["--no-default-features".to_owned(), "--features".to_owned(), feature.clone()],
@@ -77,10 +77,7 @@ impl Package {
 
     /// Features for tests alone: another scheduler, or a defence switched off to show that a test finds the bug.
     pub(crate) fn switches(&self) -> impl Iterator<Item = &str> {
-        self.features
-            .iter()
-            .map(String::as_str)
-            .filter(|feature| feature.starts_with("plant-") || *feature == "shuttle")
+        self.features.iter().map(String::as_str).filter(|feature| ["plants", "shuttle"].contains(feature))
     }
 }
 
@@ -115,7 +112,7 @@ mod tests {
 
     const SAMPLE: &str = r#"{"target_directory": "/t", "packages": [{
         "name": "cache-x", "rust_version": "1.95", "publish": [],
-        "features": {"default": ["disk"], "disk": [], "plant-fence-off": []},
+        "features": {"default": ["disk"], "disk": [], "plants": []},
         "dependencies": [{"name": "redb", "kind": null}, {"name": "proptest", "kind": "dev"}],
         "targets": [{"kind": ["lib"], "name": "cache_x"}, {"kind": ["example"], "name": "first"}]}]}"#;
 
@@ -123,10 +120,10 @@ mod tests {
     fn a_package_is_read_with_its_features_dependencies_and_examples() {
         let workspace = Workspace::parse(SAMPLE).unwrap();
         let package = &workspace.packages[0];
-        assert_eq!(package.features, ["disk", "plant-fence-off"]);
+        assert_eq!(package.features, ["disk", "plants"]);
         assert_eq!(package.dependencies, ["redb"]);
         assert_eq!(package.examples, ["first"]);
-        assert_eq!(package.switches().collect::<Vec<_>>(), ["plant-fence-off"]);
+        assert_eq!(package.switches().collect::<Vec<_>>(), ["plants"]);
         assert!(!package.published);
     }
 

@@ -138,7 +138,7 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), String> {
 }
 
 fn is_test_file(path: &str) -> bool {
-    path.split('/').any(|part| part == "tests" || part == "tests.rs" || part == "conformance")
+    path.split('/').any(|part| part == "tests" || part == "tests.rs")
 }
 
 /// Numbered lines without comments.

@@ -47,79 +47,85 @@ struct Step {
 
 #[derive(Debug, PartialEq, Eq)]
 enum What {
-    /// `cargo` with these words must pass, and must run at least one test.
-    Passes(Vec<String>),
+    /// `cargo` with these words must pass, and must run at least one test; with a bug planted, if one is named.
+    Passes(Vec<String>, Option<&'static str>),
     /// This example, built by the first step, must end by itself with success.
     Example(PathBuf),
     /// A switch that no step turns on: a failure, so that none is forgotten.
     Forgotten,
 }
 
-/// Everything in one build: the crates, their integration tests, their examples, the documentation's code.
-/// The benches are left out: they alone build the peers.
-const EVERYTHING: &str = "test --locked --workspace --exclude bench --no-fail-fast \
-                          --features cache-core/conformance,cache-core/json,cache-facade/json,cache-facade/metrics,cache-facade/redis";
+/// The build of all crates but the benches, which alone build the peers. Every run of it reuses what the first compiled.
+const EVERYTHING: &str = "test --locked --workspace --exclude bench --no-fail-fast --features \
+                          cache-core/json,cache-core/plants,cache-facade/json,cache-facade/metrics,cache-facade/redis";
+
+/// The build under shuttle, which replaces locks, atomics, threads and the runtime to explore schedules.
+pub(crate) const SCHEDULES: &str = "test --locked --no-fail-fast --package cache-core --package cache-disk \
+                                    --package cache-facade --no-default-features --features cache-core/plants,\
+                                    cache-core/shuttle,cache-disk/shuttle,cache-facade/redis,cache-facade/shuttle";
+
+/// The environment variable that plants a bug in a process.
+pub(crate) const PLANTED_BUG: &str = "PLANTED_BUG";
 
 /// Examples that measure: built with the others, and run by hand in release mode.
 const MEASUREMENTS: &[&str] = &["codec_cost", "hit_cost"];
 
-/// A build with switches of a crate: another scheduler (`shuttle`), or a bug on purpose (`plant-*`).
-///
-/// Tests that are built with a bug pass if they find it: they assert that they see what must not happen.
+/// One more run of a build, or a smaller build.
 #[derive(Debug)]
-struct Switched {
-    package: &'static str,
-    features: &'static str,
+struct Run {
+    name: &'static str,
+    build: &'static str,
     tests: &'static str,
 }
 
-const SWITCHED: &[Switched] = &[
-    Switched { package: "cache-core", features: "conformance,shuttle", tests: "--test schedules" },
-    Switched {
-        package: "cache-core",
-        features: "conformance,shuttle,plant-no-fence",
-        tests: "--test schedules",
+const RUNS: &[Run] = &[
+    Run { name: "schedules", build: SCHEDULES, tests: "--test schedules" },
+    Run { name: "schedules of the fallback", build: SCHEDULES, tests: "--lib schedules" },
+    Run {
+        name: "a build without Redis",
+        build: "test --locked --package cache-facade --features disk",
+        tests: "--test start redis_in_a_build_without_it",
     },
-    Switched { package: "cache-core", features: "conformance,plant-no-fence", tests: "--test planted_bugs" },
-    Switched { package: "cache-disk", features: "shuttle", tests: "--test schedules" },
-    Switched {
-        package: "cache-disk",
-        features: "shuttle,plant-check-outside-lock",
+];
+
+/// A bug of `cache_core::plants`, and the tests that must find it: they fail if they do not.
+#[derive(Debug)]
+struct Planted {
+    bug: &'static str,
+    build: &'static str,
+    tests: &'static str,
+}
+
+const PLANTED: &[Planted] = &[
+    Planted { bug: "no-fence", build: EVERYTHING, tests: "--test planted_bugs" },
+    Planted {
+        bug: "no-fence",
+        build: SCHEDULES,
+        tests: "--test schedules -- after_its_groups after_a_pattern replace_a_later_set",
+    },
+    Planted {
+        bug: "check-outside-lock",
+        build: SCHEDULES,
         tests: "--test schedules no_schedule_serves_an_old_version_after",
     },
-    Switched { package: "cache-disk", features: "plant-lazy-delete", tests: "--test faults killing" },
-    Switched { package: "cache-redis", features: "plant-no-fence", tests: "--test race" },
-    Switched { package: "cache-redis", features: "plant-one-incarnation", tests: "--test restart" },
-    Switched {
-        package: "cache-facade",
-        features: "shuttle",
-        tests: "--no-default-features --test schedules",
+    Planted { bug: "lazy-delete", build: EVERYTHING, tests: "--test faults killing" },
+    Planted { bug: "no-redis-fence", build: EVERYTHING, tests: "--test race" },
+    Planted { bug: "one-incarnation", build: EVERYTHING, tests: "--test restart" },
+    Planted {
+        bug: "join-by-key",
+        build: SCHEDULES,
+        tests: "--test schedules -- nobody_gets callers_without_a_token",
     },
-    Switched {
-        package: "cache-facade",
-        features: "shuttle,plant-join-by-key",
-        tests: "--no-default-features --test schedules",
-    },
-    Switched { package: "cache-facade", features: "redis,plant-no-fence", tests: "--test instances" },
-    Switched { package: "cache-facade", features: "redis,plant-one-incarnation", tests: "--test instances" },
-    Switched { package: "cache-facade", features: "redis,plant-no-journal", tests: "--test instances" },
-    Switched { package: "cache-facade", features: "disk", tests: "--test start redis_in_a_build_without_it" },
-    Switched {
-        package: "cache-facade",
-        features: "redis,shuttle",
-        tests: "--no-default-features --lib schedules",
-    },
-    Switched {
-        package: "cache-facade",
-        features: "redis,shuttle,plant-late-append",
-        tests: "--no-default-features --lib schedules",
-    },
+    Planted { bug: "late-append", build: SCHEDULES, tests: "--lib schedules" },
+    Planted { bug: "no-redis-fence", build: EVERYTHING, tests: "--test instances" },
+    Planted { bug: "one-incarnation", build: EVERYTHING, tests: "--test instances" },
+    Planted { bug: "no-journal", build: EVERYTHING, tests: "--test instances" },
 ];
 
 fn steps(workspace: &Workspace) -> Vec<Step> {
     let mut steps = vec![Step {
         name: "all crates, documentation, building the examples".to_owned(),
-        what: What::Passes(words(EVERYTHING)),
+        what: What::Passes(words(EVERYTHING), None),
     }];
     for package in workspace.packages.iter().filter(|package| package.name != "bench") {
         for example in package.examples.iter().filter(|example| !MEASUREMENTS.contains(&example.as_str())) {
@@ -130,14 +136,20 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
             });
         }
     }
-    steps.extend(SWITCHED.iter().map(Switched::step));
+    steps.extend(RUNS.iter().map(|run| Step {
+        name: run.name.to_owned(),
+        what: What::Passes(words(&format!("{} {}", run.build, run.tests)), None),
+    }));
+    steps.extend(PLANTED.iter().map(|planted| Step {
+        name: planted.name(),
+        what: What::Passes(planted.arguments(), Some(planted.bug)),
+    }));
     for package in &workspace.packages {
-        let is_run = |feature: &str| {
-            SWITCHED
-                .iter()
-                .any(|run| run.package == package.name && run.features.split(',').any(|on| on == feature))
+        let is_built = |feature: &str| {
+            let feature = format!("{}/{feature}", package.name);
+            SCHEDULES.split([' ', ',']).chain(EVERYTHING.split([' ', ','])).any(|word| word == feature)
         };
-        let forgotten = package.switches().filter(|feature| !is_run(feature));
+        let forgotten = package.switches().filter(|feature| !is_built(feature));
         steps.extend(forgotten.map(|feature| Step {
             name: format!("switch {feature} of {}", package.name),
             what: What::Forgotten,
@@ -146,29 +158,20 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
     steps
 }
 
-impl Switched {
-    fn step(&self) -> Step {
-        let Self { package, features, tests: _ } = self;
-        let kind = match features {
-            features if features.contains("plant-") => "planted bug is found",
-            features if features.contains("shuttle") => "schedules",
-            _ => "without the rest",
-        };
-        Step { name: format!("{kind}: {package} with {features}"), what: What::Passes(self.arguments()) }
+impl Planted {
+    fn name(&self) -> String {
+        let kind = if self.build == SCHEDULES { ", schedules" } else { "" };
+        format!("planted bug is found: {}, {}{kind}", self.bug, self.tests)
     }
 
     fn arguments(&self) -> Vec<String> {
-        let Self { package, features, tests } = self;
-        words(&format!("test --locked --no-fail-fast --package {package} --features {features} {tests}"))
+        words(&format!("{} {}", self.build, self.tests))
     }
 }
 
-/// Each bug that is planted on purpose: its name, and what cargo runs to find it.
-pub(crate) fn planted_bugs() -> Vec<(String, Vec<String>)> {
-    let planted = SWITCHED.iter().filter(|switched| switched.features.contains("plant-"));
-    planted
-        .map(|switched| (format!("{} with {}", switched.package, switched.features), switched.arguments()))
-        .collect()
+/// Each bug that is planted on purpose: the name of its step, the bug, and what cargo runs to find it.
+pub(crate) fn planted_bugs() -> impl Iterator<Item = (String, &'static str, Vec<String>)> {
+    PLANTED.iter().map(|planted| (planted.name(), planted.bug, planted.arguments()))
 }
 
 fn words(text: &str) -> Vec<String> {
@@ -178,18 +181,19 @@ fn words(text: &str) -> Vec<String> {
 impl Step {
     fn run(&self) -> (Counts, String) {
         let outcome = match &self.what {
-            What::Passes(arguments) => passes(arguments),
+            What::Passes(arguments, bug) => passes(arguments, *bug),
             What::Example(program) => example(program),
             What::Forgotten => {
-                Err("no test is run with it: add it to SWITCHED in xtask/src/test.rs".to_owned())
+                Err("no test is run with it: add it to a build in xtask/src/test.rs".to_owned())
             }
         };
         outcome.unwrap_or_else(|why| (Counts::FAILED, why))
     }
 }
 
-fn passes(arguments: &[String]) -> Result<(Counts, String), String> {
+fn passes(arguments: &[String], bug: Option<&str>) -> Result<(Counts, String), String> {
     let mut command = cargo(&borrowed(arguments));
+    command.envs(bug.map(|bug| (PLANTED_BUG, bug)));
     let mut seen = TestOutput::default();
     let is_noise = |line: &str| line.starts_with("test ") && line.ends_with("... ok");
     let success = watch(&mut command, is_noise, |line| seen.read(line))?;
@@ -327,7 +331,7 @@ mod tests {
     #[test]
     fn a_switch_that_no_step_turns_on_is_a_failure() {
         assert!(!steps(&workspace(&["json"])).iter().any(|step| step.what == What::Forgotten));
-        for switch in ["plant-x", "shuttle"] {
+        for switch in ["plants", "shuttle"] {
             let workspace = workspace(&[switch]);
             let steps = steps(&workspace);
             let step = steps.iter().find(|step| step.what == What::Forgotten).unwrap();

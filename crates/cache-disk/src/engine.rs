@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use cache_core::envelope::{KeyHash, KeyHasher, Rejected};
+use cache_core::plants::{Plant, is_planted};
 use cache_core::sync::Mutex;
 use cache_core::sync::atomic::{AtomicU64, Ordering};
 use cache_core::{
@@ -25,10 +26,6 @@ use crate::lazy::Value;
 use crate::queue::{Ack, Queue, Urgent};
 use crate::record::record_bytes;
 use crate::store::{Meta, Snapshot};
-
-/// A bug on purpose, for the schedules that must find it: a fill's token is checked before the lock is taken, not under
-/// it.
-const CHECKS_OUTSIDE_LOCK: bool = cfg!(feature = "plant-check-outside-lock");
 
 /// The state that callers and the writer thread share.
 #[derive(Debug)]
@@ -178,7 +175,7 @@ impl Engine {
         let mut shard = self.index.shard(hash);
         // The check, the id and the insertion are one step: an invalidation bumps the epoch and then passes this lock.
         match token {
-            Some(token) if !CHECKS_OUTSIDE_LOCK && !self.epochs.stands(key, token) => {
+            Some(token) if !is_planted(Plant::CheckOutsideLock) && !self.epochs.stands(key, token) => {
                 shard.causes.record(hash, MissCause::Refused);
                 return false;
             }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cache_core::plants::{Plant, is_planted};
 use cache_core::sync::Mutex;
 use cache_core::sync::atomic::{AtomicU64, Ordering};
 use cache_core::{CacheKey, CodecId, FillToken};
@@ -229,7 +230,7 @@ impl Flights {
 }
 
 fn may_join(flight: &Flight, token: FillToken) -> bool {
-    if crate::JOINS_BY_KEY_ALONE {
+    if is_planted(Plant::JoinByKey) {
         return true;
     }
     if token.is_never() { !flight.begun } else { flight.token == token }

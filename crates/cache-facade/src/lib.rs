@@ -121,9 +121,6 @@ pub use cache_core::{
 #[cfg(feature = "redis")]
 pub use cache_redis::Finding;
 
-/// A bug on purpose, for the test that must find it: a flight is joined by its key, whatever the token.
-const JOINS_BY_KEY_ALONE: bool = cfg!(feature = "plant-join-by-key");
-
 // The code in the documents, compiled and run as documentation tests.
 #[cfg(doctest)]
 mod documents {

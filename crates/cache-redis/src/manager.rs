@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bb8_redis::bb8::ManageConnection;
+use cache_core::plants::{Plant, is_planted};
 use cache_core::{Error, ErrorKind};
 use futures_util::FutureExt;
 use redis::aio::MultiplexedConnection;
@@ -209,7 +210,7 @@ impl Manager {
         if let Some(problem) = info.problem(self.trust_restart) {
             return Err(self.error(ErrorKind::Configuration, problem));
         }
-        let is_one = self.trust_restart || cfg!(feature = "plant-one-incarnation");
+        let is_one = self.trust_restart || is_planted(Plant::OneIncarnation);
         let incarnation = if is_one { TRUSTED } else { incarnation_of(&info.run_id) };
         let expires_fields = info.expires_fields;
         let connection = |world| {

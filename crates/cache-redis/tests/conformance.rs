@@ -1,14 +1,13 @@
 //! The conformance suite over the Redis backend, against a real server.
-#![cfg(not(any(feature = "plant-no-fence", feature = "plant-one-incarnation")))]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use async_trait::async_trait;
+use cache_conformance::chaos::Chaotic;
+use cache_conformance::model::{self, Steps};
+use cache_conformance::{Keeping, Law, Opened, Promises, Subject};
 use cache_core::ManualClock;
-use cache_core::conformance::chaos::Chaotic;
-use cache_core::conformance::model::{self, Steps};
-use cache_core::conformance::{Keeping, Law, Opened, Promises, Subject};
 use cache_redis::{RedisBackend, RedisConfig};
 use testkit::RedisServer;
 use tokio::runtime::Runtime;
@@ -92,12 +91,12 @@ impl Subject for Redis {
 
 mod redis_server {
     use super::*;
-    cache_core::conformance_tests!(Redis::new());
+    cache_conformance::conformance_tests!(Redis::new());
 }
 
 mod redis_server_under_chaos {
     use super::*;
-    cache_core::forgetful_conformance_tests!(Chaotic::new(Redis::new(), 13));
+    cache_conformance::forgetful_conformance_tests!(Chaotic::new(Redis::new(), 13));
 }
 
 #[test]

@@ -5,18 +5,21 @@
 //! - [`Authority`] and [`terminator`]: certificates, and encryption in front of a server that has none.
 //! - [`Lines`]: what is logged.
 //! - [`history`]: what many processes read and changed, and a check that no read was stale.
+//! - [`stale_only_if`]: a test that must fail while a bug is planted.
 //! - [`reliability`]: what a test tried and survived, said so that `cargo xtask reliability` can gather it.
 //!
 //! Whatever is started here ends when its handle is dropped. Nothing here is part of the product.
 
 pub mod history;
 mod lines;
+mod plants;
 mod proxy;
 mod redis_server;
 pub mod reliability;
 mod tls;
 
 pub use lines::Lines;
+pub use plants::stale_only_if;
 pub use proxy::{Mode, TcpProxy};
 pub use redis_server::{RedisServer, Restart};
 pub use tls::{Authority, Identity, terminator};

@@ -140,10 +140,7 @@ pub(super) const ROWS: &[Row] = &[
         "Orders of steps of threads and tasks that shuttle explores, half of them random, half with few preemptions, over \
          fences, single flight, the write queue, fallback and return: none serves an old value or hangs.",
         &[
-            core(
-                "test --locked --package cache-core --features conformance,shuttle --test schedules",
-                &[(TIMES, 2.0)],
-            ),
+            core("test --locked --package cache-core --features shuttle --test schedules", &[(TIMES, 2.0)]),
             core("test --locked --package cache-disk --features shuttle --test schedules", &[(TIMES, 1.0)]),
             core(
                 "test --locked --package cache-facade --no-default-features --features shuttle --test schedules",
@@ -163,10 +160,7 @@ pub(super) const ROWS: &[Row] = &[
         "Random sequences of up to 120 operations, reopening and crashes included, on memory, disk and Redis: every hit \
          equals the model's.",
         &[
-            core(
-                "test --locked --package cache-core --features conformance --test model_memory",
-                &[(PROPTEST, 10_000.0)],
-            ),
+            core("test --locked --package cache-core --test model_memory", &[(PROPTEST, 10_000.0)]),
             disk("model::", Count::Lines, &[(PROPTEST, 2000.0)]),
             Run {
                 arguments: "test --locked --package cache-redis --test conformance",
@@ -201,10 +195,7 @@ pub(super) const ROWS: &[Row] = &[
         "Damaged and random bytes as stored entries and payloads, hostile parts of keys and patterns, hostile fields in \
          Redis: none is an entry, panics, or reaches another key.",
         &[
-            core(
-                "test --locked --package cache-core --features conformance --test bad_inputs",
-                &[(TIMES, 50.0)],
-            ),
+            core("test --locked --package cache-core --test bad_inputs", &[(TIMES, 50.0)]),
             redis("hostile::", Count::Tests, &[]),
         ],
     ),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cache_core::plants::{Plant, is_planted};
 use cache_core::sync::Mutex;
 use cache_core::{
     BackendKind, BreakerState, Clock, Error, ErrorKind, Health, HealthStatus, Result, Timestamp,
@@ -14,9 +15,6 @@ use super::generation::Generation;
 use super::primary::Primary;
 use crate::gauges;
 use crate::outage::journal::Journal;
-
-/// Lets the breaker close while an append to the journal is under way, to prove that the tests notice.
-const IGNORES_APPENDS: bool = cfg!(feature = "plant-late-append");
 
 /// Which way calls go.
 #[derive(Debug)]
@@ -181,7 +179,7 @@ impl Switch {
     /// When something failed since the probe began.
     pub(super) fn close_breaker(&self) -> Result<Option<Arc<Generation>>> {
         let mut state = self.state.lock();
-        if state.appending > 0 && !IGNORES_APPENDS || !self.journal.owes_nothing() {
+        if state.appending > 0 && !is_planted(Plant::LateAppend) || !self.journal.owes_nothing() {
             return Ok(None);
         }
         if !state.breaker.close(self.clock.monotonic()) {

@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use super::probe::{Probe, key, noise};
 use super::subject::Subject;
-use crate::clock::Clock;
-use crate::codec_id::CodecId;
-use crate::entry::NewEntry;
-use crate::key::{CacheKey, KeyBuilder, LONGEST_KEY};
+use cache_core::{CacheKey, Clock, CodecId, KeyBuilder, LONGEST_KEY, NewEntry};
 
 /// Sizes around the rows and pages that stores cut values into.
 const SIZES: &[usize] = &[0, 1, 100, 3900, 4079, 4080, 4081, 4096, 8160, 8161, 16_384, 102_400, 1_048_576];

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::probe::{Probe, key, what};
 use super::subject::Subject;
-use crate::entry::Invalidated;
-use crate::invalidation::Invalidation;
+use cache_core::{Invalidated, Invalidation};
 
 const KEY: &str = "image:5:metadata";
 

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use super::probe::{Probe, key, noise, what};
 use super::subject::Subject;
-use crate::entry::NewEntry;
-use crate::health::{Explanation, MissCause};
-use crate::key::CacheKey;
+use cache_core::{CacheKey, Explanation, MissCause, NewEntry};
 
 async fn explain(probe: &Probe, key: &CacheKey) -> Option<Explanation> {
     probe.accept(probe.cache.explain(key).await)

@@ -5,7 +5,7 @@
 //!
 //! ```
 //! # use std::sync::Arc;
-//! # use cache_core::conformance::{Opened, Promises, Subject};
+//! # use cache_conformance::{Opened, Promises, Subject};
 //! # use cache_core::{ManualClock, MemoryBackend};
 //! # #[derive(Debug, Default)]
 //! # struct Memory { clock: Arc<ManualClock> }
@@ -17,7 +17,7 @@
 //! #         Opened::cache(MemoryBackend::new().with_clock(self.clock.clone()))
 //! #     }
 //! # }
-//! use cache_core::conformance::model::{self, Steps};
+//! use cache_conformance::model::{self, Steps};
 //!
 //! model::check(Memory::default, Steps { cases: 20, ..Steps::default() });
 //! ```
@@ -32,11 +32,7 @@ use proptest::test_runner::{Config, TestRunner};
 use super::expected::Expected;
 use super::probe::{Probe, key, noise, what};
 use super::subject::Subject;
-use crate::clock::Clock;
-use crate::entry::{FillOutcome, FillToken, NewEntry};
-use crate::error::ErrorKind;
-use crate::invalidation::Invalidation;
-use crate::key::CacheKey;
+use cache_core::{CacheKey, Clock, ErrorKind, FillOutcome, FillToken, Invalidation, NewEntry};
 
 /// How much is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,12 +4,7 @@ use std::time::Duration;
 
 use super::probe::{Probe, key, noise, what};
 use super::subject::{Keeping, Subject};
-use crate::backend::Fill;
-use crate::entry::{FillToken, NewEntry};
-use crate::error::{ErrorKind, Result};
-use crate::health::HealthStatus;
-use crate::invalidation::Invalidation;
-use crate::key::CacheKey;
+use cache_core::{CacheKey, ErrorKind, Fill, FillToken, HealthStatus, Invalidation, NewEntry, Result};
 
 /// Closing is idempotent.
 pub async fn closing_twice_is_no_error(subject: &dyn Subject) {

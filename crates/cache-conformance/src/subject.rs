@@ -8,8 +8,7 @@ use std::thread::{self, Thread};
 
 use async_trait::async_trait;
 
-use crate::backend::{AtomicBackend, CacheBackend};
-use crate::clock::ManualClock;
+use cache_core::{AtomicBackend, CacheBackend, ManualClock};
 
 /// A law on its way: a future that panics when the backend breaks it.
 pub type Law<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;

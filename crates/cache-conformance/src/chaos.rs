@@ -12,15 +12,10 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::subject::{Keeping, Law, Opened, Promises, Subject};
-use crate::backend::{CacheBackend, Fill};
-use crate::clock::ManualClock;
-use crate::entry::{BackendKind, Entry, FillOutcome, FillToken, Invalidated, Lookup, NewEntry};
-use crate::error::{Error, ErrorKind, Result};
-use crate::health::{Explanation, Health};
-use crate::invalidation::Invalidation;
-use crate::key::CacheKey;
-use crate::pattern::CachePattern;
-use crate::stats::CacheStats;
+use cache_core::{
+    BackendKind, CacheBackend, CacheKey, CachePattern, CacheStats, Entry, Error, ErrorKind, Explanation,
+    Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, ManualClock, NewEntry, Result,
+};
 
 /// How much trouble a [`ChaosBackend`] makes: each a probability in percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,8 +231,8 @@ impl<S: Subject> Subject for Chaotic<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::{block_on, key};
-    use crate::memory::MemoryBackend;
+    use crate::{block_on, key};
+    use cache_core::MemoryBackend;
 
     /// What a thousand lookups of a stored key say, in short.
     fn answers(seed: u64) -> Vec<&'static str> {

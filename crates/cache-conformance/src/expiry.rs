@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::probe::{Probe, key};
 use super::subject::{Keeping, Subject};
-use crate::entry::NewEntry;
+use cache_core::NewEntry;
 
 const KEY: &str = "image:5:metadata";
 const TEN_YEARS: i64 = 10 * 365 * 86_400_000;

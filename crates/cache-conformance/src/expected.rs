@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::clock::Timestamp;
-use crate::entry::Entry;
-use crate::invalidation::Invalidation;
-use crate::key::CacheKey;
+use cache_core::{CacheKey, Entry, Invalidation, Timestamp};
 
 /// What each key may be, and which of the tokens handed out may still stand.
 #[derive(Debug, Default)]

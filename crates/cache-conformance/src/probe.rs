@@ -7,13 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::subject::{Opened, Promises, Subject};
-use crate::backend::{AtomicBackend, CacheBackend};
-use crate::clock::ManualClock;
-use crate::entry::{Entry, FillOutcome, FillToken, Invalidated, Lookup, NewEntry};
-use crate::error::{Error, Result};
-use crate::invalidation::{Invalidates, Invalidation};
-use crate::key::CacheKey;
-use crate::stats::CacheStats;
+use cache_core::{
+    AtomicBackend, CacheBackend, CacheKey, CacheStats, Entry, Error, FillOutcome, FillToken, Invalidated,
+    Invalidates, Invalidation, Lookup, ManualClock, NewEntry, Result,
+};
 
 /// How often a call to a store that may fail is repeated before the law gives up.
 const TRIES: usize = 1000;

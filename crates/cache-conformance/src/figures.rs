@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use super::probe::{Probe, key, noise, what};
 use super::subject::{Figures, Subject};
-use crate::entry::NewEntry;
-use crate::key::CacheKey;
-use crate::stats::{MEGABYTE, MOST_FAMILIES};
+use cache_core::{CacheKey, MEGABYTE, MOST_FAMILIES, NewEntry};
 
 async fn exact(subject: &dyn Subject) -> Option<Probe> {
     let probe = Probe::open(subject).await;

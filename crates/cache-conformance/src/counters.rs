@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::probe::{Probe, key, what};
 use super::subject::{Keeping, Subject};
-use crate::backend::AtomicBackend;
+use cache_core::AtomicBackend;
 
 /// Sums, both ways.
 pub async fn a_counter_begins_at_zero_and_adds_up(subject: &dyn Subject) {

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use super::probe::{Probe, noise};
 use super::subject::{Eviction, Figures, Subject};
-use crate::entry::NewEntry;
-use crate::error::ErrorKind;
-use crate::invalidation::Invalidation;
-use crate::key::CacheKey;
+use cache_core::{CacheKey, ErrorKind, Invalidation, NewEntry};
 
 /// A hundredth of the limit or so: no store rounds it up to much more.
 fn piece(limit_bytes: u64) -> usize {

@@ -7,8 +7,7 @@ use bytes::Bytes;
 
 use super::probe::{Probe, key, noise, what};
 use super::subject::Subject;
-use crate::invalidation::Invalidation;
-use crate::key::CacheKey;
+use cache_core::{CacheKey, Invalidation};
 
 const READERS: usize = 4;
 const WRITERS: usize = 2;

@@ -7,7 +7,7 @@
 //! use std::sync::Arc;
 //!
 //! use async_trait::async_trait;
-//! use cache_core::conformance::{Eviction, Figures, Opened, Promises, Subject};
+//! use cache_conformance::{Eviction, Figures, Opened, Promises, Subject};
 //! use cache_core::{ManualClock, MemoryBackend};
 //!
 //! #[derive(Debug, Default)]
@@ -36,7 +36,7 @@
 //!     }
 //! }
 //!
-//! cache_core::conformance_tests!(Memory::default());
+//! cache_conformance::conformance_tests!(Memory::default());
 //! ```
 //!
 //! [`forgetful_conformance_tests!`](crate::forgetful_conformance_tests) makes those that hold for a store that may fail
@@ -72,7 +72,7 @@ pub fn check(subject: &dyn Subject, law: for<'a> fn(&'a dyn Subject) -> Law<'a>)
     subject.run(law(subject));
 }
 
-/// Makes one `#[test]` of every law, for the [`Subject`](crate::conformance::Subject) that the expression makes anew
+/// Makes one `#[test]` of every law, for the [`Subject`](crate::Subject) that the expression makes anew
 /// for each.
 #[macro_export]
 macro_rules! conformance_tests {
@@ -100,8 +100,8 @@ macro_rules! __law_tests {
         $($(
             #[test]
             fn $law() {
-                $crate::conformance::check(&$subject, |subject| {
-                    ::std::boxed::Box::pin($crate::conformance::$module::$law(subject))
+                $crate::check(&$subject, |subject| {
+                    ::std::boxed::Box::pin($crate::$module::$law(subject))
                 });
             }
         )*)*
@@ -115,7 +115,7 @@ macro_rules! __thread_law_tests {
         $($(
             #[test]
             fn $law() {
-                $crate::conformance::$module::$law(&$subject);
+                $crate::$module::$law(&$subject);
             }
         )*)*
     };

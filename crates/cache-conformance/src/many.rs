@@ -2,9 +2,7 @@
 
 use super::probe::{Probe, key, what};
 use super::subject::Subject;
-use crate::backend::Fill;
-use crate::entry::{FillOutcome, NewEntry};
-use crate::key::CacheKey;
+use cache_core::{CacheKey, Fill, FillOutcome, NewEntry};
 
 fn keys() -> Vec<CacheKey> {
     // Over several groups, interleaved, unsorted, one twice.

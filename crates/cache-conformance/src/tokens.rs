@@ -2,9 +2,7 @@
 
 use super::probe::{Probe, key};
 use super::subject::Subject;
-use crate::entry::{FillToken, NewEntry};
-use crate::invalidation::Invalidation;
-use crate::key::CacheKey;
+use cache_core::{CacheKey, FillToken, Invalidation, NewEntry};
 
 const KEY: &str = "image:5:metadata";
 
@@ -145,7 +143,7 @@ pub async fn an_invalidation_takes_few_tokens_of_other_groups(subject: &dyn Subj
     probe.invalidate(&image(1000).to_group()).await;
     let mut stored = 0;
     for (key, token) in tokens {
-        if probe.fill(&key, token, "loaded").await == Some(crate::FillOutcome::Stored) {
+        if probe.fill(&key, token, "loaded").await == Some(cache_core::FillOutcome::Stored) {
             stored += 1;
         }
     }
