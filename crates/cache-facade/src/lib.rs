@@ -101,7 +101,7 @@ mod waits;
 
 pub use cache::{Cache, CacheBuilder, Warmed};
 pub use change::{ChangeError, Changed, Commit, CommitOutcome};
-pub use config::{CacheConfig, CacheConfigBuilder, Fallback, RedisConfig, Secret, Tls};
+pub use config::{CacheConfig, CacheConfigBuilder, Environment, Fallback, RedisConfig, Secret, Tls};
 pub use global::get_cache;
 pub use lifetime::Lifetime;
 pub use load::{LoadError, Loaded, Source};

@@ -33,4 +33,4 @@ pub use error::ApiError;
 pub use metrics::install as install_metrics;
 pub use seed::seed;
 pub use serve::{serve, stop_signal};
-pub use settings::{Seed, Settings, SettingsError, environment, parse_address};
+pub use settings::{Seed, Settings, SettingsError, parse_address, variables};
