@@ -11,12 +11,14 @@
 mod app;
 mod caching;
 mod database;
+mod disposition;
 pub mod doctor;
 mod error;
 mod extract;
 mod hearing;
 mod metadata;
 mod metrics;
+mod names;
 mod originals;
 mod pictures;
 mod ranges;
