@@ -114,8 +114,8 @@ pub use cache_core::{
     AtomicBackend, BackendKind, BreakerState, CacheBackend, CacheGroup, CacheKey, CachePattern, CacheStats,
     Change, Clock, Codec, CodecId, Entry, EpochScope, Epochs, Error, ErrorKind, Explanation, FamilyStats,
     Fill, FillOutcome, FillToken, Health, HealthStatus, Invalidated, Invalidates, Invalidation, JournalKind,
-    KeyBuilder, Lookup, ManualClock, MemoryBackend, MissCause, Monotonic, NewEntry, NullBackend, Result,
-    SystemClock, Timestamp, keys,
+    KeyBuilder, KeyPart, Lookup, ManualClock, MemoryBackend, MissCause, Monotonic, NewEntry, NullBackend,
+    Result, SystemClock, Timestamp, keys,
 };
 
 #[cfg(feature = "redis")]
