@@ -208,9 +208,9 @@ async fn read_metadata(mut field: Field<'_>) -> Result<Metadata, ApiError> {
             return Err(ApiError::too_large(format!("metadata may take {METADATA_MAX_BYTES} bytes")));
         }
     }
-    let value = serde_json::from_slice(&text)
+    let sent = serde_json::from_slice(&text)
         .map_err(|error| ApiError::bad_request(format!("the field \"metadata\" is no JSON: {error}")))?;
-    Metadata::new(value)
+    Metadata::new(sent)
 }
 
 /// Refuses by the announced length, before a byte was sent by a client that asks first (`Expect: 100-continue`).

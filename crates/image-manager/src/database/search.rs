@@ -1,10 +1,12 @@
 //! What `search_field` and `search_value` mean: [`Search`], and the two SQL functions that carry it out.
 
+use std::collections::BTreeMap;
+
 use icu_casemap::CaseMapper;
 use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
 use rusqlite::Connection;
 use rusqlite::functions::FunctionFlags;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// Images whose `field` holds `value`, whatever the case and however an accented letter is encoded.
 ///
@@ -70,13 +72,10 @@ fn composed(text: &str) -> String {
 
 /// The value of one key as text: a string as it is, anything else as JSON.
 fn metadata_text(metadata: &str, key: &str) -> Option<String> {
-    let object: Value = serde_json::from_str(metadata).ok()?;
-    let same_key =
-        || object.as_object()?.iter().find(|(name, _)| composed(name) == key).map(|(_, value)| value);
-    match object.get(key).or_else(same_key)? {
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
-    }
+    let object: BTreeMap<String, &RawValue> = serde_json::from_str(metadata).ok()?;
+    let same_key = || object.iter().find(|(name, _)| composed(name) == key).map(|(_, json)| json);
+    let json = object.get(key).or_else(same_key)?.get();
+    if json.starts_with('"') { serde_json::from_str(json).ok() } else { Some(json.to_owned()) }
 }
 
 #[cfg(test)]
@@ -85,12 +84,14 @@ mod tests {
 
     #[test]
     fn metadata_values_of_any_kind_have_a_text() {
-        let metadata = r#"{"camera": "Zeiß", "iso": 400, "tags": ["Sea", "sky"], "flash": false}"#;
+        let metadata =
+            r#"{"camera":"Zei\u00df","iso":400,"tags":["Sea","sky"],"flash":false,"x":0.9215686321258545}"#;
         let text = |key| metadata_text(metadata, key);
         assert_eq!(text("camera").as_deref(), Some("Zeiß"));
         assert_eq!(text("iso").as_deref(), Some("400"));
         assert_eq!(text("tags").as_deref(), Some(r#"["Sea","sky"]"#));
         assert_eq!(text("flash").as_deref(), Some("false"));
+        assert_eq!(text("x").as_deref(), Some("0.9215686321258545"));
         assert_eq!(text("lens"), None);
     }
 
