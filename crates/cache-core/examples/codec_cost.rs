@@ -1,6 +1,6 @@
-//! What the shape hash adds to bare bincode, and what the header's checks cost.
+//! What the codecs add to bare bincode and bare `serde_json`, and what the header's checks cost.
 //!
-//! `cargo run --release -p cache-core --example codec_cost [PART OF A NAME]`
+//! `cargo run --release -p cache-core --features json --example codec_cost [PART OF A NAME]`
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -71,7 +71,7 @@ fn image(id: u64) -> Image {
 }
 
 fn main() {
-    println!("{:<34} {:>9} {:>10} {:>10} {:>7}", "value", "bytes", "bare", "ours", "ratio");
+    println!("{:<40} {:>9} {:>10} {:>10} {:>7}", "value", "bytes", "bare", "ours", "ratio");
     measure("one image", &image(3));
     measure("a page of 100 images", &Page { total: 100, images: (0..100).map(image).collect() });
     measure("10,000 numbers", &(0..10_000_u64).map(|i| i * 7_919).collect::<Vec<_>>());
@@ -83,6 +83,8 @@ fn main() {
 }
 
 fn measure<T: Serialize + DeserializeOwned>(name: &str, value: &T) {
+    #[cfg(feature = "json")]
+    measure_json(&format!("JSON, {name}"), value);
     if std::env::args().nth(1).is_some_and(|part| !name.contains(&part)) {
         return;
     }
@@ -91,7 +93,7 @@ fn measure<T: Serialize + DeserializeOwned>(name: &str, value: &T) {
     let payload = &encoded.payload;
     let row = |what: &str, (ours, theirs): (f64, f64)| {
         let name = format!("{name}, {what}");
-        println!("{name:<34} {:>9} {theirs:>8.0}ns {ours:>8.0}ns {:>7.2}", payload.len(), ours / theirs);
+        println!("{name:<40} {:>9} {theirs:>8.0}ns {ours:>8.0}ns {:>7.2}", payload.len(), ours / theirs);
     };
     row(
         "decode",
@@ -107,6 +109,20 @@ fn measure<T: Serialize + DeserializeOwned>(name: &str, value: &T) {
             || drop(black_box(bincode::serde::encode_to_vec(black_box(value), bare))),
         ),
     );
+}
+
+#[cfg(feature = "json")]
+fn measure_json<T: Serialize + DeserializeOwned>(name: &str, value: &T) {
+    if std::env::args().nth(1).is_some_and(|part| !name.contains(&part)) {
+        return;
+    }
+    let length = Codec::Json.encode(value).expect("the sample encodes").payload.len();
+    let (ours, theirs) = medians(
+        || drop(black_box(Codec::Json.encode(black_box(value)))),
+        || drop(black_box(serde_json::to_vec(black_box(value)).map(Vec::into_boxed_slice))),
+    );
+    let name = format!("{name}, encode");
+    println!("{name:<40} {length:>9} {theirs:>8.0}ns {ours:>8.0}ns {:>7.2}", ours / theirs);
 }
 
 /// The time of a call of each, in nanoseconds: the medians of rounds that take turns.

@@ -4,6 +4,8 @@
 //! and [`CodecId`] in every stored header lets a successor stand beside it.
 
 mod binary;
+#[cfg(feature = "json")]
+mod json;
 mod round_trip;
 
 use std::any::type_name;
@@ -19,7 +21,6 @@ use crate::entry::NewEntry;
 use crate::envelope::LARGEST_PAYLOAD;
 use crate::error::{Error, ErrorKind, Result};
 
-use self::binary::Written;
 pub use self::round_trip::{Refusal, RoundTrips};
 
 /// How typed values are encoded.
@@ -34,8 +35,23 @@ pub enum Codec {
     #[default]
     Bincode,
     /// For every type serde knows. A changed type decodes where its attributes (`default`, `alias`) allow it.
+    ///
+    /// Refuses what JSON has no text for: NaN and infinities, a `Some` that is written as `null` (`Some(None)`,
+    /// `Some(())`), nesting deeper than 127 levels, map keys that are no text, number or unit variant.
     #[cfg(feature = "json")]
     Json,
+}
+
+/// A value as a codec writes it.
+struct Written {
+    bytes: Vec<u8>,
+    shape: u64,
+    /// A bit for each sort of part that the value holds.
+    seen: u128,
+    /// A sum over the sorts of all parts; 0 for bincode, whose shape says more.
+    kinds: u64,
+    /// Why this very value may not be what is read.
+    doubt: Option<&'static str>,
 }
 
 /// An encoded value.
@@ -47,14 +63,16 @@ pub struct Encoded {
     pub codec: CodecId,
     /// The shape of the value, to be stored with it; 0 for JSON, which describes itself.
     pub shape: u64,
-    /// A bit for each sort of part that the value holds.
+    /// As in [`Written`].
     seen: u128,
+    kinds: u64,
+    doubt: Option<&'static str>,
 }
 
 impl From<Encoded> for NewEntry {
     /// The entry of this value, which lives until it is invalidated or evicted.
     fn from(encoded: Encoded) -> Self {
-        let Encoded { payload, codec, shape, seen: _ } = encoded;
+        let Encoded { payload, codec, shape, .. } = encoded;
         Self { codec, shape, ..Self::new(payload) }
     }
 }
@@ -89,18 +107,27 @@ impl Codec {
     /// error, unless the program aborts on panics.
     ///
     /// # Errors
-    /// `Encode` when the type refuses, or does not suit the codec, or is nested deeper than 128 levels (bincode);
-    /// `TooLarge` over [`LARGEST_PAYLOAD`].
+    /// `Encode` when the type refuses, or does not suit the codec, when the value holds what the codec cannot tell from
+    /// another value (see [`Codec`]), or is nested deeper than 128 levels (bincode) or 127 (JSON); `TooLarge` over
+    /// [`LARGEST_PAYLOAD`].
     pub fn encode<T: Serialize + ?Sized>(self, value: &T) -> Result<Encoded> {
+        let encoded = self.write(value)?;
+        match encoded.doubt {
+            Some(why) => Err(cannot_encode::<T>(why)),
+            None => Ok(encoded),
+        }
+    }
+
+    /// Encodes `value`, also where it is doubtful that it will be read back.
+    fn write<T: Serialize + ?Sized>(self, value: &T) -> Result<Encoded> {
         // What a panic leaves behind is the caller's value, which it still owns; here nothing is half-done.
         let encoded = catch_unwind(AssertUnwindSafe(|| match self {
             Self::Bincode => binary::encode(value).map_err(cannot_encode::<T>),
             #[cfg(feature = "json")]
-            Self::Json => serde_json::to_vec(value)
-                .map(|bytes| Written { bytes, shape: 0, seen: 0 })
-                .map_err(cannot_encode::<T>),
+            Self::Json => json::encode(value).map_err(cannot_encode::<T>),
         }));
-        let Written { bytes, shape, seen } = encoded.unwrap_or_else(|_| Err(cannot_encode::<T>(PANICKED)))?;
+        let Written { bytes, shape, seen, kinds, doubt } =
+            encoded.unwrap_or_else(|_| Err(cannot_encode::<T>(PANICKED)))?;
         if bytes.len() > LARGEST_PAYLOAD {
             let (name, length) = (type_name::<T>(), bytes.len());
             return Err(Error::new(
@@ -112,7 +139,7 @@ impl Codec {
         }
         // Without the spare room of a growing vector, which whoever keeps the bytes would keep too.
         let payload = Bytes::from(bytes.into_boxed_slice());
-        Ok(Encoded { payload, codec: self.id(), shape, seen })
+        Ok(Encoded { payload, codec: self.id(), shape, seen, kinds, doubt })
     }
 
     /// Decodes a value that was stored with the shape `shape`.
@@ -129,7 +156,7 @@ impl Codec {
             Self::Bincode => binary::decode(payload, shape).map_err(cannot_decode::<T>),
             #[cfg(feature = "json")]
             // The error's own text would quote the value.
-            Self::Json => serde_json::from_slice(payload).map_err(|error| {
+            Self::Json => json::decode(payload).map_err(|error| {
                 let (line, column) = (error.line(), error.column());
                 cannot_decode::<T>(format_args!("its JSON does not fit at line {line}, column {column}"))
             }),

@@ -1,11 +1,14 @@
 //! [`CacheKey`]: a validated key of `:`-separated segments, and [`CacheGroup`], the unit invalidated together.
 
 pub(crate) mod escape;
+mod part;
 
 use std::fmt::{self, Display};
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
+
+pub use self::part::KeyPart;
 
 /// The longest key in bytes, its scope included.
 pub const LONGEST_KEY: usize = 1024;
@@ -39,7 +42,7 @@ impl CacheKey {
     ///
     /// Choose the group so that one change makes one group stale: the listings of one project, the sizes of one
     /// thumbnail. One giant group would be invalidated as a whole by every change.
-    pub fn builder(family: impl Display, id: impl Display) -> KeyBuilder {
+    pub fn builder(family: impl KeyPart, id: impl KeyPart) -> KeyBuilder {
         KeyBuilder::new(family, id)
     }
 
@@ -162,7 +165,7 @@ pub struct CacheGroup {
 
 impl CacheGroup {
     /// The group `family:id`, escaped as keys are.
-    pub fn new(family: impl Display, id: impl Display) -> Self {
+    pub fn new(family: impl KeyPart, id: impl KeyPart) -> Self {
         KeyBuilder::new(family, id).group()
     }
 
@@ -227,7 +230,7 @@ pub struct KeyBuilder {
 }
 
 impl KeyBuilder {
-    fn new(family: impl Display, id: impl Display) -> Self {
+    fn new(family: impl KeyPart, id: impl KeyPart) -> Self {
         let mut builder = Self { text: String::with_capacity(64), group_end: 0 };
         builder.push(&family);
         builder.text.push(':');
@@ -238,11 +241,33 @@ impl KeyBuilder {
 
     /// Appends a segment, escaped.
     ///
-    /// Takes what displays itself in one way; an `Option` does not compile, because an absent part must not read like
-    /// a present one.
-    pub fn part(mut self, part: impl Display) -> Self {
+    /// Takes any type with one [`Display`] form. An `Option` does not compile: see
+    /// [`optional_part`](Self::optional_part).
+    pub fn part(mut self, part: impl KeyPart) -> Self {
         self.text.push(':');
         self.push(&part);
+        self
+    }
+
+    /// Appends the segment of a part that may be absent: `None` is a segment of its own, which no part that is there
+    /// can have, the empty text included. `Some(part)` is the segment of [`part`](Self::part).
+    ///
+    /// ```
+    /// use cache_core::CacheKey;
+    ///
+    /// let key = |language: Option<&str>| CacheKey::builder("page", 7).optional_part(language).build();
+    /// assert_eq!(key(None)?.as_str(), "page:7:%-");
+    /// assert_eq!(key(Some(""))?.as_str(), "page:7:%_");
+    /// assert_eq!(key(Some("%-"))?.as_str(), "page:7:%25-");
+    /// assert_eq!(key(Some("en"))?, CacheKey::builder("page", 7).part("en").build()?);
+    /// # Ok::<(), cache_core::Error>(())
+    /// ```
+    pub fn optional_part(mut self, part: Option<impl KeyPart>) -> Self {
+        if let Some(part) = part {
+            return self.part(part);
+        }
+        self.text.push(':');
+        self.text.push_str(escape::ABSENT);
         self
     }
 
@@ -299,6 +324,11 @@ mod tests {
         parts.iter().fold(CacheKey::builder(family, id), KeyBuilder::part).build()
     }
 
+    fn key_of_options(parts: &[Option<String>]) -> CacheKey {
+        let start = CacheKey::builder("family", "id");
+        parts.iter().fold(start, |key, part| key.optional_part(part.as_ref())).build().unwrap()
+    }
+
     #[test]
     fn a_key_knows_its_family_group_and_rest() {
         let key = CacheKey::builder("thumbnail", 7).part("640x480").build().unwrap();
@@ -315,6 +345,25 @@ mod tests {
         assert_ne!(bare, empty);
         assert_eq!(empty.as_str(), "a:b:%_");
         assert_ne!(CacheKey::builder("a", "b").part("None").build().unwrap(), empty);
+    }
+
+    #[test]
+    fn an_absent_optional_part_shares_its_key_with_no_part_that_is_there() {
+        let key =
+            |part: Option<&str>| CacheKey::builder("a", "b").optional_part(part).part("c").build().unwrap();
+        let absent = key(None);
+        assert_eq!(absent.as_str(), "a:b:%-:c");
+        for present in ["", "%-", "%_", "-", "None", "null", " "] {
+            assert_ne!(key(Some(present)), absent);
+            assert_eq!(
+                key(Some(present)),
+                CacheKey::builder("a", "b").part(present).part("c").build().unwrap()
+            );
+        }
+        assert_ne!(CacheKey::builder("a", "b").part("c").build().unwrap(), absent);
+        assert_eq!(CacheKey::parse(absent.as_str()).unwrap(), absent);
+        let prefix = CacheKey::builder("a", "b").optional_part(None::<u64>).prefix().unwrap();
+        assert!(prefix.matches(absent.as_str()) && !prefix.matches("a:b:%_:c"));
     }
 
     #[test]
@@ -372,6 +421,16 @@ mod tests {
         ) {
             let make = |parts: &[String]| key(&parts[0], &parts[1], &parts[2..]).unwrap();
             prop_assert_eq!(make(&a) == make(&b), a == b);
+        }
+
+        #[test]
+        fn different_lists_of_optional_parts_give_different_keys(
+            a in prop::collection::vec(prop::option::of("[%_~-]{0,3}"), 0..4),
+            b in prop::collection::vec(prop::option::of("[%_~-]{0,3}"), 0..4),
+        ) {
+            let (one, other) = (key_of_options(&a), key_of_options(&b));
+            prop_assert_eq!(one == other, a == b);
+            prop_assert_eq!(CacheKey::parse(one.as_str()).unwrap(), one);
         }
 
         #[test]

@@ -1,9 +1,7 @@
 //! The key builders of the Image Project Manager, one thin module over [`CacheKey::builder`].
 
-use std::fmt::Display;
-
 use crate::error::Result;
-use crate::key::{CacheGroup, CacheKey, KeyBuilder};
+use crate::key::{CacheGroup, CacheKey, KeyBuilder, KeyPart};
 
 /// Starts the key of one page of a project's images: `project_images:{project}:skip:0:limit:100:…`.
 ///
@@ -18,7 +16,7 @@ use crate::key::{CacheGroup, CacheKey, KeyBuilder};
 /// );
 /// # Ok::<(), cache_core::Error>(())
 /// ```
-pub fn project_images(project: impl Display) -> ProjectImages {
+pub fn project_images(project: impl KeyPart) -> ProjectImages {
     ProjectImages {
         key: CacheKey::builder(PROJECT_IMAGES, project),
         skip: 0,
@@ -31,37 +29,37 @@ pub fn project_images(project: impl Display) -> ProjectImages {
 }
 
 /// The key of an image's metadata: `image:{image}:metadata`.
-pub fn image_metadata(image: impl Display) -> CacheKey {
+pub fn image_metadata(image: impl KeyPart) -> CacheKey {
     short(CacheKey::builder(IMAGE, image).part("metadata"))
 }
 
 /// The key of a thumbnail: `thumbnail:{image}:{width}x{height}`, both in pixels.
-pub fn thumbnail(image: impl Display, width: u32, height: u32) -> CacheKey {
+pub fn thumbnail(image: impl KeyPart, width: u32, height: u32) -> CacheKey {
     short(CacheKey::builder(THUMBNAIL, image).part(format_args!("{width}x{height}")))
 }
 
 /// The key of an analysis' results: `analysis:{analysis}:results`.
-pub fn analysis_results(analysis: impl Display) -> CacheKey {
+pub fn analysis_results(analysis: impl KeyPart) -> CacheKey {
     short(CacheKey::builder(ANALYSIS, analysis).part("results"))
 }
 
 /// The group of all listings of a project.
-pub fn project_images_group(project: impl Display) -> CacheGroup {
+pub fn project_images_group(project: impl KeyPart) -> CacheGroup {
     CacheGroup::new(PROJECT_IMAGES, project)
 }
 
 /// The group of everything kept of an image but its thumbnails.
-pub fn image_group(image: impl Display) -> CacheGroup {
+pub fn image_group(image: impl KeyPart) -> CacheGroup {
     CacheGroup::new(IMAGE, image)
 }
 
 /// The group of all sizes of an image's thumbnail.
-pub fn thumbnail_group(image: impl Display) -> CacheGroup {
+pub fn thumbnail_group(image: impl KeyPart) -> CacheGroup {
     CacheGroup::new(THUMBNAIL, image)
 }
 
 /// The group of everything kept of an analysis.
-pub fn analysis_group(analysis: impl Display) -> CacheGroup {
+pub fn analysis_group(analysis: impl KeyPart) -> CacheGroup {
     CacheGroup::new(ANALYSIS, analysis)
 }
 
@@ -110,14 +108,22 @@ impl ProjectImages {
     }
 
     /// Lists only images whose `field` holds `value`. Default: all.
-    pub fn search(self, field: impl Display, value: impl Display) -> Self {
+    pub fn search(self, field: impl KeyPart, value: impl KeyPart) -> Self {
         Self { search: Some((field.to_string(), value.to_string())), ..self }
     }
 
     /// A further filter of the application's own; filters are sorted by name, so that their order does not matter.
-    pub fn filter(mut self, name: impl Display, value: impl Display) -> Self {
+    pub fn filter(mut self, name: impl KeyPart, value: impl KeyPart) -> Self {
         self.filters.push((name.to_string(), value.to_string()));
         self
+    }
+
+    /// The same for a filter that may be absent: `None` adds nothing, which differs from the filter `Some("")`.
+    pub fn optional_filter(self, name: impl KeyPart, value: Option<impl KeyPart>) -> Self {
+        match value {
+            Some(value) => self.filter(name, value),
+            None => self,
+        }
     }
 
     /// The finished key.
@@ -175,11 +181,19 @@ mod tests {
             base().search("a", "filename"),
             base().filter("camera", "x"),
             base().filter("x", "camera"),
+            base().optional_filter("camera", Some("")),
             base().filter("search_field", "filename").filter("search_value", "a"),
         ];
         let keys: std::collections::HashSet<_> =
             variants.iter().map(|v| v.clone().build().unwrap()).collect();
         assert_eq!(keys.len(), variants.len());
+    }
+
+    #[test]
+    fn an_absent_filter_is_no_filter() {
+        let key = |camera: Option<&str>| project_images(7).optional_filter("camera", camera).build().unwrap();
+        assert_eq!(key(None), project_images(7).build().unwrap());
+        assert_eq!(key(Some("")), project_images(7).filter("camera", "").build().unwrap());
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub use epochs::Epochs;
 pub use error::{Error, ErrorKind, Result};
 pub use health::{BreakerState, Explanation, Health, HealthStatus, JournalKind, MissCause};
 pub use invalidation::{EpochScope, Invalidates, Invalidation};
-pub use key::{CacheGroup, CacheKey, KeyBuilder, LONGEST_KEY, LONGEST_SCOPE};
+pub use key::{CacheGroup, CacheKey, KeyBuilder, KeyPart, LONGEST_KEY, LONGEST_SCOPE};
 pub use memory::MemoryBackend;
 pub use null::NullBackend;
 pub use pattern::CachePattern;

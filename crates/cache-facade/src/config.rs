@@ -35,6 +35,7 @@ mod names;
 mod parse;
 mod redis;
 mod rules;
+mod text_file;
 mod url;
 
 use std::fmt;
@@ -47,6 +48,7 @@ use cache_core::{Clock, MEGABYTE, Result, SystemClock};
 use crate::lifetime::Lifetime;
 
 pub use self::builder::CacheConfigBuilder;
+pub use self::layers::Environment;
 use self::lifetimes::Lifetimes;
 pub use self::redis::{RedisConfig, Secret, Tls};
 
@@ -93,8 +95,15 @@ impl CacheConfig {
     /// `Configuration`, naming every setting that does not parse and what it takes, never its value; every line of
     /// `.env` that does not parse by file and line, never its text; a file that cannot be read.
     pub fn from_env() -> Result<Self> {
-        let (layers, warnings) = layers::of_this_process()?;
-        parse::config(layers, warnings)
+        Self::from_environment(&Environment::read()?)
+    }
+
+    /// Takes the settings from what was read before, for an application that reads its own from it as well.
+    ///
+    /// # Errors
+    /// `Configuration`, naming every setting that does not parse and what it takes, never its value.
+    pub fn from_environment(environment: &Environment) -> Result<Self> {
+        parse::config(environment)
     }
 
     /// Reads the settings from pairs of name and value, such as the environment's; of two with one name the later wins.
@@ -119,11 +128,8 @@ impl CacheConfig {
         N: Into<String>,
         V: Into<String>,
     {
-        let settings = pairs
-            .into_iter()
-            .map(|(name, value)| layers::Setting::new(name, value, layers::Origin::Given))
-            .collect();
-        parse::config(settings, Vec::new())
+        let given = |(name, value): (N, V)| layers::Setting::new(name, value, layers::Origin::Given);
+        parse::config(&pairs.into_iter().map(given).collect())
     }
 
     /// Starts from the defaults.

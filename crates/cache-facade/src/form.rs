@@ -18,6 +18,9 @@ pub(crate) trait Reads<T>: Copy + Send + Sync + 'static {
 pub(crate) trait Form<T>: Reads<T> {
     /// The value as it is stored, for ever.
     fn encode(self, known: &RoundTrips, value: &T) -> Result<NewEntry, Refusal>;
+
+    /// The same, and this very value is decoded and compared before.
+    fn encode_compared(self, known: &RoundTrips, value: &T) -> Result<NewEntry, Refusal>;
 }
 
 /// Values through a codec.
@@ -45,6 +48,10 @@ impl<T: Serialize + DeserializeOwned + 'static> Form<T> for Typed {
     fn encode(self, known: &RoundTrips, value: &T) -> Result<NewEntry, Refusal> {
         known.encode(self.0, value).map(NewEntry::from)
     }
+
+    fn encode_compared(self, known: &RoundTrips, value: &T) -> Result<NewEntry, Refusal> {
+        known.encode_compared(self.0, value).map(NewEntry::from)
+    }
 }
 
 /// Bytes as they are.
@@ -64,5 +71,9 @@ impl Reads<Bytes> for Plain {
 impl Form<Bytes> for Plain {
     fn encode(self, _known: &RoundTrips, value: &Bytes) -> Result<NewEntry, Refusal> {
         Ok(NewEntry::new(value.clone()))
+    }
+
+    fn encode_compared(self, known: &RoundTrips, value: &Bytes) -> Result<NewEntry, Refusal> {
+        self.encode(known, value)
     }
 }

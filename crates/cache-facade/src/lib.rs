@@ -101,7 +101,7 @@ mod waits;
 
 pub use cache::{Cache, CacheBuilder, Warmed};
 pub use change::{ChangeError, Changed, Commit, CommitOutcome};
-pub use config::{CacheConfig, CacheConfigBuilder, Fallback, RedisConfig, Secret, Tls};
+pub use config::{CacheConfig, CacheConfigBuilder, Environment, Fallback, RedisConfig, Secret, Tls};
 pub use global::get_cache;
 pub use lifetime::Lifetime;
 pub use load::{LoadError, Loaded, Source};
@@ -114,8 +114,8 @@ pub use cache_core::{
     AtomicBackend, BackendKind, BreakerState, CacheBackend, CacheGroup, CacheKey, CachePattern, CacheStats,
     Change, Clock, Codec, CodecId, Entry, EpochScope, Epochs, Error, ErrorKind, Explanation, FamilyStats,
     Fill, FillOutcome, FillToken, Health, HealthStatus, Invalidated, Invalidates, Invalidation, JournalKind,
-    KeyBuilder, Lookup, ManualClock, MemoryBackend, MissCause, Monotonic, NewEntry, NullBackend, Result,
-    SystemClock, Timestamp, keys,
+    KeyBuilder, KeyPart, Lookup, ManualClock, MemoryBackend, MissCause, Monotonic, NewEntry, NullBackend,
+    Result, SystemClock, Timestamp, keys,
 };
 
 #[cfg(feature = "redis")]

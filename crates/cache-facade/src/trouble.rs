@@ -92,18 +92,31 @@ impl Trouble {
         let Some(record) = self.by_operation.get(operation as usize) else { return };
         record.errors.fetch_add(1, Ordering::Relaxed);
         let Some(suppressed) = record.throttle.speaks(clock) else { return };
-        tracing::warn!(
-            operation = operation.as_str(),
-            family,
-            kind = ?error.kind(),
-            error = error as &dyn std::error::Error,
-            suppressed,
-            "cache trouble; the request goes on without the cache"
-        );
+        warn(operation, family, error, suppressed);
+    }
+
+    /// Counts and logs that values of a type are not stored. Always, for the caller asks once for each type: trouble of
+    /// another type a moment ago must not hide its only warning.
+    pub(crate) fn report_type(&self, family: &str, error: &Error) {
+        let operation = Operation::Encode;
+        let Some(record) = self.by_operation.get(operation as usize) else { return };
+        record.errors.fetch_add(1, Ordering::Relaxed);
+        warn(operation, family, error, 0);
     }
 
     /// How many errors were reported so far.
     pub(crate) fn errors(&self) -> u64 {
         self.by_operation.iter().map(|record| record.errors.load(Ordering::Relaxed)).sum()
     }
+}
+
+fn warn(operation: Operation, family: &str, error: &Error, suppressed: u64) {
+    tracing::warn!(
+        operation = operation.as_str(),
+        family,
+        kind = ?error.kind(),
+        error = error as &dyn std::error::Error,
+        suppressed,
+        "cache trouble; the request goes on without the cache"
+    );
 }

@@ -86,6 +86,20 @@ async fn trouble_is_logged_once_and_not_for_every_request() {
 }
 
 #[tokio::test]
+async fn each_type_that_cannot_be_stored_is_named_in_one_warning() {
+    let (log, _listening, _alone) = Log::listen(Level::WARN).await;
+    let cache = Cache::memory().with_codec(cache_facade::Codec::Json);
+    for _ in 0..20 {
+        cache.get_or_load(&key(1), async || Ok::<_, Nothing>(Some(f64::NAN))).await.unwrap();
+        cache.get_or_load(&key(2), async || Ok::<_, Nothing>(vec![Some(None::<u8>)])).await.unwrap();
+    }
+    let lines = log.lines("cache trouble");
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].contains("Option<f64>") && lines[0].contains("NaN"), "{lines:?}");
+    assert!(lines[1].contains("Vec<") && lines[1].contains("null"), "{lines:?}");
+}
+
+#[tokio::test]
 async fn a_failed_invalidation_is_an_error_that_names_what_was_to_go() {
     let (log, _listening, _alone) = Log::listen(Level::ERROR).await;
     let cache = Cache::memory();

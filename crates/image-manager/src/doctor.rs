@@ -3,18 +3,17 @@
 //! It only looks: nothing is made, cleared or kept locked, so that it may run beside a server. In Redis it tries what the
 //! cache has to do on a key of its own, which it removes.
 
-use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use cache_facade::{CacheConfig, Fallback, Finding, examine_redis};
+use cache_facade::{CacheConfig, Environment, Fallback, Finding, examine_redis};
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{Access, FlockOperation, access, flock, statvfs};
 
 use crate::app::DATABASE_FILE;
-use crate::settings::{Settings, environment};
+use crate::settings::{Settings, variables};
 
 const MEGABYTE: u64 = 1024 * 1024;
 
@@ -23,20 +22,24 @@ const MEGABYTE: u64 = 1024 * 1024;
 /// # Errors
 /// When `out` cannot be written to.
 pub async fn examine(out: &mut impl Write) -> io::Result<bool> {
-    let variable = environment();
-    let config = match CacheConfig::from_env() {
-        Ok(config) => config,
-        Err(error) => return refuse(out, &error),
+    let environment = match Environment::read() {
+        Ok(environment) => environment,
+        Err(error) => return refuse(out, [error.to_string()]),
     };
-    let settings = match Settings::read(&variable) {
-        Ok(settings) => settings,
-        Err(error) => return refuse(out, &error),
-    };
-    report(out, &settings, &config).await
+    let settings = variables(&environment)
+        .map_err(|error| error.to_string())
+        .and_then(|variable| Settings::read(variable).map_err(|error| error.to_string()));
+    let config = CacheConfig::from_environment(&environment).map_err(|error| error.to_string());
+    match (settings, config) {
+        (Ok(settings), Ok(config)) => report(out, &settings, &config).await,
+        (settings, config) => refuse(out, settings.err().into_iter().chain(config.err())),
+    }
 }
 
-fn refuse(out: &mut impl Write, error: &dyn Display) -> io::Result<bool> {
-    writeln!(out, "FAIL  settings: {error}")?;
+fn refuse(out: &mut impl Write, errors: impl IntoIterator<Item = String>) -> io::Result<bool> {
+    for error in errors {
+        writeln!(out, "FAIL  settings: {error}")?;
+    }
     Ok(false)
 }
 

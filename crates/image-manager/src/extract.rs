@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::ApiError;
+use crate::names::checked_name;
 
 /// Longest name of a user, in bytes.
 pub(crate) const USER_MAX_BYTES: usize = 200;
@@ -40,9 +41,7 @@ impl FromRequestParts<App> for User {
 
 /// A user's name as it is compared and stored, if it can be one.
 pub(crate) fn checked_user(name: &str) -> Option<String> {
-    let name = name.trim();
-    let is_name = !name.is_empty() && name.len() <= USER_MAX_BYTES && !name.chars().any(char::is_control);
-    is_name.then(|| name.to_owned())
+    checked_name(name).filter(|name| name.len() <= USER_MAX_BYTES)
 }
 
 /// The id in the path. What is no UUID names nothing, so that it is not found.

@@ -4,9 +4,9 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cache_facade::{Cache, CacheConfig};
+use cache_facade::{Cache, CacheConfig, Environment};
 use image_manager::{
-    App, Seed, Settings, doctor, environment, install_metrics, parse_address, seed, serve, stop_signal,
+    App, Seed, Settings, doctor, install_metrics, parse_address, seed, serve, stop_signal, variables,
 };
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -91,7 +91,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 }
 
 async fn serve_until_stopped(bind: Option<String>, folder: Option<PathBuf>) -> Result<(), Failure> {
-    let variable = environment();
+    let environment = Environment::read()?;
+    let variable = variables(&environment)?;
     let filter = EnvFilter::try_new(variable("RUST_LOG").as_deref().unwrap_or("info"))
         .map_err(|_| "RUST_LOG takes levels by module, such as info or warn,image_manager=debug")?;
     tracing_subscriber::fmt()
@@ -99,8 +100,7 @@ async fn serve_until_stopped(bind: Option<String>, folder: Option<PathBuf>) -> R
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    // First, as it also finds what is wrong in `.env`.
-    let cache_config = CacheConfig::from_env()?;
+    let cache_config = CacheConfig::from_environment(&environment)?;
     let settings = settings(&variable, bind, folder)?;
 
     let stop = stop_signal()?;

@@ -1,46 +1,63 @@
 //! [`Metadata`]: whatever the user wants to note about an image, as a JSON object.
 
+mod text;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
 use crate::error::ApiError;
 
 /// Longest metadata of one image, as JSON text: a page holds up to a thousand of them.
 pub(crate) const METADATA_MAX_BYTES: usize = 16 * 1024;
 
-/// A JSON object of at most [`METADATA_MAX_BYTES`].
+/// A JSON object of at most [`METADATA_MAX_BYTES`], as text: what was sent is what is answered, digit by digit.
 ///
 /// In JSON it is that object. In the cache's binary codec, which cannot describe a value's type, it is the object's text.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Metadata(Map<String, Value>);
+#[derive(Debug, Clone)]
+pub(crate) struct Metadata(Box<RawValue>);
 
 impl Metadata {
     /// Takes what a client sent.
     ///
     /// # Errors
-    /// 422 unless it is an object, 413 if it is too long.
-    pub(crate) fn new(value: Value) -> Result<Self, ApiError> {
-        let Value::Object(object) = value else {
-            return Err(ApiError::invalid("metadata must be a JSON object"));
-        };
-        let metadata = Self(object);
-        if metadata.to_text().len() > METADATA_MAX_BYTES {
+    /// 413 if it is too long, 422 unless it is an object that names each member once, 400 for what common readers of JSON
+    /// refuse: see [`text::canonical`].
+    pub(crate) fn new(sent: &RawValue) -> Result<Self, ApiError> {
+        let sent = sent.get();
+        if sent.len() > METADATA_MAX_BYTES {
             return Err(ApiError::too_large(format!("metadata may take {METADATA_MAX_BYTES} bytes")));
         }
-        Ok(metadata)
+        if !sent.starts_with('{') {
+            return Err(ApiError::invalid("metadata must be a JSON object"));
+        }
+        let text = text::canonical(sent)?;
+        Self::from_text(text).map_err(|error| ApiError::internal("rewriting metadata", error))
     }
 
-    /// Reads what [`to_text`](Self::to_text) wrote.
+    /// Reads what [`as_text`](Self::as_text) gave.
     ///
     /// # Errors
-    /// When the text is no JSON object.
-    pub(crate) fn from_text(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text).map(Self)
+    /// When the text is no JSON.
+    pub(crate) fn from_text(text: String) -> Result<Self, serde_json::Error> {
+        RawValue::from_string(text).map(Self)
     }
 
     /// The object as JSON text.
-    pub(crate) fn to_text(&self) -> String {
-        serde_json::to_string(&self.0).expect("a JSON object made of JSON values has a text")
+    pub(crate) fn as_text(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl Default for Metadata {
+    /// An object without members.
+    fn default() -> Self {
+        Self::from_text("{}".to_owned()).expect("an empty object is JSON")
+    }
+}
+
+impl PartialEq for Metadata {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_text() == other.as_text()
     }
 }
 
@@ -49,7 +66,7 @@ impl Serialize for Metadata {
         if serializer.is_human_readable() {
             self.0.serialize(serializer)
         } else {
-            serializer.serialize_str(&self.to_text())
+            serializer.serialize_str(self.as_text())
         }
     }
 }
@@ -57,40 +74,50 @@ impl Serialize for Metadata {
 impl<'de> Deserialize<'de> for Metadata {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            Map::deserialize(deserializer).map(Self)
+            Box::deserialize(deserializer).map(Self)
         } else {
-            let text = String::deserialize(deserializer)?;
-            Self::from_text(&text).map_err(de::Error::custom)
+            Self::from_text(String::deserialize(deserializer)?).map_err(de::Error::custom)
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
+impl Metadata {
+    /// Metadata of a value that may be metadata.
+    pub(crate) fn of(value: &serde_json::Value) -> Self {
+        Self::new(&serde_json::value::to_raw_value(value).unwrap()).unwrap()
+    }
+}
 
+#[cfg(test)]
+mod tests {
     use super::*;
+
+    fn status(sent: &str) -> Option<u16> {
+        let sent: &RawValue = serde_json::from_str(sent).unwrap();
+        Metadata::new(sent).err().map(|error| error.status().as_u16())
+    }
 
     #[test]
     fn only_an_object_is_metadata() {
-        assert!(Metadata::new(json!({"a": [1, null]})).is_ok());
-        for other in [json!([]), json!("a"), json!(null), json!(1)] {
-            assert_eq!(Metadata::new(other).unwrap_err().status().as_u16(), 422);
+        assert_eq!(status(r#" {"a": [1, null]} "#), None);
+        for other in ["[]", "\"a\"", "null", "1"] {
+            assert_eq!(status(other), Some(422));
         }
     }
 
     #[test]
     fn metadata_has_a_limit() {
-        let fits = json!({ "a": "x".repeat(METADATA_MAX_BYTES - 8) });
-        assert!(Metadata::new(fits).is_ok());
-        let over = json!({ "a": "x".repeat(METADATA_MAX_BYTES - 7) });
-        assert_eq!(Metadata::new(over).unwrap_err().status().as_u16(), 413);
+        let sized = |length: usize| format!(r#"{{"a":"{}"}}"#, "x".repeat(length - 8));
+        assert_eq!(status(&sized(METADATA_MAX_BYTES)), None);
+        assert_eq!(status(&sized(METADATA_MAX_BYTES + 1)), Some(413));
     }
 
     #[test]
     fn in_json_it_is_the_object_itself() {
-        let metadata = Metadata::new(json!({"b": 1, "a": {"c": null}})).unwrap();
-        assert_eq!(serde_json::to_value(&metadata).unwrap(), json!({"b": 1, "a": {"c": null}}));
-        assert_eq!(Metadata::from_text(&metadata.to_text()).unwrap(), metadata);
+        let text = r#"{"b":1.10,"a":{"c":null},"$serde_json::private::RawValue":"[1]"}"#;
+        let metadata = Metadata::from_text(text.to_owned()).unwrap();
+        assert_eq!(serde_json::to_string(&[&metadata]).unwrap(), format!("[{text}]"));
+        assert_eq!(serde_json::from_str::<Metadata>(text).unwrap(), metadata);
     }
 }

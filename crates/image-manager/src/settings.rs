@@ -1,8 +1,9 @@
 //! The application's own settings; those of the cache are the cache's.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+use cache_facade::Environment;
 
 /// What the environment and the command line decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,13 +91,18 @@ impl Settings {
     }
 }
 
-/// A variable of the environment, or else of the file `.env` in the working directory, as the cache's settings are read.
+/// The settings that [`Settings::read`] and logging ask for.
+const NAMES: [&str; 5] = ["BIND", "DATA_DIR", "MAX_UPLOAD_MB", "ADMIN_USERS", "RUST_LOG"];
+
+/// Gives the settings of the application by name, out of where those of the cache come from too.
 ///
-/// What `.env` holds that cannot be parsed is passed over here: the cache's settings report it by line.
-pub fn environment() -> impl Fn(&str) -> Option<String> {
-    let file = dotenvy::from_path_iter(".env").map(|lines| lines.filter_map(Result::ok).collect());
-    let file: HashMap<String, String> = file.unwrap_or_default();
-    move |name| std::env::var(name).ok().or_else(|| file.get(name).cloned())
+/// # Errors
+/// When the value of one is not UTF-8.
+pub fn variables(environment: &Environment) -> cache_facade::Result<impl Fn(&str) -> Option<String>> {
+    for name in NAMES {
+        environment.get(name)?;
+    }
+    Ok(|name: &str| environment.get(name).ok().flatten().map(str::to_owned))
 }
 
 /// Reads an address to listen on; `name` is the variable or option it came from.

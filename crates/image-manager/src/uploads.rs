@@ -12,14 +12,13 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::database::{self, Image, NewFile, NewImage};
+use crate::disposition::Disposition;
 use crate::error::ApiError;
 use crate::metadata::{METADATA_MAX_BYTES, Metadata};
+use crate::names::clean_filename;
 use crate::originals::Incoming;
 use crate::pictures::inspect;
 use crate::retry::retried;
-
-/// Longest name of a file, in characters.
-const FILENAME_MAX_CHARS: usize = 255;
 
 /// A picture that passed all checks and lies in the data directory, to be given to an image.
 #[derive(Debug)]
@@ -47,9 +46,10 @@ pub(crate) async fn receive(app: &App, request: Request) -> Result<Upload, ApiEr
         .map_err(|error| ApiError::bad_request(error.body_text()))?;
     let (mut file, mut metadata) = (None, None);
     while let Some(field) = multipart.next_field().await.map_err(|error| unreadable(&error))? {
-        match field.name() {
+        let Disposition { name, filename } = Disposition::of(field.headers());
+        match name.as_deref() {
             Some("file") if file.is_none() => {
-                let filename = field.file_name().and_then(clean_filename);
+                let filename = filename.as_deref().and_then(clean_filename);
                 file = Some((received(app, field.map_err(|error| unreadable(&error))).await?, filename));
             }
             Some("metadata") if metadata.is_none() => metadata = Some(read_metadata(field).await?),
@@ -208,9 +208,9 @@ async fn read_metadata(mut field: Field<'_>) -> Result<Metadata, ApiError> {
             return Err(ApiError::too_large(format!("metadata may take {METADATA_MAX_BYTES} bytes")));
         }
     }
-    let value = serde_json::from_slice(&text)
+    let sent = serde_json::from_slice(&text)
         .map_err(|error| ApiError::bad_request(format!("the field \"metadata\" is no JSON: {error}")))?;
-    Metadata::new(value)
+    Metadata::new(sent)
 }
 
 /// Refuses by the announced length, before a byte was sent by a client that asks first (`Expect: 100-continue`).
@@ -236,26 +236,4 @@ fn unreadable(error: &MultipartError) -> ApiError {
 
 fn content_type(request: &Request) -> Option<&str> {
     request.headers().get(CONTENT_TYPE)?.to_str().ok()
-}
-
-/// The last part of a path, without what would harm a listing or a header.
-fn clean_filename(name: &str) -> Option<String> {
-    let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
-    let name: String = name.chars().filter(|char| !char.is_control()).take(FILENAME_MAX_CHARS).collect();
-    let name = name.trim();
-    (!name.is_empty()).then(|| name.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_filename_is_never_a_path() {
-        assert_eq!(clean_filename("../../etc/passwd").as_deref(), Some("passwd"));
-        assert_eq!(clean_filename("C:\\Users\\me\\cät 1.png").as_deref(), Some("cät 1.png"));
-        assert_eq!(clean_filename("a\r\nb\0.png").as_deref(), Some("ab.png"));
-        assert_eq!(clean_filename("dir/"), None);
-        assert_eq!(clean_filename("ö".repeat(300).as_str()).map(|name| name.chars().count()), Some(255));
-    }
 }

@@ -14,6 +14,8 @@ use bincode::config::{self, Configuration};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, Expected, Unexpected};
 
+use super::Written;
+
 /// bincode's standard configuration. Its byte limit would count each number at full width and cost a quarter of the
 /// time to decode; the reader never goes past the bytes it was given nor allocates what they only claim.
 type Standard = Configuration;
@@ -22,18 +24,13 @@ const STANDARD: Standard = config::standard();
 /// How deep values may be nested, so that neither a hostile nor a misread value overflows the stack.
 const DEEPEST: u32 = 128;
 
-/// A value as bincode writes it.
-pub(super) struct Written {
-    pub(super) bytes: Vec<u8>,
-    pub(super) shape: u64,
-    /// A bit for each sort of part that the value holds.
-    pub(super) seen: u128,
-}
+/// How many elements of no bytes (`()`, empty structs) all lists of a value may hold together.
+const ELEMENTS_WITHOUT_BYTES: usize = 65_536;
 
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Written, Stop> {
     let mut writing = ser::Writing::new();
     value.serialize(&mut writing)?;
-    Ok(writing.finish())
+    writing.finish()
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], shape: u64) -> Result<T, Stop> {

@@ -1,8 +1,8 @@
 //! Injective escaping of one part of a key.
 //!
 //! `:` `%` `*` `?` `[` `]` `{` `}` `\`, white space and control characters become `%XX` for each of their UTF-8 bytes,
-//! in upper case. An empty part is `%_`, so that it differs from an absent one. A part over 200 bytes is `%~` and the
-//! first 128 bits of its SHA-256 in hex. No unescaped part starts with `%_` or `%~`, so no two parts share a text.
+//! in upper case. An empty part is `%_` and an absent one `%-`. A part over 200 bytes is `%~` and the first 128 bits of
+//! its SHA-256 in hex. No escaped part starts with `%_`, `%-` or `%~`, so no two parts share a text.
 
 use std::fmt::Write;
 
@@ -10,6 +10,9 @@ use sha2::{Digest, Sha256};
 
 /// The longest part, in bytes before escaping, that is kept as text.
 pub(crate) const LONGEST_PART: usize = 200;
+
+/// The segment of a part that is absent: no part that is there is escaped to it.
+pub(crate) const ABSENT: &str = "%-";
 
 const EMPTY: &str = "%_";
 const HASHED: &str = "%~";
@@ -39,9 +42,9 @@ pub(crate) fn push_escaped(key: &mut String, part: &str) {
     }
 }
 
-/// Whether [`push_escaped`] could have made `segment`.
+/// Whether a key can hold `segment`: what [`push_escaped`] makes of some part, or [`ABSENT`].
 pub(crate) fn is_canonical(segment: &str) -> bool {
-    if segment == EMPTY {
+    if segment == EMPTY || segment == ABSENT {
         return true;
     }
     if let Some(digits) = segment.strip_prefix(HASHED) {
@@ -101,6 +104,8 @@ mod tests {
     fn an_empty_part_is_not_an_absent_one() {
         assert_eq!(escaped(""), "%_");
         assert_ne!(escaped("%_"), "%_");
+        assert_ne!(escaped("%-"), ABSENT);
+        assert!(is_canonical(ABSENT));
     }
 
     #[test]
@@ -113,7 +118,7 @@ mod tests {
 
     #[test]
     fn what_escaping_cannot_make_is_not_canonical() {
-        for bad in ["", "%", "%3", "%3a", "%41", "a b", "a*", "%~12", "%_x", "%FF"] {
+        for bad in ["", "%", "%3", "%3a", "%41", "a b", "a*", "%~12", "%_x", "%-x", "%FF"] {
             assert!(!is_canonical(bad), "{bad:?}");
         }
     }
@@ -128,7 +133,7 @@ mod tests {
         #[test]
         fn nothing_special_survives_escaping(part in any::<String>()) {
             let text = escaped(&part);
-            prop_assert!(!text.is_empty());
+            prop_assert!(!text.is_empty() && text != ABSENT);
             prop_assert!(!text.chars().any(|c| c != '%' && needs_escape(c)));
         }
     }

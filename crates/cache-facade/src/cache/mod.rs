@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use cache_core::{
     AtomicBackend, BackendKind, CacheBackend, CacheKey, CachePattern, Clock, Codec, Entry, Error, FillToken,
-    Lookup, MemoryBackend, NewEntry, NullBackend, Result, RoundTrips,
+    Lookup, MemoryBackend, NewEntry, NullBackend, Refusal, Result, RoundTrips,
 };
 
 use self::verify::Verification;
@@ -266,6 +266,14 @@ impl Shared {
     pub(crate) fn report(&self, operation: Operation, key: &CacheKey, error: &Error) {
         self.trouble.report(self.clock.as_ref(), operation, key.family(), error);
         self.meter.error(self.kind(), operation);
+    }
+
+    /// Counts and warns of a value that is not stored, once for its type.
+    pub(crate) fn refused(&self, key: &CacheKey, Refusal { error, is_first }: &Refusal) {
+        if *is_first {
+            self.trouble.report_type(key.family(), error);
+            self.meter.error(self.kind(), Operation::Encode);
+        }
     }
 
     /// The value of `entry`, if the entry is there and is one of `T`.

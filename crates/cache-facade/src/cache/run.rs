@@ -114,17 +114,17 @@ impl Shared {
         Some(self.lifetime(key, lifetime).timed(entry))
     }
 
-    /// `value` as it is stored; `None` for one that cannot be, which is reported once for its type.
+    /// `value` as it is stored; `None` for one that cannot be, which is reported.
+    ///
+    /// Where the value stored last did not decode, this one is decoded and compared first: without that, a value that its
+    /// type writes and does not read would be stored and loaded again each time.
     fn encoded<T, V: Form<T>>(&self, form: V, key: &CacheKey, value: &T) -> Option<NewEntry> {
-        match form.encode(&self.round_trips, value) {
-            Ok(entry) => Some(entry),
-            Err(refusal) => {
-                if refusal.is_first {
-                    self.report(Operation::Encode, key, &refusal.error);
-                }
-                None
-            }
-        }
+        let encoded = if self.strangers.has_seen(key) {
+            form.encode_compared(&self.round_trips, value)
+        } else {
+            form.encode(&self.round_trips, value)
+        };
+        encoded.inspect_err(|refusal| self.refused(key, refusal)).ok()
     }
 
     /// Fills `key`, and calls `go_on` before it waits: a store that answers at once has stored the value before the

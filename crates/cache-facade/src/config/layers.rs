@@ -1,14 +1,16 @@
-//! Where settings come from: the file, `.env`, the environment, in the order in which the later wins.
+//! [`Environment`]: the settings of this process as text, from the file, `.env` and the environment; the later wins.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::io::{self, ErrorKind as IoErrorKind, Read};
 use std::path::Path;
 
 use cache_core::{Error, ErrorKind, Result};
-use config::{File, FileFormat, Source, Value, ValueKind};
+use config::{File as TomlFile, FileFormat, Source, Value, ValueKind};
 
-use super::names;
+use super::{names, text_file};
 
 /// One setting as text.
 #[derive(Debug, Clone)]
@@ -43,30 +45,77 @@ impl Setting {
     }
 }
 
-/// The settings of this process, the weakest first, and what looks wrong about their files.
+/// The settings of this process as text: those of the cache, and those of the application beside it.
 ///
-/// # Errors
-/// `Configuration` for a file that cannot be read or parsed, by file and line.
-pub(super) fn of_this_process() -> Result<(Vec<Setting>, Vec<String>)> {
-    let environment: Vec<Setting> = std::env::vars_os().filter_map(from_environment).collect();
-    let (env_file, warnings) = env_file(Path::new(".env"))?;
-    let named = |settings: &[Setting]| {
-        let setting = settings.iter().rfind(|setting| setting.name == names::CONFIG_FILE)?;
-        Some(setting.value.clone().unwrap_or_default())
-    };
-    let path = named(&environment).or_else(|| named(&env_file)).filter(|path| !path.is_empty());
-    let mut settings = match path {
-        Some(path) => config_file(Path::new(&path))?,
-        None => Vec::new(),
-    };
-    settings.extend(env_file);
-    settings.extend(environment);
-    Ok((settings, warnings))
+/// It is read from where [`CacheConfig::from_env`](super::CacheConfig::from_env) reads: the file that `CACHE_CONFIG_FILE`
+/// names, `.env` in the working directory, the environment; the later wins. An application that reads its own
+/// settings from here accepts them in the same places and by the same rules as the cache.
+///
+/// ```no_run
+/// use cache_facade::{CacheConfig, Environment};
+///
+/// let environment = Environment::read()?;
+/// let config = CacheConfig::from_environment(&environment)?;
+/// let bind = environment.get("BIND")?.unwrap_or("127.0.0.1:8080");
+/// # Ok::<(), cache_facade::Error>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct Environment {
+    pub(super) settings: BTreeMap<String, Setting>,
+    /// What looks wrong about the files.
+    pub(super) warnings: Vec<String>,
+}
+
+impl Environment {
+    /// Reads the files and the environment of this process.
+    ///
+    /// # Errors
+    /// `Configuration` for a file that cannot be read (a directory or a pipe, more than a megabyte, not UTF-8), and for
+    /// each line of `.env` that does not parse, by file and line, never by its text.
+    pub fn read() -> Result<Self> {
+        let environment: Vec<Setting> = std::env::vars_os().filter_map(from_environment).collect();
+        let (env_file, warnings) = env_file(Path::new(".env"))?;
+        let named = |settings: &[Setting]| {
+            let setting = settings.iter().rfind(|setting| setting.name == names::CONFIG_FILE)?;
+            Some(setting.value.clone().unwrap_or_default())
+        };
+        let path = named(&environment).or_else(|| named(&env_file)).filter(|path| !path.is_empty());
+        let config_file = path.map(|path| config_file(Path::new(&path))).transpose()?;
+        let settings = config_file.into_iter().flatten().chain(env_file).chain(environment);
+        Ok(Self { warnings, ..settings.collect() })
+    }
+
+    /// The value of the setting `name`, without white space around it; `None` where it is unset or empty.
+    ///
+    /// # Errors
+    /// `Configuration`, with the name and where the setting stands, for a value that is not UTF-8.
+    pub fn get(&self, name: &str) -> Result<Option<&str>> {
+        let Some(setting) = self.settings.get(name) else { return Ok(None) };
+        let Some(value) = &setting.value else {
+            let message = format!("{name}{} takes text in UTF-8", setting.place());
+            return Err(Error::new(ErrorKind::Configuration, message));
+        };
+        Ok(Some(value.trim()).filter(|value| !value.is_empty()))
+    }
+}
+
+/// Of two settings of one name the later wins.
+impl FromIterator<Setting> for Environment {
+    fn from_iter<I: IntoIterator<Item = Setting>>(settings: I) -> Self {
+        let settings = settings.into_iter().map(|setting| (setting.name.clone(), setting)).collect();
+        Self { settings, warnings: Vec::new() }
+    }
+}
+
+/// Shows names alone: any value may be a secret.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.settings.keys()).finish()
+    }
 }
 
 fn from_environment((name, value): (OsString, OsString)) -> Option<Setting> {
-    let name = name.into_string().ok().filter(|name| names::is_ours(name))?;
-    Some(Setting { name, value: value.into_string().ok(), origin: Origin::Given })
+    Some(Setting { name: name.into_string().ok()?, value: value.into_string().ok(), origin: Origin::Given })
 }
 
 /// The settings of the TOML file at `path`: `cache_dir = "x"`, or `dir = "x"` in the table `cache`.
@@ -76,8 +125,8 @@ fn config_file(path: &Path) -> Result<Vec<Setting>> {
         let message = format!("cannot read {shown}, the file that {} names: {what}", names::CONFIG_FILE);
         Error::new(ErrorKind::Configuration, message)
     };
-    let text = std::fs::read_to_string(path).map_err(|error| trouble(&error.to_string()))?;
-    let tables = File::from_str(&text, FileFormat::Toml).collect().map_err(|error| {
+    let text = text_file::read(path).map_err(|error| trouble(&error.to_string()))?;
+    let tables = TomlFile::from_str(&text, FileFormat::Toml).collect().map_err(|error| {
         // The parser's message quotes the text, which may hold a password; its first line has the position alone.
         let position = position_of(&error.to_string()).unwrap_or("it is not TOML".to_owned());
         trouble(&position)
@@ -113,18 +162,18 @@ fn flatten(name: &str, value: Value, origin: &Origin, settings: &mut Vec<Setting
 /// The settings of the `.env` at `path`, if there is one, and what looks wrong in it.
 fn env_file(path: &Path) -> Result<(Vec<Setting>, Vec<String>)> {
     let shown = path.display().to_string();
-    match std::fs::read(path) {
-        Ok(bytes) => parse_env_file(&bytes, &shown),
-        Err(error) if error.kind() == IoErrorKind::NotFound => Ok((Vec::new(), Vec::new())),
+    match text_file::read(path) {
+        Ok(text) => parse_env_file(&text, &shown),
+        // A link that leads nowhere was meant to be a file.
+        Err(error) if error.kind() == IoErrorKind::NotFound && !path.is_symlink() => {
+            Ok((Vec::new(), Vec::new()))
+        }
         Err(error) => Err(Error::new(ErrorKind::Configuration, format!("cannot read {shown}: {error}"))),
     }
 }
 
-fn parse_env_file(bytes: &[u8], path: &str) -> Result<(Vec<Setting>, Vec<String>)> {
-    let Ok(text) = std::str::from_utf8(bytes) else {
-        return Err(Error::new(ErrorKind::Configuration, format!("{path} is not text in UTF-8")));
-    };
-    let lines: Vec<&str> = text.strip_prefix('\u{feff}').unwrap_or(text).split_inclusive('\n').collect();
+fn parse_env_file(text: &str, path: &str) -> Result<(Vec<Setting>, Vec<String>)> {
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let mut settings: Vec<Setting> = Vec::new();
     let (mut warnings, mut problems) = (Vec::new(), Vec::new());
     let mut read = 0;
@@ -204,14 +253,14 @@ mod tests {
     type Pairs = Vec<(String, String)>;
 
     fn parsed(text: &str) -> Result<(Pairs, Vec<String>)> {
-        let (settings, warnings) = parse_env_file(text.as_bytes(), ".env")?;
+        let (settings, warnings) = parse_env_file(text, ".env")?;
         let pairs = settings.into_iter().map(|setting| (setting.name, setting.value.unwrap_or_default()));
         Ok((pairs.collect(), warnings))
     }
 
     #[test]
     fn lines_comments_quotes_and_values_of_several_lines_are_read() {
-        let text = "\u{feff}# one\n\nA=1\nexport B='x y' # two\r\nC=\"two\nlines\"\nD=\n";
+        let text = "# one\n\nA=1\nexport B='x y' # two\r\nC=\"two\nlines\"\nD=\n";
         let (pairs, warnings) = parsed(text).unwrap();
         let expected = [("A", "1"), ("B", "x y"), ("C", "two\nlines"), ("D", "")];
         assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
@@ -234,11 +283,6 @@ mod tests {
     fn a_quote_that_is_never_closed_is_found_where_it_opens() {
         let error = parsed("A=1\n\n# x\nREDIS_PASSWORD='hunter2\nB=2\nC=3\n").unwrap_err();
         assert_eq!(error.to_string(), ".env, line 4: not of the form NAME=value");
-    }
-
-    #[test]
-    fn a_file_that_is_not_text_is_an_error() {
-        assert!(parse_env_file(b"A=\xff\n", ".env").is_err());
     }
 
     #[test]

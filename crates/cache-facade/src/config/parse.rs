@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cache_core::Result;
 
-use super::layers::Setting;
+use super::layers::{Environment, Setting};
 use super::lifetimes::{KINDS, Lifetimes, seconds};
 use super::rules::{self, Problem};
 use super::{CacheConfig, Fallback, RedisConfig, Secret, Tls, names, url};
@@ -15,12 +15,12 @@ use super::{CacheConfig, Fallback, RedisConfig, Secret, Tls, names, url};
 const TEXT: &str = "text in UTF-8";
 const BOOLEAN: &str = "true or false (also yes, no, on, off, 1, 0)";
 
-/// Builds the configuration from settings of which a later one wins over an earlier one of the same name.
+/// Builds the configuration from the settings whose names are the cache's.
 ///
 /// # Errors
 /// `Configuration`, naming every setting that does not parse.
-pub(super) fn config(settings: Vec<Setting>, warnings: Vec<String>) -> Result<CacheConfig> {
-    let mut parser = Parser::new(settings, warnings);
+pub(super) fn config(environment: &Environment) -> Result<CacheConfig> {
+    let mut parser = Parser::new(environment);
     let mut config = parser.cache();
     config.redis = parser.redis();
     parser.finish(config)
@@ -39,19 +39,18 @@ struct Parser {
 }
 
 impl Parser {
-    fn new(settings: Vec<Setting>, mut warnings: Vec<String>) -> Self {
-        let mut known = BTreeMap::new();
-        for setting in settings.into_iter().filter(|setting| names::is_ours(&setting.name)) {
-            known.insert(setting.name.clone(), setting);
-        }
-        for (name, setting) in &known {
+    fn new(environment: &Environment) -> Self {
+        let mut settings = environment.settings.clone();
+        settings.retain(|name, _| names::is_ours(name));
+        let mut warnings = environment.warnings.clone();
+        for (name, setting) in &settings {
             let value = setting.value.as_deref().unwrap_or_default();
             if let Some(nearest) = names::suggestion(name, value) {
                 let place = setting.place();
                 warnings.push(format!("{name}{place} is no setting of the cache; did you mean {nearest}?"));
             }
         }
-        Self { settings: known, warnings, problems: Vec::new(), redis_problems: Vec::new() }
+        Self { settings, warnings, problems: Vec::new(), redis_problems: Vec::new() }
     }
 
     fn cache(&mut self) -> CacheConfig {

@@ -14,6 +14,7 @@ mod many;
 mod storm;
 mod support;
 mod trouble;
+mod values;
 mod verify;
 mod views;
 mod voice;

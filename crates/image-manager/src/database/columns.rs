@@ -28,6 +28,6 @@ impl FromSql for AnalysisKind {
 
 impl FromSql for Metadata {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        Self::from_text(value.as_str()?).map_err(FromSqlError::other)
+        Self::from_text(value.as_str()?.to_owned()).map_err(FromSqlError::other)
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::images::{Image, read_image};
-use super::search;
+use super::search::Search;
 use crate::error::ApiError;
 
 /// One page of a project's images; `total` counts all that the filter lets through.
@@ -25,22 +25,14 @@ pub(crate) struct ListingQuery {
     pub(crate) search: Option<Search>,
 }
 
-/// Images whose `field` holds `value`, whatever the case.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Search {
-    /// `filename`, `content_type`, `uploaded_by`, or else a key of the metadata.
-    pub(crate) field: String,
-    pub(crate) value: String,
-}
-
 /// One page of a project's images, oldest first.
 pub(crate) fn images_of(db: &Connection, project: Uuid, query: &ListingQuery) -> Result<ImagePage, ApiError> {
     let ListingQuery { skip, limit, include_deleted, deleted_only, search } = query;
     let project = project.to_string();
     let show_live = !deleted_only;
     let show_deleted = *include_deleted || *deleted_only;
-    let field = search.as_ref().map(|search| &search.field);
-    let value = search.as_ref().map(|search| search::fold(&search.value));
+    let field = search.as_ref().map(Search::field);
+    let value = search.as_ref().map(Search::value);
 
     let sql =
         format!("SELECT * FROM images WHERE {FILTER} ORDER BY created_at, id LIMIT :limit OFFSET :skip");
@@ -81,7 +73,7 @@ mod tests {
         ListingQuery { skip: 0, limit: 100, include_deleted: false, deleted_only: false, search: None };
 
     fn found(db: &Connection, project: Uuid, field: &str, value: &str) -> Vec<String> {
-        let search = Some(Search { field: field.to_owned(), value: value.to_owned() });
+        let search = Some(Search::new(field, value));
         let page = images_of(db, project, &ListingQuery { search, ..ALL }).unwrap();
         assert_eq!(page.total, page.items.len() as u64);
         page.items.into_iter().map(|image| image.filename).collect()

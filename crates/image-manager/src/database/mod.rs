@@ -22,11 +22,12 @@ pub(crate) use images::{
     Image, NewFile, NewImage, StoredImage, add_image, delete_image, file_is_known, image, image_for,
     replace_file, restore_image, set_metadata, stored_image,
 };
-pub(crate) use listing::{ListingQuery, Search, images_of};
+pub(crate) use listing::{ListingQuery, images_of};
 pub(crate) use projects::{
     Project, add_project, delete_project, files_of, project_for, projects_of, set_members, take_first_start,
 };
 pub use schema::OpenError;
+pub(crate) use search::Search;
 
 use crate::caching::Announced;
 use crate::error::ApiError;

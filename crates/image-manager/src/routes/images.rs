@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use cache_facade::{Change, keys};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::projects;
@@ -74,9 +74,9 @@ pub(super) async fn set_metadata(
     State(app): State<App>,
     User(user): User,
     Id(id): Id,
-    Body(value): Body<Value>,
+    Body(sent): Body<Box<RawValue>>,
 ) -> Result<Json<Image>, ApiError> {
-    let metadata = Metadata::new(value)?;
+    let metadata = Metadata::new(&sent)?;
     let project = visible(&app, &user, id).await?.alive()?.project;
     let database = app.database().clone();
     app.change(Change::ImageUpdated { project, image: id }, async move |announced| {

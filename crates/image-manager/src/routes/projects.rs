@@ -13,6 +13,7 @@ use crate::caching::ProjectChange;
 use crate::database::{self, Project};
 use crate::error::ApiError;
 use crate::extract::{Body, Id, User, checked_user};
+use crate::names::checked_name;
 
 /// Longest name of a project, in characters.
 const NAME_MAX_CHARS: usize = 200;
@@ -50,12 +51,12 @@ pub(super) async fn create(
     User(user): User,
     Body(new): Body<NewProject>,
 ) -> Result<(StatusCode, Json<Project>), ApiError> {
-    let name = new.name.trim().to_owned();
-    if name.is_empty() || name.chars().count() > NAME_MAX_CHARS || name.chars().any(char::is_control) {
-        return Err(ApiError::invalid(format!(
-            "a project's name has 1 to {NAME_MAX_CHARS} printable characters"
-        )));
-    }
+    let name = checked_name(&new.name).filter(|name| name.chars().count() <= NAME_MAX_CHARS);
+    let name = name.ok_or_else(|| {
+        ApiError::invalid(format!(
+            "a project's name has 1 to {NAME_MAX_CHARS} characters, none of them invisible, and is not \".\" or \"..\""
+        ))
+    })?;
     let mut members = checked_members(&new.members)?;
     members.push(user.clone());
     let project = add(&app, name, members, user).await?;
@@ -135,6 +136,6 @@ fn checked_members(names: &[String]) -> Result<Vec<String>, ApiError> {
     if names.len() > MEMBERS_MAX {
         return Err(ApiError::invalid(format!("a project has at most {MEMBERS_MAX} members")));
     }
-    let wrong = || ApiError::invalid("a member's name has 1 to 200 printable bytes");
+    let wrong = || ApiError::invalid("a member's name has 1 to 200 bytes and no invisible characters");
     names.iter().map(|name| checked_user(name).ok_or_else(wrong)).collect()
 }

@@ -38,6 +38,31 @@ fn an_uploaded_picture_is_described_as_it_is() {
 }
 
 #[test]
+fn a_file_keeps_the_name_that_its_client_gave_it() {
+    let server = Server::start();
+    let path = format!("/api/projects/{}/images", server.project());
+    let headers = [("x-user", "ann"), ("content-type", "multipart/form-data; boundary=frontier")];
+    let named = |filename: &str| {
+        let mut body =
+            format!("--frontier\r\nContent-Disposition: form-data; name=\"file\"; {filename}\r\n\r\n")
+                .into_bytes();
+        body.extend(png([1, 2, 3]));
+        body.extend(b"\r\n--frontier--\r\n");
+        let image = server.request("POST", &path, &headers, Some(&body)).expect(201).json();
+        image["filename"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(named("filename*=UTF-8''%C3%B6%20%E2%82%AC.png"), "ö €.png");
+    assert_eq!(named("filename=\"=?utf-8?B?w7YucG5n?=\"; filename*=utf-8''%C3%B6.png"), "ö.png");
+    assert_eq!(named("filename=\"=?utf-8?B?w7YucG5n?=\""), "ö.png");
+    // Without what would deceive in a listing, also where it is encoded.
+    assert_eq!(named("filename=\"photo_\u{202E}gpj.exe\""), "photo_gpj.exe");
+    assert_eq!(named("filename*=UTF-8''..%2F%E2%80%AEa%E2%80%8B%E2%80%A8b%0D.png"), "ab.png");
+    for nothing in ["filename=\"..\"", "filename*=UTF-8''%2E", "filename=\"\u{200B}\""] {
+        assert_eq!(named(nothing), "unnamed", "{nothing}");
+    }
+}
+
+#[test]
 fn the_second_read_is_a_hit_and_equals_the_first() {
     let server = Server::start();
     let image = server.upload(&server.project(), "a.png", &png([1, 2, 3]));

@@ -83,6 +83,48 @@ fn a_search_takes_its_value_literally() {
 }
 
 #[test]
+fn a_search_finds_a_text_in_any_case_and_any_encoding() {
+    let server = Server::start();
+    let project = server.project();
+    for name in ["οδος.png", "cafe\u{301}.png", "Straße.png"] {
+        let image = server.upload(&project, name, &png([1, 1, 1]));
+        let metadata = format!("/api/images/{image}/metadata");
+        server.send("PUT", "ann", &metadata, &json!({ "ville": name, "pre\u{301}nom": name })).expect(200);
+    }
+    for (field, value) in [
+        ("filename", "%CE%9F%CE%94%CE%9F%CE%A3"),
+        ("filename", "caf%C3%A9"),
+        ("filename", "CAFE%CC%81"),
+        ("filename", "STRASSE"),
+        ("ville", "CAF%C3%89"),
+        ("pr%C3%A9nom", "CAF%C3%89"),
+    ] {
+        let path = format!("/api/projects/{project}/images?search_field={field}&search_value={value}");
+        assert_eq!(server.get("ann", &path).expect(200).json()["total"], 1, "{field} {value}");
+    }
+    // An accent is no matter of case.
+    let path = format!("/api/projects/{project}/images?search_field=filename&search_value=cafe.");
+    assert_eq!(server.get("ann", &path).expect(200).json()["total"], 0);
+}
+
+#[test]
+fn searches_that_mean_the_same_share_one_entry() {
+    let server = Server::start();
+    let project = server.project();
+    server.upload(&project, "Café.png", &png([1, 1, 1]));
+    let search = |value: &str| {
+        let path = format!("/api/projects/{project}/images?search_field=filename&search_value={value}");
+        let answer = server.get("ann", &path).expect(200);
+        (answer.source().to_owned(), answer.json())
+    };
+    let (source, first) = search("caf%C3%A9");
+    assert_eq!(source, "miss");
+    for other in ["CAF%C3%89", "cafe%CC%81", "caf%C3%A9"] {
+        assert_eq!(search(other), ("hit".to_owned(), first.clone()), "{other}");
+    }
+}
+
+#[test]
 fn every_change_is_in_the_next_listing() {
     let server = Server::start();
     let project = server.project();

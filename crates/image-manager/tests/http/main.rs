@@ -15,3 +15,4 @@ mod mutations;
 mod redis;
 mod restart;
 mod thumbnails;
+mod values;

@@ -7,7 +7,9 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use rustix::fs::{FileType, Mode};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -166,6 +168,79 @@ fn settings_may_stand_in_a_file() {
     };
     assert!(shown("DATA_DIR").ends_with("/elsewhere") && shown("CACHE_DIR").ends_with("/warm"));
     assert_eq!(shown("MAX_UPLOAD_MB"), "7");
+}
+
+/// Runs the command until it ends by itself; one that hangs is ended, and fails the test.
+fn run_to_its_end(command: &mut Command) -> (Option<i32>, String) {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let id = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    let (ended, has_ended) = std::sync::mpsc::channel();
+    let waiting = std::thread::spawn(move || {
+        let output = child.wait_with_output().unwrap();
+        let _ = ended.send(());
+        output
+    });
+    if has_ended.recv_timeout(Duration::from_secs(20)).is_err() {
+        kill_process(id, Signal::KILL).unwrap();
+    }
+    let Output { status, stdout, stderr } = waiting.join().unwrap();
+    (status.code(), format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr)))
+}
+
+#[test]
+fn an_env_file_that_cannot_be_read_ends_the_start_and_the_doctor_with_what_to_do() {
+    type Make = fn(&Path);
+    let make: [(&str, Make); 5] = [
+        ("mount a file", |path| std::fs::create_dir(path).unwrap()),
+        ("it is a pipe", |path| {
+            rustix::fs::mknodat(rustix::fs::CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        }),
+        ("larger than a megabyte", |path| std::os::unix::fs::symlink("/dev/zero", path).unwrap()),
+        ("UTF-8", |path| std::fs::write(path, b"\xff\xfeB\0").unwrap()),
+        ("No such file", |path| std::os::unix::fs::symlink("nowhere", path).unwrap()),
+    ];
+    for (says, make) in make {
+        let directory = tempfile::tempdir().unwrap();
+        make(&directory.path().join(".env"));
+        for argument in [None, Some("doctor")] {
+            let (code, text) = run_to_its_end(command(directory.path()).args(argument));
+            assert_eq!(code, Some(1), "{says}: {text}");
+            assert!(text.contains("cannot read .env: ") && text.contains(says), "{says}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_byte_order_mark_hides_no_setting_of_either_half() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(".env");
+    for (text, name) in [("MAX_UPLOAD_MB=7\nX=1", "MAX_UPLOAD_MB"), ("CACHE_SIZE_MB=7", "CACHE_SIZE_MB")] {
+        std::fs::write(&path, format!("\u{feff}{text}\n")).unwrap();
+        let mut command = command(directory.path());
+        let (_, text) = run(command.env_remove("CACHE_SIZE_MB").arg("doctor"));
+        let found = text.lines().any(|line| line.contains(name) && line.contains('7'));
+        assert!(found || text.contains("CACHE_SIZE_MB (in .env, line 1)"), "{text}");
+    }
+}
+
+#[test]
+fn a_setting_of_the_application_that_is_not_text_is_named() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["BIND", "DATA_DIR", "ADMIN_USERS", "RUST_LOG"] {
+        let (code, text) = run_to_its_end(command(directory.path()).env(name, OsStr::from_bytes(b"\xff")));
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains(&format!("{name} takes text in UTF-8")), "{text}");
+    }
+}
+
+#[test]
+fn the_doctor_names_what_is_wrong_in_both_halves_of_the_settings_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, text) = run(command(directory.path()).env("BIND", "x").env("CACHE_VERIFY", "x").arg("doctor"));
+    assert!(text.contains("BIND takes") && text.contains("CACHE_VERIFY takes"), "{text}");
 }
 
 #[test]

@@ -8,11 +8,8 @@ use serde::de::{Deserializer, Visitor};
 
 use self::access::{Choice, Parts};
 use super::input::Input;
-use super::{DEEPEST, STANDARD, Standard, Stop};
+use super::{DEEPEST, ELEMENTS_WITHOUT_BYTES, STANDARD, Standard, Stop};
 use crate::shape::{Shape, counted, fields_of, token};
-
-/// How many elements of no bytes (`()`, empty structs) all lists of a value may hold together.
-const ELEMENTS_WITHOUT_BYTES: usize = 65_536;
 
 const ASKS: &str =
     "the type asks what comes next (untagged, tag, flatten), which bincode cannot say; use Codec::Json";

@@ -8,7 +8,7 @@ use bincode::error::EncodeError;
 use serde::ser::{Serialize, Serializer};
 
 use self::parts::Parts;
-use super::{DEEPEST, STANDARD, Standard, Stop, Written};
+use super::{DEEPEST, ELEMENTS_WITHOUT_BYTES, STANDARD, Standard, Stop, Written};
 use crate::shape::{Shape, token, variant};
 
 /// What the output has room for at first, in bytes.
@@ -20,6 +20,8 @@ pub(super) struct Writing {
     shape: Shape,
     seen: u128,
     depth: u32,
+    /// How many elements all lists hold together, which is what the reader bounds.
+    elements: usize,
 }
 
 struct Output(Vec<u8>);
@@ -35,12 +37,18 @@ impl Writer for Output {
 impl Writing {
     pub(super) fn new() -> Self {
         let encoder = EncoderImpl::new(Output(Vec::with_capacity(USUAL_LENGTH)), STANDARD);
-        Self { encoder, shape: Shape::default(), seen: 0, depth: 0 }
+        Self { encoder, shape: Shape::default(), seen: 0, depth: 0, elements: 0 }
     }
 
-    pub(super) fn finish(self) -> Written {
-        let Self { encoder, shape, seen, depth: _ } = self;
-        Written { bytes: encoder.into_writer().0, shape: shape.finish(), seen }
+    pub(super) fn finish(self) -> Result<Written, Stop> {
+        let Self { encoder, shape, seen, elements, depth: _ } = self;
+        let bytes = encoder.into_writer().0;
+        if elements > bytes.len().saturating_add(ELEMENTS_WITHOUT_BYTES) {
+            return Err(Stop::new(format_args!(
+                "over {ELEMENTS_WITHOUT_BYTES} elements without bytes, such as (); store their number instead"
+            )));
+        }
+        Ok(Written { bytes, shape: shape.finish(), seen, kinds: 0, doubt: None })
     }
 
     #[inline]
@@ -90,6 +98,7 @@ impl Writing {
             return Err(Stop::new("a list or map does not know its length (flatten?); use Codec::Json"));
         };
         self.put(length)?;
+        self.elements = self.elements.saturating_add(length);
         self.parts(kind)
     }
 }

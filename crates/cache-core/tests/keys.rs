@@ -1,0 +1,44 @@
+//! The bytes of keys are part of the stored format: a key built today reads what an older build stored.
+
+use cache_core::{CacheGroup, CacheKey, keys};
+
+/// Every builder with every sort of part, in the order of the golden file.
+fn samples() -> Vec<String> {
+    let long = "x".repeat(201);
+    let listing = || keys::project_images(42);
+    let mut samples = vec![
+        CacheKey::builder("report", 42).build(),
+        CacheKey::builder("report", 42).part("2026-01").part("euro:net").build(),
+        CacheKey::builder("", "").part("").build(),
+        CacheKey::builder("a", "b").part("%_").part("%~").part("%-").part("-").part("None").build(),
+        CacheKey::builder("a b", "*?[]{}\\").part("é\u{2003}\n").build(),
+        CacheKey::builder("numbers", u128::MAX).part(i64::MIN).part(-0.0).part(1.5).part(true).build(),
+        CacheKey::builder(&long, &long).part(&long).build(),
+        CacheKey::builder("a", "b").optional_part(None::<u8>).optional_part(Some("")).build(),
+        CacheKey::builder("a", "b").part("c").build().and_then(|key| key.in_scope("reports")),
+        listing().build(),
+        listing().skip(1).limit(2).include_deleted(true).deleted_only(true).build(),
+        listing().search("filename", "").build(),
+        listing().search("file:name", "c a t").filter("b", 2).filter("a", "").filter("a", ":").build(),
+    ]
+    .into_iter()
+    .map(|key| key.expect("the samples are keys").to_string())
+    .collect::<Vec<_>>();
+    samples.extend([
+        keys::image_metadata("a:b").to_string(),
+        keys::thumbnail(7, 640, 480).to_string(),
+        keys::analysis_results("").to_string(),
+        keys::project_images_group(42).to_string(),
+        keys::image_group("").to_string(),
+        keys::thumbnail_group("a b").to_string(),
+        keys::analysis_group(&long).to_string(),
+        CacheGroup::new("report", "%-").to_string(),
+    ]);
+    samples
+}
+
+#[test]
+fn keys_are_byte_for_byte_those_of_the_golden_file() {
+    let golden: Vec<&str> = include_str!("golden/keys-v1.txt").lines().collect();
+    assert_eq!(samples(), golden);
+}

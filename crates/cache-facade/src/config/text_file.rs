@@ -1,0 +1,46 @@
+//! Reads a file of settings whole.
+
+use std::fs::File;
+use std::io::{Error, ErrorKind, Read, Result};
+use std::path::Path;
+
+/// The most that is read: settings are a few kilobytes.
+const LARGEST: u64 = 1024 * 1024;
+
+/// The text of the file at `path`, without the byte order mark that some editors put before it.
+///
+/// # Errors
+/// What the operating system says; `InvalidInput` for a directory or a pipe, which would never end; `InvalidData` for
+/// bytes that are not UTF-8, and for more than a megabyte.
+pub(super) fn read(path: &Path) -> Result<String> {
+    let kind = std::fs::metadata(path)?.file_type();
+    if kind.is_dir() {
+        let message = "it is a directory, as a container engine makes of a file that is missing on the host; mount a file, or nothing";
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    }
+    if is_pipe(kind) {
+        return Err(Error::new(ErrorKind::InvalidInput, "it is a pipe; write the settings to a file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > LARGEST) {
+        return Err(Error::new(
+            ErrorKind::InvalidData,
+            "it is larger than a megabyte; is it the right file?",
+        ));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| {
+        Error::new(ErrorKind::InvalidData, "it is not text in UTF-8; save it in that encoding")
+    })?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+#[cfg(unix)]
+fn is_pipe(kind: std::fs::FileType) -> bool {
+    std::os::unix::fs::FileTypeExt::is_fifo(&kind)
+}
+
+#[cfg(not(unix))]
+fn is_pipe(_: std::fs::FileType) -> bool {
+    false
+}
