@@ -56,6 +56,9 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         vocabulary::settings(&root)
     });
     report.check("log events: code and docs/operations.md name the same", || vocabulary::log_events(&root));
+    report.check("log events of the cache: none can interrupt the code around it", || {
+        vocabulary::log_events_are_contained(&root)
+    });
     Ok(report)
 }
 

@@ -33,6 +33,31 @@ pub(crate) fn log_events(root: &Path) -> Result<String, String> {
     same_events(&code, &events_in_table(&read(root, "docs/operations.md")?))
 }
 
+/// Every log event of the cache is emitted by `cache_core::log`: else a subscriber that panics would interrupt the code
+/// around it.
+pub(crate) fn log_events_are_contained(root: &Path) -> Result<String, String> {
+    let sources = speakers(root)?;
+    let ours = sources.iter().filter(|source| !source.path.contains("image-manager"));
+    let bare: Vec<String> = ours.flat_map(bare_events).collect();
+    if bare.is_empty() { Ok("all of them".to_owned()) } else { Err(bare.join("\n          ")) }
+}
+
+/// Events that no call of `emit` or `limited` begins shortly before.
+fn bare_events(source: &Source) -> Vec<String> {
+    const NEAR: usize = 250;
+    let text = product_text(&source.text);
+    let calls = ["trace", "debug", "info", "warn", "error"].map(|level| format!("tracing::{level}!("));
+    let starts = calls.iter().flat_map(|call| text.match_indices(call.as_str()).map(|(start, _)| start));
+    let is_bare = |start: &usize| {
+        let before = text.get(..*start).unwrap_or_default();
+        let near = before.char_indices().rev().take(NEAR).last().map_or(0, |(at, _)| at);
+        let near = before.get(near..).unwrap_or_default();
+        !["log::emit(", "log::limited("].iter().any(|call| near.contains(call))
+    };
+    let line = |start| text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    starts.filter(is_bare).map(|start| format!("{}: {}", source.path, line(start))).collect()
+}
+
 /// Every event of the code is in the table, and every line of the table is an event of the code.
 fn same_events(code: &BTreeSet<String>, documented: &BTreeSet<String>) -> Result<String, String> {
     if code.is_empty() || documented.is_empty() {
@@ -243,6 +268,15 @@ mod tests {
             settings_in_example("#CACHE_DIR=_cache\n# CACHE_X= said in a sentence\nBIND=1\n"),
             words(&["CACHE_DIR", "BIND"])
         );
+    }
+
+    #[test]
+    fn an_event_that_could_interrupt_the_code_around_it_is_found() {
+        let source = |text: &str| Source { path: "a.rs".to_owned(), text: text.to_owned() };
+        let bare = bare_events(&source("let _ = 1;\ntracing::warn!(%error, \"broken\");\n"));
+        assert_eq!(bare, ["a.rs: tracing::warn!(%error, \"broken\");"]);
+        let contained = "log::emit(|| tracing::info!(\"x\"));\nlog::limited(7, |n| {\n    tracing::warn!(n, \"y\")\n});\n";
+        assert!(bare_events(&source(contained)).is_empty());
     }
 
     #[test]

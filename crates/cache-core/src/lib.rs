@@ -22,8 +22,12 @@ mod health;
 mod invalidation;
 mod key;
 pub mod keys;
+#[doc(hidden)]
+pub mod log;
 mod memory;
 mod null;
+#[doc(hidden)]
+pub mod panics;
 mod pattern;
 #[doc(hidden)]
 pub mod plants;
@@ -36,6 +40,8 @@ mod stats;
 pub mod sync;
 
 pub use backend::{AtomicBackend, CacheBackend, Fill};
+#[doc(hidden)]
+pub use clock::Steady;
 pub use clock::{Clock, ManualClock, Monotonic, SystemClock, Timestamp};
 pub use codec::{Codec, Encoded, Refusal, RoundTrips};
 pub use codec_id::CodecId;

@@ -61,6 +61,11 @@ impl Directory {
             .map_err(|error| io_error("cannot replace", &to, error))
     }
 
+    /// Removes a replacement that did not come about.
+    pub(crate) fn discard_replacement(&self) -> Result<()> {
+        remove_if_there(&self.path.join(REPLACEMENT))
+    }
+
     /// Removes the database, durably.
     pub(crate) fn remove_database(&self) -> Result<()> {
         let path = self.path.join(DATABASE);

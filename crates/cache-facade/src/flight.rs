@@ -155,6 +155,11 @@ impl Flights {
         FlightId { cache: self.cache, key: key.clone(), types: TypeId::of::<(T, E)>(), codec }
     }
 
+    /// A number that no other cache of this process has.
+    pub(crate) fn number(&self) -> u64 {
+        self.cache
+    }
+
     /// A mark to take before a lookup of `key`: it moves when a flight of the key ends.
     pub(crate) fn mark(&self, key: &CacheKey) -> u64 {
         self.shard(key).ended.load(Ordering::Acquire)

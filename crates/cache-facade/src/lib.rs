@@ -67,6 +67,7 @@ mod metrics;
 #[path = "metrics_off.rs"]
 mod metrics;
 
+mod asked;
 mod background;
 mod cache;
 mod change;
@@ -90,10 +91,10 @@ mod options;
     expect(dead_code, reason = "each backend needs a part of it")
 )]
 mod outage;
-mod panic;
 mod patience;
 mod pauses;
 mod select;
+mod span;
 mod strangers;
 mod testing;
 mod trouble;
@@ -118,6 +119,8 @@ pub use cache_core::{
     Result, SystemClock, Timestamp, keys,
 };
 
+#[doc(hidden)]
+pub use cache_core::log;
 #[cfg(feature = "redis")]
 pub use cache_redis::Finding;
 

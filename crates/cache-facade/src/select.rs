@@ -68,7 +68,7 @@ pub(crate) struct Selected {
 /// Nothing stays open.
 pub(crate) async fn connect(config: &CacheConfig) -> Result<Arc<Selected>> {
     for warning in config.warnings() {
-        tracing::warn!("{warning}");
+        cache_core::log::emit(|| tracing::warn!("{warning}"));
     }
     if config.redis().enabled() && !cfg!(feature = "redis") {
         return Err(without_redis());
@@ -130,29 +130,37 @@ impl Selected {
             return self.announce_redis(config, directory);
         }
         match if config.enabled() { self.backend.kind() } else { BackendKind::Null } {
-            BackendKind::Null => tracing::info!(reason = self.trouble, "cache disabled"),
-            kind => tracing::info!(
-                directory = %directory.display(),
-                limit_mb = config.size_mb(),
-                namespace = config.namespace(),
-                "Using {kind} cache backend"
-            ),
+            BackendKind::Null => {
+                cache_core::log::emit(|| tracing::info!(reason = self.trouble, "cache disabled"))
+            }
+            kind => cache_core::log::emit(|| {
+                tracing::info!(
+                    directory = %directory.display(),
+                    limit_mb = config.size_mb(),
+                    namespace = config.namespace(),
+                    "Using {kind} cache backend"
+                )
+            }),
         }
     }
 
     fn announce_redis(&self, config: &CacheConfig, directory: &Path) {
         if let Some(cause) = self.redis_trouble() {
-            tracing::warn!(error = cause, "Redis cache initialization failed, falling back to disk cache");
+            cache_core::log::emit(|| {
+                tracing::warn!(error = cause, "Redis cache initialization failed, falling back to disk cache")
+            });
             return;
         }
         let redis = config.redis();
-        tracing::info!(
-            server = format_args!("{}:{}", redis.host(), redis.port()),
-            db = redis.db(),
-            namespace = config.namespace(),
-            directory = %directory.display(),
-            "Using Redis cache backend"
-        );
+        cache_core::log::emit(|| {
+            tracing::info!(
+                server = format_args!("{}:{}", redis.host(), redis.port()),
+                db = redis.db(),
+                namespace = config.namespace(),
+                directory = %directory.display(),
+                "Using Redis cache backend"
+            )
+        });
     }
 
     #[cfg(feature = "redis")]
@@ -225,13 +233,17 @@ impl Selected {
 async fn without_directory(config: &CacheConfig, error: &Error) -> Selected {
     #[cfg(feature = "redis")]
     if config.redis().enabled() {
-        tracing::warn!(
-            %error,
-            "the cache directory cannot be used; what Redis misses while it is away is lost with this process"
-        );
+        cache_core::log::emit(|| {
+            tracing::warn!(
+                %error,
+                "the cache directory cannot be used; what Redis misses while it is away is lost with this process"
+            )
+        });
         return Selected::over_redis(config, redis::open_without_directory(config).await);
     }
-    tracing::warn!(%error, "the cache directory cannot be used; running without a cache");
+    cache_core::log::emit(
+        || tracing::warn!(%error, "the cache directory cannot be used; running without a cache"),
+    );
     Selected::unusable(config, error)
 }
 
@@ -264,7 +276,9 @@ fn standin(config: &CacheConfig, path: &Path) -> Arc<dyn crate::fallback::Standi
 #[cfg(not(feature = "disk"))]
 #[expect(clippy::unused_async, reason = "the form of the other builds")]
 async fn open_enabled(config: &CacheConfig, directory: &Path, lock: LockFile) -> Result<Selected> {
-    tracing::info!("this build of cache-facade has no backend; build it with the feature `disk`");
+    cache_core::log::emit(|| {
+        tracing::info!("this build of cache-facade has no backend; build it with the feature `disk`")
+    });
     Selected::bypassing(config, directory, lock, None)
 }
 
@@ -283,7 +297,9 @@ async fn open_enabled(config: &CacheConfig, directory: &Path, lock: LockFile) ->
         }),
         Err(error) if matches!(error.kind(), ErrorKind::Locked | ErrorKind::Configuration) => Err(error),
         Err(error) => {
-            tracing::warn!(%error, "the disk cache cannot be opened; running without a cache");
+            cache_core::log::emit(
+                || tracing::warn!(%error, "the disk cache cannot be opened; running without a cache"),
+            );
             Selected::bypassing(config, directory, lock, Some(error.to_string()))
         }
     }
@@ -325,7 +341,7 @@ mod disk {
         let distrust = state.distrust_of_disk(&namespace);
         let start_empty = distrust.or(config.clear_on_start().then_some("CACHE_CLEAR_ON_START is set"));
         if let Some(reason) = start_empty.filter(|_| state != State::Missing) {
-            tracing::info!(reason, "the disk cache starts empty");
+            cache_core::log::emit(|| tracing::info!(reason, "the disk cache starts empty"));
         }
         let backend = open_store(config, directory, start_empty.is_some()).await?;
         if start_empty.is_none() {
@@ -334,12 +350,16 @@ mod disk {
         state.record(directory, &Primary::Disk { namespace, reads: true })?;
         for leftover in dead.iter_mut().chain([&mut own]) {
             if let Err(error) = leftover.erase(&Owner::Disk) {
-                tracing::warn!(%error, "cannot erase a journal; the next start invalidates it again");
+                cache_core::log::emit(
+                    || tracing::warn!(%error, "cannot erase a journal; the next start invalidates it again"),
+                );
             }
         }
         for leftover in dead {
             if let Err(error) = leftover.discard() {
-                tracing::warn!(%error, "cannot remove the journal of a process that is gone");
+                cache_core::log::emit(
+                    || tracing::warn!(%error, "cannot remove the journal of a process that is gone"),
+                );
             }
         }
         Ok(Opened { backend: Arc::new(backend), journal: Journal::open(own, &Owner::Disk, directory) })
@@ -376,11 +396,13 @@ mod disk {
         }
         match backend.invalidate(&owed).await? {
             Invalidated::Applied { removed } => {
-                tracing::info!(
-                    invalidations = owed.len(),
-                    removed,
-                    "made up for changes that were interrupted"
-                );
+                cache_core::log::emit(|| {
+                    tracing::info!(
+                        invalidations = owed.len(),
+                        removed,
+                        "made up for changes that were interrupted"
+                    )
+                });
                 Ok(())
             }
             Invalidated::Journaled { .. } => {

@@ -17,6 +17,7 @@ use crate::batch::Batch;
 use crate::config::RedisConfig;
 use crate::error::Fault;
 use crate::incarnation::{World, Worlds};
+use crate::keeper::Condition;
 use crate::layout::{Layout, Place};
 use crate::manager::{Connection, Manager};
 use crate::memory::Memory;
@@ -39,8 +40,7 @@ pub(crate) struct Engine {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) reference_limit_bytes: u64,
     pub(crate) settings: Settings,
-    /// Since when the server has been answering, or not, and why not.
-    pub(crate) condition: Mutex<(Timestamp, Option<String>)>,
+    pub(crate) condition: Mutex<Condition>,
 }
 
 /// What a field holds for a reader.
@@ -81,7 +81,7 @@ impl Engine {
             clock: Arc::clone(&config.clock),
             reference_limit_bytes: config.reference_limit_bytes,
             settings,
-            condition: Mutex::new((config.clock.now(), None)),
+            condition: Mutex::new(Condition { since: config.clock.now(), cause: None, is_logged: false }),
         })
     }
 

@@ -261,7 +261,10 @@ impl Manager {
 
     fn enter(&self, incarnation: u64) -> Result<Arc<World>, Error> {
         let world = self.worlds.enter(incarnation)?;
-        tracing::info!(server = %self.address, incarnation = format_args!("{incarnation:016x}"), "Redis: entered");
+        cache_core::log::limited(
+            (&self.address, incarnation),
+            |suppressed| tracing::info!(server = %self.address, incarnation = format_args!("{incarnation:016x}"), suppressed, "Redis: entered"),
+        );
         Ok(world)
     }
 

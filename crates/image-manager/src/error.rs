@@ -6,6 +6,7 @@ use std::fmt::{self, Display};
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use cache_facade::log::limited;
 use serde_json::json;
 
 /// Why a request failed, as its client is told.
@@ -67,7 +68,8 @@ impl ApiError {
 
     /// 500: our fault. `doing` and `cause` go to the log, not to the client.
     pub fn internal(doing: &str, cause: impl Display) -> Self {
-        tracing::error!(%cause, "{doing} failed");
+        let cause = cause.to_string();
+        limited((doing, &cause), |suppressed| tracing::error!(cause, suppressed, "{doing} failed"));
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
@@ -104,7 +106,9 @@ impl std::error::Error for ApiError {}
 impl From<rusqlite::Error> for ApiError {
     fn from(error: rusqlite::Error) -> Self {
         if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) {
-            tracing::warn!("the database stayed locked by another instance");
+            limited((), |suppressed| {
+                tracing::warn!(suppressed, "the database stayed locked by another instance");
+            });
             return Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "the database is busy; try again");
         }
         Self::internal("a database statement", error)

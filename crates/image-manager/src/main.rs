@@ -1,6 +1,6 @@
 //! The command `image-manager`: serves, or looks for what is wrong with the settings.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,17 +37,22 @@ fn main() -> ExitCode {
     let command = match parse(std::env::args().skip(1)) {
         Ok(command) => command,
         Err(wrong) => {
-            eprintln!("{wrong}\n\n{USAGE}");
+            say(format_args!("{wrong}\n\n{USAGE}"));
             return ExitCode::from(2);
         }
     };
     match run(command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            say(format_args!("error: {error}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes a line to the standard error. Where that cannot be written, the exit code alone has to tell.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, String> {
@@ -79,8 +84,8 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, String> {
 fn run(command: Command) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match command {
-        Command::Help => print!("{USAGE}"),
-        Command::Version => println!("image-manager {}", env!("CARGO_PKG_VERSION")),
+        Command::Help => write!(std::io::stdout(), "{USAGE}")?,
+        Command::Version => writeln!(std::io::stdout(), "image-manager {}", env!("CARGO_PKG_VERSION"))?,
         Command::Doctor => {
             let healthy = runtime.block_on(doctor::examine(&mut std::io::stdout().lock()))?;
             return Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -99,6 +104,8 @@ async fn serve_until_stopped(bind: Option<String>, folder: Option<PathBuf>) -> R
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // A line that cannot be written is lost: telling of it there would panic.
+        .log_internal_errors(false)
         .init();
     let cache_config = CacheConfig::from_environment(&environment)?;
     let settings = settings(&variable, bind, folder)?;

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use crate::error::ApiError;
+use cache_facade::log::limited;
 
 /// A replacement takes the time of an upload, so that meeting several in one request is next to impossible.
 const ATTEMPTS: usize = 5;
@@ -23,7 +24,12 @@ where
         }
     }
     if matches!(&result, Err(error) if error.is_changed_meanwhile()) {
-        tracing::error!("an image kept changing, or its original is missing from the data directory");
+        limited((), |suppressed| {
+            tracing::error!(
+                suppressed,
+                "an image kept changing, or its original is missing from the data directory"
+            );
+        });
     }
     result
 }

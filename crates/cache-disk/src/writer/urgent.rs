@@ -146,7 +146,10 @@ impl Writer {
 
     /// The last resort: with the file goes whatever could come back.
     fn start_anew_for(&mut self, waiting: Vec<Waiting>, cause: &Error) {
-        tracing::warn!(%cause, "disk cache cannot make an invalidation durable, starting empty");
+        cache_core::log::limited(
+            self.directory.path(),
+            |suppressed| tracing::warn!(%cause, suppressed, "disk cache cannot make an invalidation durable, starting empty"),
+        );
         match self.start_anew() {
             Ok(removed) => {
                 let counts = vec![removed; waiting.len()];

@@ -20,6 +20,7 @@ mod kill;
 mod lifetimes;
 mod limit;
 mod model;
+mod panics;
 mod places;
 mod power;
 mod recorder;

@@ -66,7 +66,7 @@ impl Contacts {
         if let Some(incarnation) = *self.entered.lock()
             && let Err(error) = self.write(Contact { incarnation, at: self.clock.now() })
         {
-            tracing::debug!(%error, "the last contact with Redis stays open");
+            cache_core::log::emit(|| tracing::debug!(%error, "the last contact with Redis stays open"));
         }
     }
 
@@ -85,7 +85,9 @@ impl ContactRecord for Contacts {
         *self.entered.lock() = Some(incarnation);
         for path in self.dead.lock().drain(..) {
             if let Err(error) = files::remove_durably(&path, NAME) {
-                tracing::debug!(%error, "the contact of a process that is gone stays");
+                cache_core::log::emit(
+                    || tracing::debug!(%error, "the contact of a process that is gone stays"),
+                );
             }
         }
         Ok(())

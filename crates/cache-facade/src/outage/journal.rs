@@ -83,7 +83,7 @@ impl Journal {
         let owed = own.owed_to(owner);
         let journal = own.take_over(owner).and_then(|file| Self::start(file, owner, directory));
         journal.unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot write the journal; the next run starts with an empty cache");
+            cache_core::log::limited(directory, |suppressed| tracing::warn!(%error, suppressed, "cannot write the journal; the next run starts with an empty cache"));
             trust::distrust_or_warn(directory, owner);
             let journal = Self::in_memory();
             journal.owe_for_others(&owed);

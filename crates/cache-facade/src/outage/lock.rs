@@ -68,7 +68,9 @@ impl LockFile {
             return Ok(lock);
         }
         let held_by = holders(directory);
-        tracing::info!(directory = %directory.display(), held_by, "waiting for the cache directory");
+        cache_core::log::emit(
+            || tracing::info!(directory = %directory.display(), held_by, "waiting for the cache directory"),
+        );
         patiently(|| ready(Self::try_lock(&path, sharing))).await?.ok_or_else(|| locked(directory))
     }
 
@@ -80,7 +82,7 @@ impl LockFile {
             .and_then(|()| file.rewind())
             .and_then(|()| write!(file, "{}", std::process::id()));
         if let Err(error) = signed {
-            tracing::debug!(%error, "the lock does not name this process");
+            cache_core::log::emit(|| tracing::debug!(%error, "the lock does not name this process"));
         }
     }
 }
@@ -89,7 +91,7 @@ impl Drop for LockFile {
     fn drop(&mut self) {
         // Closing alone is not enough: a child that was just forked holds the same lock until it runs its program.
         if let Err(error) = self.file.unlock() {
-            tracing::debug!(%error, "a lock goes with its file");
+            cache_core::log::emit(|| tracing::debug!(%error, "a lock goes with its file"));
         }
     }
 }

@@ -138,7 +138,9 @@ impl State {
         };
         match self {
             Self::Missing | Self::Known(Primary::Disk { .. }) => {
-                tracing::warn!(%error, "cannot record which cache is in use; the next run starts empty");
+                cache_core::log::emit(
+                    || tracing::warn!(%error, "cannot record which cache is in use; the next run starts empty"),
+                );
                 forget(directory)
             }
             Self::Unreadable | Self::Known(Primary::Redis { .. }) => Err(error),
@@ -155,7 +157,10 @@ pub(super) fn distrust_or_warn(directory: &Path, owner: &Owner) {
         Owner::Redis { namespace, .. } => neither(namespace).write(directory),
     };
     if let Err(error) = distrusted {
-        tracing::warn!(%error, "cannot make the next run start empty; after a crash it may serve old values");
+        cache_core::log::limited(
+            directory,
+            |suppressed| tracing::warn!(%error, suppressed, "cannot make the next run start empty; after a crash it may serve old values"),
+        );
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cache_core::JournalKind;
+use cache_core::panics::contained;
 use tokio::sync::oneshot;
 
 use super::journal::Shared;
@@ -37,7 +38,9 @@ impl Writer {
     pub(super) fn run(&self) {
         loop {
             let Work { slots, waiting, is_last } = self.next_work();
-            let written = self.write(&slots, !waiting.is_empty());
+            // A panic counts as a failed write: those who wait are answered, and all is written again.
+            let written = contained(|| self.write(&slots, !waiting.is_empty()));
+            let written = written.unwrap_or_else(|| Err(io::Error::other("the write panicked")));
             self.report(written, !waiting.is_empty());
             for change in waiting {
                 // A change that was taken back does not wait any more.
@@ -78,7 +81,10 @@ impl Writer {
                 if state.kind == JournalKind::File {
                     state.kind = JournalKind::Memory;
                     drop(state);
-                    tracing::warn!(%error, "cannot write the journal; the next run starts with an empty cache");
+                    cache_core::log::limited(
+                        &self.directory,
+                        |suppressed| tracing::warn!(%error, suppressed, "cannot write the journal; the next run starts with an empty cache"),
+                    );
                     trust::distrust_or_warn(&self.directory, &self.shared.owner);
                 }
             }
@@ -87,7 +93,9 @@ impl Writer {
                 if state.kind == JournalKind::Memory {
                     state.kind = JournalKind::File;
                     drop(state);
-                    tracing::info!("the journal can be written again");
+                    cache_core::log::limited(&self.directory, |suppressed| {
+                        tracing::info!(suppressed, "the journal can be written again")
+                    });
                 }
             }
             Ok(()) => {}

@@ -60,7 +60,9 @@ pub(super) async fn open(config: &CacheConfig, directory: &Path) -> Result<Opene
     let kept = directory.to_owned();
     let first_return = FirstReturn::new(move || {
         if is_distrusted && let Err(error) = record_cleared(&kept, db, &namespace) {
-            tracing::warn!(%error, "cannot record that Redis was cleared; the next start clears it again");
+            cache_core::log::emit(
+                || tracing::warn!(%error, "cannot record that Redis was cleared; the next start clears it again"),
+            );
         }
         settle(dead, &owner);
     });
@@ -102,13 +104,15 @@ async fn enter(config: &CacheConfig, directory: &Path) -> Result<bool> {
     let state = State::read(directory);
     let distrust = state.distrust_of_redis(db, namespace);
     if let Some(reason) = distrust {
-        tracing::info!(reason, "Redis is cleared before it is read");
+        cache_core::log::emit(|| tracing::info!(reason, "Redis is cleared before it is read"));
     }
     if let Err(error) = state.enter_redis(directory, db, namespace) {
         if state != State::Missing {
             return Err(error);
         }
-        tracing::warn!(%error, "cannot record which cache is in use; the next run starts empty");
+        cache_core::log::emit(
+            || tracing::warn!(%error, "cannot record which cache is in use; the next run starts empty"),
+        );
     }
     for name in DISK_FILES {
         // What a disk cache left may not be read any more, and its space counts.
@@ -133,9 +137,13 @@ fn record_cleared(directory: &Path, db: u32, namespace: &str) -> Result<()> {
 fn settle(dead: Vec<Leftover>, owner: &Owner) {
     for mut leftover in dead {
         if let Err(error) = leftover.erase(owner) {
-            tracing::warn!(%error, "cannot erase a journal; the next start invalidates it again");
+            cache_core::log::emit(
+                || tracing::warn!(%error, "cannot erase a journal; the next start invalidates it again"),
+            );
         } else if let Err(error) = leftover.discard() {
-            tracing::warn!(%error, "cannot remove the journal of a process that is gone");
+            cache_core::log::emit(
+                || tracing::warn!(%error, "cannot remove the journal of a process that is gone"),
+            );
         }
     }
 }

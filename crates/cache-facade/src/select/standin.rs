@@ -23,7 +23,10 @@ impl Standin for Disk {
         match DiskBackend::open(self.settings.clone().start_empty()).await {
             Ok(backend) => Arc::new(backend),
             Err(error) => {
-                tracing::warn!(%error, "the fallback cannot be opened; everything is loaded while Redis is away");
+                cache_core::log::limited(
+                    &self.path,
+                    |suppressed| tracing::warn!(%error, suppressed, "the fallback cannot be opened; everything is loaded while Redis is away"),
+                );
                 Arc::new(NullBackend::new())
             }
         }

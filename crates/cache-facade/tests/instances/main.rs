@@ -7,6 +7,8 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what goes wrong fails the test")]
 #![expect(clippy::cast_possible_truncation, reason = "numbers of instances are small")]
 
+#[cfg(feature = "metrics")]
+mod broken;
 mod database;
 mod dice;
 mod faults;
@@ -49,7 +51,7 @@ async fn no_read_of_any_instance_is_stale_while_everything_fails_at_random() {
     // Some bugs take chance to be seen.
     let mut violations = None;
     for round in 0..if is_planted { 4 } else { 1 } {
-        let (verdict, times) = put_to_the_test(seconds, seed + round).await;
+        let (verdict, times) = put_to_the_test(TEST, seconds, seed + round).await;
         let first: Vec<_> = verdict.violations.iter().take(5).collect();
         if !first.is_empty() {
             violations = Some(format!("{first:#?} while {times:#?}"));
@@ -59,16 +61,35 @@ async fn no_read_of_any_instance_is_stale_while_everything_fails_at_random() {
     assert_eq!(violations.is_some(), is_planted, "{}", violations.as_deref().unwrap_or("nobody saw the bug"));
 }
 
+#[cfg(feature = "metrics")]
+const BROKEN: &str = "no_read_is_stale_either_where_every_log_line_span_and_metric_panics";
+
+/// The same where no instance can write its log, and its recorder of metrics is broken.
+#[cfg(feature = "metrics")]
+#[tokio::test(flavor = "multi_thread")]
+async fn no_read_is_stale_either_where_every_log_line_span_and_metric_panics() {
+    if let Some(root) = std::env::var_os(instance::ROOT) {
+        let number = std::env::var(instance::NUMBER).unwrap().parse().unwrap();
+        broken::install();
+        return instance::run(Path::new(&root), number).await;
+    }
+    if is_planted() {
+        return;
+    }
+    let (verdict, times) = put_to_the_test(BROKEN, 10, 2).await;
+    assert!(verdict.violations.is_empty(), "{:#?} while {times:#?}", verdict.violations);
+}
+
 /// When what went wrong, from and to.
 type Faults = Vec<(Duration, Duration, &'static str)>;
 
 /// Lets everything fail for so long, and checks what the instances saw.
-async fn put_to_the_test(seconds: u64, seed: u64) -> (Verdict, Faults) {
+async fn put_to_the_test(test: &'static str, seconds: u64, seed: u64) -> (Verdict, Faults) {
     let tally = Tally::new("reads checked for staleness, 4 processes", seed);
     let root = tempfile::tempdir().unwrap();
     Database::create(&root.path().join("database"));
     let mut server = RedisServer::start().unwrap();
-    let mut fleet = Fleet::start_all(root.path(), TEST, INSTANCES, &server).await;
+    let mut fleet = Fleet::start_all(root.path(), test, INSTANCES, &server).await;
     let dice = Dice::new(seed);
     let mut faults: BTreeMap<&str, u32> = BTreeMap::new();
     let mut times = Vec::new();

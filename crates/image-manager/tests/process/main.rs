@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod redis;
+mod silent;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
