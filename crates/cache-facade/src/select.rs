@@ -147,7 +147,7 @@ impl Selected {
         }
         let redis = config.redis();
         tracing::info!(
-            server = format_args!("{}:{}", redis.host(), redis.port()),
+            server = redis.address(),
             db = redis.db(),
             namespace = config.namespace(),
             directory = %directory.display(),
