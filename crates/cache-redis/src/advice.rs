@@ -16,7 +16,8 @@ use crate::error::{CHECK_SETTINGS, tls_error};
 /// `error`, of connecting to the server of `config`, with what to do about it.
 ///
 /// # Cost
-/// At most one more connection, and [`RedisConfig::connect_timeout`], unless the server refuses connections.
+/// At most two more connections, each of which takes [`RedisConfig::connect_timeout`] at most; none where the server refuses
+/// connections.
 pub(crate) async fn advised(config: &RedisConfig, error: Error) -> Error {
     let Some(advice) = advice(config, &error).await else { return error };
     let message = error.to_string();
@@ -34,9 +35,8 @@ pub(crate) async fn advice(config: &RedisConfig, error: &Error) -> Option<&'stat
         (RedisKind::AuthenticationFailed, _) | (_, Some("WRONGPASS")) => Some(about_password(config)),
         (_, Some("NOAUTH")) => Some("the server wants a password: set REDIS_PASSWORD"),
         (RedisKind::Io, _) if cause.is_connection_refusal() => None,
-        (RedisKind::Io | RedisKind::Parse | RedisKind::UnexpectedReturnType, _) => {
-            about_port(config, error).await
-        }
+        (RedisKind::Io, _) => about_port(config, error, false).await,
+        (RedisKind::Parse | RedisKind::UnexpectedReturnType, _) => about_port(config, error, true).await,
         _ => None,
     }
 }
@@ -71,9 +71,9 @@ const PLAIN_PORT: &str = "this port does not speak TLS: correct REDIS_PORT, or f
 
 fn about_client_certificate(config: &RedisConfig) -> &'static str {
     if config.client_certificate.is_some() {
-        "the server refuses the certificate in REDIS_CLIENT_CERT, or ends connections for another reason: the authority that signed it must be one that the server trusts"
+        "the server ended the connection; if it asks clients for certificates, it must trust the authority of the one in REDIS_CLIENT_CERT"
     } else {
-        "the server ends the connection, as one does that asks for a certificate of the client: set REDIS_CLIENT_CERT and REDIS_CLIENT_KEY"
+        "the server ended the connection; if it asks clients for certificates, set REDIS_CLIENT_CERT and REDIS_CLIENT_KEY"
     }
 }
 
@@ -93,31 +93,31 @@ fn about_password(config: &RedisConfig) -> &'static str {
     }
 }
 
-/// What to do about a connection that is ended, that gives no answer, or none of a Redis.
-async fn about_port(config: &RedisConfig, error: &Error) -> Option<&'static str> {
-    if config.tls {
-        if speaks_plain(config).await {
-            return Some(PLAIN_PORT);
-        }
-        // The handshake of TLS 1.3 is over for the client before the server has seen whether it has a certificate.
-        return (error.kind() == ErrorKind::Unavailable).then(|| about_client_certificate(config));
-    }
-    if speaks_tls(config).await {
+/// What to do about a connection that is ended or gives no answer, or none of a Redis (`is_garbage`).
+async fn about_port(config: &RedisConfig, error: &Error, is_garbage: bool) -> Option<&'static str> {
+    if !config.tls && speaks_tls(config).await {
         return Some("this port speaks TLS: set REDIS_TLS=true");
     }
-    let is_garbage = error.kind() == ErrorKind::Unavailable;
-    is_garbage.then_some("what answers there is no Redis: correct REDIS_HOST and REDIS_PORT")
+    let answer = answer_to_plain(config).await;
+    let is_of_redis = matches!(answer, Some(b'+' | b'-'));
+    if config.tls && is_of_redis {
+        return Some(PLAIN_PORT);
+    }
+    if is_garbage || !config.tls && answer.is_some() && !is_of_redis {
+        return Some("what answers there is no Redis: correct REDIS_HOST and REDIS_PORT");
+    }
+    // The handshake of TLS 1.3 is over for the client before the server has seen whether it has a certificate.
+    (config.tls && error.kind() == ErrorKind::Unavailable).then(|| about_client_certificate(config))
 }
 
-/// Whether the port answers a command that is not encrypted. Nothing is sent that tells who asks.
-async fn speaks_plain(config: &RedisConfig) -> bool {
+/// The first byte that the port answers to a command that is not encrypted. Nothing is sent that tells who asks.
+async fn answer_to_plain(config: &RedisConfig) -> Option<u8> {
     let asking = async {
         let mut socket = TcpStream::connect((config.host.as_str(), config.port)).await.ok()?;
         socket.write_all(b"PING\r\n").await.ok()?;
-        let first = socket.read_u8().await.ok()?;
-        Some(matches!(first, b'+' | b'-'))
+        socket.read_u8().await.ok()
     };
-    timeout(config.connect_timeout, asking).await.ok().flatten().unwrap_or(false)
+    timeout(config.connect_timeout, asking).await.ok().flatten()
 }
 
 /// Whether the port answers a handshake, were it to refuse it.

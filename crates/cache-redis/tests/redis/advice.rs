@@ -70,7 +70,7 @@ async fn a_certificate_of_the_client_that_is_missing_or_not_trusted_is_named() {
         let at = || config(port).tls().ca_file(authority.file());
         says("no certificate", at(), "set REDIS_CLIENT_CERT and REDIS_CLIENT_KEY").await;
         says("no certificate", at().password("hunter2"), "set REDIS_CLIENT_CERT and REDIS_CLIENT_KEY").await;
-        says("another's", at().client_certificate(&certificate, &key), "refuses the certificate").await;
+        says("another's", at().client_certificate(&certificate, &key), "must trust the authority").await;
         let (certificate, key) = authority.certifies("client").unwrap();
         RedisBackend::connect(at().client_certificate(certificate, key)).await.unwrap();
     }
@@ -145,6 +145,16 @@ async fn a_sentinel_and_what_is_no_redis_are_named() {
     });
     says("HTTP", config(address), "is no Redis").await;
     says("HTTP, and TLS", config(address).tls(), "does not speak TLS").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_up_is_not_taken_for_another_program() {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+    let error = RedisBackend::connect(config(address)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(!error.to_string().contains("REDIS_"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
