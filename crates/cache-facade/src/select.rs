@@ -154,7 +154,7 @@ impl Selected {
         let redis = config.redis();
         cache_core::log::emit(|| {
             tracing::info!(
-                server = format_args!("{}:{}", redis.host(), redis.port()),
+                server = redis.address(),
                 db = redis.db(),
                 namespace = config.namespace(),
                 directory = %directory.display(),

@@ -13,6 +13,7 @@ use cache_core::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::advice::advised;
 use crate::batch::Batch;
 use crate::config::RedisConfig;
 use crate::error::Fault;
@@ -56,7 +57,10 @@ enum Reading {
 impl Engine {
     /// Connects, and makes certain that the server is one that this cache can use.
     pub(crate) async fn connect_checked(config: &RedisConfig) -> Result<Self> {
-        let engine = Self::connect(config).await?;
+        let engine = match Self::connect(config).await {
+            Ok(engine) => engine,
+            Err(error) => return Err(advised(config, error).await),
+        };
         engine.check_for_one_server(config).await?;
         engine.probe().await?;
         engine.check_permissions().await?;

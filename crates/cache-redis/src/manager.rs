@@ -104,6 +104,7 @@ pub(crate) struct ServerInfo {
     pub(crate) uptime: Duration,
     pub(crate) is_replica: bool,
     pub(crate) is_cluster: bool,
+    pub(crate) is_sentinel: bool,
     pub(crate) maxmemory: u64,
     pub(crate) policy: String,
     /// Whether single fields can expire.
@@ -121,6 +122,7 @@ impl ServerInfo {
             uptime: Duration::from_secs(number("uptime_in_seconds")),
             is_replica: field("role") == "slave",
             is_cluster: field("redis_mode") == "cluster",
+            is_sentinel: field("redis_mode") == "sentinel",
             maxmemory: number("maxmemory"),
             policy: field("maxmemory_policy").to_owned(),
             expires_fields: match field("valkey_version") {
@@ -132,7 +134,11 @@ impl ServerInfo {
 
     /// Why the server cannot be used at all.
     pub(crate) fn problem(&self, trust_restart: bool) -> Option<&'static str> {
-        if self.is_replica {
+        if self.is_sentinel {
+            Some(
+                "is a Sentinel, which holds no data; name the primary that it watches in REDIS_HOST and REDIS_PORT",
+            )
+        } else if self.is_replica {
             Some("is a replica: it may serve what was removed; name the primary in REDIS_HOST")
         } else if self.is_cluster {
             Some("is part of a cluster, which this version does not support; use a server of its own")

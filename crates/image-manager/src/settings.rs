@@ -78,7 +78,7 @@ impl Settings {
         };
         Ok(Self {
             bind,
-            data_directory: get("DATA_DIR").unwrap_or_else(|| "data".to_owned()).into(),
+            data_directory: directory(get("DATA_DIR").unwrap_or_else(|| "data".to_owned()), "DATA_DIR")?,
             max_upload_bytes: max_upload_mb * 1024 * 1024,
             admin_users,
             seed: Seed::Generated,
@@ -89,6 +89,13 @@ impl Settings {
     pub(crate) fn default_user(&self) -> Option<&'static str> {
         self.bind.ip().is_loopback().then_some(LOCAL_USER)
     }
+}
+
+/// Reads the path of a directory, which no shell has seen: what it would replace would become a part of a name.
+fn directory(path: String, name: &'static str) -> Result<PathBuf, SettingsError> {
+    let takes = "the path of a directory, written in full: neither ~ nor $NAME nor quotes are replaced in it";
+    let is_for_a_shell = path == "~" || path.starts_with("~/") || path.starts_with(['$', '"', '\'']);
+    if is_for_a_shell { Err(SettingsError { name, takes }) } else { Ok(path.into()) }
 }
 
 /// The settings that [`Settings::read`] and logging ask for.
@@ -114,8 +121,10 @@ pub fn parse_address(text: &str, name: &'static str) -> Result<SocketAddr, Setti
     // The one host name that means the same everywhere.
     let text =
         text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
-    text.parse()
-        .map_err(|_| SettingsError { name, takes: "ADDRESS:PORT, such as 127.0.0.1:8080 or 0.0.0.0:8080" })
+    text.parse().map_err(|_| SettingsError {
+        name,
+        takes: "ADDRESS:PORT, such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080",
+    })
 }
 
 #[cfg(test)]
@@ -162,5 +171,14 @@ mod tests {
             let error = read(&[(name, value)]).unwrap_err().to_string();
             assert!(error.starts_with(name) && !error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_directory_that_only_a_shell_would_understand_is_refused() {
+        for path in ["~", "~/data", "$HOME/data", "\"/srv/data\"", "'/srv/data'"] {
+            let error = read(&[("DATA_DIR", path)]).unwrap_err().to_string();
+            assert!(error.starts_with("DATA_DIR takes") && error.contains("written in full"), "{error}");
+        }
+        assert_eq!(read(&[("DATA_DIR", "~old")]).unwrap().data_directory, PathBuf::from("~old"));
     }
 }
