@@ -32,7 +32,8 @@ pub(crate) fn without_settings(command: &mut Command) {
 fn is_setting(name: &str) -> bool {
     name.starts_with("CACHE_")
         || name.starts_with("REDIS_")
-        || ["BIND", "DATA_DIR", "ADMIN_USERS", "MAX_UPLOAD_MB", "RUST_LOG"].contains(&name)
+        || ["BIND", "DATA_DIR", "ADMIN_USERS", "MAX_UPLOAD_MB", "DECODE_MEMORY_MB", "RUST_LOG"]
+            .contains(&name)
 }
 
 /// Runs a command with its output shown, and turns a failure into a message that names it.

@@ -151,7 +151,8 @@ fn is_setting(word: &str) -> bool {
     if word.starts_with("CACHE_TTL_") || word == "REDIS_SERVER_BIN" {
         return false;
     }
-    let known = ["BIND", "DATA_DIR", "MAX_UPLOAD_MB", "ADMIN_USERS", "RUST_LOG"].contains(&word);
+    let known =
+        ["BIND", "DATA_DIR", "MAX_UPLOAD_MB", "DECODE_MEMORY_MB", "ADMIN_USERS", "RUST_LOG"].contains(&word);
     let prefixed = word.strip_prefix("CACHE_").or_else(|| word.strip_prefix("REDIS_")).is_some_and(|rest| {
         !rest.is_empty()
             && !rest.ends_with('_')

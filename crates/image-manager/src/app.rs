@@ -83,7 +83,8 @@ impl App {
         std::fs::create_dir_all(directory).map_err(unusable)?;
         let originals = Originals::open(directory).map_err(unusable)?;
         let database = Database::open(&directory.join(DATABASE_FILE)).map_err(StartError::Database)?;
-        let parts = Parts { settings, database, originals, workshop: Workshop::new(), cache };
+        let workshop = Workshop::new(settings.decode_memory_bytes);
+        let parts = Parts { settings, database, originals, workshop, cache };
         Ok(Self { parts: Arc::new(parts) })
     }
 

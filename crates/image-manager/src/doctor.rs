@@ -69,11 +69,13 @@ async fn report(out: &mut impl Write, settings: &Settings, config: &CacheConfig)
 
 /// Every setting with its value, secrets starred.
 fn described(settings: &Settings, config: &CacheConfig) -> Vec<(String, String)> {
-    let Settings { bind, data_directory, max_upload_bytes, admin_users, seed: _ } = settings;
+    let Settings { bind, data_directory, max_upload_bytes, decode_memory_bytes, admin_users, seed: _ } =
+        settings;
     let mut described = vec![
         ("BIND", bind.to_string()),
         ("DATA_DIR", absolute(data_directory).display().to_string()),
         ("MAX_UPLOAD_MB", (max_upload_bytes / MEGABYTE).to_string()),
+        ("DECODE_MEMORY_MB", (decode_memory_bytes / MEGABYTE).to_string()),
         ("ADMIN_USERS", admin_users.join(",")),
         ("CACHE_ENABLED", config.enabled().to_string()),
         ("CACHE_DIR", absolute(config.directory()).display().to_string()),

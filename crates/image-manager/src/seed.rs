@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::caching::ProjectChange;
 use crate::database::{self, take_first_start};
 use crate::error::ApiError;
+use crate::pictures::blocking;
 use crate::settings::Seed;
 use crate::uploads;
 
@@ -79,8 +80,7 @@ async fn first_start(app: &App, owner: &str) -> Result<Option<Uuid>, ApiError> {
 
 async fn add_generated(app: &App, owner: &str, project: Uuid) -> Result<(), ApiError> {
     for (name, draw) in GENERATED {
-        let file =
-            app.workshop().run(move || draw().map_err(|error| ApiError::internal("drawing a sample", error)));
+        let file = blocking(move || draw().map_err(|error| ApiError::internal("drawing a sample", error)));
         add(app, owner, project, name, file.await?).await?;
     }
     Ok(())
@@ -176,7 +176,7 @@ fn byte(value: f64) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pictures::inspect;
+    use crate::pictures::testing::inspect;
 
     #[test]
     fn every_generated_picture_would_be_accepted() {

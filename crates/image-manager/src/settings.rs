@@ -1,6 +1,7 @@
 //! The application's own settings; those of the cache are the cache's.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use cache_facade::Environment;
@@ -14,6 +15,8 @@ pub struct Settings {
     pub data_directory: PathBuf,
     /// Largest uploaded file. `MAX_UPLOAD_MB`, in units of 1,048,576 bytes. Default: 32.
     pub max_upload_bytes: u64,
+    /// Memory for the pixels of all pictures that are decoded at once. `DECODE_MEMORY_MB`, in the same units. Default: 1024.
+    pub decode_memory_bytes: u64,
     /// Who may clear the cache. `ADMIN_USERS`, separated by commas. Default: `demo` on a loopback address, else nobody.
     pub admin_users: Vec<String>,
     /// What a new database begins with. `--seed`. Default: generated pictures.
@@ -49,9 +52,6 @@ impl std::error::Error for SettingsError {}
 /// The user that a request without `X-User` is taken for, while only this machine can ask.
 pub(crate) const LOCAL_USER: &str = "demo";
 
-/// Nothing in it yet: an upload of more could not be addressed, nor would anybody wait for it.
-const LARGEST_UPLOAD_MB: u64 = 4096;
-
 impl Settings {
     /// Reads settings from `variable`, which gives a variable's value by its name.
     ///
@@ -60,15 +60,16 @@ impl Settings {
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let get = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
         let bind = parse_address(get("BIND").as_deref().unwrap_or("127.0.0.1:8080"), "BIND")?;
-        let max_upload_mb = match get("MAX_UPLOAD_MB") {
-            None => 32,
-            Some(text) => text
-                .trim()
-                .parse()
-                .ok()
-                .filter(|number| (1..=LARGEST_UPLOAD_MB).contains(number))
-                .ok_or(SettingsError { name: "MAX_UPLOAD_MB", takes: "a whole number from 1 to 4096" })?,
+        let megabytes = |name, default, allowed: RangeInclusive<u64>, takes| match get(name) {
+            None => Ok(default),
+            Some(text) => {
+                let number = text.trim().parse().ok().filter(|number| allowed.contains(number));
+                number.ok_or(SettingsError { name, takes })
+            }
         };
+        let max_upload_mb = megabytes("MAX_UPLOAD_MB", 32, 1..=4096, "a whole number from 1 to 4096")?;
+        let decode_memory_mb =
+            megabytes("DECODE_MEMORY_MB", 1024, 512..=1_048_576, "a whole number from 512 to 1048576")?;
         let admin_users = match get("ADMIN_USERS") {
             Some(names) => {
                 names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
@@ -80,6 +81,7 @@ impl Settings {
             bind,
             data_directory: directory(get("DATA_DIR").unwrap_or_else(|| "data".to_owned()), "DATA_DIR")?,
             max_upload_bytes: max_upload_mb * 1024 * 1024,
+            decode_memory_bytes: decode_memory_mb * 1024 * 1024,
             admin_users,
             seed: Seed::Generated,
         })
@@ -99,7 +101,7 @@ fn directory(path: String, name: &'static str) -> Result<PathBuf, SettingsError>
 }
 
 /// The settings that [`Settings::read`] and logging ask for.
-const NAMES: [&str; 5] = ["BIND", "DATA_DIR", "MAX_UPLOAD_MB", "ADMIN_USERS", "RUST_LOG"];
+const NAMES: [&str; 6] = ["BIND", "DATA_DIR", "MAX_UPLOAD_MB", "DECODE_MEMORY_MB", "ADMIN_USERS", "RUST_LOG"];
 
 /// Gives the settings of the application by name, out of where those of the cache come from too.
 ///
@@ -143,6 +145,7 @@ mod tests {
         assert_eq!(settings.bind.to_string(), "127.0.0.1:8080");
         assert_eq!(settings.data_directory, PathBuf::from("data"));
         assert_eq!(settings.max_upload_bytes, 32 * 1_048_576);
+        assert_eq!(settings.decode_memory_bytes, 1024 * 1_048_576);
         assert_eq!(settings.admin_users, ["demo"]);
         assert_eq!(settings.default_user(), Some("demo"));
         assert_eq!(read(&[("BIND", " "), ("DATA_DIR", ""), ("MAX_UPLOAD_MB", "")]), Ok(settings));
@@ -167,7 +170,12 @@ mod tests {
 
     #[test]
     fn a_wrong_setting_is_named_without_its_value() {
-        for (name, value) in [("BIND", "hunter2"), ("MAX_UPLOAD_MB", "hunter2"), ("MAX_UPLOAD_MB", "0")] {
+        for (name, value) in [
+            ("BIND", "hunter2"),
+            ("MAX_UPLOAD_MB", "hunter2"),
+            ("MAX_UPLOAD_MB", "0"),
+            ("DECODE_MEMORY_MB", "511"),
+        ] {
             let error = read(&[(name, value)]).unwrap_err().to_string();
             assert!(error.starts_with(name) && !error.contains("hunter2"), "{error}");
         }

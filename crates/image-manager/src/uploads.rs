@@ -17,7 +17,6 @@ use crate::error::ApiError;
 use crate::metadata::{METADATA_MAX_BYTES, Metadata};
 use crate::names::clean_filename;
 use crate::originals::Incoming;
-use crate::pictures::inspect;
 use crate::retry::retried;
 
 /// A picture that passed all checks and lies in the data directory, to be given to an image.
@@ -184,12 +183,7 @@ async fn checked(
     metadata: Metadata,
 ) -> Result<Upload, ApiError> {
     incoming.finish().await?;
-    let path = incoming.path().to_owned();
-    let inspected = app.workshop().run(move || {
-        let bytes = std::fs::read(path).map_err(|error| ApiError::internal("reading an upload", error))?;
-        inspect(&bytes)
-    });
-    let inspected = inspected.await?;
+    let inspected = app.workshop().inspect(incoming.path().to_owned()).await?;
     let file = NewFile {
         file: incoming.id(),
         format: inspected.format,

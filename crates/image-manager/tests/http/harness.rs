@@ -229,6 +229,7 @@ pub(crate) fn settings(directory: &Path) -> Settings {
         bind: "127.0.0.1:8080".parse().unwrap(),
         data_directory: directory.join("data"),
         max_upload_bytes: 1024 * 1024,
+        decode_memory_bytes: 1024 * 1024 * 1024,
         admin_users: vec!["demo".to_owned()],
         seed: Seed::Nothing,
     }
