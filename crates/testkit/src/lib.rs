@@ -5,12 +5,14 @@
 //! - [`Authority`] and [`terminator`]: certificates, and encryption in front of a server that has none.
 //! - [`Lines`]: what is logged.
 //! - [`history`]: what many processes read and changed, and a check that no read was stale.
+//! - [`memory`]: whether a process grows.
 //! - [`reliability`]: what a test tried and survived, said so that `cargo xtask reliability` can gather it.
 //!
 //! Whatever is started here ends when its handle is dropped. Nothing here is part of the product.
 
 pub mod history;
 mod lines;
+pub mod memory;
 mod proxy;
 mod redis_server;
 pub mod reliability;
