@@ -120,13 +120,29 @@ fn settings_in_example(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// Settings without a prefix.
+const OF_THE_APPLICATION: &[&str] = &[
+    "BIND",
+    "DATA_DIR",
+    "MAX_UPLOAD_MB",
+    "ADMIN_USERS",
+    "ALLOWED_HOSTS",
+    "DIAGNOSTICS",
+    "MAX_CONNECTIONS",
+    "CLIENT_TIMEOUT_SECONDS",
+    "SHUTDOWN_DELAY_SECONDS",
+    "SHUTDOWN_TIMEOUT_SECONDS",
+    "RUST_LOG",
+    "LOG_FORMAT",
+];
+
 /// A name of a setting. What begins with `CACHE_TTL_` is one setting for each family of keys, and `REDIS_SERVER_BIN` is
 /// the tests'.
 fn is_setting(word: &str) -> bool {
     if word.starts_with("CACHE_TTL_") || word == "REDIS_SERVER_BIN" {
         return false;
     }
-    let known = ["BIND", "DATA_DIR", "MAX_UPLOAD_MB", "ADMIN_USERS", "RUST_LOG"].contains(&word);
+    let known = OF_THE_APPLICATION.contains(&word);
     let prefixed = word.strip_prefix("CACHE_").or_else(|| word.strip_prefix("REDIS_")).is_some_and(|rest| {
         !rest.is_empty()
             && !rest.ends_with('_')

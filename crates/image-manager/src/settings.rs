@@ -1,7 +1,9 @@
 //! The application's own settings; those of the cache are the cache's.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use cache_facade::Environment;
 
@@ -16,8 +18,30 @@ pub struct Settings {
     pub max_upload_bytes: u64,
     /// Who may clear the cache. `ADMIN_USERS`, separated by commas. Default: `demo` on a loopback address, else nobody.
     pub admin_users: Vec<String>,
+    /// Names, beside those of this machine, that a request's `Host` may have. `ALLOWED_HOSTS`, separated by commas. Default:
+    /// none, which on an address other than a loopback one means any.
+    pub allowed_hosts: Vec<String>,
+    /// Who may read `/metrics` and the causes in `health`. `DIAGNOSTICS`. Default: all on a loopback address, else admins.
+    pub diagnostics: Diagnostics,
+    /// Connections open at once; fewer where the limit of open files is low. `MAX_CONNECTIONS`. Default: 1000.
+    pub max_connections: usize,
+    /// Longest time that a client may keep a request waiting. `CLIENT_TIMEOUT_SECONDS`. Default: 20 s.
+    pub client_timeout: Duration,
+    /// Time between the request to stop and the closing of the listener. `SHUTDOWN_DELAY_SECONDS`. Default: none.
+    pub shutdown_delay: Duration,
+    /// Longest time that requests may take to finish once the listener is closed. `SHUTDOWN_TIMEOUT_SECONDS`. Default: 20 s.
+    pub shutdown_timeout: Duration,
     /// What a new database begins with. `--seed`. Default: generated pictures.
     pub seed: Seed,
+}
+
+/// Who may read `/metrics` and the causes in `health`, which name hosts and paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Diagnostics {
+    /// Every client.
+    All,
+    /// The users in `ADMIN_USERS`.
+    Admins,
 }
 
 /// What a new database begins with.
@@ -60,27 +84,47 @@ impl Settings {
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let get = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
         let bind = parse_address(get("BIND").as_deref().unwrap_or("127.0.0.1:8080"), "BIND")?;
-        let max_upload_mb = match get("MAX_UPLOAD_MB") {
-            None => 32,
-            Some(text) => text
-                .trim()
-                .parse()
-                .ok()
-                .filter(|number| (1..=LARGEST_UPLOAD_MB).contains(number))
-                .ok_or(SettingsError { name: "MAX_UPLOAD_MB", takes: "a whole number from 1 to 4096" })?,
-        };
-        let admin_users = match get("ADMIN_USERS") {
-            Some(names) => {
-                names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+        let number = |name, default, range: RangeInclusive<u64>, takes| match get(name) {
+            None => Ok(default),
+            Some(text) => {
+                let number = text.trim().parse().ok().filter(|number| range.contains(number));
+                number.ok_or(SettingsError { name, takes })
             }
-            None if bind.ip().is_loopback() => vec![LOCAL_USER.to_owned()],
+        };
+        let max_upload_mb =
+            number("MAX_UPLOAD_MB", 32, 1..=LARGEST_UPLOAD_MB, "a whole number from 1 to 4096")?;
+        let max_connections =
+            number("MAX_CONNECTIONS", 1000, 1..=100_000, "a whole number from 1 to 100000")?;
+        let seconds = |name, default, from| {
+            let takes = match from {
+                0 => "a whole number of seconds from 0 to 3600",
+                _ => "a whole number of seconds from 1 to 3600",
+            };
+            number(name, default, from..=3600, takes).map(Duration::from_secs)
+        };
+        let is_local = bind.ip().is_loopback();
+        let admin_users = match get("ADMIN_USERS") {
+            Some(names) => list(&names),
+            None if is_local => vec![LOCAL_USER.to_owned()],
             None => Vec::new(),
+        };
+        let diagnostics = match get("DIAGNOSTICS").map(|value| value.trim().to_ascii_lowercase()).as_deref() {
+            Some("all") => Diagnostics::All,
+            None if is_local => Diagnostics::All,
+            Some("admins") | None => Diagnostics::Admins,
+            Some(_) => return Err(SettingsError { name: "DIAGNOSTICS", takes: "all or admins" }),
         };
         Ok(Self {
             bind,
             data_directory: get("DATA_DIR").unwrap_or_else(|| "data".to_owned()).into(),
             max_upload_bytes: max_upload_mb * 1024 * 1024,
             admin_users,
+            allowed_hosts: get("ALLOWED_HOSTS").map(|names| list(&names)).unwrap_or_default(),
+            diagnostics,
+            max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX),
+            client_timeout: seconds("CLIENT_TIMEOUT_SECONDS", 20, 1)?,
+            shutdown_delay: seconds("SHUTDOWN_DELAY_SECONDS", 0, 0)?,
+            shutdown_timeout: seconds("SHUTDOWN_TIMEOUT_SECONDS", 20, 1)?,
             seed: Seed::Generated,
         })
     }
@@ -92,7 +136,25 @@ impl Settings {
 }
 
 /// The settings that [`Settings::read`] and logging ask for.
-const NAMES: [&str; 5] = ["BIND", "DATA_DIR", "MAX_UPLOAD_MB", "ADMIN_USERS", "RUST_LOG"];
+const NAMES: [&str; 12] = [
+    "BIND",
+    "DATA_DIR",
+    "MAX_UPLOAD_MB",
+    "ADMIN_USERS",
+    "ALLOWED_HOSTS",
+    "DIAGNOSTICS",
+    "MAX_CONNECTIONS",
+    "CLIENT_TIMEOUT_SECONDS",
+    "SHUTDOWN_DELAY_SECONDS",
+    "SHUTDOWN_TIMEOUT_SECONDS",
+    "RUST_LOG",
+    "LOG_FORMAT",
+];
+
+/// What stands between commas.
+fn list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
 
 /// Gives the settings of the application by name, out of where those of the cache come from too.
 ///
@@ -144,6 +206,9 @@ mod tests {
         let settings = read(&[("BIND", "0.0.0.0:80")]).unwrap();
         assert_eq!(settings.default_user(), None);
         assert!(settings.admin_users.is_empty());
+        assert_eq!(settings.diagnostics, Diagnostics::Admins);
+        let open = read(&[("BIND", "0.0.0.0:80"), ("DIAGNOSTICS", "ALL")]).unwrap();
+        assert_eq!(open.diagnostics, Diagnostics::All);
     }
 
     #[test]
@@ -158,7 +223,16 @@ mod tests {
 
     #[test]
     fn a_wrong_setting_is_named_without_its_value() {
-        for (name, value) in [("BIND", "hunter2"), ("MAX_UPLOAD_MB", "hunter2"), ("MAX_UPLOAD_MB", "0")] {
+        for (name, value) in [
+            ("BIND", "hunter2"),
+            ("MAX_UPLOAD_MB", "hunter2"),
+            ("MAX_UPLOAD_MB", "0"),
+            ("MAX_CONNECTIONS", "0"),
+            ("CLIENT_TIMEOUT_SECONDS", "0"),
+            ("SHUTDOWN_DELAY_SECONDS", "hunter2"),
+            ("SHUTDOWN_TIMEOUT_SECONDS", "3601"),
+            ("DIAGNOSTICS", "hunter2"),
+        ] {
             let error = read(&[(name, value)]).unwrap_err().to_string();
             assert!(error.starts_with(name) && !error.contains("hunter2"), "{error}");
         }

@@ -70,10 +70,10 @@ impl Picture {
     /// Decodes a file that passed [`inspect`].
     ///
     /// # Errors
-    /// [`ApiError::changed_meanwhile`] when the file is gone, since files are removed once they are replaced; else internal.
+    /// [`ApiError::original_missing`] when the file is gone, as when it was replaced meanwhile; else internal.
     pub(crate) fn open(path: &Path) -> Result<Self, ApiError> {
         let bytes = std::fs::read(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => ApiError::changed_meanwhile(),
+            std::io::ErrorKind::NotFound => ApiError::original_missing(),
             _ => ApiError::internal("reading an original", error),
         })?;
         Self::decode(&bytes)
