@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -12,6 +13,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use cache_facade::Cache;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::classify::ServerErrorsFailureClass;
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
@@ -24,6 +26,7 @@ use crate::originals::{Originals, make_directory};
 use crate::pictures::Workshop;
 use crate::settings::Settings;
 use crate::slow::limit_body_time;
+use crate::throttle::Throttle;
 use crate::{metrics, routes};
 
 /// Longest body of a request that carries no file.
@@ -122,8 +125,7 @@ impl App {
             .layer(SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, value("private, no-cache")))
             .layer(SetResponseHeaderLayer::if_not_present(VARY, value("X-User")))
             .layer(SetResponseHeaderLayer::if_not_present(X_CONTENT_TYPE_OPTIONS, value("nosniff")))
-            // What is answered with 5xx is logged where its cause is known.
-            .layer(TraceLayer::new_for_http().on_failure(()))
+            .layer(TraceLayer::new_for_http().on_failure(log_failure))
             .with_state(self.clone())
     }
 
@@ -170,6 +172,16 @@ pub(crate) const DATABASE_FILE: &str = "image-manager.sqlite3";
 
 fn value(text: &'static str) -> HeaderValue {
     HeaderValue::from_static(text)
+}
+
+/// Logs an answer that broke off in the middle. What is answered with 5xx is logged where its cause is known.
+fn log_failure(failure: ServerErrorsFailureClass, _: Duration, _: &tracing::Span) {
+    static BROKEN_OFF: Throttle = Throttle::new();
+    if let ServerErrorsFailureClass::Error(error) = failure
+        && let Some(suppressed) = BROKEN_OFF.speaks()
+    {
+        tracing::error!(error, suppressed, "an answer broke off");
+    }
 }
 
 fn answer_to_a_panic() -> Response {
