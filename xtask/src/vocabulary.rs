@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use anyhow::{Error, Result};
+
 use crate::docs::read;
 use crate::source_rules::{Source, product_text, rust_sources};
 
@@ -16,7 +18,7 @@ const SPEAKERS: &[&str] = &[
 ];
 
 /// The settings that the code reads are those of docs/configuration.md and of .env.example.
-pub(crate) fn settings(root: &Path) -> Result<String, String> {
+pub(crate) fn settings(root: &Path) -> Result<String> {
     let code = settings_in_code(&speakers(root)?);
     let documented = settings_in_table(&read(root, "docs/configuration.md")?);
     let example = settings_in_example(&read(root, ".env.example")?);
@@ -24,13 +26,14 @@ pub(crate) fn settings(root: &Path) -> Result<String, String> {
         "settings",
         &[("the code", &code), ("docs/configuration.md", &documented), (".env.example", &example)],
     )
+    .map_err(Error::msg)
 }
 
 /// The log events of the code, from INFO up, are those of the table in docs/operations.md.
-pub(crate) fn log_events(root: &Path) -> Result<String, String> {
+pub(crate) fn log_events(root: &Path) -> Result<String> {
     let sources = speakers(root)?;
     let code = sources.iter().flat_map(|source| events_in_code(&product_text(&source.text))).collect();
-    same_events(&code, &events_in_table(&read(root, "docs/operations.md")?))
+    same_events(&code, &events_in_table(&read(root, "docs/operations.md")?)).map_err(Error::msg)
 }
 
 /// Every event of the code is in the table, and every line of the table is an event of the code.
@@ -68,12 +71,8 @@ fn says(pattern: &str, event: &str) -> bool {
     rest.ends_with(last)
 }
 
-fn speakers(root: &Path) -> Result<Vec<Source>, String> {
-    let mut sources = Vec::new();
-    for folder in SPEAKERS {
-        sources.extend(rust_sources(root, folder)?);
-    }
-    Ok(sources)
+fn speakers(root: &Path) -> Result<Vec<Source>> {
+    rust_sources(root, SPEAKERS)
 }
 
 /// Every place must hold the same words, and some.
