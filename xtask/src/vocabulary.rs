@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use anyhow::{Error, Result, ensure};
+
 use crate::docs::read;
 use crate::source_rules::{Source, product_text, rust_sources};
 
@@ -16,7 +18,7 @@ const SPEAKERS: &[&str] = &[
 ];
 
 /// The settings that the code reads are those of docs/configuration.md and of .env.example.
-pub(crate) fn settings(root: &Path) -> Result<String, String> {
+pub(crate) fn settings(root: &Path) -> Result<String> {
     let code = settings_in_code(&speakers(root)?);
     let documented = settings_in_table(&read(root, "docs/configuration.md")?);
     let example = settings_in_example(&read(root, ".env.example")?);
@@ -24,22 +26,24 @@ pub(crate) fn settings(root: &Path) -> Result<String, String> {
         "settings",
         &[("the code", &code), ("docs/configuration.md", &documented), (".env.example", &example)],
     )
+    .map_err(Error::msg)
 }
 
 /// The log events of the code, from INFO up, are those of the table in docs/operations.md.
-pub(crate) fn log_events(root: &Path) -> Result<String, String> {
+pub(crate) fn log_events(root: &Path) -> Result<String> {
     let sources = speakers(root)?;
     let code = sources.iter().flat_map(|source| events_in_code(&product_text(&source.text))).collect();
-    same_events(&code, &events_in_table(&read(root, "docs/operations.md")?))
+    same_events(&code, &events_in_table(&read(root, "docs/operations.md")?)).map_err(Error::msg)
 }
 
 /// Every log event of the cache is emitted by `cache_core::log`: else a subscriber that panics would interrupt the code
 /// around it.
-pub(crate) fn log_events_are_contained(root: &Path) -> Result<String, String> {
+pub(crate) fn log_events_are_contained(root: &Path) -> Result<String> {
     let sources = speakers(root)?;
     let ours = sources.iter().filter(|source| !source.path.contains("image-manager"));
     let bare: Vec<String> = ours.flat_map(bare_events).collect();
-    if bare.is_empty() { Ok("all of them".to_owned()) } else { Err(bare.join("\n          ")) }
+    ensure!(bare.is_empty(), bare.join("\n          "));
+    Ok("all of them".to_owned())
 }
 
 /// Events that no call of `emit` or `limited` begins shortly before.
@@ -93,12 +97,8 @@ fn says(pattern: &str, event: &str) -> bool {
     rest.ends_with(last)
 }
 
-fn speakers(root: &Path) -> Result<Vec<Source>, String> {
-    let mut sources = Vec::new();
-    for folder in SPEAKERS {
-        sources.extend(rust_sources(root, folder)?);
-    }
-    Ok(sources)
+fn speakers(root: &Path) -> Result<Vec<Source>> {
+    rust_sources(root, SPEAKERS)
 }
 
 /// Every place must hold the same words, and some.
@@ -145,14 +145,30 @@ fn settings_in_example(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// Settings without a prefix.
+const OF_THE_APPLICATION: &[&str] = &[
+    "BIND",
+    "DATA_DIR",
+    "MAX_UPLOAD_MB",
+    "DECODE_MEMORY_MB",
+    "ADMIN_USERS",
+    "ALLOWED_HOSTS",
+    "DIAGNOSTICS",
+    "MAX_CONNECTIONS",
+    "CLIENT_TIMEOUT_SECONDS",
+    "SHUTDOWN_DELAY_SECONDS",
+    "SHUTDOWN_TIMEOUT_SECONDS",
+    "RUST_LOG",
+    "LOG_FORMAT",
+];
+
 /// A name of a setting. What begins with `CACHE_TTL_` is one setting for each family of keys, and `REDIS_SERVER_BIN` is
 /// the tests'.
 fn is_setting(word: &str) -> bool {
     if word.starts_with("CACHE_TTL_") || word == "REDIS_SERVER_BIN" {
         return false;
     }
-    let known =
-        ["BIND", "DATA_DIR", "MAX_UPLOAD_MB", "DECODE_MEMORY_MB", "ADMIN_USERS", "RUST_LOG"].contains(&word);
+    let known = OF_THE_APPLICATION.contains(&word);
     let prefixed = word.strip_prefix("CACHE_").or_else(|| word.strip_prefix("REDIS_")).is_some_and(|rest| {
         !rest.is_empty()
             && !rest.ends_with('_')

@@ -17,14 +17,11 @@ use crate::session::Session;
 pub fn run(session: &mut Session, trace: Option<&Mix>) -> Outcome<()> {
     hit_ratio::run(session, trace)?;
     churn::run(session)?;
-    let has_redis = match RedisServer::start() {
-        Ok(_) => true,
-        Err(why) => {
-            session.leave_out("workloads over Redis", &why.to_string());
-            false
-        }
-    };
-    clearing::run(session, has_redis)?;
-    latency::run(session, has_redis)?;
-    concurrency::run(session, has_redis)
+    let server = RedisServer::start().map(drop);
+    if let Err(error) = &server {
+        session.leave_out("workloads over Redis", &error.to_string());
+    }
+    clearing::run(session, server.is_ok())?;
+    latency::run(session, server.is_ok())?;
+    concurrency::run(session, server.is_ok())
 }

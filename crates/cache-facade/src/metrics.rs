@@ -30,6 +30,7 @@
 //!
 //! `family` is the first segment of the key; the first 32 families of a process have their own, the rest is `other`.
 
+mod described;
 mod figures;
 mod stopwatch;
 
@@ -82,7 +83,9 @@ struct Figures {
 }
 
 impl Meter {
-    pub(crate) fn new() -> Self {
+    /// A meter of a cache over `backend`; describes all metrics to the exporter.
+    pub(crate) fn new(backend: BackendKind) -> Self {
+        described::describe(backend);
         Self {
             families: (0..MOST_FAMILIES).map(|_| OnceLock::new()).collect(),
             other: Family::new(OTHER),

@@ -16,7 +16,7 @@ pub(crate) struct Meter;
 
 #[expect(clippy::unused_self, reason = "the same interface as with the feature")]
 impl Meter {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(_backend: BackendKind) -> Self {
         Self
     }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cache_facade::{Cache, CacheConfig, CacheKey};
+use testkit::memory::{growth, resident_bytes};
 use testkit::reliability::{Tally, times};
 
 /// How much the process may seem to grow while it is watched: what an allocator and the pages of a store do by themselves.
@@ -21,32 +22,8 @@ static FIRST: AtomicU64 = AtomicU64::new(64);
 /// Tasks that call at a time.
 const CALLERS: u64 = 4;
 
-fn resident_bytes() -> f64 {
-    let text = fs::read_to_string("/proc/self/status").unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0
-}
-
 fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
-/// How much the process grew for sure, in bytes: twice what it grew in the half of the time in which it grew less. A leak
-/// grows all the time; what waits for a disk that stands still for a moment makes one step, which the allocator keeps.
-fn growth(samples: &[(f64, f64)]) -> f64 {
-    let (first, second) = samples.split_at(samples.len() / 2);
-    2.0 * rise(first).min(rise(second))
-}
-
-/// How much the line through all samples (seconds, bytes) rises from the first to the last: least squares.
-fn rise(samples: &[(f64, f64)]) -> f64 {
-    let count = samples.len() as f64;
-    let mean = |of: fn(&(f64, f64)) -> f64| samples.iter().map(of).sum::<f64>() / count;
-    let (at, bytes) = (mean(|sample| sample.0), mean(|sample| sample.1));
-    let above: f64 = samples.iter().map(|sample| (sample.0 - at) * (sample.1 - bytes)).sum();
-    let below: f64 = samples.iter().map(|sample| (sample.0 - at).powi(2)).sum();
-    let first_to_last = samples.last().unwrap().0 - samples.first().unwrap().0;
-    above / below * first_to_last
 }
 
 /// Hits, misses of ever new keys, failing loads, invalidations of keys and groups; `leak` is what a bug would keep.
@@ -87,7 +64,7 @@ async fn watch(cache: &Cache, span: Duration, leaks: bool) -> (Vec<(f64, f64)>, 
     while start.elapsed() < span {
         tokio::time::sleep(span / 200).await;
         if start.elapsed() > span / 3 {
-            samples.push((start.elapsed().as_secs_f64(), resident_bytes()));
+            samples.push((start.elapsed().as_secs_f64(), resident_bytes(std::process::id())));
         }
     }
     let mut operations = 0;

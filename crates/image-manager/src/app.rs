@@ -2,15 +2,19 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::header::{CACHE_CONTROL, VARY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use cache_facade::Cache;
+use cache_facade::log::limited;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::classify::ServerErrorsFailureClass;
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
@@ -18,9 +22,11 @@ use tower_http::trace::TraceLayer;
 use crate::database::{Database, OpenError};
 use crate::error::ApiError;
 use crate::hearing::hear_out;
-use crate::originals::Originals;
+use crate::hosts::check_host;
+use crate::originals::{Originals, make_directory};
 use crate::pictures::Workshop;
 use crate::settings::Settings;
+use crate::slow::limit_body_time;
 use crate::{metrics, routes};
 
 /// Longest body of a request that carries no file.
@@ -39,6 +45,7 @@ struct Parts {
     originals: Originals,
     workshop: Workshop,
     cache: Cache,
+    is_stopping: AtomicBool,
 }
 
 /// Why the application could not be opened.
@@ -80,11 +87,18 @@ impl App {
     pub fn open(settings: Settings, cache: Cache) -> Result<Self, StartError> {
         let directory = &settings.data_directory;
         let unusable = |error| StartError::DataDirectory(error, directory.clone());
-        std::fs::create_dir_all(directory).map_err(unusable)?;
+        make_directory(directory).map_err(unusable)?;
         let originals = Originals::open(directory).map_err(unusable)?;
         let database = Database::open(&directory.join(DATABASE_FILE)).map_err(StartError::Database)?;
-        let workshop = Workshop::new(settings.decode_memory_bytes);
-        let parts = Parts { settings, database, originals, workshop, cache };
+        let decode_memory_bytes = settings.decode_memory_bytes;
+        let parts = Parts {
+            settings,
+            database,
+            originals,
+            workshop: Workshop::new(decode_memory_bytes),
+            cache,
+            is_stopping: AtomicBool::new(false),
+        };
         Ok(Self { parts: Arc::new(parts) })
     }
 
@@ -106,11 +120,13 @@ impl App {
             .layer(CsrfLayer::new().with_rejection_response(|_: ProtectionError| {
                 ApiError::forbidden("a web page of another site may not do this").into_response()
             }))
+            .layer(from_fn_with_state(self.clone(), limit_body_time))
+            .layer(from_fn_with_state(self.clone(), check_host))
             .layer(CatchPanicLayer::custom(|_| answer_to_a_panic()))
             .layer(SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, value("private, no-cache")))
             .layer(SetResponseHeaderLayer::if_not_present(VARY, value("X-User")))
             .layer(SetResponseHeaderLayer::if_not_present(X_CONTENT_TYPE_OPTIONS, value("nosniff")))
-            .layer(TraceLayer::new_for_http())
+            .layer(TraceLayer::new_for_http().on_failure(log_failure))
             .with_state(self.clone())
     }
 
@@ -119,6 +135,15 @@ impl App {
         if let Err(error) = self.originals().sweep(self.database()).await {
             tracing::warn!(%error, "the data directory could not be tidied");
         }
+    }
+
+    /// Makes `/readyz` say that this instance is about to stop.
+    pub(crate) fn begin_to_stop(&self) {
+        self.parts.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.parts.is_stopping.load(Ordering::Relaxed)
     }
 
     /// The cache, which is to be closed once no request runs any more.
@@ -148,6 +173,13 @@ pub(crate) const DATABASE_FILE: &str = "image-manager.sqlite3";
 
 fn value(text: &'static str) -> HeaderValue {
     HeaderValue::from_static(text)
+}
+
+/// Logs an answer that broke off in the middle. What is answered with 5xx is logged where its cause is known.
+fn log_failure(failure: ServerErrorsFailureClass, _: Duration, _: &tracing::Span) {
+    if let ServerErrorsFailureClass::Error(error) = failure {
+        limited((), |suppressed| tracing::error!(error, suppressed, "an answer broke off"));
+    }
 }
 
 fn answer_to_a_panic() -> Response {

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{Access, FlockOperation, access, flock, statvfs};
 
 use crate::app::DATABASE_FILE;
-use crate::settings::{Settings, variables};
+use crate::settings::{Diagnostics, Settings, variables};
 
 const MEGABYTE: u64 = 1024 * 1024;
 
@@ -69,14 +69,32 @@ async fn report(out: &mut impl Write, settings: &Settings, config: &CacheConfig)
 
 /// Every setting with its value, secrets starred.
 fn described(settings: &Settings, config: &CacheConfig) -> Vec<(String, String)> {
-    let Settings { bind, data_directory, max_upload_bytes, decode_memory_bytes, admin_users, seed: _ } =
-        settings;
+    let Settings {
+        bind,
+        data_directory,
+        max_upload_bytes,
+        decode_memory_bytes,
+        admin_users,
+        allowed_hosts,
+        diagnostics,
+        max_connections,
+        client_timeout,
+        shutdown_delay,
+        shutdown_timeout,
+        seed: _,
+    } = settings;
     let mut described = vec![
         ("BIND", bind.to_string()),
         ("DATA_DIR", absolute(data_directory).display().to_string()),
         ("MAX_UPLOAD_MB", (max_upload_bytes / MEGABYTE).to_string()),
         ("DECODE_MEMORY_MB", (decode_memory_bytes / MEGABYTE).to_string()),
         ("ADMIN_USERS", admin_users.join(",")),
+        ("ALLOWED_HOSTS", allowed_hosts.join(",")),
+        ("DIAGNOSTICS", if *diagnostics == Diagnostics::All { "all" } else { "admins" }.to_owned()),
+        ("MAX_CONNECTIONS", max_connections.to_string()),
+        ("CLIENT_TIMEOUT_SECONDS", client_timeout.as_secs().to_string()),
+        ("SHUTDOWN_DELAY_SECONDS", shutdown_delay.as_secs().to_string()),
+        ("SHUTDOWN_TIMEOUT_SECONDS", shutdown_timeout.as_secs().to_string()),
         ("CACHE_ENABLED", config.enabled().to_string()),
         ("CACHE_DIR", absolute(config.directory()).display().to_string()),
         ("CACHE_SIZE_MB", config.size_mb().to_string()),

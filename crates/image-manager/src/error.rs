@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
+use std::io;
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -51,6 +52,15 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "conflict", message)
     }
 
+    /// 412: the thing is not the version that the request is meant for.
+    pub fn precondition_failed() -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "precondition_failed",
+            "the file is not the version that If-Match or If-None-Match asks for",
+        )
+    }
+
     /// 413: more than a stated limit; `message` names it.
     pub fn too_large(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
@@ -77,6 +87,37 @@ impl ApiError {
         )
     }
 
+    /// As [`internal`](Self::internal) for a failed file operation; 507 when the disk is full.
+    pub fn file(doing: &str, cause: &io::Error) -> Self {
+        match cause.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::disk_full(doing, cause),
+            _ => Self::internal(doing, cause),
+        }
+    }
+
+    /// 507: there is no room for what was to be written.
+    fn disk_full(doing: &str, cause: impl Display) -> Self {
+        limited((), |suppressed| {
+            tracing::error!(%cause, doing, suppressed, "the disk of DATA_DIR is full; changes are answered 507");
+        });
+        Self::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "disk_full",
+            "the server's disk is full; nothing was changed",
+        )
+    }
+
+    /// 410: an image is there, its file is not.
+    ///
+    /// As files are removed once they are replaced, [`retried`](crate::retry::retried) looks again before it believes so.
+    pub(crate) fn original_missing() -> Self {
+        Self::new(
+            StatusCode::GONE,
+            "original_missing",
+            "the file of this image is missing on the server; send it again (PUT .../file), or delete the image",
+        )
+    }
+
     /// Something the request relied upon was replaced meanwhile; whoever reads anew finds the new state.
     ///
     /// [`retried`](crate::retry::retried) does so; a client sees this only if every attempt found the same.
@@ -87,6 +128,11 @@ impl ApiError {
     /// Whether reading anew may help.
     pub(crate) fn is_changed_meanwhile(&self) -> bool {
         *self == Self::changed_meanwhile()
+    }
+
+    /// Whether a file was not there.
+    pub(crate) fn is_original_missing(&self) -> bool {
+        *self == Self::original_missing()
     }
 
     /// The status it is answered with.
@@ -111,6 +157,9 @@ impl From<rusqlite::Error> for ApiError {
             });
             return Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "the database is busy; try again");
         }
+        if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
+            return Self::disk_full("a database statement", error);
+        }
         Self::internal("a database statement", error)
     }
 }
@@ -131,5 +180,16 @@ mod tests {
         let error = ApiError::internal("reading a file", "/secret/path is missing");
         assert!(!error.to_string().contains("secret"));
         assert_eq!(error.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
+
+    #[test]
+    fn a_full_disk_is_called_one() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        assert_eq!(ApiError::file("writing", &full).status(), StatusCode::INSUFFICIENT_STORAGE);
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+        let full = ApiError::from(rusqlite::Error::SqliteFailure(code, None));
+        assert_eq!(full.status(), StatusCode::INSUFFICIENT_STORAGE);
+        let other = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert_eq!(ApiError::file("writing", &other).status(), StatusCode::INTERNAL_SERVER_ERROR);
     }
 }

@@ -10,23 +10,28 @@
 
 mod app;
 mod caching;
+mod connections;
 mod database;
 mod disposition;
 pub mod doctor;
 mod error;
 mod extract;
 mod hearing;
+mod hosts;
 mod metadata;
 mod metrics;
 mod names;
 mod originals;
 mod pictures;
+mod process_metrics;
 mod ranges;
 mod retry;
 mod routes;
 mod seed;
 mod serve;
 mod settings;
+mod signals;
+mod slow;
 mod uploads;
 
 pub use app::{App, StartError};
@@ -34,5 +39,6 @@ pub use database::OpenError;
 pub use error::ApiError;
 pub use metrics::install as install_metrics;
 pub use seed::seed;
-pub use serve::{serve, stop_signal};
-pub use settings::{Seed, Settings, SettingsError, parse_address, variables};
+pub use serve::serve;
+pub use settings::{Diagnostics, Seed, Settings, SettingsError, parse_address, variables};
+pub use signals::StopSignals;

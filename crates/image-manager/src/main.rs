@@ -3,10 +3,11 @@
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use cache_facade::{Cache, CacheConfig, Environment};
 use image_manager::{
-    App, Seed, Settings, doctor, install_metrics, parse_address, seed, serve, stop_signal, variables,
+    App, Seed, Settings, StopSignals, doctor, install_metrics, parse_address, seed, serve, variables,
 };
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -19,7 +20,9 @@ Usage: image-manager [--bind ADDRESS:PORT] [--seed FOLDER]
   --seed FOLDER         at the first start, upload the folder's pictures into a project \"Samples\"
   doctor                print the settings and check the way to the cache
 
-Environment: BIND, DATA_DIR, MAX_UPLOAD_MB, ADMIN_USERS, RUST_LOG, and the cache's CACHE_* and REDIS_*.
+Environment: BIND, DATA_DIR, MAX_UPLOAD_MB, ADMIN_USERS, ALLOWED_HOSTS, DIAGNOSTICS, MAX_CONNECTIONS,
+CLIENT_TIMEOUT_SECONDS, SHUTDOWN_DELAY_SECONDS, SHUTDOWN_TIMEOUT_SECONDS, RUST_LOG, LOG_FORMAT, and the
+cache's CACHE_* and REDIS_*.
 ";
 
 /// What the command line asks for.
@@ -30,6 +33,9 @@ enum Command {
     Help,
     Version,
 }
+
+/// How long blocking work may go on after the end of serving: a transaction that is being committed.
+const LAST_WORK: Duration = Duration::from_secs(2);
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -90,7 +96,12 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             let healthy = runtime.block_on(doctor::examine(&mut std::io::stdout().lock()))?;
             return Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
-        Command::Serve { bind, seed } => runtime.block_on(serve_until_stopped(bind, seed))?,
+        Command::Serve { bind, seed } => {
+            let served = runtime.block_on(serve_until_stopped(bind, seed));
+            // Work that blocks, such as decoding a picture, cannot be cut off, and nobody waits for it any more.
+            runtime.shutdown_timeout(LAST_WORK);
+            served?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -98,19 +109,42 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 async fn serve_until_stopped(bind: Option<String>, folder: Option<PathBuf>) -> Result<(), Failure> {
     let environment = Environment::read()?;
     let variable = variables(&environment)?;
+    log_to_stderr(&variable)?;
+    let cache_config = CacheConfig::from_environment(&environment)?;
+    let settings = settings(&variable, bind, folder)?;
+
+    let mut signals = StopSignals::listen()?;
+    // A start may have to wait for the cache's directory: a signal ends it as well.
+    let started = tokio::select! {
+        started = start(settings, cache_config) => started,
+        () = signals.next() => {
+            tracing::info!("told to stop before the start was over");
+            return Ok(());
+        }
+    };
+    let (app, listener) = started?;
+    serve(app, listener, async || signals.next().await).await?;
+    Ok(())
+}
+
+fn log_to_stderr(variable: impl Fn(&str) -> Option<String>) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(variable("RUST_LOG").as_deref().unwrap_or("info"))
         .map_err(|_| "RUST_LOG takes levels by module, such as info or warn,image_manager=debug")?;
-    tracing_subscriber::fmt()
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         // A line that cannot be written is lost: telling of it there would panic.
-        .log_internal_errors(false)
-        .init();
-    let cache_config = CacheConfig::from_environment(&environment)?;
-    let settings = settings(&variable, bind, folder)?;
+        .log_internal_errors(false);
+    match variable("LOG_FORMAT").map(|format| format.trim().to_ascii_lowercase()).as_deref() {
+        None | Some("" | "text") => subscriber.init(),
+        Some("json") => subscriber.json().flatten_event(true).init(),
+        Some(_) => return Err("LOG_FORMAT takes text or json".into()),
+    }
+    Ok(())
+}
 
-    let stop = stop_signal()?;
+async fn start(settings: Settings, cache_config: CacheConfig) -> Result<(App, TcpListener), Failure> {
     let listener = TcpListener::bind(settings.bind)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}; set BIND or --bind", settings.bind))?;
@@ -122,8 +156,7 @@ async fn serve_until_stopped(bind: Option<String>, folder: Option<PathBuf>) -> R
     tokio::spawn(async move { tidying.tidy().await });
 
     tracing::info!("serving http://{}", listener.local_addr()?);
-    serve(app, listener, stop).await?;
-    Ok(())
+    Ok((app, listener))
 }
 
 fn settings(

@@ -4,9 +4,11 @@
 //! never changes afterwards: new pixels are a new file. Whoever has it open may read on after it was removed.
 
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::{Access, access};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
@@ -42,16 +44,34 @@ impl Originals {
     pub(crate) fn open(data_directory: &Path) -> io::Result<Self> {
         let originals =
             Self { kept: data_directory.join("originals"), incoming: data_directory.join("incoming") };
-        std::fs::create_dir_all(&originals.kept)?;
-        std::fs::create_dir_all(&originals.incoming)?;
+        make_directory(&originals.kept)?;
+        make_directory(&originals.incoming)?;
         Ok(originals)
+    }
+
+    /// Whether files can be made here. Blocks.
+    ///
+    /// # Errors
+    /// When the data directory is gone, read-only, or closed to this user.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        let data_directory = self.kept.parent().unwrap_or(&self.kept);
+        Ok(access(data_directory, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)?)
     }
 
     /// Begins a new file.
     pub(crate) async fn receive(&self) -> Result<Incoming, ApiError> {
         let id = Uuid::new_v4();
         let path = self.incoming.join(id.to_string());
-        let file = File::create_new(&path).await.map_err(failed)?;
+        let create = async || File::options().write(true).create_new(true).mode(0o600).open(&path).await;
+        let file = match create().await {
+            // The directory was removed since the start.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_directory(&self.incoming).map_err(|error| failed(&error))?;
+                create().await
+            }
+            other => other,
+        };
+        let file = file.map_err(|error| failed(&error))?;
         Ok(Incoming { id, path, file, size_bytes: 0 })
     }
 
@@ -59,10 +79,14 @@ impl Originals {
     pub(crate) fn keep(&self, incoming: &Incoming) -> io::Result<()> {
         let place = self.path(incoming.id);
         let directory = place.parent().expect("a file's place is below the directory of originals");
-        std::fs::create_dir_all(directory)?;
+        if !directory.is_dir() {
+            make_directory(directory)?;
+            // A file is only as durable as the names of the directories above it.
+            self.kept.ancestors().take(2).try_for_each(sync_directory)?;
+        }
         std::fs::rename(&incoming.path, &place)?;
         // The name must be as durable as the transaction that is about to mention it.
-        std::fs::File::open(directory)?.sync_all()
+        sync_directory(directory)
     }
 
     /// Where a file is.
@@ -75,18 +99,20 @@ impl Originals {
     /// Opens a file for reading.
     ///
     /// # Errors
-    /// [`ApiError::changed_meanwhile`] when it was removed because its image has a newer one.
+    /// [`ApiError::original_missing`] when it is not there, as when its image has a newer one.
     pub(crate) async fn read(&self, file: Uuid) -> Result<File, ApiError> {
         File::open(self.path(file)).await.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => ApiError::changed_meanwhile(),
-            _ => failed(error),
+            io::ErrorKind::NotFound => ApiError::original_missing(),
+            _ => failed(&error),
         })
     }
 
     /// Removes files that no image names any more. What cannot be removed is left to [`sweep`](Self::sweep).
     pub(crate) async fn remove(&self, files: Vec<Uuid>) {
         for file in files {
-            if let Err(error) = tokio::fs::remove_file(self.path(file)).await {
+            if let Err(error) = tokio::fs::remove_file(self.path(file)).await
+                && error.kind() != io::ErrorKind::NotFound
+            {
                 limited(
                     (),
                     |suppressed| tracing::warn!(%error, %file, suppressed, "an original that is no longer needed could not be removed"),
@@ -100,7 +126,8 @@ impl Originals {
         let before = SystemTime::now().checked_sub(LEFT_OVER_AFTER).unwrap_or(SystemTime::UNIX_EPOCH);
         let originals = self.clone();
         let old = tokio::task::spawn_blocking(move || originals.older_than(before)).await;
-        let old = old.map_err(|panic| ApiError::internal("listing the originals", panic))?.map_err(failed)?;
+        let old = old.map_err(|panic| ApiError::internal("listing the originals", panic))?;
+        let old = old.map_err(|error| failed(&error))?;
         let mut removed = 0;
         for (path, file) in old {
             let is_known = match file {
@@ -144,15 +171,15 @@ impl Originals {
 impl Incoming {
     /// Appends bytes.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
-        self.file.write_all(bytes).await.map_err(failed)?;
+        self.file.write_all(bytes).await.map_err(|error| failed(&error))?;
         self.size_bytes += bytes.len() as u64;
         Ok(())
     }
 
     /// Makes what was written durable.
     pub(crate) async fn finish(&mut self) -> Result<(), ApiError> {
-        self.file.flush().await.map_err(failed)?;
-        self.file.sync_all().await.map_err(failed)
+        self.file.flush().await.map_err(|error| failed(&error))?;
+        self.file.sync_all().await.map_err(|error| failed(&error))
     }
 
     /// The id under which it will be kept.
@@ -178,8 +205,17 @@ impl Drop for Incoming {
     }
 }
 
-fn failed(error: io::Error) -> ApiError {
-    ApiError::internal("work on a file below DATA_DIR", error)
+fn failed(error: &io::Error) -> ApiError {
+    ApiError::file("work on a file below DATA_DIR", error)
+}
+
+/// Makes a directory, and those above it, that only this process's user can enter. One that exists stays as it is.
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    std::fs::File::open(path)?.sync_all()
 }
 
 #[cfg(test)]
@@ -217,7 +253,22 @@ mod tests {
         assert_eq!(text, "pixels");
 
         originals.remove(vec![id]).await;
-        assert!(originals.read(id).await.unwrap_err().is_changed_meanwhile());
+        assert!(originals.read(id).await.unwrap_err().is_original_missing());
+    }
+
+    #[tokio::test]
+    async fn files_and_directories_are_closed_to_other_users() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let originals = Originals::open(&directory.path().join("data")).unwrap();
+        let incoming = received(&originals).await;
+        originals.keep(&incoming).unwrap();
+        let file = originals.path(incoming.id());
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for path in file.ancestors().skip(1).take(3).chain([&*originals.incoming]) {
+            assert_eq!(mode(path), 0o700, "{}", path.display());
+        }
+        assert_eq!(mode(&file), 0o600);
     }
 
     #[tokio::test]

@@ -1,7 +1,10 @@
 //! What a new database begins with: a project "Samples" with a few pictures.
 
+use std::collections::HashSet;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::io::Cursor;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -10,7 +13,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::caching::ProjectChange;
-use crate::database::{self, take_first_start};
+use crate::database::{self, Samples};
 use crate::error::ApiError;
 use crate::pictures::blocking;
 use crate::settings::Seed;
@@ -18,8 +21,10 @@ use crate::uploads;
 
 const PROJECT: &str = "Samples";
 
-/// Fills a new database as the settings say. Does nothing at any later start; of several instances that start at once,
-/// one does it.
+/// Fills a new database as the settings say. Does nothing once that is done; of several instances that start at once, one
+/// does it.
+///
+/// Samples that cannot be added are a warning: the next start adds what is missing.
 ///
 /// # Errors
 /// When the folder cannot be read, or the database cannot be written to. A file that is no picture is passed over.
@@ -35,31 +40,49 @@ pub async fn seed(app: &App) -> Result<(), ApiError> {
         tracing::info!("no samples: without a loopback address they need a user in ADMIN_USERS to belong to");
         return Ok(());
     };
-    let Some(project) = first_start(app, &owner).await? else {
+    if app.database().read(|db| database::samples(db)).await? == Samples::Done {
         if pictures.is_some() {
             tracing::info!("--seed is passed over: it counts at the first start on a DATA_DIR only");
         }
         return Ok(());
+    }
+    // The other instance that holds the lock does what is to be done; its death lets go of it.
+    let Some(_lock) = lock(app)? else { return Ok(()) };
+    let project = match app.database().read(|db| database::samples(db)).await? {
+        Samples::Wanted => begin(app, &owner).await?,
+        Samples::Incomplete(project) => Some(project),
+        Samples::Done => None,
     };
-    let Some(files) = pictures else {
-        return add_generated(app, &owner, project).await;
-    };
-    for path in files {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        match tokio::fs::read(&path).await {
-            Ok(bytes) => add(app, &owner, project, &name, bytes.into()).await?,
-            Err(error) => tracing::warn!(%error, file = %path.display(), "a sample cannot be read"),
+    let Some(project) = project else { return Ok(()) };
+    match fill(app, &owner, project, pictures).await {
+        Ok(()) => end(app, project).await,
+        // The project was deleted, or taken from its owner, before it was complete.
+        Err(error) if error.status().is_client_error() => end(app, project).await,
+        Err(error) => {
+            tracing::warn!(%error, "the samples are incomplete; the next start adds what is missing");
+            Ok(())
         }
     }
-    Ok(())
 }
 
 fn first_admin(app: &App) -> Option<String> {
     app.settings().admin_users.first().cloned()
 }
 
+/// A lock among the instances that share the data directory, until it is dropped; none while another holds it.
+fn lock(app: &App) -> Result<Option<File>, ApiError> {
+    let failed = |error| ApiError::file("locking samples.lock below DATA_DIR", &error);
+    let path = app.settings().data_directory.join("samples.lock");
+    let file = File::options().create(true).append(true).mode(0o600).open(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
 /// Makes the project, unless the database had a start before.
-async fn first_start(app: &App, owner: &str) -> Result<Option<Uuid>, ApiError> {
+async fn begin(app: &App, owner: &str) -> Result<Option<Uuid>, ApiError> {
     let (database, project) = (app.database().clone(), Uuid::now_v7());
     let mut members = app.settings().admin_users.clone();
     members.push(owner.to_owned());
@@ -67,7 +90,7 @@ async fn first_start(app: &App, owner: &str) -> Result<Option<Uuid>, ApiError> {
     app.change(ProjectChange { project }, async move |announced| {
         database
             .write(announced, move |db| {
-                if !take_first_start(db)? {
+                if !database::begin_samples(db, project)? {
                     return Ok(None);
                 }
                 database::add_project(db, project, PROJECT, &members, &owner)?;
@@ -78,8 +101,48 @@ async fn first_start(app: &App, owner: &str) -> Result<Option<Uuid>, ApiError> {
     .await
 }
 
-async fn add_generated(app: &App, owner: &str, project: Uuid) -> Result<(), ApiError> {
+/// Adds the samples that the project does not have yet.
+async fn fill(
+    app: &App,
+    owner: &str,
+    project: Uuid,
+    pictures: Option<Vec<std::path::PathBuf>>,
+) -> Result<(), ApiError> {
+    let present = app.database().read(move |db| database::filenames_of(db, project)).await?;
+    let Some(files) = pictures else {
+        return add_generated(app, owner, project, &present).await;
+    };
+    for path in files {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if present.contains(&name) {
+            continue;
+        }
+        match tokio::fs::read(&path).await {
+            Ok(bytes) => add(app, owner, project, &name, bytes.into()).await?,
+            Err(error) => tracing::warn!(%error, file = %path.display(), "a sample cannot be read"),
+        }
+    }
+    Ok(())
+}
+
+async fn end(app: &App, project: Uuid) -> Result<(), ApiError> {
+    let database = app.database().clone();
+    app.change(ProjectChange { project }, async move |announced| {
+        database.write(announced, move |db| database::end_samples(db, project)).await
+    })
+    .await
+}
+
+async fn add_generated(
+    app: &App,
+    owner: &str,
+    project: Uuid,
+    present: &HashSet<String>,
+) -> Result<(), ApiError> {
     for (name, draw) in GENERATED {
+        if present.contains(name) {
+            continue;
+        }
         let file = blocking(move || draw().map_err(|error| ApiError::internal("drawing a sample", error)));
         add(app, owner, project, name, file.await?).await?;
     }

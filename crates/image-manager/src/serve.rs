@@ -1,72 +1,72 @@
-//! Serving until told to stop, and stopping so that nobody notices.
+//! Serving until told to stop, and stopping within a bounded time.
+//!
+//! 1. The first request to stop: `/readyz` answers 503, so that load balancers look elsewhere; new requests are still
+//!    answered for [`shutdown_delay`](crate::Settings::shutdown_delay).
+//! 2. The listener closes. Requests that have begun may finish, for
+//!    [`shutdown_timeout`](crate::Settings::shutdown_timeout) at most. A connection without a complete request head does not
+//!    count as one.
+//! 3. What is left is cut off, and the cache is closed.
+//!
+//! Each further request to stop goes on to the next step at once.
 
-use std::future::Future;
+use std::convert::Infallible;
 use std::io;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 use crate::app::App;
+use crate::connections::Connections;
 
-/// How long requests that run may go on once the process was told to stop.
-const GRACE: Duration = Duration::from_secs(30);
-
-/// Answers requests on `listener` until `stop` is done; then takes no more, lets those that run finish, and closes the
-/// cache.
+/// Answers requests on `listener` until `stop` returns, then stops as the module says and closes the cache.
+///
+/// `stop` is called again while the server is stopping: each time it returns, the current step is cut short.
 ///
 /// # Errors
-/// When the listener fails for good.
-pub async fn serve(
-    app: App,
-    listener: TcpListener,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    let (stopping, stopped) = oneshot::channel();
-    let stop = async move {
-        stop.await;
-        tracing::info!("stopping: requests that run may finish");
-        let _ = stopping.send(());
-    };
-    // A small answer must not wait for the client to acknowledge the one before (Nagle's algorithm).
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let server = axum::serve(listener, app.router()).with_graceful_shutdown(stop);
-    let overdue = async {
-        // The sender is gone only when the server has ended by itself, which `select!` sees.
-        if stopped.await.is_err() {
-            std::future::pending::<()>().await;
+/// When the limit of open files is too low to serve a single connection.
+pub async fn serve(app: App, listener: TcpListener, mut stop: impl AsyncFnMut()) -> io::Result<()> {
+    let mut connections = Connections::new(&app)?;
+    tokio::select! {
+        never = connections.accept(&listener) => match never {},
+        () = stop() => {}
+    }
+    app.begin_to_stop();
+    let delay = app.settings().shutdown_delay;
+    if !delay.is_zero() {
+        tracing::info!(seconds = delay.as_secs(), "stopping: not ready any more, still serving");
+        keep_accepting(&mut connections, &listener, delay, &mut stop).await;
+    }
+    drop(listener);
+    tracing::info!("stopping: requests that run may finish");
+    let timeout = app.settings().shutdown_timeout;
+    tokio::select! {
+        () = connections.drain() => {}
+        () = sleep(timeout) => {
+            let seconds = timeout.as_secs();
+            tracing::warn!(seconds, "requests that still run are cut off: SHUTDOWN_TIMEOUT_SECONDS is over");
         }
-        tokio::time::sleep(GRACE).await;
-    };
-    let result = tokio::select! {
-        result = server => result,
-        () = overdue => {
-            tracing::warn!("some requests were still running after {} seconds; they are cut off", GRACE.as_secs());
-            Ok(())
-        }
-    };
+        () = stop() => tracing::warn!("requests that still run are cut off: told to stop again"),
+    }
+    connections.cut_off().await;
     if let Err(error) = app.cache().close().await {
         tracing::warn!(%error, "the cache could not be closed cleanly; it will recover when it is opened again");
     }
     tracing::info!("stopped");
-    result
+    Ok(())
 }
 
-/// Done when the process is told to stop: Ctrl-C, or SIGTERM.
-///
-/// # Errors
-/// When the signals cannot be listened to.
-pub fn stop_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
+/// Serves on for `delay`, or until `stop` returns.
+async fn keep_accepting(
+    connections: &mut Connections,
+    listener: &TcpListener,
+    delay: Duration,
+    stop: &mut impl AsyncFnMut(),
+) {
+    let never: Infallible = tokio::select! {
+        never = connections.accept(listener) => never,
+        () = sleep(delay) => return,
+        () = stop() => return,
+    };
+    match never {}
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use cache_facade::Environment;
 
@@ -19,8 +20,30 @@ pub struct Settings {
     pub decode_memory_bytes: u64,
     /// Who may clear the cache. `ADMIN_USERS`, separated by commas. Default: `demo` on a loopback address, else nobody.
     pub admin_users: Vec<String>,
+    /// Names, beside those of this machine, that a request's `Host` may have. `ALLOWED_HOSTS`, separated by commas. Default:
+    /// none, which on an address other than a loopback one means any.
+    pub allowed_hosts: Vec<String>,
+    /// Who may read `/metrics` and the causes in `health`. `DIAGNOSTICS`. Default: all on a loopback address, else admins.
+    pub diagnostics: Diagnostics,
+    /// Connections open at once; fewer where the limit of open files is low. `MAX_CONNECTIONS`. Default: 1000.
+    pub max_connections: usize,
+    /// Longest time that a client may keep a request waiting. `CLIENT_TIMEOUT_SECONDS`. Default: 20 s.
+    pub client_timeout: Duration,
+    /// Time between the request to stop and the closing of the listener. `SHUTDOWN_DELAY_SECONDS`. Default: none.
+    pub shutdown_delay: Duration,
+    /// Longest time that requests may take to finish once the listener is closed. `SHUTDOWN_TIMEOUT_SECONDS`. Default: 20 s.
+    pub shutdown_timeout: Duration,
     /// What a new database begins with. `--seed`. Default: generated pictures.
     pub seed: Seed,
+}
+
+/// Who may read `/metrics` and the causes in `health`, which name hosts and paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Diagnostics {
+    /// Every client.
+    All,
+    /// The users in `ADMIN_USERS`.
+    Admins,
 }
 
 /// What a new database begins with.
@@ -60,22 +83,36 @@ impl Settings {
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let get = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
         let bind = parse_address(get("BIND").as_deref().unwrap_or("127.0.0.1:8080"), "BIND")?;
-        let megabytes = |name, default, allowed: RangeInclusive<u64>, takes| match get(name) {
+        let number = |name, default, range: RangeInclusive<u64>, takes| match get(name) {
             None => Ok(default),
             Some(text) => {
-                let number = text.trim().parse().ok().filter(|number| allowed.contains(number));
+                let number = text.trim().parse().ok().filter(|number| range.contains(number));
                 number.ok_or(SettingsError { name, takes })
             }
         };
-        let max_upload_mb = megabytes("MAX_UPLOAD_MB", 32, 1..=4096, "a whole number from 1 to 4096")?;
+        let max_upload_mb = number("MAX_UPLOAD_MB", 32, 1..=4096, "a whole number from 1 to 4096")?;
         let decode_memory_mb =
-            megabytes("DECODE_MEMORY_MB", 1024, 512..=1_048_576, "a whole number from 512 to 1048576")?;
+            number("DECODE_MEMORY_MB", 1024, 512..=1_048_576, "a whole number from 512 to 1048576")?;
+        let max_connections =
+            number("MAX_CONNECTIONS", 1000, 1..=100_000, "a whole number from 1 to 100000")?;
+        let seconds = |name, default, from| {
+            let takes = match from {
+                0 => "a whole number of seconds from 0 to 3600",
+                _ => "a whole number of seconds from 1 to 3600",
+            };
+            number(name, default, from..=3600, takes).map(Duration::from_secs)
+        };
+        let is_local = bind.ip().is_loopback();
         let admin_users = match get("ADMIN_USERS") {
-            Some(names) => {
-                names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
-            }
-            None if bind.ip().is_loopback() => vec![LOCAL_USER.to_owned()],
+            Some(names) => list(&names),
+            None if is_local => vec![LOCAL_USER.to_owned()],
             None => Vec::new(),
+        };
+        let diagnostics = match get("DIAGNOSTICS").map(|value| value.trim().to_ascii_lowercase()).as_deref() {
+            Some("all") => Diagnostics::All,
+            None if is_local => Diagnostics::All,
+            Some("admins") | None => Diagnostics::Admins,
+            Some(_) => return Err(SettingsError { name: "DIAGNOSTICS", takes: "all or admins" }),
         };
         Ok(Self {
             bind,
@@ -83,6 +120,12 @@ impl Settings {
             max_upload_bytes: max_upload_mb * 1024 * 1024,
             decode_memory_bytes: decode_memory_mb * 1024 * 1024,
             admin_users,
+            allowed_hosts: get("ALLOWED_HOSTS").map(|names| list(&names)).unwrap_or_default(),
+            diagnostics,
+            max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX),
+            client_timeout: seconds("CLIENT_TIMEOUT_SECONDS", 20, 1)?,
+            shutdown_delay: seconds("SHUTDOWN_DELAY_SECONDS", 0, 0)?,
+            shutdown_timeout: seconds("SHUTDOWN_TIMEOUT_SECONDS", 20, 1)?,
             seed: Seed::Generated,
         })
     }
@@ -101,7 +144,26 @@ fn directory(path: String, name: &'static str) -> Result<PathBuf, SettingsError>
 }
 
 /// The settings that [`Settings::read`] and logging ask for.
-const NAMES: [&str; 6] = ["BIND", "DATA_DIR", "MAX_UPLOAD_MB", "DECODE_MEMORY_MB", "ADMIN_USERS", "RUST_LOG"];
+const NAMES: [&str; 13] = [
+    "BIND",
+    "DATA_DIR",
+    "MAX_UPLOAD_MB",
+    "DECODE_MEMORY_MB",
+    "ADMIN_USERS",
+    "ALLOWED_HOSTS",
+    "DIAGNOSTICS",
+    "MAX_CONNECTIONS",
+    "CLIENT_TIMEOUT_SECONDS",
+    "SHUTDOWN_DELAY_SECONDS",
+    "SHUTDOWN_TIMEOUT_SECONDS",
+    "RUST_LOG",
+    "LOG_FORMAT",
+];
+
+/// What stands between commas.
+fn list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
 
 /// Gives the settings of the application by name, out of where those of the cache come from too.
 ///
@@ -156,6 +218,9 @@ mod tests {
         let settings = read(&[("BIND", "0.0.0.0:80")]).unwrap();
         assert_eq!(settings.default_user(), None);
         assert!(settings.admin_users.is_empty());
+        assert_eq!(settings.diagnostics, Diagnostics::Admins);
+        let open = read(&[("BIND", "0.0.0.0:80"), ("DIAGNOSTICS", "ALL")]).unwrap();
+        assert_eq!(open.diagnostics, Diagnostics::All);
     }
 
     #[test]
@@ -175,6 +240,11 @@ mod tests {
             ("MAX_UPLOAD_MB", "hunter2"),
             ("MAX_UPLOAD_MB", "0"),
             ("DECODE_MEMORY_MB", "511"),
+            ("MAX_CONNECTIONS", "0"),
+            ("CLIENT_TIMEOUT_SECONDS", "0"),
+            ("SHUTDOWN_DELAY_SECONDS", "hunter2"),
+            ("SHUTDOWN_TIMEOUT_SECONDS", "3601"),
+            ("DIAGNOSTICS", "hunter2"),
         ] {
             let error = read(&[(name, value)]).unwrap_err().to_string();
             assert!(error.starts_with(name) && !error.contains("hunter2"), "{error}");

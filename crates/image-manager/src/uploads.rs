@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request};
+use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use cache_facade::Change;
 use futures_util::{Stream, TryStreamExt};
@@ -17,6 +18,7 @@ use crate::error::ApiError;
 use crate::metadata::{METADATA_MAX_BYTES, Metadata};
 use crate::names::clean_filename;
 use crate::originals::Incoming;
+use crate::ranges::{file_tag, precondition};
 use crate::retry::retried;
 
 /// A picture that passed all checks and lies in the data directory, to be given to an image.
@@ -34,8 +36,7 @@ pub(crate) struct Upload {
 /// 400 for a malformed body, 413, 415 or 422 for what is in it.
 pub(crate) async fn receive(app: &App, request: Request) -> Result<Upload, ApiError> {
     refuse_too_long(app, &request)?;
-    let is_multipart = content_type(&request).is_some_and(|kind| kind.starts_with("multipart/form-data"));
-    if !is_multipart {
+    if media_type(&request).as_deref() != Some("multipart/form-data") {
         return Err(ApiError::unsupported_picture(
             "send multipart/form-data with the picture in the field \"file\"",
         ));
@@ -66,7 +67,7 @@ pub(crate) async fn receive(app: &App, request: Request) -> Result<Upload, ApiEr
 /// # Errors
 /// As [`receive`].
 pub(crate) async fn receive_replacement(app: &App, request: Request) -> Result<Upload, ApiError> {
-    if content_type(&request).is_some_and(|kind| kind.starts_with("multipart/")) {
+    if media_type(&request).is_some_and(|kind| kind.starts_with("multipart/")) {
         return receive(app, request).await;
     }
     refuse_too_long(app, &request)?;
@@ -103,9 +104,7 @@ pub(crate) async fn add(app: &App, user: String, project: Uuid, upload: Upload) 
         database
             .write(announced, move |db| {
                 database::project_for(db, &new.uploaded_by, project)?;
-                originals
-                    .keep(&incoming)
-                    .map_err(|error| ApiError::internal("keeping an original", error))?;
+                originals.keep(&incoming).map_err(|error| ApiError::file("keeping an original", &error))?;
                 database::add_image(db, &new, &file)
             })
             .await
@@ -113,7 +112,7 @@ pub(crate) async fn add(app: &App, user: String, project: Uuid, upload: Upload) 
     .await
 }
 
-/// Gives an image of a project of `user` new pixels.
+/// Gives an image of a project of `user` new pixels, if the old ones meet the request's `conditions`.
 ///
 /// # Errors
 /// When the image is gone, deleted or closed to the user by now; nothing is kept then.
@@ -123,9 +122,10 @@ pub(crate) async fn replace(
     project: Uuid,
     image: Uuid,
     upload: Upload,
+    conditions: HeaderMap,
 ) -> Result<Image, ApiError> {
-    let upload = Arc::new(upload);
-    retried(async || {
+    let upload = Arc::new((upload, conditions));
+    retried(image, async || {
         // Named before the transaction, as the cache must know what will be stale; checked again inside it.
         let analyses = analyses_of(app, image).await?;
         let what = Change::ImageReplaced { project, image, analyses: analyses.clone() };
@@ -138,8 +138,11 @@ pub(crate) async fn replace(
                 if ids(&database::analyses_of(db, image)?) != analyses {
                     return Err(ApiError::changed_meanwhile());
                 }
-                let Upload { incoming, file, filename, metadata: _ } = &*upload;
-                keeper.keep(incoming).map_err(|error| ApiError::internal("keeping an original", error))?;
+                let (Upload { incoming, file, filename, metadata: _ }, conditions) = &*upload;
+                if precondition(conditions, &file_tag(old.file)).is_some() {
+                    return Err(ApiError::precondition_failed());
+                }
+                keeper.keep(incoming).map_err(|error| ApiError::file("keeping an original", &error))?;
                 let filename = filename.as_ref().unwrap_or(&old.filename);
                 Ok((database::replace_file(db, image, filename, file)?, old.file))
             });
@@ -228,6 +231,9 @@ fn unreadable(error: &MultipartError) -> ApiError {
     }
 }
 
-fn content_type(request: &Request) -> Option<&str> {
-    request.headers().get(CONTENT_TYPE)?.to_str().ok()
+/// Type and subtype of the body without parameters, in small letters: they are compared in any case.
+fn media_type(request: &Request) -> Option<String> {
+    let content_type = request.headers().get(CONTENT_TYPE)?.to_str().ok()?;
+    let media_type = content_type.split(';').next().unwrap_or_default();
+    Some(media_type.trim().to_ascii_lowercase())
 }

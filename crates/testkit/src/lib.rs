@@ -6,12 +6,14 @@
 //! - [`Lines`]: what is logged.
 //! - [`history`]: what many processes read and changed, and a check that no read was stale.
 //! - [`stale_only_if`]: a test that must fail while a bug is planted.
+//! - [`memory`]: whether a process grows.
 //! - [`reliability`]: what a test tried and survived, said so that `cargo xtask reliability` can gather it.
 //!
 //! Whatever is started here ends when its handle is dropped. Nothing here is part of the product.
 
 pub mod history;
 mod lines;
+pub mod memory;
 mod plants;
 mod proxy;
 mod redis_server;

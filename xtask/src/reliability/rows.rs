@@ -202,8 +202,18 @@ pub(super) const ROWS: &[Row] = &[
     row(
         "operations while memory is watched",
         "A mixed load of ever new keys, failing loads and invalidations: memory does not grow, descriptors and tasks are \
-         what they were; a leak of 64 bytes an operation is seen.",
-        &[core("test --locked --package cache-facade --features redis --test memory", &[(TIMES, 15.0)])],
+         what they were; a leak of 64 bytes an operation is seen. The application under requests while nothing reads its \
+         metrics: its memory does not grow.",
+        &[
+            core("test --locked --package cache-facade --features redis --test memory", &[(TIMES, 15.0)]),
+            Run {
+                arguments: "test --locked --package image-manager --test process",
+                tests: "memory::",
+                counts: Count::Lines,
+                scaled: &[(TIMES, 15.0)],
+                needs_redis: false,
+            },
+        ],
     ),
     Row {
         name: "lines without a secret",

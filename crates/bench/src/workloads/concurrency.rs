@@ -1,129 +1,88 @@
-//! Hits a second by how many tasks ask at the same time.
+//! Throughput by the number of tasks that read at a time.
 
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::CacheBackend;
-use redis::AsyncCommands;
+use anyhow::Context;
+use cache_core::{CacheBackend, CacheKey};
 
-use crate::case::{Pace, Unit};
+use crate::Outcome;
+use crate::case::{Case, Pace, Unit, check};
 use crate::interleave::{self, Plan};
-use crate::plot::{Axis, Line, Marks, Plot, Whose};
+use crate::plot::{Axis, Plot, Points};
 use crate::raw_redb;
-use crate::redis::{Rig, hits};
+use crate::redis::Rig;
+use crate::redis::hits::Hits;
 use crate::session::Session;
 use crate::stores::{DataSet, Stores};
-use crate::tasks::{Figure, Tasks};
-use crate::workload::{Values, image_keys};
-use crate::{Case, Outcome};
+use crate::tasks::{Figure, in_tasks};
+use crate::workload::image_keys;
 
 const BYTES: usize = 1024;
 const TASKS: [u64; 6] = [1, 4, 16, 64, 256, 1024];
-const PACE: Pace = Pace::Slices { most: 1 << 20 };
 
 /// Draws the plots.
 pub fn run(session: &mut Session, has_redis: bool) -> Outcome<()> {
     session.doing("throughput by concurrency");
-    let slices = if session.quick { 2 } else { 6 };
-    let plan = Plan { rounds: 5, slices, slice: Duration::from_millis(25) };
-    disk(session, plan)?;
-    if has_redis { redis(session, plan) } else { Ok(()) }
-}
-
-fn disk(session: &mut Session, plan: Plan) -> Outcome<()> {
-    let stores = Arc::new(Stores::create(&session.runtime, DataSet::new(image_keys(0, 20_000), BYTES))?);
-    let (mut ours, mut peer) = (Vec::new(), Vec::new());
-    for tasks in TASKS {
-        let (one, other) = (Arc::clone(&stores), Arc::clone(&stores));
-        let key = |stores: &Stores, number: u64| {
-            stores.keys.get(number as usize * 7919 % stores.keys.len()).cloned().ok_or("no keys")
-        };
-        let mut case = Tasks {
-            runtime: Arc::clone(&session.runtime),
+    let stores = Stores::create(&session.runtime, DataSet::new(image_keys(0, 20_000), BYTES))?;
+    let (ours, peer) = by_tasks(session, |tasks| {
+        let (ours, peer) = (Arc::clone(&stores), Arc::clone(&stores));
+        in_tasks(
+            &stores.runtime,
             tasks,
-            figure: Figure::Throughput,
-            ours: move |number| {
-                let stores = Arc::clone(&one);
+            Figure::Throughput,
+            move |number| {
+                let stores = Arc::clone(&ours);
                 async move {
                     let found = stores.ours.lookup(&key(&stores, number)?).await?.entry;
-                    hits::check(black_box(found).map_or(0, |entry| entry.payload.len()), BYTES)
+                    check(black_box(found).map(|entry| entry.payload.len()), BYTES)
                 }
             },
-            peer: move |number| {
-                let stores = Arc::clone(&other);
+            move |number| {
+                let stores = Arc::clone(&peer);
                 async move {
                     let found = stores.peer.get(&key(&stores, number)?)?;
-                    hits::check(black_box(found).map_or(0, |value| value.len()), BYTES)
+                    check(black_box(found).map(|value| value.len()), BYTES)
                 }
             },
-        };
-        measure(&mut case, plan, tasks, (&mut ours, &mut peer))?;
+        )
+    })?;
+    draw(session, "on disk", vec![("ours", ours), (raw_redb::NAME, peer)]);
+    if has_redis {
+        let rig = Rig::start(&session.runtime)?;
+        let hits = Hits::store(&rig, BYTES)?;
+        let (ours, shared) = by_tasks(session, |tasks| hits.beside_shared(tasks, Figure::Throughput))?;
+        let (_, documented) = by_tasks(session, |tasks| hits.beside_documented(tasks))?;
+        let peers = [("redis-rs, shared", shared), ("bb8-redis, documented", documented)];
+        draw(session, "in Redis", [("ours", ours)].into_iter().chain(peers).collect());
     }
-    let lines = vec![Line::new("ours", Whose::Ours, ours), Line::new(raw_redb::NAME, Whose::Peer, peer)];
-    draw(session, "Hits of 1 KB a second on disk, by tasks at a time", lines);
     Ok(())
 }
 
-fn redis(session: &mut Session, plan: Plan) -> Outcome<()> {
-    let rig = Rig::start(&session.runtime)?;
-    let keys: Arc<[_]> = image_keys(0, hits::KEYS as usize).into();
-    session.runtime.block_on(hits::store(&rig, &keys, &Values::new(BYTES)))?;
-    let (mut ours, mut shared, mut documented) = (Vec::new(), Vec::new(), Vec::new());
+fn key(stores: &Stores, number: u64) -> Outcome<CacheKey> {
+    stores.keys.get(number as usize * 7919 % stores.keys.len()).cloned().context("no keys")
+}
+
+/// Operations a second of ours and of the peer, by the number of tasks.
+fn by_tasks<C: Case>(session: &Session, case: impl Fn(u64) -> C) -> Outcome<(Points, Points)> {
+    let slices = if session.quick { 2 } else { 6 };
+    let plan = Plan { rounds: 5, slices, slice: Duration::from_millis(25) };
+    let (mut ours, mut peer) = (Vec::new(), Vec::new());
     for tasks in TASKS {
-        let mut case = hits::beside_shared(&rig, &keys, tasks, Figure::Throughput, BYTES);
-        measure(&mut case, plan, tasks, (&mut ours, &mut shared))?;
-        let (pool, known, same) = (rig.documented.clone(), Arc::clone(&keys), Arc::clone(&keys));
-        let connection = rig.shared.clone();
-        let mut case = Tasks {
-            runtime: Arc::clone(&session.runtime),
-            tasks,
-            figure: Figure::Throughput,
-            ours: move |number| {
-                let (pool, key) = (pool.clone(), hits::key(&known, number));
-                async move {
-                    let found: Vec<u8> = pool.get().await?.get(key.as_str()).await?;
-                    hits::check(black_box(found).len(), BYTES)
-                }
-            },
-            // Only there to be alternated with, as above.
-            peer: move |number| {
-                let (mut connection, key) = (connection.clone(), hits::key(&same, number));
-                async move {
-                    let found: Vec<u8> = connection.get(key.as_str()).await?;
-                    hits::check(black_box(found).len(), BYTES)
-                }
-            },
-        };
-        measure(&mut case, plan, tasks, (&mut documented, &mut Vec::new()))?;
+        let measured = interleave::measure(&mut case(tasks), Pace::FREE, plan)?;
+        ours.push((tasks as f64, measured.ours(Unit::PerSecond)));
+        peer.push((tasks as f64, measured.peer(Unit::PerSecond)));
     }
-    let lines = vec![
-        Line::new("ours", Whose::Ours, ours),
-        Line::new("redis-rs, shared", Whose::Peer, shared),
-        Line::new("bb8-redis, documented", Whose::OtherPeer, documented),
-    ];
-    draw(session, "Hits of 1 KB a second in Redis, by tasks at a time", lines);
-    Ok(())
+    Ok((ours, peer))
 }
 
-type Points = Vec<(f64, f64)>;
-
-fn measure(
-    case: &mut dyn Case,
-    plan: Plan,
-    tasks: u64,
-    (ours, peer): (&mut Points, &mut Points),
-) -> Outcome<()> {
-    let measured = interleave::measure(case, PACE, plan)?;
-    ours.push((tasks as f64, measured.ours(Unit::PerSecond)));
-    peer.push((tasks as f64, measured.peer(Unit::PerSecond)));
-    Ok(())
-}
-
-fn draw(session: &mut Session, title: &str, lines: Vec<Line>) {
-    session.draw(Plot {
-        title: title.to_owned(),
+fn draw(session: &mut Session, place: &str, lines: Vec<(&str, Points)>) {
+    session.plots.push(Plot {
+        title: format!("Hits of 1 KB a second {place}, by tasks at a time"),
         note: "Higher is better. Measured in turns of 25 ms, the median of many.".to_owned(),
-        marks: Marks::Lines { x: Axis::log("tasks at a time"), y: Axis::linear("hits a second"), lines },
+        x: Axis::Log("tasks at a time"),
+        y: Axis::Linear("hits a second"),
+        lines: lines.into_iter().map(|(name, points)| (name.to_owned(), points)).collect(),
     });
 }

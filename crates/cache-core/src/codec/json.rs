@@ -1,4 +1,4 @@
-//! JSON by serde_json, watched while it is written: JSON has one `null` for several values.
+//! JSON by `serde_json`, watched while it is written: JSON has one `null` for several values.
 
 mod parts;
 mod watched;
@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use self::watched::Watched;
 use super::Written;
 
-/// How deep arrays and objects may be nested: as deep as serde_json reads them.
+/// How deep arrays and objects may be nested: as deep as `serde_json` reads them.
 const DEEPEST: u32 = 127;
 
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Written> {

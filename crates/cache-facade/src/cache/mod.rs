@@ -111,6 +111,7 @@ impl CacheBuilder {
     pub fn build(self) -> Cache {
         let Self { backend, atomic, selected, config } = self;
         let journal = selected.as_ref().map(|selected| Arc::clone(&selected.journal));
+        let meter = Meter::new(backend.kind());
         let shared = Shared {
             backend,
             atomic,
@@ -127,7 +128,7 @@ impl CacheBuilder {
             strangers: Strangers::default(),
             changes: Changes::default(),
             trouble: Trouble::default(),
-            meter: Meter::new(),
+            meter,
         };
         Cache { shared: Arc::new(shared), scope: None, codec: Codec::default() }
     }

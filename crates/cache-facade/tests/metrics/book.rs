@@ -9,9 +9,9 @@ use metrics::{
     SharedString, Unit,
 };
 
-/// Keeps every counter under its name and labels; a histogram counts its records.
+/// Keeps the names that are described, and every counter under its name and labels; a histogram counts its records.
 #[derive(Debug, Default)]
-pub(crate) struct Book(Mutex<BTreeMap<String, Arc<Figure>>>);
+pub(crate) struct Book(Mutex<BTreeMap<String, Arc<Figure>>>, Mutex<BTreeSet<String>>);
 
 #[derive(Debug, Default)]
 struct Figure(AtomicU64);
@@ -58,6 +58,16 @@ impl Book {
         figures.keys().filter_map(|name| name.split_once('{')).map(|(name, _)| name.to_owned()).collect()
     }
 
+    /// The names that were described.
+    pub(crate) fn described(&self) -> BTreeSet<String> {
+        self.1.lock().unwrap().clone()
+    }
+
+    fn describe(&self, name: &KeyName, what: &str) {
+        assert!(what.ends_with('.'), "{what}");
+        self.1.lock().unwrap().insert(name.as_str().to_owned());
+    }
+
     fn figure(&self, key: &Key) -> Arc<Figure> {
         let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
         let name = format!("{}{{{}}}", key.name(), labels.join(","));
@@ -72,9 +82,17 @@ impl Book {
 }
 
 impl Recorder for Book {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_counter(&self, name: KeyName, _: Option<Unit>, what: SharedString) {
+        self.describe(&name, &what);
+    }
+
+    fn describe_gauge(&self, name: KeyName, _: Option<Unit>, what: SharedString) {
+        self.describe(&name, &what);
+    }
+
+    fn describe_histogram(&self, name: KeyName, _: Option<Unit>, what: SharedString) {
+        self.describe(&name, &what);
+    }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
         Counter::from_arc(self.figure(key))

@@ -58,6 +58,18 @@ fn queries(value: &Value, found: &mut Vec<String>) {
 }
 
 #[test]
+fn every_metric_is_described_and_rare_events_are_counted_from_zero() {
+    let book = Book::default();
+    metrics::with_local_recorder(&book, Cache::memory);
+    assert_eq!(book.described(), real());
+    for name in
+        ["cache_errors_total", "cache_invalidations_total", "cache_evictions_total", "cache_corrupt_total"]
+    {
+        assert!(book.names().contains(name), "{name}");
+    }
+}
+
+#[test]
 fn the_dashboard_shows_every_metric_and_no_other() {
     let dashboard: Value = serde_json::from_str(&document("grafana-dashboard.json")).unwrap();
     let mut found = Vec::new();

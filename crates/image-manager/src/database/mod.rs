@@ -10,6 +10,8 @@ mod projects;
 mod schema;
 mod search;
 
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,7 +26,8 @@ pub(crate) use images::{
 };
 pub(crate) use listing::{ListingQuery, images_of};
 pub(crate) use projects::{
-    Project, add_project, delete_project, files_of, project_for, projects_of, set_members, take_first_start,
+    Project, Samples, add_project, begin_samples, delete_project, end_samples, filenames_of, files_of,
+    project_for, projects_of, samples, set_members,
 };
 pub use schema::OpenError;
 pub(crate) use search::Search;
@@ -46,6 +49,8 @@ pub(crate) struct Database {
 #[derive(Debug)]
 struct Pool {
     path: PathBuf,
+    /// Device and inode of the file that was opened.
+    file: (u64, u64),
     idle: Mutex<Vec<Connection>>,
     connections: Arc<Semaphore>,
     /// Writers of this process queue here, in order, so that they do not hold connections while they wait.
@@ -68,8 +73,13 @@ impl Database {
     /// When the file cannot be opened, is no database, or was made by a newer version of this application.
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         let first = schema::open(path)?;
+        let file = identity(path).map_err(|error| OpenError::Sqlite {
+            path: path.to_owned(),
+            source: rusqlite::Error::ToSqlConversionFailure(error.into()),
+        })?;
         let pool = Pool {
             path: path.to_owned(),
+            file,
             idle: Mutex::new(vec![first]),
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
             writer: Arc::new(Semaphore::new(1)),
@@ -119,6 +129,13 @@ impl Database {
         let pool = Arc::clone(&self.pool);
         let done = tokio::task::spawn_blocking(move || {
             let _permit = permit;
+            // SQLite would go on in a file that no longer has a name, and lose all of it at the end.
+            if identity(&pool.path).ok() != Some(pool.file) {
+                return Err(ApiError::internal(
+                    "using the database",
+                    format!("{} was removed or replaced; restore it and start again", pool.path.display()),
+                ));
+            }
             let idle = pool.idle.lock().pop();
             let mut connection = match idle {
                 Some(connection) => connection,
@@ -130,6 +147,12 @@ impl Database {
         });
         done.await.unwrap_or_else(|panic| Err(ApiError::internal("database work", panic)))
     }
+}
+
+/// Device and inode of a file.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = std::fs::metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 fn write<T>(

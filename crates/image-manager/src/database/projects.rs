@@ -1,5 +1,7 @@
 //! Projects and who may see them.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use uuid::Uuid;
@@ -85,9 +87,53 @@ pub(crate) fn files_of(db: &Connection, project: Uuid) -> Result<Vec<Uuid>, ApiE
     Ok(files.collect::<Result<_, _>>()?)
 }
 
-/// Whether this is the first start on this database; of several instances that ask, one is told so.
-pub(crate) fn take_first_start(db: &Connection) -> Result<bool, ApiError> {
-    Ok(db.execute("INSERT OR IGNORE INTO milestones (name) VALUES ('seeded')", [])? == 1)
+/// What is left to do about the samples of a new database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Samples {
+    /// This is the first start: everything.
+    Wanted,
+    /// An earlier start made the project, and did not come to an end.
+    Incomplete(Uuid),
+    /// Nothing.
+    Done,
+}
+
+/// Before the id of the project of incomplete samples, in the name of a milestone.
+const INCOMPLETE: &str = "samples of ";
+
+/// How far the samples are.
+pub(crate) fn samples(db: &Connection) -> Result<Samples, ApiError> {
+    let names: Vec<String> = db
+        .prepare_cached("SELECT name FROM milestones")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    if !names.iter().any(|name| name == "seeded") {
+        return Ok(Samples::Wanted);
+    }
+    let project = names.iter().find_map(|name| Uuid::try_parse(name.strip_prefix(INCOMPLETE)?).ok());
+    Ok(project.map_or(Samples::Done, Samples::Incomplete))
+}
+
+/// Records that the samples are made in `project` from now on; of several instances that try, one succeeds.
+pub(crate) fn begin_samples(db: &Connection, project: Uuid) -> Result<bool, ApiError> {
+    if db.execute("INSERT OR IGNORE INTO milestones (name) VALUES ('seeded')", [])? == 0 {
+        return Ok(false);
+    }
+    db.execute("INSERT INTO milestones (name) VALUES (?1)", [format!("{INCOMPLETE}{project}")])?;
+    Ok(true)
+}
+
+/// Records that nothing is left to do about the samples in `project`.
+pub(crate) fn end_samples(db: &Connection, project: Uuid) -> Result<(), ApiError> {
+    db.execute("DELETE FROM milestones WHERE name = ?1", [format!("{INCOMPLETE}{project}")])?;
+    Ok(())
+}
+
+/// The names of the files that a project has or had images of.
+pub(crate) fn filenames_of(db: &Connection, project: Uuid) -> Result<HashSet<String>, ApiError> {
+    let mut statement = db.prepare_cached("SELECT filename FROM images WHERE project_id = ?1")?;
+    let names = statement.query_map([project.to_string()], |row| row.get(0))?;
+    Ok(names.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn not_a_member() -> ApiError {
@@ -155,9 +201,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_start_happens_once() {
+    async fn the_first_start_happens_once_and_is_remembered_until_it_ends() {
         let (_directory, database) = database();
-        assert_eq!(database.put(|db| take_first_start(db)).await, Ok(true));
-        assert_eq!(database.put(|db| take_first_start(db)).await, Ok(false));
+        let project = Uuid::now_v7();
+        assert_eq!(database.read(|db| samples(db)).await, Ok(Samples::Wanted));
+        assert_eq!(database.put(move |db| begin_samples(db, project)).await, Ok(true));
+        assert_eq!(database.put(|db| begin_samples(db, Uuid::now_v7())).await, Ok(false));
+        assert_eq!(database.read(|db| samples(db)).await, Ok(Samples::Incomplete(project)));
+        database.put(move |db| end_samples(db, project)).await.unwrap();
+        assert_eq!(database.read(|db| samples(db)).await, Ok(Samples::Done));
     }
 }

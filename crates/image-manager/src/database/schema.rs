@@ -1,5 +1,6 @@
 //! The tables, and how a connection is opened.
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -104,6 +105,8 @@ impl std::error::Error for OpenError {
 /// Opens the first connection, and makes the tables where there are none.
 pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    // SQLite gives the files beside it the same mode. What is wrong with the path, SQLite says below.
+    let _ = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
     let mut connection = connect(path).map_err(sqlite)?;
     use_wal(&connection).map_err(sqlite)?;
     // Immediate: of several instances that start at once, one makes the tables and the others find them.

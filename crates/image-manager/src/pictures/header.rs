@@ -155,10 +155,10 @@ pub(super) fn scale(stored: Size, target: Size) -> u16 {
 /// Opens an original.
 ///
 /// # Errors
-/// [`ApiError::changed_meanwhile`] when it is gone, since files are removed once they are replaced; else internal.
+/// [`ApiError::original_missing`] when it is gone, as when it was replaced meanwhile; else internal.
 pub(super) fn open(path: &Path) -> Result<File, ApiError> {
     File::open(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => ApiError::changed_meanwhile(),
+        std::io::ErrorKind::NotFound => ApiError::original_missing(),
         _ => ApiError::internal("reading an original", error),
     })
 }

@@ -70,7 +70,7 @@ pub(super) async fn results(
     User(user): User,
     Id(id): Id,
 ) -> Result<impl IntoResponse, ApiError> {
-    let findings = retried(async || {
+    let findings = retried(id, async || {
         let reader = user.clone();
         let (kind, image) = app.database().read(move |db| database::analysis_for(db, &reader, id)).await?;
         image.alive()?;

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::header::{
     ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
 };
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
@@ -21,7 +21,7 @@ use crate::caching::CacheHeaders;
 use crate::database::StoredImage;
 use crate::error::ApiError;
 use crate::extract::{Id, User};
-use crate::ranges::{Wanted, is_known, wanted};
+use crate::ranges::{Wanted, file_tag, precondition, wanted};
 use crate::retry::retried;
 
 /// Bytes read at once: fewer system calls than the default of four kilobytes.
@@ -31,17 +31,17 @@ pub(super) async fn download(
     State(app): State<App>,
     User(user): User,
     Id(id): Id,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let (image, mut file) = retried(async || open(&app, &user, id).await).await?;
-    // Files never change, so that the file's id is an entity tag.
-    let etag = format!("\"{}\"", image.file);
+    let (image, mut file) = retried(id, async || open(&app, &user, id).await).await?;
+    let etag = file_tag(image.file);
     let common = [(ETAG, etag.clone()), (ACCEPT_RANGES, "bytes".to_owned())];
-    if is_known(&headers, &etag) {
-        return Ok((StatusCode::NOT_MODIFIED, CacheHeaders::bypass(), common).into_response());
+    if let Some(status) = precondition(&headers, &etag) {
+        return Ok((CacheHeaders::bypass(), common, answer_without(status)).into_response());
     }
     let length = image.size_bytes;
-    let (status, range) = match wanted(&headers, &etag, length) {
+    let (status, range) = match wanted(&method, &headers, &etag, length) {
         Wanted::Whole => (StatusCode::OK, 0..length),
         Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
         Wanted::Nothing => {
@@ -67,6 +67,14 @@ pub(super) async fn download(
         response.headers_mut().insert(CONTENT_RANGE, part);
     }
     Ok(response)
+}
+
+/// The answer in place of a representation: 304, or 412 with a reason.
+pub(super) fn answer_without(status: StatusCode) -> Response {
+    match status {
+        StatusCode::PRECONDITION_FAILED => ApiError::precondition_failed().into_response(),
+        other => other.into_response(),
+    }
 }
 
 async fn open(app: &App, user: &str, id: Uuid) -> Result<(StoredImage, File), ApiError> {

@@ -66,8 +66,9 @@ pub(super) async fn replace(
     request: Request,
 ) -> Result<Json<Image>, ApiError> {
     let stored = visible(&app, &user, id).await?.alive()?;
+    let conditions = request.headers().clone();
     let upload = uploads::receive_replacement(&app, request).await?;
-    uploads::replace(&app, &user, stored.project, id, upload).await.map(Json)
+    uploads::replace(&app, &user, stored.project, id, upload, conditions).await.map(Json)
 }
 
 pub(super) async fn set_metadata(

@@ -37,7 +37,8 @@ pub(crate) fn others() -> Router<App> {
         .route("/api/cache", delete(cache::clear))
         .route("/api/cache/stats", get(cache::stats))
         .route("/api/cache/entry", get(cache::entry))
-        .route("/api/cache/health", get(health::cache))
-        .route("/healthz", get(health::healthz))
+        .route("/api/cache/health", get(health::health))
+        .route("/healthz", get(health::health))
+        .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
 }

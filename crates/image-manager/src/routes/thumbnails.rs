@@ -1,8 +1,8 @@
 //! `GET /api/images/{id}/thumbnail`: the picture in a small size.
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_TYPE, ETAG};
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use cache_facade::keys;
@@ -10,6 +10,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::content::answer_without;
 use super::images::visible;
 use crate::app::App;
 use crate::caching::Answered;
@@ -17,7 +18,7 @@ use crate::database::{self, StoredImage};
 use crate::error::ApiError;
 use crate::extract::{Id, Query, User};
 use crate::pictures::{Size, THUMBNAIL_SIDE_MAX, thumbnail_type};
-use crate::ranges::is_known;
+use crate::ranges::precondition;
 use crate::retry::retried;
 
 const SIDE_MIN: u32 = 16;
@@ -38,11 +39,11 @@ pub(super) async fn view(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let bounds = Size::new(side(width.as_deref())?, side(height.as_deref())?);
-    let file = retried(async || cached(&app, &user, id, bounds).await).await?;
+    let file = retried(id, async || cached(&app, &user, id, bounds).await).await?;
     // Of the bytes themselves: an older version that is still on its way out of the cache has a tag of its own.
     let etag = format!("\"{:032x}\"", xxh3_128(&file.value));
-    if is_known(&headers, &etag) {
-        return Ok((StatusCode::NOT_MODIFIED, file.headers, [(ETAG, etag)]).into_response());
+    if let Some(status) = precondition(&headers, &etag) {
+        return Ok((file.headers, [(ETAG, etag)], answer_without(status)).into_response());
     }
     let described = [(ETAG, etag), (CONTENT_TYPE, thumbnail_type(&file.value).to_owned())];
     Ok((file.headers, described, file.value).into_response())

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A request on a connection of its own, answered: every connection that was opened before it has been accepted.
 fn pass(server: &Server) {
     let mut socket = TcpStream::connect(server.address()).unwrap();
-    socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -67,7 +67,7 @@ fn after_each_of_two_hundred_clients_that_hang_up_in_mid_put_what_is_read_is_wha
         assert_eq!(read().source(), "hit", "an old value could be served");
         let body = json!({"title": format!("title {number}")}).to_string();
         let request = format!(
-            "PUT {path} HTTP/1.1\r\nhost: x\r\nx-user: ann\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            "PUT {path} HTTP/1.1\r\nhost: localhost\r\nx-user: ann\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
         // Cut off at another byte each time, and often after the last: at once, or while the request is being carried out.

@@ -108,7 +108,7 @@ fn a_client_that_sends_everything_first_learns_why_it_is_refused() {
         let mut connection = std::net::TcpStream::connect(server.address()).unwrap();
         write!(
             connection,
-            "POST /api/projects/{project}/images HTTP/1.1\r\nhost: x\r\nx-user: {user}\r\nconnection: close\r\n\
+            "POST /api/projects/{project}/images HTTP/1.1\r\nhost: localhost\r\nx-user: {user}\r\nconnection: close\r\n\
              content-type: multipart/form-data; boundary=frontier\r\ncontent-length: {}\r\n\r\n",
             large.len()
         )

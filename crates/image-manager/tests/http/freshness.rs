@@ -104,7 +104,7 @@ fn a_change_goes_on_when_its_client_does_not_wait() {
         let mut connection = std::net::TcpStream::connect(server.address()).unwrap();
         write!(
             connection,
-            "PUT {path}/metadata HTTP/1.1\r\nhost: x\r\nx-user: ann\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            "PUT {path}/metadata HTTP/1.1\r\nhost: localhost\r\nx-user: ann\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         )
         .unwrap();

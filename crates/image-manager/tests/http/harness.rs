@@ -11,14 +11,16 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 use ureq::http;
 
 /// A running server. Dropping it stops it and waits for it.
 pub(crate) struct Server {
     base: String,
     agent: ureq::Agent,
-    stop: Option<oneshot::Sender<()>>,
+    stop: mpsc::UnboundedSender<()>,
+    /// Whether the server needs no further word to stop.
+    is_stopping: bool,
     thread: Option<JoinHandle<()>>,
     runtime: Handle,
     /// The data directory, unless it is the test's own.
@@ -56,7 +58,7 @@ impl Server {
     where
         F: AsyncFnOnce() -> Cache + Send + 'static,
     {
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (stop, mut asked_to_stop) = mpsc::unbounded_channel();
         let (ready, started) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             let runtime =
@@ -66,8 +68,9 @@ impl Server {
                 image_manager::seed(&app).await.unwrap();
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 ready.send((listener.local_addr().unwrap(), Handle::current())).unwrap();
-                let stop = async {
-                    let _ = stopped.await;
+                let stop = async || match asked_to_stop.recv().await {
+                    Some(()) => {}
+                    None => std::future::pending().await,
                 };
                 image_manager::serve(app, listener, stop).await.unwrap();
             });
@@ -75,7 +78,7 @@ impl Server {
         let (address, runtime) = started.recv().expect("the server starts");
         let base = format!("http://{address}");
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
-        Self { base, agent, stop: Some(stop), thread: Some(thread), runtime, keeper: None }
+        Self { base, agent, stop, is_stopping: false, thread: Some(thread), runtime, keeper: None }
     }
 
     /// One request with any headers; a body only where the method has one.
@@ -161,12 +164,16 @@ impl Server {
 
     /// Tells the server to stop; it is down once nobody can connect any more and [`stop`](Self::stop) returned.
     pub(crate) fn begin_to_stop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
+        self.tell_to_stop();
+        self.is_stopping = true;
         while std::net::TcpStream::connect(self.address()).is_ok() {
             std::thread::yield_now();
         }
+    }
+
+    /// Asks the server to stop, once more if it was asked before.
+    pub(crate) fn tell_to_stop(&self) {
+        self.stop.send(()).unwrap();
     }
 
     /// Stops the server and waits until it has closed its cache.
@@ -175,8 +182,8 @@ impl Server {
     }
 
     fn halt(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
+        if !std::mem::replace(&mut self.is_stopping, true) {
+            let _ = self.stop.send(());
         }
         if let Some(thread) = self.thread.take() {
             let ended = thread.join();
@@ -226,12 +233,10 @@ impl Answer {
 /// Settings over `directory`, without samples.
 pub(crate) fn settings(directory: &Path) -> Settings {
     Settings {
-        bind: "127.0.0.1:8080".parse().unwrap(),
         data_directory: directory.join("data"),
         max_upload_bytes: 1024 * 1024,
-        decode_memory_bytes: 1024 * 1024 * 1024,
-        admin_users: vec!["demo".to_owned()],
         seed: Seed::Nothing,
+        ..Settings::read(|_| None).unwrap()
     }
 }
 

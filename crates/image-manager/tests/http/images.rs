@@ -3,7 +3,7 @@
 use image::ImageFormat;
 use serde_json::json;
 
-use crate::harness::{Field, Server, file, plain, png};
+use crate::harness::{Field, Server, file, multipart, plain, png};
 
 #[test]
 fn an_uploaded_picture_is_described_as_it_is() {
@@ -203,4 +203,31 @@ fn a_deleted_project_is_gone_with_its_images() {
         server.get("ann", path).expect(404);
     }
     assert_eq!(server.get("ann", "/api/projects").expect(200).json()["items"], json!([]));
+}
+
+#[test]
+fn header_values_without_case_are_compared_in_any_case() {
+    let server = Server::start();
+    let project = server.project();
+    let picture = png([1, 2, 3]);
+    let form = multipart(&[("file", Some("a.png"), &picture)]);
+    let send = |method, path: &str, content_type, body: &[u8]| {
+        server.request(method, path, &[("x-user", "ann"), ("content-type", content_type)], Some(body))
+    };
+    let images = format!("/api/projects/{project}/images");
+    for content_type in [
+        "Multipart/Form-Data; boundary=frontier",
+        "MULTIPART/FORM-DATA; BOUNDARY=frontier",
+        "multipart/form-data;Boundary=\"frontier\"",
+    ] {
+        let image = send("POST", &images, content_type, &form).expect(201).json();
+        let file = format!("/api/images/{}/file", image["id"].as_str().unwrap());
+        send("PUT", &file, content_type, &form).expect(200);
+        // Taken for a form, not for a picture.
+        send("PUT", &file, content_type, &picture).expect(400);
+    }
+    send("POST", &images, "multipart/form-datax; boundary=frontier", &form).expect(415);
+    for content_type in ["Application/JSON", "application/json; Charset=UTF-8", "APPLICATION/x+JSON"] {
+        send("POST", "/api/projects", content_type, b"{\"name\": \"P\"}").expect(201);
+    }
 }

@@ -72,6 +72,29 @@ fn the_first_start_makes_samples_and_no_later_one_does() {
 }
 
 #[test]
+fn samples_that_failed_at_the_first_start_are_made_up_for() {
+    for broken in [256, 128, 64] {
+        let directory = tempfile::tempdir().unwrap();
+        let seeded = || Settings { seed: Seed::Generated, ..settings(directory.path()) };
+        let originals = settings(directory.path()).data_directory.join("originals");
+        std::fs::create_dir_all(&originals).unwrap();
+        // Where the folder of a file should be there is something else.
+        let in_the_way: Vec<_> = (0..broken).map(|number| originals.join(format!("{number:02x}"))).collect();
+        in_the_way.iter().for_each(|path| std::fs::write(path, "").unwrap());
+        start(directory.path(), seeded()).stop();
+        in_the_way.iter().for_each(|path| drop(std::fs::remove_file(path)));
+        for _ in 0..2 {
+            let server = start(directory.path(), seeded());
+            let projects = server.get("demo", "/api/projects").expect(200).json();
+            assert_eq!(projects["items"].as_array().unwrap().len(), 1);
+            let path = format!("/api/projects/{}/images", projects["items"][0]["id"].as_str().unwrap());
+            assert_eq!(server.get("demo", &path).expect(200).json()["total"], 4);
+            server.stop();
+        }
+    }
+}
+
+#[test]
 fn a_seed_folder_gives_its_pictures_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
     let folder = directory.path().join("pictures");
@@ -132,7 +155,7 @@ fn a_request_that_runs_when_the_server_stops_is_answered() {
     let mut sending = TcpStream::connect(server.address()).unwrap();
     write!(
         sending,
-        "POST /api/projects/{project}/images HTTP/1.1\r\nhost: x\r\nx-user: ann\r\nexpect: 100-continue\r\n\
+        "POST /api/projects/{project}/images HTTP/1.1\r\nhost: localhost\r\nx-user: ann\r\nexpect: 100-continue\r\n\
          content-type: multipart/form-data; boundary=frontier\r\ncontent-length: {}\r\n\r\n",
         body.len()
     )

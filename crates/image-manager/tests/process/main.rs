@@ -2,7 +2,9 @@
 #![cfg(test)]
 
 mod memory;
+mod pictures;
 mod redis;
+mod server;
 mod silent;
 
 use std::io::{BufRead, BufReader};
@@ -38,8 +40,11 @@ impl Process {
     /// The same with more settings.
     fn start_with(directory: &Path, settings: &[(&str, String)]) -> Self {
         let mut command = command(directory);
-        let settings = settings.iter().map(|(name, value)| (name, value));
-        let mut child = command.envs(settings).stderr(Stdio::piped()).spawn().unwrap();
+        Self::spawn(command.envs(settings.iter().map(|(name, value)| (name, value))))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
         let mut log = Vec::new();
         let serving = loop {
@@ -144,6 +149,7 @@ fn wrong_settings_are_named_and_nothing_is_started() {
         ("CACHE_SIZE_MB", "hunter2"),
         ("CACHE_ENABLED", "hunter2"),
         ("RUST_LOG", "hunter2=="),
+        ("LOG_FORMAT", "hunter2"),
         ("DATA_DIR", file),
         ("CACHE_DIR", file),
     ] {

@@ -1,4 +1,4 @@
-//! A serializer that passes everything on to serde_json's and notes what JSON cannot tell apart.
+//! A serializer that passes everything on to `serde_json`'s and notes what JSON cannot tell apart.
 
 use std::fmt::Display;
 
@@ -10,7 +10,7 @@ use crate::shape::{counted, token};
 
 const NOT_FINITE: &str =
     "JSON has no NaN and no infinity, and null would be read instead; use Codec::Bincode";
-/// The name under which serde_json's `RawValue` has its text written as it is.
+/// The name under which `serde_json`'s `RawValue` has its text written as it is.
 const RAW: &str = "$serde_json::private::RawValue";
 
 const NULL_IN_SOME: &str =
