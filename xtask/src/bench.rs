@@ -3,7 +3,8 @@
 //! The crate prints its table, writes docs/benchmarks.md after a full run, and writes the rows to the file that `--json`
 //! names: a list of objects, of which `name`, `met` and `summary` are read here.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -17,13 +18,22 @@ use crate::{Outcome, machine, no_more};
 
 /// Runs the command.
 pub(crate) fn run(arguments: Arguments) -> Outcome {
-    let asked = Asked::parse(arguments)?;
-    let build =
-        format!("--release --locked --package bench {}", if asked.builds_peers() { PEERS } else { "" });
-    let mut command = cargo(&format!("run {build} --"));
-    run_command(command.args(asked.words(&root())).env("BENCH_ABOUT", machine::describe()))?;
-    println!("rows as JSON: {}", asked.json.display());
-    let rows: Vec<Value> = serde_json::from_str(&fs::read_to_string(&asked.json)?)?;
+    let words = arguments.finish();
+    let asked = Asked::parse(&words)?;
+    let features = if asked.builds_peers() { PEERS } else { "" };
+    let mut command = cargo(&format!("run --release --locked --package bench {features} --"));
+    // Files are named relative to the caller's folder.
+    command.current_dir(std::env::current_dir()?).args(&words);
+    let json = asked.json.clone().unwrap_or_else(|| {
+        let file = root().join("target/bench.json");
+        command.arg("--json").arg(&file);
+        file
+    });
+    command.arg("--report").arg(root().join("target/bench-report"));
+    command.arg("--page").arg(root().join("docs/benchmarks.md"));
+    run_command(command.env("BENCH_ABOUT", machine::describe()))?;
+    println!("rows as JSON: {}", json.display());
+    let rows: Vec<Value> = serde_json::from_str(&fs::read_to_string(&json)?)?;
     ensure!(!rows.is_empty(), "the bench measured nothing");
     let mut report = Report::new("bench");
     for value in &rows {
@@ -34,27 +44,22 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
 
 const PEERS: &str = "--features peers";
 
-/// The arguments.
+/// The arguments that matter here; all are passed on to the bench.
 #[derive(Debug)]
 struct Asked {
-    quick: bool,
     only: Option<String>,
-    trace: Option<PathBuf>,
-    json: PathBuf,
+    json: Option<PathBuf>,
 }
 
 impl Asked {
-    fn parse(mut arguments: Arguments) -> Result<Self> {
-        let json: Option<PathBuf> = arguments.opt_value_from_str("--json")?;
-        let trace: Option<PathBuf> = arguments.opt_value_from_str("--trace")?;
-        let asked = Self {
-            quick: arguments.contains("--quick"),
-            only: arguments.opt_value_from_str("--only")?,
-            trace: trace.map(std::path::absolute).transpose()?,
-            json: std::path::absolute(json.unwrap_or_else(|| root().join("target/bench.json")))?,
-        };
+    fn parse(words: &[OsString]) -> Result<Self> {
+        let mut arguments = Arguments::from_vec(words.to_vec());
+        arguments.contains("--quick");
+        arguments.opt_value_from_str::<_, String>("--trace")?;
+        let only = arguments.opt_value_from_str("--only")?;
+        let json = arguments.opt_value_from_str("--json")?;
         no_more(arguments)?;
-        Ok(asked)
+        Ok(Self { only, json })
     }
 
     /// Whether other caches are measured, and can be built here. Nothing else builds them.
@@ -62,28 +67,13 @@ impl Asked {
         if self.only.as_ref().is_some_and(|group| group != "peers") {
             return false;
         }
-        let words = format!("build --release --locked --package bench {PEERS}");
-        let built = run_command(&mut cargo(&words));
+        let built = run_command(&mut cargo(&format!("build --release --locked --package bench {PEERS}")));
         if let Err(error) = &built {
             println!(
                 "WITHOUT foyer, cached, rusqlite and deadpool-redis, which cannot be built here: {error:#}"
             );
         }
         built.is_ok()
-    }
-
-    /// The arguments of the bench. A quick run and one of a user's own trace are not written to the page.
-    fn words(&self, root: &Path) -> Vec<PathBuf> {
-        let mut words: Vec<PathBuf> =
-            vec!["--json".into(), self.json.clone(), "--report".into(), root.join("target/bench-report")];
-        if self.quick {
-            words.push("--quick".into());
-        } else if self.trace.is_none() {
-            words.extend(["--page".into(), root.join("docs/benchmarks.md")]);
-        }
-        words.extend(self.only.iter().flat_map(|group| ["--only".into(), group.into()]));
-        words.extend(self.trace.iter().flat_map(|file| ["--trace".into(), file.clone()]));
-        words
     }
 }
 
@@ -109,19 +99,14 @@ mod tests {
         assert!(row(&serde_json::json!({"name": "get 1 KB", "met": true})).is_err());
     }
 
-    fn words(line: &str) -> Result<Vec<String>> {
-        let arguments = Arguments::from_vec(line.split_whitespace().map(Into::into).collect());
-        let words = Asked::parse(arguments)?.words(Path::new("/root"));
-        Ok(words.iter().map(|word| word.display().to_string()).collect())
+    fn parse(line: &str) -> Result<Asked> {
+        Asked::parse(&line.split_whitespace().map(Into::into).collect::<Vec<_>>())
     }
 
     #[test]
-    fn arguments_are_passed_on_with_absolute_files_and_only_a_full_run_writes_the_page() {
-        let quick = words("--quick --json rows.json --only disk").unwrap();
-        assert!(quick[1].starts_with('/') && quick[1].ends_with("rows.json"));
-        assert_eq!(quick[4..], ["--quick", "--only", "disk"]);
-        assert!(words("").unwrap().contains(&"--page".to_owned()));
-        assert!(!words("--trace x.csv").unwrap().contains(&"--page".to_owned()));
-        assert!(words("--fast").is_err() && words("--only").is_err());
+    fn arguments_are_understood_or_refused_before_anything_is_built() {
+        let asked = parse("--quick --json rows.json --only disk --trace x.csv").unwrap();
+        assert_eq!((asked.json, asked.only.as_deref()), (Some("rows.json".into()), Some("disk")));
+        assert!(parse("--fast").is_err() && parse("--only").is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Error, Result, ensure};
 
-use crate::docs::read;
+use crate::docs::{first_column, read};
 use crate::source_rules::{Source, product_text, rust_sources};
 
 /// Crates that read settings or write log events.
@@ -127,13 +127,7 @@ fn settings_in_code(sources: &[Source]) -> BTreeSet<String> {
 
 /// Settings are the words in the first column of a table, in backticks.
 fn settings_in_table(text: &str) -> BTreeSet<String> {
-    text.lines()
-        .filter_map(|line| line.strip_prefix("| "))
-        .filter_map(|line| line.split('|').next())
-        .flat_map(|column| column.split('`').skip(1).step_by(2))
-        .filter(|word| is_setting(word))
-        .map(str::to_owned)
-        .collect()
+    first_column(text).filter(|word| is_setting(word)).map(str::to_owned).collect()
 }
 
 fn settings_in_example(text: &str) -> BTreeSet<String> {
@@ -146,21 +140,8 @@ fn settings_in_example(text: &str) -> BTreeSet<String> {
 }
 
 /// Settings without a prefix.
-const OF_THE_APPLICATION: &[&str] = &[
-    "BIND",
-    "DATA_DIR",
-    "MAX_UPLOAD_MB",
-    "DECODE_MEMORY_MB",
-    "ADMIN_USERS",
-    "ALLOWED_HOSTS",
-    "DIAGNOSTICS",
-    "MAX_CONNECTIONS",
-    "CLIENT_TIMEOUT_SECONDS",
-    "SHUTDOWN_DELAY_SECONDS",
-    "SHUTDOWN_TIMEOUT_SECONDS",
-    "RUST_LOG",
-    "LOG_FORMAT",
-];
+const OF_THE_APPLICATION: &str = "BIND DATA_DIR MAX_UPLOAD_MB DECODE_MEMORY_MB ADMIN_USERS ALLOWED_HOSTS DIAGNOSTICS MAX_CONNECTIONS \
+    CLIENT_TIMEOUT_SECONDS SHUTDOWN_DELAY_SECONDS SHUTDOWN_TIMEOUT_SECONDS RUST_LOG LOG_FORMAT";
 
 /// A name of a setting. What begins with `CACHE_TTL_` is one setting for each family of keys, and `REDIS_SERVER_BIN` is
 /// the tests'.
@@ -168,7 +149,7 @@ fn is_setting(word: &str) -> bool {
     if word.starts_with("CACHE_TTL_") || word == "REDIS_SERVER_BIN" {
         return false;
     }
-    let known = OF_THE_APPLICATION.contains(&word);
+    let known = OF_THE_APPLICATION.split(' ').any(|known| known == word);
     let prefixed = word.strip_prefix("CACHE_").or_else(|| word.strip_prefix("REDIS_")).is_some_and(|rest| {
         !rest.is_empty()
             && !rest.ends_with('_')
@@ -182,7 +163,7 @@ fn events_in_code(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (call, level) in [("info!(", "INFO"), ("warn!(", "WARN"), ("error!(", "ERROR")] {
         for (start, _) in text.match_indices(call) {
-            // `compile_error!` is for those who build, not for those who operate.
+            // `compile_error!` is no log event.
             if text.get(..start).is_some_and(|before| before.ends_with('_')) {
                 continue;
             }

@@ -51,7 +51,8 @@ fn main() -> Outcome<()> {
     if let Some(folder) = &options.report {
         println!("report: {}", report::write(folder, &session, &about)?.display());
     }
-    if let Some(file) = &options.page {
+    // A quick run and one of a user's own trace are not the project's figures.
+    if let Some(file) = options.page.as_ref().filter(|_| !options.quick && traced.is_none()) {
         page::write(file, &session.rows, &about)?;
     }
     if let Some(file) = &options.json {

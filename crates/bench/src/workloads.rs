@@ -1,9 +1,8 @@
 //! What an application does: hit ratios of mixes and traces beside an exact LRU, space over a churn, the cost of clearing by
-//! keyspace, throughput by concurrency, and how latencies spread.
+//! keyspace, and the distribution of latencies.
 
 pub mod churn;
 pub mod clearing;
-pub mod concurrency;
 pub mod hit_ratio;
 pub mod latency;
 
@@ -22,6 +21,5 @@ pub fn run(session: &mut Session, trace: Option<&Mix>) -> Outcome<()> {
         session.leave_out("workloads over Redis", &error.to_string());
     }
     clearing::run(session, server.is_ok())?;
-    latency::run(session, server.is_ok())?;
-    concurrency::run(session, server.is_ok())
+    latency::run(session, server.is_ok())
 }
