@@ -34,6 +34,7 @@ mod stats;
 #[doc(hidden)]
 pub mod sync;
 
+mod transfer;
 pub use backend::{AtomicBackend, CacheBackend, Fill};
 pub use clock::{Clock, ManualClock, Monotonic, SystemClock, Timestamp};
 pub use codec::{Codec, Encoded, Refusal, RoundTrips};
@@ -50,3 +51,4 @@ pub use pattern::CachePattern;
 pub use random::random_nonzero;
 pub use rules::Change;
 pub use stats::{CacheStats, FamilyStats, MEGABYTE, MOST_FAMILIES};
+pub use transfer::transfer_time;

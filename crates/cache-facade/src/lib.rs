@@ -91,6 +91,7 @@ mod options;
 )]
 mod outage;
 mod panic;
+mod parts;
 mod patience;
 mod pauses;
 mod select;

@@ -22,7 +22,7 @@ impl Engine {
         for fill in fills {
             check_size(fill)?;
         }
-        let mut tries = self.pool.tries();
+        let mut tries = self.pool.tries_to_send(bytes_of(fills.iter().map(|fill| &fill.entry)));
         loop {
             let mut connection = tries.next().await?;
             match self.fill_on(&mut connection, fills, tries.deadline).await {
@@ -35,7 +35,7 @@ impl Engine {
     }
 
     pub(crate) async fn set(&self, entries: &[(CacheKey, NewEntry)]) -> Result<()> {
-        let mut tries = self.pool.tries();
+        let mut tries = self.pool.tries_to_send(bytes_of(entries.iter().map(|(_, entry)| entry)));
         loop {
             let mut connection = tries.next().await?;
             match self.set_on(&mut connection, entries, tries.deadline).await {
@@ -145,6 +145,18 @@ impl Engine {
                 FillOutcome::Stored
             }
         }
+
+    fn count_stored(&self, key: &CacheKey, bytes: usize, stored: Stored) {
+        match stored {
+            Stored::Refused => {}
+            Stored::New => self.stats.stored(key.family(), bytes as u64, None),
+            Stored::Over(replaced) => self.stats.stored(key.family(), bytes as u64, Some(replaced)),
+        }
+    }
+}
+
+fn bytes_of<'a>(entries: impl Iterator<Item = &'a NewEntry>) -> usize {
+    entries.map(|entry| entry.payload.len()).sum()
     }
 }
 

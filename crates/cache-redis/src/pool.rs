@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use bb8_redis::bb8::{self, ErrorSink, QueueStrategy, RunError};
-use cache_core::{Error, ErrorKind, Result};
+use cache_core::{Error, ErrorKind, Result, transfer_time};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, timeout_at};
@@ -59,7 +59,13 @@ impl Pool {
 
     /// The tries of one operation, all within its time.
     pub(crate) fn tries(&self) -> Tries<'_> {
-        Tries { pool: self, deadline: Instant::now() + self.timeout, timeout: self.timeout, left: self.tries }
+        self.tries_to_send(0)
+    }
+
+    /// The tries of one operation that sends so many bytes of values.
+    pub(crate) fn tries_to_send(&self, bytes: usize) -> Tries<'_> {
+        let timeout = self.timeout + transfer_time(bytes);
+        Tries { pool: self, deadline: Instant::now() + timeout, timeout, left: self.tries }
     }
 
     /// Lets go of all connections; those in use end with their last user.

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::task::Poll;
 
-use cache_core::{CacheKey, Fill, FillToken, NewEntry};
+use cache_core::{CacheKey, Fill, FillToken, NewEntry, Result as StoreResult};
 use tracing::Span;
 
 use super::Shared;
@@ -14,7 +14,8 @@ use crate::flight::{Lead, Outcome};
 use crate::form::Form;
 use crate::load::LoadError;
 use crate::options::Load;
-use crate::patience;
+use crate::parts::{self, Part};
+use crate::patience::Patience;
 use crate::rt;
 use crate::trouble::Operation;
 
@@ -98,23 +99,69 @@ where
 }
 
 impl Shared {
-    /// Fills many keys, and calls `go_on` before it waits.
+    /// What `ask` gives for `keys`, asked for in parts, in their order. It ends early at a part that is not answered while
+    /// `patience` lasts, which each answer renews.
+    pub(super) async fn in_parts<'k, T, F>(
+        &self,
+        keys: &'k [CacheKey],
+        patience: &mut Patience,
+        ask: impl Fn(&'k [CacheKey]) -> F,
+    ) -> Vec<T>
+    where
+        F: Future<Output = StoreResult<Vec<T>>> + Unpin,
+    {
+        let mut found = Vec::with_capacity(keys.len());
+        let mut left = keys;
+        while let Some(first) = left.first() {
+            let (part, rest) = self.part_size.split(left);
+            let (started, asked) = (self.started(), rt::now());
+            let answers = patience.wait(ask(part)).await;
+            self.took(Operation::Lookup, started);
+            self.part_size.took(part.len(), rt::now().duration_since(asked));
+            match self.settled(Operation::Lookup, first, answers) {
+                Some(answers) if answers.len() == part.len() => found.extend(answers),
+                // Without an answer to each key none could be told whose it is.
+                _ => break,
+            }
+            patience.renew();
+            left = rest;
+        }
+        found
+    }
+
+    /// Fills many keys, in parts, and calls `go_on` before it waits.
     async fn fill_many(&self, fills: Vec<Fill>, go_on: impl FnOnce()) {
-        let keys: Vec<CacheKey> = fills.iter().map(|fill| fill.key.clone()).collect();
-        let Some(first) = keys.first() else { return go_on() };
-        let started = self.started();
-        let mut fill = self.backend.fill_many(fills);
-        let outcome = rt::poll_once(&mut fill).await;
-        go_on();
-        let outcome = match outcome {
-            Poll::Ready(outcome) => Some(outcome),
-            Poll::Pending => patience::wait(fill).await,
-        };
-        self.took(Operation::Fill, started);
-        for (key, outcome) in
-            keys.iter().zip(self.settled(Operation::Fill, first, outcome).unwrap_or_default())
-        {
-            self.meter.filled(self.kind(), key, outcome);
+        let mut go_on = Some(go_on);
+        let mut failures = 0;
+        for Part { values: fills, bytes } in parts::of_values(fills, |fill: &Fill| &fill.entry) {
+            let keys: Vec<CacheKey> = fills.iter().map(|fill| fill.key.clone()).collect();
+            let Some(first) = keys.first() else { continue };
+            let started = self.started();
+            let mut fill = self.backend.fill_many(fills);
+            let outcome = match rt::poll_once(&mut fill).await {
+                Poll::Ready(outcome) => Some(outcome),
+                Poll::Pending => {
+                    if let Some(go_on) = go_on.take() {
+                        go_on();
+                    }
+                    Patience::to_send(bytes).wait(fill).await
+                }
+            };
+            self.took(Operation::Fill, started);
+            match self.settled(Operation::Fill, first, outcome) {
+                Some(outcomes) => {
+                    failures = 0;
+                    for (key, outcome) in keys.iter().zip(outcomes) {
+                        self.meter.filled(self.kind(), key, outcome);
+                    }
+                }
+                // Nobody waits for it: one part that is lost does not lose those behind it, two are a store that is away.
+                None if failures == 0 => failures += 1,
+                None => break,
+            }
+        }
+        if let Some(go_on) = go_on {
+            go_on();
         }
     }
 }

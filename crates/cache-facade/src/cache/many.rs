@@ -55,7 +55,9 @@ impl Cache {
     /// Dropping the future leaves a load that runs to its end; its values are stored.
     ///
     /// # Cost
-    /// One round trip for all hits where the store can do it, and one for all fills.
+    /// One round trip for all hits where the store can do it, and one for all fills; a large batch goes in parts of 500 keys
+    /// and a mebibyte, each with one and with the 250 ms that a request waits at most. What is behind a part that is not
+    /// answered in time is loaded.
     pub async fn get_or_load_many<I, T, E, F, Fut, R>(
         &self,
         items: impl IntoIterator<Item = (I, CacheKey)> + Send,
@@ -274,11 +276,8 @@ where
 
     /// Looks `keys` up, in their order. Trouble is a miss without a token for each.
     async fn lookup(&mut self, keys: &[CacheKey]) -> Vec<Lookup> {
-        let Some(first) = keys.first() else { return Vec::new() };
-        let started = self.shared.started();
-        let found = self.patience.wait(self.shared.backend.lookup_many(keys)).await;
-        self.shared.took(Operation::Lookup, started);
-        let mut found = self.shared.settled(Operation::Lookup, first, found).unwrap_or_default();
+        let ask = |part| self.shared.backend.lookup_many(part);
+        let mut found = self.shared.in_parts(keys, &mut self.patience, ask).await;
         found.resize_with(keys.len(), || self.shared.nothing());
         found
     }

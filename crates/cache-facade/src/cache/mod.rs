@@ -35,6 +35,7 @@ use crate::form::Reads;
 use crate::lifetime::Lifetime;
 use crate::metrics::{Meter, Started};
 use crate::outage::journal::Journal;
+use crate::parts::PartSize;
 use crate::patience::{self, Patience};
 use crate::pauses::Pauses;
 use crate::select::Selected;
@@ -73,6 +74,7 @@ pub(crate) struct Shared {
     pub(crate) refreshes: Arc<Background>,
     pub(crate) failed_refreshes: Throttle,
     pub(crate) pauses: Pauses,
+    pub(crate) part_size: PartSize,
     pub(crate) verification: Verification,
     pub(crate) config: CacheConfig,
     pub(crate) round_trips: RoundTrips,
@@ -123,6 +125,7 @@ impl CacheBuilder {
             refreshes: Background::new(MOST_REFRESHES),
             failed_refreshes: Throttle::default(),
             pauses: Pauses::default(),
+            part_size: PartSize::default(),
             verification: Verification::new(config.verify()),
             config,
             round_trips: RoundTrips::new(),

@@ -14,7 +14,7 @@ use crate::form::Form;
 use crate::load::{LoadError, Loaded, Source};
 use crate::options::Load;
 use crate::panic::{message_of, unless_it_panics};
-use crate::patience;
+use crate::patience::Patience;
 use crate::rt;
 use crate::trouble::Operation;
 
@@ -136,13 +136,13 @@ impl Shared {
         entry: NewEntry,
         go_on: impl FnOnce(),
     ) -> Option<FillOutcome> {
-        let started = self.started();
+        let (started, bytes) = (self.started(), entry.payload.len());
         let mut fill = self.backend.fill(key, token, entry);
         let outcome = rt::poll_once(&mut fill).await;
         go_on();
         let outcome = match outcome {
             Poll::Ready(outcome) => Some(outcome),
-            Poll::Pending => patience::wait(fill).await,
+            Poll::Pending => Patience::to_send(bytes).wait(fill).await,
         };
         self.took(Operation::Fill, started);
         let outcome = self.settled(Operation::Fill, key, outcome)?;

@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 
 use super::Cache;
 use crate::form::Typed;
-use crate::patience;
+use crate::parts::{self, Part};
+use crate::patience::{self, Patience};
 use crate::trouble::Operation;
 
 impl Cache {
@@ -29,15 +30,13 @@ impl Cache {
         }
     }
 
-    /// The values stored for `keys`, in their order: one round trip where the store can do it.
+    /// The values stored for `keys`, in their order: one round trip where the store can do it, one a part of 500 keys for
+    /// more. What is behind a part that is not answered within 250 ms is a miss.
     pub async fn get_many<T: DeserializeOwned>(&self, keys: &[CacheKey]) -> Vec<Option<T>> {
         let places: Vec<_> = keys.iter().map(|key| self.readable(key)).collect();
         let asked: Vec<CacheKey> = places.iter().flatten().map(|key| key.clone().into_owned()).collect();
-        let Some(first) = asked.first() else { return keys.iter().map(|_| None).collect() };
-        let started = self.shared.started();
-        let found = patience::wait(self.shared.backend.get_many(&asked)).await;
-        self.shared.took(Operation::Lookup, started);
-        let mut found = self.shared.settled(Operation::Lookup, first, found).unwrap_or_default().into_iter();
+        let ask = |part| self.shared.backend.get_many(part);
+        let mut found = self.shared.in_parts(&asked, &mut Patience::new(), ask).await.into_iter();
         places
             .iter()
             .map(|place| {
@@ -58,7 +57,7 @@ impl Cache {
     ///
     /// # Errors
     /// `Encode` when the codec cannot encode it, `TooLarge` for a value over the store's limit, `InvalidKey` when the
-    /// scope makes the key too long, `Timeout` after 250 ms, else as the store says.
+    /// scope makes the key too long, `Timeout` after 250 ms and a millisecond for every 32 KiB, else as the store says.
     ///
     /// # Cancellation
     /// The value may or may not be stored.
@@ -79,10 +78,11 @@ impl Cache {
         self.store(key, value, Some(expires_in)).await
     }
 
-    /// Stores many values: one round trip where the store can do it; see [`set`](Self::set).
+    /// Stores many values: one round trip where the store can do it, one a part of 500 values or a mebibyte for more; see
+    /// [`set`](Self::set).
     ///
     /// # Errors
-    /// As for [`set`](Self::set); some of the values may be stored.
+    /// As for [`set`](Self::set), of the first part that fails; those before it are stored, and some of it may be.
     pub async fn set_many<'a, T: Serialize + Sync + 'a>(
         &self,
         values: impl IntoIterator<Item = (&'a CacheKey, &'a T)>,
@@ -96,10 +96,10 @@ impl Cache {
             let entry = self.shared.timed(&key, Typed(self.codec).entry(value)?, None);
             entries.push((key, entry));
         }
-        if entries.is_empty() {
-            return Ok(());
+        for Part { values: entries, bytes } in parts::of_values(entries, |(_, entry)| entry) {
+            self.shared.stored(bytes, self.shared.backend.set_many(entries)).await?;
         }
-        answered(patience::wait(self.shared.backend.set_many(entries)).await)
+        Ok(())
     }
 
     async fn store<T: Serialize + ?Sized + Sync>(
@@ -122,7 +122,8 @@ impl Cache {
     ) -> Result<()> {
         let key = self.place(key)?;
         let entry = self.shared.timed(&key, entry, expires_in);
-        answered(patience::wait(self.shared.backend.set(&key, entry)).await)
+        let bytes = entry.payload.len();
+        self.shared.stored(bytes, self.shared.backend.set(&key, entry)).await
     }
 
     /// `key` in its place, unless there is nothing to read there.
@@ -148,11 +149,13 @@ impl super::Shared {
         self.took(Operation::Lookup, started);
         self.fresh(self.settled(Operation::Lookup, key, found).flatten())
     }
-}
 
-fn answered(outcome: Option<Result<()>>) -> Result<()> {
-    outcome.unwrap_or_else(|| {
-        let millis = patience::LONGEST.as_millis();
-        Err(Error::new(ErrorKind::Timeout, format!("the cache did not store the value within {millis} ms")))
-    })
+    /// What becomes of `bytes` on their way to the store.
+    async fn stored(&self, bytes: usize, store: impl Future<Output = Result<()>> + Unpin) -> Result<()> {
+        Patience::to_send(bytes).wait(store).await.unwrap_or_else(|| {
+            let millis = patience::longest_to_send(bytes).as_millis();
+            let message = format!("the cache did not store the value within {millis} ms");
+            Err(Error::new(ErrorKind::Timeout, message))
+        })
+    }
 }

@@ -11,6 +11,7 @@ mod faults;
 mod halfway;
 mod histories;
 mod migration;
+mod large_batches;
 mod outage;
 mod secrets;
 mod stampede;
