@@ -66,7 +66,7 @@ where
         }
         let started = shared.clock.monotonic();
         let items = led.iter().map(|led| led.item.clone()).chain(alone).collect();
-        let loaded = rows(load, items).await;
+        let loaded = rows(load, items, options.absent).await;
         if let Some(first) = led.first() {
             let taken = shared.clock.monotonic().saturating_since(started);
             shared.meter.loaded(shared.kind(), &first.key, taken);
@@ -166,8 +166,12 @@ impl Shared {
     }
 }
 
-/// What `load` gives for `items`.
-pub(super) async fn rows<I, T, E, F, Fut, R>(load: F, items: Vec<I>) -> Rows<I, T, E>
+/// What `load` gives for `items`, and `absent` for those that it leaves out.
+pub(super) async fn rows<I, T, E, F, Fut, R>(
+    load: F,
+    items: Vec<I>,
+    absent: Option<fn() -> T>,
+) -> Rows<I, T, E>
 where
     I: Eq + Hash + Clone + Send + 'static,
     F: FnOnce(Vec<I>) -> Fut + Send + 'static,
@@ -178,7 +182,14 @@ where
     let load = async move || {
         let asked: HashSet<I> = items.iter().cloned().collect();
         let rows = load(items).await?;
-        Ok(rows.into_iter().filter(|(item, _)| asked.contains(item)).collect())
+    T: 'static,
+        let mut values: HashMap<I, T> = rows.into_iter().filter(|(item, _)| asked.contains(item)).collect();
+        if let Some(absent) = absent {
+            for item in asked {
+                values.entry(item).or_insert_with(absent);
+            }
+        }
+        Ok(values)
     };
     caught(load).await
 }
