@@ -15,6 +15,7 @@ mod codec;
 mod codec_id;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod credentials;
 mod entry;
 pub mod envelope;
 mod epochs;
@@ -33,12 +34,13 @@ pub mod soon;
 mod stats;
 #[doc(hidden)]
 pub mod sync;
-
 mod transfer;
+
 pub use backend::{AtomicBackend, CacheBackend, Fill};
 pub use clock::{Clock, ManualClock, Monotonic, SystemClock, Timestamp};
 pub use codec::{Codec, Encoded, Refusal, RoundTrips};
 pub use codec_id::CodecId;
+pub use credentials::{Credentials, CredentialsProvider};
 pub use entry::{BackendKind, CLOCK_TOLERANCE, Entry, FillOutcome, FillToken, Invalidated, Lookup, NewEntry};
 pub use epochs::Epochs;
 pub use error::{Error, ErrorKind, Result};

@@ -21,6 +21,7 @@
 //! | `REDIS_ENABLED` | false | |
 //! | `REDIS_HOST`, `REDIS_PORT`, `REDIS_DB` | localhost, 6379, 0 | |
 //! | `REDIS_USERNAME`, `REDIS_PASSWORD` | none | |
+//! | `REDIS_USERNAME_FILE`, `REDIS_PASSWORD_FILE` | none | read again for each connection |
 //! | `REDIS_TLS`, `REDIS_CA_FILE` | auto, system roots | |
 //! | `REDIS_CLIENT_CERT`, `REDIS_CLIENT_KEY` | none | |
 //! | `REDIS_URL` | none | instead of the single settings |

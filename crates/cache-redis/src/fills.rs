@@ -85,7 +85,7 @@ impl Engine {
         }
         if cfg!(feature = "plant-no-fence") {
             connection.set(stores, deadline).await?;
-            return Ok(vec![Stored::Over(0); stores.len()]);
+            return Ok(vec![Stored::New; stores.len()]);
         }
         connection.fill(&self.layout, stores, deadline).await
     }
@@ -102,17 +102,17 @@ impl Engine {
         let nobody = FillToken::never();
         let stores: Vec<Store> =
             entries.iter().map(|(key, entry)| self.store(&connection.world, key, entry, nobody)).collect();
-        match connection.set(&stores, deadline).await {
+        let stored = match connection.set(&stores, deadline).await {
             Err(fault) if fault.is_wrong_type() => {
                 let groups: Vec<&str> = stores.iter().map(|store| store.group.as_str()).collect();
                 connection.unlink(&groups, deadline).await?;
-                connection.set(&stores, deadline).await?;
+                connection.set(&stores, deadline).await?
             }
-            done => done?,
-        }
-        for ((key, _), store) in entries.iter().zip(stores) {
+            stored => stored?,
+        };
+        for (((key, _), store), stored) in entries.iter().zip(stores).zip(stored) {
             self.memory.stored(key);
-            self.stats.stored(key.family(), store.envelope.len() as u64, 0);
+            self.count_stored(key, store.envelope.len(), stored);
         }
         Ok(())
     }
@@ -137,14 +137,14 @@ impl Engine {
                 self.memory.refused(&fill.key);
                 FillOutcome::Refused
             }
-            Stored::Over(replaced) => {
+            Stored::New | Stored::Over(_) => {
                 self.stats.fills.add(1);
                 self.memory.stored(&fill.key);
-                let bytes = (envelope::HEADER_LENGTH + fill.entry.payload.len()) as u64;
-                self.stats.stored(fill.key.family(), bytes, replaced);
+                self.count_stored(&fill.key, envelope::HEADER_LENGTH + fill.entry.payload.len(), stored);
                 FillOutcome::Stored
             }
         }
+    }
 
     fn count_stored(&self, key: &CacheKey, bytes: usize, stored: Stored) {
         match stored {
@@ -157,7 +157,6 @@ impl Engine {
 
 fn bytes_of<'a>(entries: impl Iterator<Item = &'a NewEntry>) -> usize {
     entries.map(|entry| entry.payload.len()).sum()
-    }
 }
 
 fn check_size(fill: &Fill) -> Result<()> {
