@@ -13,6 +13,9 @@ use crate::config::RedisConfig;
 use crate::error::{Fate, Fault};
 use crate::manager::{Connection, Manager};
 
+/// Values of more bytes together are sent over a connection of their own.
+const LARGE: usize = 1 << 20;
+
 /// Connections to one server.
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -65,7 +68,8 @@ impl Pool {
     /// The tries of one operation that sends so many bytes of values.
     pub(crate) fn tries_to_send(&self, bytes: usize) -> Tries<'_> {
         let timeout = self.timeout + transfer_time(bytes);
-        Tries { pool: self, deadline: Instant::now() + timeout, timeout, left: self.tries }
+        let (deadline, is_large) = (Instant::now() + timeout, bytes > LARGE);
+        Tries { pool: self, deadline, timeout, left: self.tries, is_large }
     }
 
     /// Lets go of all connections; those in use end with their last user.
@@ -82,6 +86,15 @@ impl Pool {
     fn latest(&self) -> Option<Connection> {
         let latest = self.latest.load();
         latest.as_deref().filter(|latest| self.is_usable(latest)).cloned()
+    }
+
+    /// A connection that nobody else uses.
+    async fn connect_apart(&self, deadline: Instant) -> Result<Connection> {
+        self.check_open()?;
+        match timeout_at(deadline, self.manager.open()).await {
+            Ok(connection) => connection,
+            Err(_) => Err(self.failures.cause(None, &self.address)),
+        }
     }
 
     async fn check_out(&self, deadline: Instant) -> Result<Connection> {
@@ -130,12 +143,17 @@ pub(crate) struct Tries<'a> {
     /// How long it may take.
     pub(crate) timeout: Duration,
     left: u32,
+    /// What is sent would hold up all others on a connection that is shared.
+    is_large: bool,
 }
 
 impl Tries<'_> {
     /// A connection of the current world.
     pub(crate) async fn next(&mut self) -> Result<Connection> {
         self.left = self.left.saturating_sub(1);
+        if self.is_large {
+            return Box::pin(self.pool.connect_apart(self.deadline)).await;
+        }
         if let Some(latest) = self.pool.latest() {
             return Ok(latest);
         }

@@ -99,19 +99,20 @@ where
 }
 
 impl Shared {
-    /// What `ask` gives for `keys`, asked for in parts, in their order. It ends early at a part that is not answered while
-    /// `patience` lasts, which each answer renews.
+    /// What `ask` gives for `keys`, asked for in parts, in their order, with nothing for a part that is not answered while
+    /// `patience` lasts. The next part begins with all of it. Two such parts in a row, or the first one, end it: the store
+    /// is away.
     pub(super) async fn in_parts<'k, T, F>(
         &self,
         keys: &'k [CacheKey],
         patience: &mut Patience,
         ask: impl Fn(&'k [CacheKey]) -> F,
-    ) -> Vec<T>
+    ) -> Vec<Option<T>>
     where
         F: Future<Output = StoreResult<Vec<T>>> + Unpin,
     {
         let mut found = Vec::with_capacity(keys.len());
-        let mut left = keys;
+        let (mut left, mut has_answered) = (keys, false);
         while let Some(first) = left.first() {
             let (part, rest) = self.part_size.split(left);
             let (started, asked) = (self.started(), rt::now());
@@ -119,8 +120,15 @@ impl Shared {
             self.took(Operation::Lookup, started);
             self.part_size.took(part.len(), rt::now().duration_since(asked));
             match self.settled(Operation::Lookup, first, answers) {
-                Some(answers) if answers.len() == part.len() => found.extend(answers),
                 // Without an answer to each key none could be told whose it is.
+                Some(answers) if answers.len() == part.len() => {
+                    found.extend(answers.into_iter().map(Some));
+                    has_answered = true;
+                }
+                _ if has_answered => {
+                    found.extend(part.iter().map(|_| None));
+                    has_answered = false;
+                }
                 _ => break,
             }
             patience.renew();
@@ -174,6 +182,7 @@ pub(super) async fn rows<I, T, E, F, Fut, R>(
 ) -> Rows<I, T, E>
 where
     I: Eq + Hash + Clone + Send + 'static,
+    T: 'static,
     F: FnOnce(Vec<I>) -> Fut + Send + 'static,
     Fut: Future<Output = Result<R, E>> + Send + 'static,
     R: IntoIterator<Item = (I, T)> + 'static,
@@ -182,7 +191,6 @@ where
     let load = async move || {
         let asked: HashSet<I> = items.iter().cloned().collect();
         let rows = load(items).await?;
-    T: 'static,
         let mut values: HashMap<I, T> = rows.into_iter().filter(|(item, _)| asked.contains(item)).collect();
         if let Some(absent) = absent {
             for item in asked {

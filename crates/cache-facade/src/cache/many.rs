@@ -56,8 +56,8 @@ impl Cache {
     ///
     /// # Cost
     /// One round trip for all hits where the store can do it, and one for all fills; a large batch goes in parts of 500 keys
-    /// and a mebibyte, each with one and with the 250 ms that a request waits at most. What is behind a part that is not
-    /// answered in time is loaded.
+    /// and a mebibyte, each with one and with the 250 ms that a request waits at most. What is in a part
+    /// that is not answered in time is loaded, and what is behind it too if the store does not answer the next one either.
     pub async fn get_or_load_many<I, T, E, F, Fut, R>(
         &self,
         items: impl IntoIterator<Item = (I, CacheKey)> + Send,
@@ -278,7 +278,7 @@ where
     async fn lookup(&mut self, keys: &[CacheKey]) -> Vec<Lookup> {
         let ask = |part| self.shared.backend.lookup_many(part);
         let mut found = self.shared.in_parts(keys, &mut self.patience, ask).await;
-        found.resize_with(keys.len(), || self.shared.nothing());
-        found
+        found.resize_with(keys.len(), || None);
+        found.into_iter().map(|found| found.unwrap_or_else(|| self.shared.nothing())).collect()
     }
 }

@@ -31,7 +31,7 @@ impl Cache {
     }
 
     /// The values stored for `keys`, in their order: one round trip where the store can do it, one a part of 500 keys for
-    /// more. What is behind a part that is not answered within 250 ms is a miss.
+    /// more. What is in a part that is not answered within 250 ms is a miss.
     pub async fn get_many<T: DeserializeOwned>(&self, keys: &[CacheKey]) -> Vec<Option<T>> {
         let places: Vec<_> = keys.iter().map(|key| self.readable(key)).collect();
         let asked: Vec<CacheKey> = places.iter().flatten().map(|key| key.clone().into_owned()).collect();
@@ -41,7 +41,7 @@ impl Cache {
             .iter()
             .map(|place| {
                 let key = place.as_deref()?;
-                self.shared.hit(Typed(self.codec), key, self.shared.fresh(found.next().flatten()))
+                self.shared.hit(Typed(self.codec), key, self.shared.fresh(found.next().flatten().flatten()))
             })
             .collect()
     }
