@@ -14,6 +14,7 @@ mod backend;
 mod clock;
 mod codec;
 mod codec_id;
+mod credentials;
 mod entry;
 pub mod envelope;
 mod epochs;
@@ -38,6 +39,7 @@ pub mod soon;
 mod stats;
 #[doc(hidden)]
 pub mod sync;
+mod transfer;
 
 pub use backend::{AtomicBackend, CacheBackend, Fill};
 #[doc(hidden)]
@@ -45,6 +47,7 @@ pub use clock::Steady;
 pub use clock::{Clock, ManualClock, Monotonic, SystemClock, Timestamp};
 pub use codec::{Codec, Encoded, Refusal, RoundTrips};
 pub use codec_id::CodecId;
+pub use credentials::{Credentials, CredentialsProvider};
 pub use entry::{BackendKind, CLOCK_TOLERANCE, Entry, FillOutcome, FillToken, Invalidated, Lookup, NewEntry};
 pub use epochs::Epochs;
 pub use error::{Error, ErrorKind, Result};
@@ -57,3 +60,4 @@ pub use pattern::CachePattern;
 pub use random::random_nonzero;
 pub use rules::Change;
 pub use stats::{CacheStats, FamilyStats, MEGABYTE, MOST_FAMILIES};
+pub use transfer::transfer_time;

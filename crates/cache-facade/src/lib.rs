@@ -98,6 +98,7 @@ mod options;
     expect(dead_code, reason = "each backend needs a part of it")
 )]
 mod outage;
+mod parts;
 mod patience;
 mod pauses;
 mod select;
@@ -120,10 +121,10 @@ pub use testing::assert_invalidates;
 
 pub use cache_core::{
     AtomicBackend, BackendKind, BreakerState, CacheBackend, CacheGroup, CacheKey, CachePattern, CacheStats,
-    Change, Clock, Codec, CodecId, Entry, EpochScope, Epochs, Error, ErrorKind, Explanation, FamilyStats,
-    Fill, FillOutcome, FillToken, Health, HealthStatus, Invalidated, Invalidates, Invalidation, JournalKind,
-    KeyBuilder, KeyPart, Lookup, ManualClock, MemoryBackend, MissCause, Monotonic, NewEntry, NullBackend,
-    Result, SystemClock, Timestamp, keys,
+    Change, Clock, Codec, CodecId, Credentials, CredentialsProvider, Entry, EpochScope, Epochs, Error,
+    ErrorKind, Explanation, FamilyStats, Fill, FillOutcome, FillToken, Health, HealthStatus, Invalidated,
+    Invalidates, Invalidation, JournalKind, KeyBuilder, KeyPart, Lookup, ManualClock, MemoryBackend,
+    MissCause, Monotonic, NewEntry, NullBackend, Result, SystemClock, Timestamp, keys,
 };
 
 #[doc(hidden)]

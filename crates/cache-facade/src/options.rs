@@ -27,12 +27,14 @@ pub struct Load<T> {
     pub(crate) lifetime: Lifetime,
     keeps: Option<Keeps<T>>,
     expires: Option<Expires<T>>,
+    /// What a load of many that leaves an item out says of it.
+    pub(crate) absent: Option<fn() -> T>,
 }
 
 impl<T> Load<T> {
     /// A load whose value lives as long as the configuration lets values of its key's family live.
     pub fn new() -> Self {
-        Self { lifetime: Lifetime::new(), keeps: None, expires: None }
+        Self { lifetime: Lifetime::new(), keeps: None, expires: None, absent: None }
     }
 
     /// How long the value may be served, counted from when it is stored. Default: `CACHE_TTL_<FAMILY>`, else
@@ -101,6 +103,9 @@ impl<T: 'static> Load<Option<T>> {
     /// How long it may be served that there is nothing: a `None`. Default: as long as any other value; what creates the
     /// thing invalidates its key, as every other change does.
     ///
+    /// In [`get_or_load_many`](crate::Cache::get_or_load_many) an item that the load leaves out is then a `None` too, which
+    /// is stored and returned.
+    ///
     /// ```
     /// use cache_facade::Load;
     /// use std::time::Duration;
@@ -114,7 +119,7 @@ impl<T: 'static> Load<Option<T>> {
             (Some(_), Some(present)) => present(value),
             (Some(_), None) => None,
         };
-        Self { expires: Some(Box::new(expires)), ..self }
+        Self { expires: Some(Box::new(expires)), absent: Some(|| None), ..self }
     }
 }
 

@@ -4,7 +4,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use cache_core::soon;
+use cache_core::{soon, transfer_time};
 use futures_util::future;
 
 use crate::rt;
@@ -23,7 +23,17 @@ pub(crate) struct Patience {
 
 impl Patience {
     pub(crate) fn new() -> Self {
-        Self { left: LONGEST.saturating_sub(LATE) }
+        Self::to_send(0)
+    }
+
+    /// The patience of a request that sends `bytes` to the store.
+    pub(crate) fn to_send(bytes: usize) -> Self {
+        Self { left: longest_to_send(bytes).saturating_sub(LATE) }
+    }
+
+    /// The store has answered: what comes next is waited for as long again.
+    pub(crate) fn renew(&mut self) {
+        *self = Self::new();
     }
 
     /// Whether the store has had all the time it gets.
@@ -55,6 +65,11 @@ impl Patience {
         }
         answer
     }
+}
+
+/// The longest a request waits for the store that sends `bytes` to it.
+pub(crate) fn longest_to_send(bytes: usize) -> Duration {
+    LONGEST + transfer_time(bytes)
 }
 
 /// What `future` gives within the patience of a request that asks the store once.

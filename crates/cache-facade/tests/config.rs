@@ -307,6 +307,23 @@ fn a_url_stands_instead_of_the_single_settings() {
 }
 
 #[test]
+fn a_password_comes_from_one_place() {
+    let on = ("REDIS_ENABLED", "true");
+    let file = ("REDIS_PASSWORD_FILE", "/run/secrets/redis");
+    let config = config(&[on, file, ("REDIS_USERNAME_FILE", "/run/secrets/user")]).unwrap();
+    let redis = config.redis();
+    assert_eq!(redis.password_file(), Some(Path::new("/run/secrets/redis")));
+    assert_eq!(redis.username_file(), Some(Path::new("/run/secrets/user")));
+    for beside in [("REDIS_PASSWORD", "hunter2"), ("REDIS_URL", "redis://:hunter2@example.org")] {
+        let error = error(&[on, file, beside]);
+        assert!(
+            error.starts_with("REDIS_PASSWORD_FILE takes the path of a file, and no password"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_url_never_turns_encryption_off_that_was_asked_for() {
     let plain = ("REDIS_URL", "redis://example.org");
     let encrypted = ("REDIS_URL", "rediss://example.org");

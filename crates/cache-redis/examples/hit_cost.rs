@@ -1,4 +1,4 @@
-//! What a hit costs beside a plain `HGET` over one shared connection, in one run: needs a redis-server.
+//! What a hit and a fill cost beside a plain `HGET` over one shared connection, in one run: needs a redis-server.
 //!
 //! `cargo run --release -p cache-redis --example hit_cost`
 
@@ -58,7 +58,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = RedisConfig::new("127.0.0.1").port(server.port()).timeout(Duration::from_secs(5));
     let cache = Arc::new(RedisBackend::connect(config).await?);
     let shared = raw(&server).await?;
-    println!("size      tasks   raw HGET/s      get x   lookup x   (medians of {ROUNDS} interleaved rounds)");
+    println!(
+        "size      tasks   raw HGET/s      get x   lookup x     fill x   (medians of {ROUNDS} interleaved rounds)"
+    );
     for size in [1 << 10, 50 << 10] {
         let key = CacheKey::builder("image", size).part("metadata").build()?;
         let token = cache.lookup(&key).await?.token;
@@ -66,7 +68,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let group: Vec<String> = redis::cmd("KEYS").arg("app:*").query_async(&mut shared.clone()).await?;
         let group = group.into_iter().find(|group| group.contains(&format!(":{size}:"))).unwrap_or_default();
         for tasks in [1, 16, 64, 256] {
-            let (mut plain, mut get, mut lookup) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut plain, mut get, mut lookup, mut fill) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
             for _ in 0..ROUNDS {
                 let (connection, group) = (shared.clone(), group.clone());
                 plain.push(
@@ -98,10 +100,21 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                     })
                     .await,
                 );
+                // The token of a hit stands until something is invalidated: each of these stores the value again.
+                let token = cache.lookup(&key).await?.token;
+                let (cache_, key_) = (Arc::clone(&cache), key.clone());
+                let entry = NewEntry::new(vec![7; size]);
+                fill.push(
+                    rate(tasks, move || {
+                        let (cache, key, entry) = (Arc::clone(&cache_), key_.clone(), entry.clone());
+                        async move { assert!(cache.fill(&key, token, entry).await.is_ok()) }
+                    })
+                    .await,
+                );
             }
             let plain = median(plain);
-            let (get, lookup) = (median(get) / plain, median(lookup) / plain);
-            println!("{size:>6} {tasks:>8} {plain:>12.0} {get:>10.2} {lookup:>10.2}");
+            let [get, lookup, fill] = [get, lookup, fill].map(|rates| median(rates) / plain);
+            println!("{size:>6} {tasks:>8} {plain:>12.0} {get:>10.2} {lookup:>10.2} {fill:>10.3}");
         }
     }
     Ok(())

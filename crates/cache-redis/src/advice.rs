@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use crate::client::connect;
 use crate::config::RedisConfig;
 use crate::error::{CHECK_SETTINGS, tls_error};
+use crate::login::Password;
 
 /// `error`, of connecting to the server of `config`, with what to do about it.
 ///
@@ -78,7 +79,16 @@ fn about_client_certificate(config: &RedisConfig) -> &'static str {
 }
 
 fn about_password(config: &RedisConfig) -> &'static str {
-    let password = config.password.as_deref().unwrap_or_default();
+    let password = match &config.login.password {
+        Some(Password::Fixed(password)) => password.as_str(),
+        Some(Password::File(_)) => {
+            return "correct the file that REDIS_PASSWORD_FILE names, and REDIS_USERNAME where the server has access lists";
+        }
+        Some(Password::Provider(_)) => {
+            return "the server refuses the credentials that the application provides";
+        }
+        None => "",
+    };
     let is_quoted = ['"', '\'']
         .iter()
         .any(|quote| password.len() > 1 && password.starts_with(*quote) && password.ends_with(*quote));
@@ -138,6 +148,9 @@ async fn speaks_tls(config: &RedisConfig) -> bool {
 /// What to do about a login that fails, where [`advice`] knows nothing.
 pub(crate) fn about_login(error: &Error) -> &'static str {
     let cause = StdError::source(error).and_then(|cause| cause.downcast_ref::<RedisError>());
+    if cause.is_none() {
+        return "correct what the message names: the file, or what the application provides";
+    }
     match cause.map(RedisError::kind) {
         Some(RedisKind::Server(ServerErrorKind::NoPerm)) => "allow SELECT to this user, or set REDIS_DB=0",
         Some(RedisKind::Server(ServerErrorKind::ResponseError)) => {

@@ -12,6 +12,7 @@ use crate::config::RedisConfig;
 use crate::engine::Engine;
 use crate::finish::ToTheEnd;
 use crate::keeper::Keeper;
+use crate::removed::Removed;
 
 /// A cache in a Redis that many instances share; see the crate's documentation.
 ///
@@ -83,10 +84,11 @@ impl CacheBackend for RedisBackend {
         }
         let (engine, what) = (Arc::clone(&self.engine), what.to_vec());
         let removed = ToTheEnd::new(async move {
-            let removed = engine.remove(&what).await;
+            let mut removed = Removed::default();
+            let outcome = engine.remove(&what, &mut removed).await;
             engine.memory.removed(&what);
-            engine.count_removed(&what, *removed.as_ref().unwrap_or(&0));
-            removed
+            engine.count_removed(&what, &removed);
+            outcome.map(|()| removed.total())
         })
         .await?;
         Ok(Invalidated::Applied { removed })

@@ -17,16 +17,51 @@ use tokio::time::timeout;
 
 use crate::config::{ClientCertificate, RedisConfig};
 use crate::error::Fault;
+use crate::login::Login;
 
 /// How often an idle connection is probed by the kernel, and how long unacknowledged data keeps it open.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What connects to the server that `config` names.
-///
-/// # Errors
-/// `Configuration` for certificates that cannot be read.
-pub(crate) fn client(config: &RedisConfig) -> Result<Client> {
+/// Makes clients, each with the login of the moment.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    /// The way to the server, without a login.
+    way: ConnectionInfo,
+    login: Login,
+    db: i64,
+    address: String,
+}
+
+impl Clients {
+    /// Those of the server that `config` names.
+    ///
+    /// # Errors
+    /// `Configuration` for certificates that cannot be read.
+    pub(crate) fn new(config: &RedisConfig) -> Result<Self> {
+        let way = way(config)?.get_connection_info().clone();
+        Ok(Self { way, login: config.login.clone(), db: i64::from(config.db), address: config.address() })
+    }
+
+    /// A client for a new connection.
+    ///
+    /// # Errors
+    /// Those of the login: `Configuration` for a file that cannot be read, and what the application's provider says.
+    pub(crate) async fn client(&self) -> Result<Client> {
+        let (username, password) = self.login.of_a_connection().await?;
+        let mut settings = RedisConnectionInfo::default().set_db(self.db).set_skip_set_lib_name();
+        if let Some(username) = username {
+            settings = settings.set_username(username);
+        }
+        if let Some(password) = password {
+            settings = settings.set_password(password);
+        }
+        let info = self.way.clone().set_redis_settings(settings);
+        Client::open(info).map_err(|cause| Fault::from(cause).into_error(&self.address))
+    }
+}
+
+fn way(config: &RedisConfig) -> Result<Client> {
     let failed = |cause| Fault::from(cause).into_error(&config.address());
     let info = address(config).map_err(failed)?;
     if !config.tls {
@@ -49,13 +84,6 @@ pub(crate) fn client(config: &RedisConfig) -> Result<Client> {
 }
 
 fn address(config: &RedisConfig) -> RedisResult<ConnectionInfo> {
-    let mut login = RedisConnectionInfo::default().set_db(i64::from(config.db)).set_skip_set_lib_name();
-    if let Some(username) = &config.username {
-        login = login.set_username(username);
-    }
-    if let Some(password) = &config.password {
-        login = login.set_password(password);
-    }
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
     let tcp =
         TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(USER_TIMEOUT);
@@ -65,15 +93,18 @@ fn address(config: &RedisConfig) -> RedisResult<ConnectionInfo> {
     } else {
         ConnectionAddr::Tcp(host, port)
     };
-    Ok(address.into_connection_info()?.set_redis_settings(login).set_tcp_settings(tcp))
+    Ok(address.into_connection_info()?.set_tcp_settings(tcp))
 }
 
 /// A connection of its own to the server of `config`, login included.
 ///
 /// # Errors
-/// As for [`client`]; `Timeout` after [`RedisConfig::connect_timeout`]; what the server says to the login.
+/// As for [`Clients::new`] and [`Clients::client`]; `Timeout` after [`RedisConfig::connect_timeout`]; what the server says to the login.
 pub(crate) async fn connect(config: &RedisConfig) -> Result<MultiplexedConnection> {
-    let client = client(config)?;
+    let clients = Clients::new(config)?;
+    let client = timeout(config.connect_timeout, clients.client())
+        .await
+        .unwrap_or_else(|_| Err(Fault::timeout().into_error(&config.address())))?;
     let settings = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(config.connect_timeout))
         .set_response_timeout(Some(config.connect_timeout));

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{Clock, Error, ErrorKind, MEGABYTE, Result, SystemClock};
+use cache_core::{Clock, CredentialsProvider, Error, ErrorKind, MEGABYTE, Result, SystemClock};
 
 use crate::incarnation::ContactRecord;
+use crate::login::{Login, Password};
 
 /// Settings of a Redis cache. `Debug` does not show the password.
 ///
@@ -24,8 +25,7 @@ pub struct RedisConfig {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) db: u32,
-    pub(crate) username: Option<String>,
-    pub(crate) password: Option<String>,
+    pub(crate) login: Login,
     pub(crate) tls: bool,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) client_certificate: Option<ClientCertificate>,
@@ -54,8 +54,7 @@ impl RedisConfig {
             host: host.into(),
             port: 6379,
             db: 0,
-            username: None,
-            password: None,
+            login: Login::default(),
             tls: false,
             ca_file: None,
             client_certificate: None,
@@ -86,13 +85,45 @@ impl RedisConfig {
     /// The user of an access control list. Default: none.
     #[must_use]
     pub fn username(self, username: impl Into<String>) -> Self {
-        Self { username: Some(username.into()), ..self }
+        Self { login: Login { username: Some(username.into()), ..self.login }, ..self }
+    }
+
+    /// The file that holds the user, instead of [`username`](Self::username). It is read again for each new connection,
+    /// of which there is one a heartbeat at least; the end of its line does not count. Default: none.
+    #[must_use]
+    pub fn username_file(self, path: impl Into<PathBuf>) -> Self {
+        Self { login: Login { username_file: Some(path.into()), ..self.login }, ..self }
     }
 
     /// The password. Default: none.
     #[must_use]
     pub fn password(self, password: impl Into<String>) -> Self {
-        Self { password: Some(password.into()), ..self }
+        self.by(Password::Fixed(password.into()))
+    }
+
+    /// The file that holds the password, instead of [`password`](Self::password): one that is rotated needs no restart. It
+    /// is read again for each new connection, of which there is one a heartbeat at least; the end of its line does not
+    /// count. Default: none.
+    ///
+    /// A file that cannot be read, or is empty, is an error of kind `Configuration` of the connection that reads it.
+    #[must_use]
+    pub fn password_file(self, path: impl Into<PathBuf>) -> Self {
+        self.by(Password::File(path.into()))
+    }
+
+    /// What gives the password and perhaps the user of each new connection, instead of [`password`](Self::password): for
+    /// tokens that end after a while. Default: none.
+    ///
+    /// It is called for each new connection, of which there is one a heartbeat at least, so that it ought to keep a token
+    /// as long as that is good; [`connect_timeout`](Self::connect_timeout) holds for it too. Its error, or its panic, is an
+    /// error of kind `Unavailable` of the connection.
+    #[must_use]
+    pub fn credentials(self, provider: CredentialsProvider) -> Self {
+        self.by(Password::Provider(provider))
+    }
+
+    fn by(self, password: Password) -> Self {
+        Self { login: Login { password: Some(password), ..self.login }, ..self }
     }
 
     /// Encrypts the connection (TLS 1.3) and verifies the server's certificate and name. Default: plain.
@@ -188,7 +219,7 @@ impl RedisConfig {
 
     /// The same server without a login: nothing is sent to it but what opens the connection.
     pub(crate) fn without_login(&self) -> Self {
-        Self { username: None, password: None, db: 0, ..self.clone() }
+        Self { login: Login::default(), db: 0, ..self.clone() }
     }
 
     pub(crate) fn check(&self) -> Result<()> {
@@ -217,8 +248,7 @@ impl fmt::Debug for RedisConfig {
             host,
             port,
             db,
-            username,
-            password,
+            login,
             tls,
             ca_file,
             client_certificate,
@@ -236,8 +266,7 @@ impl fmt::Debug for RedisConfig {
             .field("host", host)
             .field("port", port)
             .field("db", db)
-            .field("username", username)
-            .field("password", &password.as_ref().map(|_| "***"))
+            .field("login", login)
             .field("tls", tls)
             .field("ca_file", ca_file)
             .field("client_certificate", client_certificate)

@@ -24,6 +24,7 @@ use crate::manager::{Connection, Manager};
 use crate::memory::Memory;
 use crate::outlook::Outlook;
 use crate::pool::{Pool, Tries};
+use crate::removed::Removed;
 use crate::settings::Settings;
 use crate::stats::{Stats, Tally};
 use crate::suspects::{Reads, Suspects};
@@ -161,7 +162,7 @@ impl Engine {
     }
 
     /// What was removed shows in the figures, and will miss.
-    pub(crate) fn count_removed(&self, what: &[Invalidation], removed: u64) {
+    pub(crate) fn count_removed(&self, what: &[Invalidation], removed: &Removed) {
         for what in what {
             if let Invalidation::Group(group) = what {
                 self.outlook.looked_up(group.as_str(), false);
@@ -170,13 +171,13 @@ impl Engine {
         let clears = what.iter().filter(|one| **one == Invalidation::Everything).count() as u64;
         self.stats.clears.add(clears);
         self.stats.invalidations.add(what.len() as u64 - clears);
-        self.stats.invalidated_entries.add(removed);
+        self.stats.invalidated_entries.add(removed.total());
         if clears > 0 {
             self.stats.swept(&BTreeMap::new());
-        } else if let [one] = what
-            && let Some(family) = family(one)
-        {
-            self.stats.removed(&family, removed);
+            return;
+        }
+        for (family, entries) in removed.by_family() {
+            self.stats.removed(family, entries);
         }
     }
 
@@ -426,15 +427,4 @@ fn leased(slot: &[u8]) -> Option<u128> {
         Err(Rejected::Lease { nonce }) => Some(nonce),
         _ => None,
     }
-}
-
-/// The family that an invalidation lies in, where it is one.
-fn family(what: &Invalidation) -> Option<String> {
-    let text = match what {
-        Invalidation::Key(key) => return Some(key.family().to_owned()),
-        Invalidation::Group(group) => group.as_str(),
-        Invalidation::Pattern(pattern) => pattern.group()?,
-        Invalidation::Everything => return None,
-    };
-    CacheKey::parse(text).ok().map(|key| key.family().to_owned())
 }

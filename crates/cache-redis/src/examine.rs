@@ -15,6 +15,7 @@ use crate::config::RedisConfig;
 use crate::engine::Engine;
 use crate::error::Fault;
 use crate::manager::ServerInfo;
+use crate::skew;
 
 /// What a step found; all but `Fine` say what to do. None holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,8 +41,8 @@ pub enum Finding {
 /// A step of the way, by its name.
 pub type Step = (&'static str, Finding);
 
-/// Walks the way to the server that `config` names: name, connection, encryption, login, server, commands, memory,
-/// persistence. It ends at the first step that is wrong.
+/// Walks the way to the server that `config` names: name, connection, encryption, login, server, clock, commands,
+/// memory, persistence. It ends at the first step that is wrong.
 ///
 /// It changes nothing that is cached: what it tries, it tries on a key of its own that it removes. What instances agree on
 /// at their start it announces as they do; that goes by itself within some seconds.
@@ -140,12 +141,8 @@ impl Walk<'_> {
     }
 
     async fn log_in(&mut self) -> Result<MultiplexedConnection, DeadEnd> {
-        let RedisConfig { username, password, db, connect_timeout, .. } = self.config;
-        let who = match (username, password) {
-            (Some(username), _) => format!("as {username:?}"),
-            (None, Some(_)) => "by password".to_owned(),
-            (None, None) => "without a password".to_owned(),
-        };
+        let RedisConfig { login, db, connect_timeout, .. } = self.config;
+        let who = login.description();
         let connected = match connect(self.config).await {
             Ok(mut socket) => {
                 let asked = timeout(*connect_timeout, redis::cmd("PING").exec_async(&mut socket)).await;
@@ -172,6 +169,7 @@ impl Walk<'_> {
 
     async fn meet(&mut self, socket: &mut MultiplexedConnection) -> Result<String, DeadEnd> {
         let command = redis::cmd("INFO");
+        let (clock, before) = (&self.config.clock, self.config.clock.now());
         let asked = command.query_async::<String>(socket);
         let answer = match timeout(self.config.connect_timeout, asked).await {
             Ok(answer) => answer.map_err(Fault::from),
@@ -179,7 +177,7 @@ impl Walk<'_> {
         };
         match answer.map_err(|fault| fault.into_error(&self.config.address())) {
             Ok(text) => {
-                let (info, field) = (ServerInfo::parse(&text), |name| field(&text, name));
+                let (info, field) = (ServerInfo::parse(&text, self.config.db), |name| field(&text, name));
                 let (name, version) = match field("valkey_version") {
                     "" => ("Redis", field("redis_version")),
                     version => ("Valkey", version),
@@ -191,6 +189,13 @@ impl Walk<'_> {
                     }),
                     |_| "name another server in REDIS_HOST and REDIS_PORT".to_owned(),
                 )?;
+                match info.time.map(|time| skew::problem(before, time, clock.now())) {
+                    None => self.fine("clock", "this server does not say what time it has".to_owned()),
+                    Some(None) => {
+                        self.fine("clock", "that of this machine agrees with the server's".to_owned())
+                    }
+                    Some(Some(found)) => self.doubtful("clock", found, skew::ADVICE.to_owned()),
+                }
                 Ok(text)
             }
             Err(error) => self.wrong(
@@ -202,7 +207,7 @@ impl Walk<'_> {
     }
 
     fn remember(&mut self, info: &str) {
-        let server = ServerInfo::parse(info);
+        let server = ServerInfo::parse(info, self.config.db);
         let used = field(info, "used_memory").parse().unwrap_or(0) / MEGABYTE;
         match server.warnings().into_iter().next() {
             None => {

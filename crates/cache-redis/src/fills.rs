@@ -23,7 +23,7 @@ impl Engine {
         for fill in fills {
             check_size(fill)?;
         }
-        let mut tries = self.pool.tries();
+        let mut tries = self.pool.tries_to_send(bytes_of(fills.iter().map(|fill| &fill.entry)));
         loop {
             let mut connection = tries.next().await?;
             match self.fill_on(&mut connection, fills, tries.deadline).await {
@@ -36,7 +36,7 @@ impl Engine {
     }
 
     pub(crate) async fn set(&self, entries: &[(CacheKey, NewEntry)]) -> Result<()> {
-        let mut tries = self.pool.tries();
+        let mut tries = self.pool.tries_to_send(bytes_of(entries.iter().map(|(_, entry)| entry)));
         loop {
             let mut connection = tries.next().await?;
             match self.set_on(&mut connection, entries, tries.deadline).await {
@@ -86,7 +86,7 @@ impl Engine {
         }
         if is_planted(Plant::NoRedisFence) {
             connection.set(stores, deadline).await?;
-            return Ok(vec![Stored::Over(0); stores.len()]);
+            return Ok(vec![Stored::New; stores.len()]);
         }
         connection.fill(&self.layout, stores, deadline).await
     }
@@ -103,17 +103,17 @@ impl Engine {
         let nobody = FillToken::never();
         let stores: Vec<Store> =
             entries.iter().map(|(key, entry)| self.store(&connection.world, key, entry, nobody)).collect();
-        match connection.set(&stores, deadline).await {
+        let stored = match connection.set(&stores, deadline).await {
             Err(fault) if fault.is_wrong_type() => {
                 let groups: Vec<&str> = stores.iter().map(|store| store.group.as_str()).collect();
                 connection.unlink(&groups, deadline).await?;
-                connection.set(&stores, deadline).await?;
+                connection.set(&stores, deadline).await?
             }
-            done => done?,
-        }
-        for ((key, _), store) in entries.iter().zip(stores) {
+            stored => stored?,
+        };
+        for (((key, _), store), stored) in entries.iter().zip(stores).zip(stored) {
             self.memory.stored(key);
-            self.stats.stored(key.family(), store.envelope.len() as u64, 0);
+            self.count_stored(key, store.envelope.len(), stored);
         }
         Ok(())
     }
@@ -138,15 +138,26 @@ impl Engine {
                 self.memory.refused(&fill.key);
                 FillOutcome::Refused
             }
-            Stored::Over(replaced) => {
+            Stored::New | Stored::Over(_) => {
                 self.stats.fills.add(1);
                 self.memory.stored(&fill.key);
-                let bytes = (envelope::HEADER_LENGTH + fill.entry.payload.len()) as u64;
-                self.stats.stored(fill.key.family(), bytes, replaced);
+                self.count_stored(&fill.key, envelope::HEADER_LENGTH + fill.entry.payload.len(), stored);
                 FillOutcome::Stored
             }
         }
     }
+
+    fn count_stored(&self, key: &CacheKey, bytes: usize, stored: Stored) {
+        match stored {
+            Stored::Refused => {}
+            Stored::New => self.stats.stored(key.family(), bytes as u64, None),
+            Stored::Over(replaced) => self.stats.stored(key.family(), bytes as u64, Some(replaced)),
+        }
+    }
+}
+
+fn bytes_of<'a>(entries: impl Iterator<Item = &'a NewEntry>) -> usize {
+    entries.map(|entry| entry.payload.len()).sum()
 }
 
 fn check_size(fill: &Fill) -> Result<()> {

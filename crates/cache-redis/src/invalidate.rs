@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cache_core::envelope::LEASE_LENGTH;
 use cache_core::{CachePattern, Error, ErrorKind, Invalidation, Result};
 use redis::Pipeline;
 use tokio::time::Instant;
@@ -9,22 +10,24 @@ use tokio::time::Instant;
 use crate::engine::Engine;
 use crate::error::Fault;
 use crate::manager::Connection;
+use crate::pool::Tries;
+use crate::removed::Removed;
 use crate::scan::{self, Pace, Scan};
 
-/// How many commands are sent in one go.
-const AT_ONCE: usize = 1000;
+/// How many groups and keys are removed in one go.
+const AT_ONCE: usize = 500;
 /// How often an invalidation begins anew because another server took over meanwhile.
 const WORLDS: usize = 3;
 
 impl Engine {
-    /// Removes all of `what`, and says about how many entries that were.
-    pub(crate) async fn remove(&self, what: &[Invalidation]) -> Result<u64> {
+    /// Removes all of `what`, and counts what it removes.
+    pub(crate) async fn remove(&self, what: &[Invalidation], removed: &mut Removed) -> Result<()> {
         for _ in 0..WORLDS {
             let mut tries = self.pool.tries();
-            let (removed, world) = loop {
+            let world = loop {
                 let mut connection = tries.next().await?;
-                match self.remove_on(&mut connection, what, tries.deadline).await {
-                    Ok(removed) => break (removed, Arc::clone(&connection.world)),
+                match self.remove_on(&mut connection, what, removed, &tries).await {
+                    Ok(()) => break Arc::clone(&connection.world),
                     Err(fault) if tries.again(&fault) => {}
                     Err(fault) => return Err(self.failed(fault)),
                 }
@@ -32,7 +35,7 @@ impl Engine {
             self.worlds.touched();
             // What another server acknowledged before this one took over is still here.
             if self.worlds.is_current(&world) {
-                return Ok(removed);
+                return Ok(());
             }
         }
         let message = format!("Redis at {} changes from one server to another", self.pool.address);
@@ -43,73 +46,95 @@ impl Engine {
         &self,
         connection: &mut Connection,
         what: &[Invalidation],
-        deadline: Instant,
-    ) -> Result<u64, Fault> {
-        let mut commands = Pipeline::new();
-        let mut removed = 0;
-        for what in what {
-            match whole_group(what) {
-                Some(group) => {
-                    let key = self.layout.group(&connection.world, group);
-                    commands.cmd("HLEN").arg(&key);
-                    commands.cmd("UNLINK").arg(&key);
-                }
-                None => {
-                    if let Invalidation::Key(key) = what {
-                        let place = self.layout.place(&connection.world, key);
-                        commands.cmd("HDEL").arg(&place.group).arg(place.field);
-                    }
-                }
-            }
-            if commands.len() >= AT_ONCE {
-                removed += scan::acknowledged(connection, std::mem::take(&mut commands), deadline).await?;
-            }
-        }
-        if !commands.is_empty() {
-            removed += scan::acknowledged(connection, commands, deadline).await?;
+        removed: &mut Removed,
+        tries: &Tries<'_>,
+    ) -> Result<(), Fault> {
+        let mut deadline = tries.deadline;
+        for what in what.chunks(AT_ONCE) {
+            self.remove_by_name(connection, what, removed, deadline).await?;
+            // Each go has the time of one operation.
+            deadline = Instant::now() + tries.timeout;
         }
         for what in what {
             match what {
-                Invalidation::Everything => removed += self.remove_everything(connection).await?,
+                Invalidation::Everything => {
+                    let pattern = self.layout.groups_from("");
+                    scan::unlink_all(connection, &self.layout, &pattern, removed, |_, _| true).await?;
+                }
                 Invalidation::Pattern(pattern) if whole_group(what).is_none() => {
-                    removed += self.remove_pattern(connection, pattern).await?;
+                    self.remove_pattern(connection, pattern, removed).await?;
                 }
                 Invalidation::Key(_) | Invalidation::Group(_) | Invalidation::Pattern(_) => {}
             }
         }
-        Ok(removed)
+        Ok(())
     }
 
-    async fn remove_everything(&self, connection: &mut Connection) -> Result<u64, Fault> {
-        let pattern = self.layout.groups_from("");
-        scan::unlink_all(connection, &self.layout, &pattern, |_, _| true).await
+    /// Removes those of `what` that are keys and whole groups.
+    async fn remove_by_name(
+        &self,
+        connection: &mut Connection,
+        what: &[Invalidation],
+        removed: &mut Removed,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        let mut commands = Pipeline::new();
+        // The groups, and whether a key of it is removed or all of it.
+        let mut groups = Vec::new();
+        for what in what {
+            if let Some(group) = whole_group(what) {
+                let key = self.layout.group(&connection.world, group);
+                commands.cmd("HLEN").arg(&key);
+                commands.cmd("UNLINK").arg(&key);
+                groups.push((group, false));
+            } else if let Invalidation::Key(key) = what {
+                let place = self.layout.place(&connection.world, key);
+                commands.cmd("HSTRLEN").arg(&place.group).arg(place.field);
+                commands.cmd("HDEL").arg(&place.group).arg(place.field);
+                groups.push((key.group(), true));
+            }
+        }
+        if commands.is_empty() {
+            return Ok(());
+        }
+        let said = scan::acknowledged(connection, commands, deadline).await?;
+        for ((group, is_key), said) in groups.into_iter().zip(said.chunks(2)) {
+            let entries = match said {
+                // A lease is no entry.
+                [length, 1] if is_key => u64::from(*length > LEASE_LENGTH as u64),
+                [fields, _] if !is_key => *fields,
+                _ => 0,
+            };
+            removed.add(group, entries);
+        }
+        Ok(())
     }
 
     async fn remove_pattern(
         &self,
         connection: &mut Connection,
         pattern: &CachePattern,
-    ) -> Result<u64, Fault> {
+        removed: &mut Removed,
+    ) -> Result<(), Fault> {
         let mut pace = Pace::start();
         if let Some(group) = pattern.group() {
             let key = self.layout.group(&connection.world, group);
-            return scan::prune(connection, &key, group, pattern, &mut pace).await;
+            return scan::prune(connection, &key, group, pattern, removed, &mut pace).await;
         }
         let groups = self.layout.groups_from(pattern.literal_prefix());
         if !pattern.is_glob() {
             let is_covered = |group: &str, _| pattern.matches(group);
-            return scan::unlink_all(connection, &self.layout, &groups, is_covered).await;
+            return scan::unlink_all(connection, &self.layout, &groups, removed, is_covered).await;
         }
         let mut scan = Scan::keys(groups);
-        let mut removed = 0;
         while let Some(found) = scan.next(connection, &mut pace).await? {
             for key in found.into_iter().filter_map(scan::text) {
                 if let Some((group, _)) = self.layout.parse(&key) {
-                    removed += scan::prune(connection, &key, group, pattern, &mut pace).await?;
+                    scan::prune(connection, &key, group, pattern, removed, &mut pace).await?;
                 }
             }
         }
-        Ok(removed)
+        Ok(())
     }
 }
 

@@ -17,11 +17,14 @@ use crate::error::Fault;
 use crate::manager::Connection;
 use crate::permissions;
 use crate::scan::{self, Pace, Scan};
+use crate::skew;
 
 /// How often everything is counted again.
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
 /// How long one step of the count may take.
 const STEP: Duration = Duration::from_secs(1);
+/// How many heartbeats lie between two sweeps at least, and how many times as long as the last one took.
+const REST: u32 = 10;
 
 /// Since when the server has been answering, or not, and why not.
 #[derive(Debug)]
@@ -104,7 +107,18 @@ impl Engine {
 
     async fn look(&self) -> Result<()> {
         let mut connection = self.pool.manager.open().await?;
+        self.warn_of_the_clock();
         self.settings.agree(&mut connection, &self.pool.address).await
+    }
+
+    /// Logs what is wrong with the clock of this machine.
+    fn warn_of_the_clock(&self) {
+        let address = &self.pool.address;
+        if let Some(problem) = &self.pool.manager.info.load().clock_problem {
+            cache_core::log::limited(address, |suppressed| {
+                tracing::warn!(server = %address, suppressed, "Redis: {problem}; {}", skew::ADVICE);
+            });
+        }
     }
 
     /// Refuses an address behind which several servers answer: what one acknowledged another would serve.
@@ -183,17 +197,41 @@ async fn beat_for_ever(engine: &Engine, interval: Duration) {
     }
 }
 
-/// Sweeps at the start, whenever another server takes over, and every ten minutes.
+/// The last sweep.
+struct Swept {
+    world: u64,
+    at: Instant,
+    took: Duration,
+    /// The most keys that the server was seen to hold since.
+    most_keys: u64,
+}
+
+impl Swept {
+    /// Whether what this sweep found does not hold any more, in a server that holds `keys` now.
+    fn is_outdated(&mut self, world: u64, keys: u64, have_drifted: bool, interval: Duration) -> bool {
+        self.most_keys = self.most_keys.max(keys);
+        let age = self.at.elapsed();
+        // Another instance may have cleared it, or the server has made room.
+        let have_shrunk = keys < self.most_keys - self.most_keys / 10;
+        let has_rested = age >= REST * self.took.max(interval);
+        world != self.world || age >= SWEEP_EVERY || has_rested && (have_drifted || have_shrunk)
+    }
+}
+
+/// Sweeps at the start, whenever another server takes over, every ten minutes, and in between where the sizes have come to
+/// differ much from what the last sweep found.
 async fn sweep_for_ever(engine: &Engine, interval: Duration) {
-    let mut last: Option<(u64, Instant)> = None;
+    let mut last: Option<Swept> = None;
     loop {
-        let world = engine.worlds.switches();
-        let is_due = last.is_none_or(|(swept, at)| swept != world || at.elapsed() >= SWEEP_EVERY);
-        if is_due
+        let (world, most_keys) = (engine.worlds.switches(), engine.pool.manager.info.load().keys);
+        let have_drifted = engine.stats.have_drifted();
+        let is_due = |last: &mut Swept| last.is_outdated(world, most_keys, have_drifted, interval);
+        let began = Instant::now();
+        if last.as_mut().is_none_or(is_due)
             && let Ok(mut connection) = engine.pool.tries().next().await
             && engine.sweep(&mut connection).await.is_ok()
         {
-            last = Some((world, Instant::now()));
+            last = Some(Swept { world, at: Instant::now(), took: began.elapsed(), most_keys });
         }
         sleep(interval).await;
     }

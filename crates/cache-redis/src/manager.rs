@@ -9,19 +9,21 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bb8_redis::bb8::ManageConnection;
 use cache_core::plants::{Plant, is_planted};
-use cache_core::{Error, ErrorKind};
+use cache_core::{Clock, Error, ErrorKind, Timestamp};
 use futures_util::FutureExt;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client};
+use redis::{AsyncConnectionConfig, Pipeline, RedisError, Value};
 use tokio::time::Instant;
 
-use crate::client::client;
+use crate::client::Clients;
 use crate::commands::FIRST_LOOK;
 use crate::config::RedisConfig;
 use crate::error::{Fate, Fault};
 use crate::incarnation::{Entry, World, Worlds, incarnation_of};
 use crate::layout::Layout;
+use crate::removed::Removed;
 use crate::scan;
+use crate::skew;
 
 /// The incarnation of every server where restarts are trusted.
 const TRUSTED: u64 = 0;
@@ -109,15 +111,26 @@ pub(crate) struct ServerInfo {
     pub(crate) policy: String,
     /// Whether single fields can expire.
     pub(crate) expires_fields: bool,
+    /// The time there.
+    pub(crate) time: Option<Timestamp>,
+    /// How many keys the database holds.
+    pub(crate) keys: u64,
+    /// What is wrong with the clock of this machine.
+    pub(crate) clock_problem: Option<String>,
 }
 
 impl ServerInfo {
-    /// Reads the answer to `INFO`.
-    pub(crate) fn parse(text: &str) -> Self {
+    /// Reads the answer to `INFO`, of a client that uses the database `db`.
+    pub(crate) fn parse(text: &str, db: u32) -> Self {
         let fields: HashMap<&str, &str> = text.lines().filter_map(|line| line.split_once(':')).collect();
         let field = |name: &str| fields.get(name).copied().unwrap_or_default();
         let number = |name: &str| field(name).parse().unwrap_or(0);
+        let keys = field(&format!("db{db}")).strip_prefix("keys=").and_then(|text| text.split(',').next());
+        let micros: Option<u64> = field("server_time_usec").parse().ok();
         Self {
+            time: micros.map(|micros| Timestamp::from_millis(micros / 1000)),
+            keys: keys.and_then(|keys| keys.parse().ok()).unwrap_or(0),
+            clock_problem: None,
             run_id: field("run_id").to_owned(),
             uptime: Duration::from_secs(number("uptime_in_seconds")),
             is_replica: field("role") == "slave",
@@ -173,8 +186,13 @@ fn is_from(version: &str, least: (u64, u64)) -> bool {
 /// Makes connections to one address.
 #[derive(Debug)]
 pub(crate) struct Manager {
-    client: Client,
+    clients: Clients,
     settings: AsyncConnectionConfig,
+    db: u32,
+    clock: Arc<dyn Clock>,
+    /// What connections are called at the server, as far as it allows that.
+    name: String,
+    is_name_refused: AtomicBool,
     timeout: Duration,
     after_first_look: Duration,
     address: String,
@@ -188,14 +206,18 @@ pub(crate) struct Manager {
 
 impl Manager {
     pub(crate) fn new(config: &RedisConfig, layout: Arc<Layout>, worlds: Arc<Worlds>) -> Result<Self, Error> {
-        let client = client(config)?;
+        let clients = Clients::new(config)?;
         // Operations have deadlines of their own: one clock for the wait for a connection and for the answer.
         let settings = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(config.connect_timeout))
             .set_response_timeout(None);
         Ok(Self {
-            client,
+            clients,
             settings,
+            db: config.db,
+            clock: Arc::clone(&config.clock),
+            name: format!("cache:{}:{}", config.namespace, std::process::id()),
+            is_name_refused: AtomicBool::new(false),
             timeout: config.connect_timeout,
             after_first_look: config.timeout.saturating_sub(FIRST_LOOK),
             address: config.address(),
@@ -249,7 +271,7 @@ impl Manager {
                 let mut connection = connection(world);
                 let pattern = self.layout.groups_of(incarnation);
                 let is_ours = |_: &str, found: u64| found == incarnation;
-                scan::unlink_all(&mut connection, &self.layout, &pattern, is_ours)
+                scan::unlink_all(&mut connection, &self.layout, &pattern, &mut Removed::default(), is_ours)
                     .await
                     .map_err(|fault| fault.into_error(&self.address))?;
                 self.enter(incarnation)?
@@ -276,20 +298,42 @@ impl Manager {
 
     async fn greet(&self) -> Result<(MultiplexedConnection, ServerInfo), Error> {
         let greeting = async {
-            let mut socket = self.client.get_multiplexed_async_connection_with_config(&self.settings).await?;
-            match redis::cmd("INFO").query_async::<String>(&mut socket).await {
-                Ok(info) => Ok::<_, Fault>((socket, ServerInfo::parse(&info))),
+            let client = self.clients.client().await?;
+            let socket = client.get_multiplexed_async_connection_with_config(&self.settings).await;
+            let failed = |cause: RedisError| Fault::from(cause).into_error(&self.address);
+            let mut socket = socket.map_err(failed)?;
+            match self.ask_for_info(&mut socket).await {
+                Ok(info) => Ok((socket, info)),
                 // One that has too many clients says so and hangs up; one that does not know INFO stays.
                 Err(refused) => match redis::cmd("PING").exec_async(&mut socket).await.map_err(Fault::from) {
-                    Err(fault) if fault.fate == Fate::Gone => Err(fault),
-                    _ => Err(refused.into()),
+                    Err(fault) if fault.fate == Fate::Gone => Err(fault.into_error(&self.address)),
+                    _ => Err(failed(refused)),
                 },
             }
         };
-        tokio::time::timeout(self.timeout, greeting)
-            .await
-            .unwrap_or_else(|_| Err(Fault::timeout()))
-            .map_err(|fault| fault.into_error(&self.address))
+        let late = |_| Err(Fault::timeout().into_error(&self.address));
+        tokio::time::timeout(self.timeout, greeting).await.unwrap_or_else(late)
+    }
+
+    /// Gives a connection its name, and asks the server who it is, in one go.
+    async fn ask_for_info(&self, socket: &mut MultiplexedConnection) -> Result<ServerInfo, RedisError> {
+        let mut commands = Pipeline::with_capacity(2);
+        // A server that refuses it once is not asked again: its log of refusals is for what somebody ought to look at.
+        if !self.is_name_refused.load(Ordering::Relaxed) {
+            commands.cmd("CLIENT").arg("SETNAME").arg(&self.name);
+        }
+        commands.cmd("INFO");
+        let asked = self.clock.now();
+        let mut replies = socket.send_packed_commands(&commands, 0, commands.len()).await?;
+        let answered = self.clock.now();
+        let info = replies.pop().unwrap_or(Value::Nil).extract_error()?;
+        if matches!(replies.pop(), Some(Value::ServerError(_))) {
+            self.is_name_refused.store(true, Ordering::Relaxed);
+        }
+        let text: String = redis::from_redis_value(info)?;
+        let info = ServerInfo::parse(&text, self.db);
+        let clock_problem = info.time.and_then(|time| skew::problem(asked, time, answered));
+        Ok(ServerInfo { clock_problem, ..info })
     }
 
     fn error(&self, kind: ErrorKind, problem: &str) -> Error {
@@ -325,16 +369,18 @@ mod tests {
     #[test]
     fn a_server_is_known_by_its_info() {
         let text = "# Server\r\nredis_mode:standalone\r\nrun_id:abc\r\nuptime_in_seconds:12\r\n\
-                    # Memory\r\nmaxmemory:1048576\r\nmaxmemory_policy:noeviction\r\n# Replication\r\nrole:slave\r\n";
-        let info = ServerInfo::parse(text);
+                    # Memory\r\nmaxmemory:1048576\r\nmaxmemory_policy:noeviction\r\n# Replication\r\nrole:slave\r\n\
+                    # Keyspace\r\ndb0:keys=1,expires=0\r\ndb3:keys=42,expires=0,avg_ttl=0\r\n";
+        let info = ServerInfo::parse(text, 3);
         assert_eq!((info.run_id.as_str(), info.uptime), ("abc", Duration::from_secs(12)));
         assert!(info.is_replica && !info.is_cluster);
+        assert_eq!((info.keys, ServerInfo::parse(text, 1).keys), (42, 0));
         assert_eq!(info.warnings().len(), 1);
     }
 
     #[test]
     fn fields_expire_where_the_version_says_so() {
-        let can = |text: &str| ServerInfo::parse(text).expires_fields;
+        let can = |text: &str| ServerInfo::parse(text, 0).expires_fields;
         for old in
             ["", "redis_version:6.2.5", "redis_version:7.2.4", "redis_version:7.2.4\r\nvalkey_version:8.1.0"]
         {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use bb8_redis::bb8::{self, ErrorSink, QueueStrategy, RunError};
-use cache_core::{Error, ErrorKind, Result};
+use cache_core::{Error, ErrorKind, Result, transfer_time};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, timeout_at};
@@ -12,6 +12,9 @@ use tokio::time::{Duration, Instant, timeout_at};
 use crate::config::RedisConfig;
 use crate::error::{Fate, Fault};
 use crate::manager::{Connection, Manager};
+
+/// Values of more bytes together are sent over a connection of their own.
+const LARGE: usize = 1 << 20;
 
 /// Connections to one server.
 #[derive(Debug)]
@@ -59,7 +62,14 @@ impl Pool {
 
     /// The tries of one operation, all within its time.
     pub(crate) fn tries(&self) -> Tries<'_> {
-        Tries { pool: self, deadline: Instant::now() + self.timeout, timeout: self.timeout, left: self.tries }
+        self.tries_to_send(0)
+    }
+
+    /// The tries of one operation that sends so many bytes of values.
+    pub(crate) fn tries_to_send(&self, bytes: usize) -> Tries<'_> {
+        let timeout = self.timeout + transfer_time(bytes);
+        let (deadline, is_large) = (Instant::now() + timeout, bytes > LARGE);
+        Tries { pool: self, deadline, timeout, left: self.tries, is_large }
     }
 
     /// Lets go of all connections; those in use end with their last user.
@@ -76,6 +86,15 @@ impl Pool {
     fn latest(&self) -> Option<Connection> {
         let latest = self.latest.load();
         latest.as_deref().filter(|latest| self.is_usable(latest)).cloned()
+    }
+
+    /// A connection that nobody else uses.
+    async fn connect_apart(&self, deadline: Instant) -> Result<Connection> {
+        self.check_open()?;
+        match timeout_at(deadline, self.manager.open()).await {
+            Ok(connection) => connection,
+            Err(_) => Err(self.failures.cause(None, &self.address)),
+        }
     }
 
     async fn check_out(&self, deadline: Instant) -> Result<Connection> {
@@ -124,12 +143,17 @@ pub(crate) struct Tries<'a> {
     /// How long it may take.
     pub(crate) timeout: Duration,
     left: u32,
+    /// What is sent would hold up all others on a connection that is shared.
+    is_large: bool,
 }
 
 impl Tries<'_> {
     /// A connection of the current world.
     pub(crate) async fn next(&mut self) -> Result<Connection> {
         self.left = self.left.saturating_sub(1);
+        if self.is_large {
+            return Box::pin(self.pool.connect_apart(self.deadline)).await;
+        }
         if let Some(latest) = self.pool.latest() {
             return Ok(latest);
         }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::error::{Fault, is_wrong_type};
 use crate::layout::{Layout, escaped};
 use crate::manager::Connection;
+use crate::removed::Removed;
 
 /// How long one step may take.
 const STEP: Duration = Duration::from_secs(1);
@@ -101,51 +102,55 @@ fn leaves_values_out(connection: &Connection) -> bool {
     connection.expires_fields
 }
 
-/// Removes the groups among the keys that match `pattern` for which `is_wanted` holds, given their group and incarnation,
-/// and says how many fields they had.
+/// Removes the groups among the keys that match `pattern` for which `is_wanted` holds, given their group and incarnation.
 pub(crate) async fn unlink_all(
     connection: &mut Connection,
     layout: &Layout,
     pattern: &str,
+    removed: &mut Removed,
     is_wanted: impl Fn(&str, u64) -> bool,
-) -> Result<u64, Fault> {
+) -> Result<(), Fault> {
     let (mut scan, mut pace) = (Scan::keys(pattern.to_owned()), Pace::start());
-    let mut removed = 0;
     while let Some(found) = scan.next(connection, &mut pace).await? {
         let keys: Vec<String> = found.into_iter().filter_map(text).collect();
-        let groups: Vec<&str> = keys
+        let (groups, keys): (Vec<&str>, Vec<&str>) = keys
             .iter()
-            .filter(|key| layout.parse(key).is_some_and(|(group, incarnation)| is_wanted(group, incarnation)))
-            .map(String::as_str)
-            .collect();
-        removed += unlink(connection, &groups).await?;
+            .filter_map(|key| {
+                let (group, incarnation) = layout.parse(key)?;
+                is_wanted(group, incarnation).then_some((group, key.as_str()))
+            })
+            .unzip();
+        for (group, fields) in groups.into_iter().zip(unlink(connection, &keys).await?) {
+            removed.add(group, fields);
+        }
     }
-    Ok(removed)
+    Ok(())
 }
 
-/// Removes `groups`, and says how many fields they had.
-pub(crate) async fn unlink(connection: &mut Connection, groups: &[&str]) -> Result<u64, Fault> {
+/// Removes the keys `groups`, and says how many fields each had.
+pub(crate) async fn unlink(connection: &mut Connection, groups: &[&str]) -> Result<Vec<u64>, Fault> {
     if groups.is_empty() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
     let mut commands = Pipeline::with_capacity(2 * groups.len());
     for group in groups {
         commands.cmd("HLEN").arg(group);
         commands.cmd("UNLINK").arg(group);
     }
-    acknowledged(connection, commands, Instant::now() + STEP).await
+    let said = acknowledged(connection, commands, Instant::now() + STEP).await?;
+    Ok(said.into_iter().step_by(2).collect())
 }
 
-/// Removes what matches `pattern` from the group `name`, which is kept under `key`, and says how many fields that were.
+/// Removes what matches `pattern` from the group `name`, which is kept under `key`.
 pub(crate) async fn prune(
     connection: &mut Connection,
     key: &str,
     name: &str,
     pattern: &CachePattern,
+    removed: &mut Removed,
     pace: &mut Pace,
-) -> Result<u64, Fault> {
+) -> Result<(), Fault> {
     let mut scan = Scan::fields(key.to_owned(), field_pattern(name, pattern));
-    let mut removed = 0;
     let step = if leaves_values_out(connection) { 1 } else { 2 };
     while let Some(found) = scan.next(connection, pace).await? {
         let is_covered = |field: &String| match field.as_str() {
@@ -157,39 +162,31 @@ pub(crate) async fn prune(
         if !fields.is_empty() {
             let mut commands = Pipeline::new();
             commands.cmd("HDEL").arg(key).arg(&fields);
-            removed += acknowledged(connection, commands, Instant::now() + STEP).await?;
+            let said = acknowledged(connection, commands, Instant::now() + STEP).await?;
+            removed.add(name, said.into_iter().sum());
         }
     }
-    Ok(removed)
+    Ok(())
 }
 
-/// Sends commands that remove, and adds up what the odd ones say: `HLEN` and `HDEL` how many fields, `UNLINK` nothing new.
+/// Sends commands that remove and that count what they remove, and gives what each says.
 ///
 /// Every one must have been carried out; a key that is no hash holds nothing that could be served.
 pub(crate) async fn acknowledged(
     connection: &mut Connection,
     commands: Pipeline,
     deadline: Instant,
-) -> Result<u64, Fault> {
-    let is_counted: Vec<bool> = commands
-        .cmd_iter()
-        .map(|cmd| cmd.args_iter().next() != Some(redis::Arg::Simple(b"UNLINK")))
-        .collect();
-    let mut removed = 0;
-    for (reply, is_counted) in connection.ask_sealed(commands, deadline).await?.into_iter().zip(is_counted) {
-        match reply {
-            Value::Int(count) if is_counted => removed += u64::try_from(count).unwrap_or(0),
-            Value::Int(_) => {}
-            Value::ServerError(error) => {
-                let error = RedisError::from(error);
-                if !is_wrong_type(&error) {
-                    return connection.noted(Err(error.into()));
-                }
-            }
-            _ => return connection.noted(Err(Fault::mismatch())),
+) -> Result<Vec<u64>, Fault> {
+    let said = |reply: Value| match reply {
+        Value::Int(count) => Ok(u64::try_from(count).unwrap_or(0)),
+        Value::ServerError(error) => {
+            let error = RedisError::from(error);
+            if is_wrong_type(&error) { Ok(0) } else { Err(error.into()) }
         }
-    }
-    Ok(removed)
+        _ => Err(Fault::mismatch()),
+    };
+    let replies = connection.ask_sealed(commands, deadline).await?;
+    connection.noted(replies.into_iter().map(said).collect())
 }
 
 /// The pattern for HSCAN that finds at least the fields of the group `name` that `pattern` matches.

@@ -10,6 +10,9 @@ use cache_core::{BackendKind, CacheStats, FamilyStats, MOST_FAMILIES};
 /// Where families are counted that came after the first 32.
 const OTHER: &str = "other";
 
+/// So few changes are not worth a sweep.
+const FEW: u64 = 1000;
+
 /// A counter.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -45,6 +48,9 @@ pub(crate) struct Stats {
     pub(crate) clears: Counter,
     pub(crate) corrupt: Counter,
     pub(crate) errors: Counter,
+    /// Entries that were stored or removed since the last sweep, and how many that found.
+    changes: Counter,
+    found: Counter,
     /// A new map with each new family, of which there are few: readers share no lock.
     families: ArcSwap<BTreeMap<Box<str>, Arc<Family>>>,
 }
@@ -74,13 +80,16 @@ impl Stats {
         family.misses.add(misses);
     }
 
-    /// A value of `bytes` took the place of an older one of `replaced`, 0 for none.
-    pub(crate) fn stored(&self, family: &str, bytes: u64, replaced: u64) {
+    /// A value of `bytes` was stored, in the place of an older one of `replaced` if there was one.
+    pub(crate) fn stored(&self, family: &str, bytes: u64, replaced: Option<u64>) {
         let family = self.family(family);
-        if replaced == 0 {
-            family.count.add(1);
+        match replaced {
+            Some(replaced) => family.bytes.take(replaced),
+            None => {
+                family.count.add(1);
+                self.changes.add(1);
+            }
         }
-        family.bytes.take(replaced);
         family.bytes.add(bytes);
     }
 
@@ -92,10 +101,13 @@ impl Stats {
         // Each takes the average of its family.
         family.bytes.take(if count == gone { bytes } else { bytes / count.max(1) * gone });
         family.count.take(gone);
+        self.changes.add(entries);
     }
 
     /// What a sweep found, by family: entries and bytes.
     pub(crate) fn swept(&self, found: &BTreeMap<String, (u64, u64)>) {
+        self.changes.set(0);
+        self.found.set(found.values().map(|(count, _)| count).sum());
         for family in self.families.load().values() {
             family.count.set(0);
             family.bytes.set(0);
@@ -105,6 +117,13 @@ impl Stats {
             family.count.add(*count);
             family.bytes.add(*bytes);
         }
+    }
+
+    /// Whether so much was stored and removed since the last sweep that what nobody tells this process (expiry, eviction,
+    /// what other instances do, leases that went with a group) may have led the sizes far astray. So a sweep costs no
+    /// more for each change than it costs for each entry.
+    pub(crate) fn have_drifted(&self) -> bool {
+        self.changes.get() > self.found.get().max(FEW)
     }
 
     pub(crate) fn read(&self, limit_bytes: u64) -> CacheStats {
@@ -204,9 +223,9 @@ mod tests {
     #[test]
     fn what_is_stored_and_removed_shows_in_the_sizes() {
         let stats = Stats::default();
-        stats.stored("image", 100, 0);
-        stats.stored("image", 300, 0);
-        stats.stored("image", 200, 100);
+        stats.stored("image", 100, None);
+        stats.stored("image", 300, None);
+        stats.stored("image", 200, Some(100));
         let read = stats.read(1 << 20);
         assert_eq!((read.count, read.size_bytes, read.limit_mb, read.approximate), (2, 500, 1, true));
         stats.removed("image", 1);
@@ -220,10 +239,26 @@ mod tests {
     fn a_sweep_sets_the_sizes_and_leaves_the_counters() {
         let stats = Stats::default();
         stats.looked_up("image", true);
-        stats.stored("image", 100, 0);
+        stats.stored("image", 100, None);
         stats.swept(&BTreeMap::from([("thumbnail".to_owned(), (7, 70))]));
         let read = stats.read(1);
         assert_eq!((read.count, read.size_bytes, read.hits), (7, 70, 1));
+    }
+
+    #[test]
+    fn sizes_are_swept_again_after_as_many_changes_as_there_are_entries() {
+        let stats = Stats::default();
+        let change = |count: u64| (0..count).for_each(|_| stats.stored("image", 100, None));
+        change(FEW);
+        assert!(!stats.have_drifted());
+        change(1);
+        assert!(stats.have_drifted());
+        stats.swept(&BTreeMap::from([("image".to_owned(), (3 * FEW, 1))]));
+        change(2 * FEW);
+        stats.removed("image", FEW);
+        assert!(!stats.have_drifted());
+        stats.removed("image", 1);
+        assert!(stats.have_drifted());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use bytes::Bytes;
-use cache_core::envelope::{self, HEADER_LENGTH, Header};
+use cache_core::envelope::{self, HEADER_LENGTH, Header, LEASE_LENGTH};
 use redis::{Cmd, Pipeline, RedisWrite, ToRedisArgs, ToSingleRedisArg, Value};
 use tokio::time::Instant;
 
@@ -13,6 +13,9 @@ use crate::manager::Connection;
 use crate::script::{self, Call};
 use crate::staged::{self, Outcome};
 use crate::together::{Group, Together, all_at_once, each_by_itself};
+
+/// How many commands store one value whatever its field holds.
+const COMMANDS_OF_A_SET: usize = 3;
 
 /// A value on its way into a field.
 #[derive(Debug, Clone)]
@@ -55,8 +58,17 @@ impl ToSingleRedisArg for Sealed {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stored {
     Refused,
+    /// Where no value was.
+    New,
     /// In place of so many bytes of an older value.
     Over(u64),
+}
+
+impl Stored {
+    /// What was stored in a field that held so many bytes before.
+    fn over(held: u64) -> Self {
+        if held <= LEASE_LENGTH as u64 { Self::New } else { Self::Over(held) }
+    }
 }
 
 impl Connection {
@@ -145,10 +157,11 @@ impl Connection {
         Ok(left)
     }
 
-    /// Stores values whatever their fields hold.
-    pub(crate) async fn set(&mut self, values: &[Store], deadline: Instant) -> Result<(), Fault> {
-        let mut commands = Pipeline::with_capacity(2 * values.len());
+    /// Stores values whatever their fields hold, and says what each replaced.
+    pub(crate) async fn set(&mut self, values: &[Store], deadline: Instant) -> Result<Vec<Stored>, Fault> {
+        let mut commands = Pipeline::with_capacity(COMMANDS_OF_A_SET * values.len() + 1);
         for Store { group, field, token: _, envelope, millis } in values {
+            commands.cmd("HSTRLEN").arg(group).arg(field);
             let mut command = Cmd::with_capacity(4, 8 + group.len() + field.len() + envelope.len());
             command.arg("HSET").arg(group).arg(field).arg(envelope);
             commands.add_command(command);
@@ -160,22 +173,30 @@ impl Connection {
                 commands.add_command(call);
             }
         }
-        for reply in self.ask_sealed(commands, deadline).await? {
-            reply.extract_error().map_err(|error| self.seen(error.into()))?;
-        }
-        Ok(())
+        let replies = self.ask_sealed(commands, deadline).await?;
+        let replies: Vec<Value> = replies
+            .into_iter()
+            .map(|reply| reply.extract_error().map_err(|error| self.seen(error.into())))
+            .collect::<Result<_, _>>()?;
+        let stored = |replies: &[Value]| match replies {
+            // That the field was new tells what another client's value in between would hide.
+            [_, Value::Int(1), ..] => Ok(Stored::New),
+            [Value::Int(held), Value::Int(_), ..] => Ok(Stored::over(u64::try_from(*held).unwrap_or(0))),
+            _ => Err(Fault::mismatch()),
+        };
+        self.noted(replies.chunks(COMMANDS_OF_A_SET).map(stored).collect())
     }
 
     /// What a script says of `count` fields, or of all of them: 0.
     fn said(&self, reply: Value, count: usize) -> Result<Vec<Stored>, Fault> {
         let one = |value: Value| match value {
             // Negative where the token does not stand.
-            Value::Int(replaced) => Ok(u64::try_from(replaced).map_or(Stored::Refused, Stored::Over)),
+            Value::Int(replaced) => Ok(u64::try_from(replaced).map_or(Stored::Refused, Stored::over)),
             _ => Err(Fault::mismatch()),
         };
         let said = match reply {
             Value::Array(values) if values.len() == count => values.into_iter().map(one).collect(),
-            Value::Int(0) => Ok(vec![Stored::Over(0); count]),
+            Value::Int(0) => Ok(vec![Stored::New; count]),
             _ => Err(Fault::mismatch()),
         };
         self.noted(said)

@@ -114,6 +114,8 @@ fn described(settings: &Settings, config: &CacheConfig) -> Vec<(String, String)>
             ("REDIS_DB", redis.db().to_string()),
             ("REDIS_USERNAME", redis.username().unwrap_or("-").to_owned()),
             ("REDIS_PASSWORD", if redis.password().is_some() { "***" } else { "-" }.to_owned()),
+            ("REDIS_USERNAME_FILE", shown(redis.username_file())),
+            ("REDIS_PASSWORD_FILE", shown(redis.password_file())),
             ("REDIS_TLS", redis.encrypted().to_string()),
             ("REDIS_POOL_SIZE", redis.pool_size().to_string()),
             ("REDIS_TIMEOUT_MS", redis.timeout().as_millis().to_string()),

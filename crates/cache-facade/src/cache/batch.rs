@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::task::Poll;
 
-use cache_core::{CacheKey, Fill, FillToken, NewEntry};
+use cache_core::{CacheKey, Fill, FillToken, NewEntry, Result as StoreResult};
 
 use super::Shared;
 use super::run::caught;
@@ -14,7 +14,8 @@ use crate::flight::{Lead, Outcome};
 use crate::form::Form;
 use crate::load::LoadError;
 use crate::options::Load;
-use crate::patience;
+use crate::parts::{self, Part};
+use crate::patience::Patience;
 use crate::rt;
 use crate::span::Span;
 use crate::trouble::Operation;
@@ -66,7 +67,7 @@ where
         }
         let started = shared.clock.monotonic();
         let items = led.iter().map(|led| led.item.clone()).chain(alone).collect();
-        let loaded = rows(load, items).await;
+        let loaded = rows(load, items, options.absent).await;
         if let Some(first) = led.first() {
             let taken = shared.clock.monotonic().saturating_since(started);
             shared.meter.loaded(shared.kind(), &first.key, taken);
@@ -99,31 +100,90 @@ where
 }
 
 impl Shared {
-    /// Fills many keys, and calls `go_on` before it waits.
+    /// What `ask` gives for `keys`, asked for in parts, in their order, with nothing for a part that is not answered while
+    /// `patience` lasts. The next part begins with all of it. Two such parts in a row, or the first one, end it: the store
+    /// is away.
+    pub(super) async fn in_parts<'k, T, F>(
+        &self,
+        keys: &'k [CacheKey],
+        patience: &mut Patience,
+        ask: impl Fn(&'k [CacheKey]) -> F,
+    ) -> Vec<Option<T>>
+    where
+        F: Future<Output = StoreResult<Vec<T>>> + Unpin,
+    {
+        let mut found = Vec::with_capacity(keys.len());
+        let (mut left, mut has_answered) = (keys, false);
+        while let Some(first) = left.first() {
+            let (part, rest) = self.part_size.split(left);
+            let (started, asked) = (self.started(), rt::now());
+            let answers = patience.wait(ask(part)).await;
+            self.took(Operation::Lookup, started);
+            self.part_size.took(part.len(), rt::now().duration_since(asked));
+            match self.settled(Operation::Lookup, first, answers) {
+                // Without an answer to each key none could be told whose it is.
+                Some(answers) if answers.len() == part.len() => {
+                    found.extend(answers.into_iter().map(Some));
+                    has_answered = true;
+                }
+                _ if has_answered => {
+                    found.extend(part.iter().map(|_| None));
+                    has_answered = false;
+                }
+                _ => break,
+            }
+            patience.renew();
+            left = rest;
+        }
+        found
+    }
+
+    /// Fills many keys, in parts, and calls `go_on` before it waits.
     async fn fill_many(&self, fills: Vec<Fill>, go_on: impl FnOnce()) {
-        let keys: Vec<CacheKey> = fills.iter().map(|fill| fill.key.clone()).collect();
-        let Some(first) = keys.first() else { return go_on() };
-        let started = self.started();
-        let mut fill = asked(self.backend.fill_many(fills));
-        let outcome = rt::poll_once(&mut fill).await;
-        go_on();
-        let outcome = match outcome {
-            Poll::Ready(outcome) => Some(outcome),
-            Poll::Pending => patience::wait(fill).await,
-        };
-        self.took(Operation::Fill, started);
-        for (key, outcome) in
-            keys.iter().zip(self.settled(Operation::Fill, first, outcome).unwrap_or_default())
-        {
-            self.meter.filled(self.kind(), key, outcome);
+        let mut go_on = Some(go_on);
+        let mut failures = 0;
+        for Part { values: fills, bytes } in parts::of_values(fills, |fill: &Fill| &fill.entry) {
+            let keys: Vec<CacheKey> = fills.iter().map(|fill| fill.key.clone()).collect();
+            let Some(first) = keys.first() else { continue };
+            let started = self.started();
+            let mut fill = asked(self.backend.fill_many(fills));
+            let outcome = match rt::poll_once(&mut fill).await {
+                Poll::Ready(outcome) => Some(outcome),
+                Poll::Pending => {
+                    if let Some(go_on) = go_on.take() {
+                        go_on();
+                    }
+                    Patience::to_send(bytes).wait(fill).await
+                }
+            };
+            self.took(Operation::Fill, started);
+            match self.settled(Operation::Fill, first, outcome) {
+                Some(outcomes) => {
+                    failures = 0;
+                    for (key, outcome) in keys.iter().zip(outcomes) {
+                        self.meter.filled(self.kind(), key, outcome);
+                    }
+                }
+                // Nobody waits for it: one part that is lost does not lose those behind it, two are a store that is away.
+                None if failures == 0 => failures += 1,
+                None => break,
+            }
+        }
+        if let Some(go_on) = go_on {
+            go_on();
         }
     }
 }
 
-/// What `load` gives for `items`.
-pub(super) async fn rows<I, T, E, F, Fut, R>(load: F, items: Vec<I>) -> Rows<I, T, E>
+/// What `load` gives for `items`, and `absent` for those that it leaves out.
+pub(super) async fn rows<I, T, E, F, Fut, R>(
+    load: F,
+    items: Vec<I>,
+    absent: Option<fn() -> T>,
+) -> Rows<I, T, E>
 where
     I: Eq + Hash + Clone + Send + 'static,
+    T: 'static,
     F: FnOnce(Vec<I>) -> Fut + Send + 'static,
     Fut: Future<Output = Result<R, E>> + Send + 'static,
     R: IntoIterator<Item = (I, T)> + 'static,
@@ -132,7 +192,13 @@ where
     let load = async move || {
         let asked: HashSet<I> = items.iter().cloned().collect();
         let rows = load(items).await?;
-        Ok(rows.into_iter().filter(|(item, _)| asked.contains(item)).collect())
+        let mut values: HashMap<I, T> = rows.into_iter().filter(|(item, _)| asked.contains(item)).collect();
+        if let Some(absent) = absent {
+            for item in asked {
+                values.entry(item).or_insert_with(absent);
+            }
+        }
+        Ok(values)
     };
     caught(load).await
 }

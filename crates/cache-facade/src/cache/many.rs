@@ -42,7 +42,7 @@ impl Cache {
     /// ```
     ///
     /// `load` gives pairs of item and value, in any order; an item that it leaves out is left out here too, and nothing
-    /// is stored for it; one that it was not asked for is passed over. What another caller is loading, one value or many,
+    /// is stored for it, unless the options say for how long it is remembered ([`Load::negative`]): then it is a `None`; one that it was not asked for is passed over. What another caller is loading, one value or many,
     /// is waited for and not loaded again; while the store does not answer, every caller loads for himself. What
     /// [`get_or_load`](Self::get_or_load) says of freshness and of the loader holds here: each value is stored by the
     /// token of its own lookup. Values whose time is over are loaded, whatever the options say of old ones.
@@ -56,7 +56,9 @@ impl Cache {
     /// Dropping the future leaves a load that runs to its end; its values are stored.
     ///
     /// # Cost
-    /// One round trip for all hits where the store can do it, and one for all fills.
+    /// One round trip for all hits where the store can do it, and one for all fills; a large batch goes in parts of 500 keys
+    /// and a mebibyte, each with one and with the 250 ms that a request waits at most. What is in a part
+    /// that is not answered in time is loaded, and what is behind it too if the store does not answer the next one either.
     pub async fn get_or_load_many<I, T, E, F, Fut, R>(
         &self,
         items: impl IntoIterator<Item = (I, CacheKey)> + Send,
@@ -74,7 +76,7 @@ impl Cache {
         let items: Vec<(I, CacheKey)> = items.into_iter().collect();
         let mut asking = Asking::new(&self.shared, Typed(self.codec));
         if !self.shared.enabled {
-            return rows(load, items.into_iter().map(|(item, _)| item).collect()).await;
+            return rows(load, items.into_iter().map(|(item, _)| item).collect(), options.absent).await;
         }
         let mut places = Vec::with_capacity(items.len());
         for (item, key) in items {
@@ -143,7 +145,7 @@ where
         loop {
             self.look_again().await;
             self.lead(&options, load.clone()).await?;
-            let left = self.wait().await?;
+            let left = self.wait(options.absent).await?;
             if left.is_empty() && self.alone.is_empty() {
                 return Ok(self.values);
             }
@@ -255,7 +257,7 @@ where
 
     /// Waits for what others load. Gives back what is to be looked up again, because its leader went away or took too
     /// long; what he could not share this caller loads for himself.
-    async fn wait(&mut self) -> Result<Vec<(I, CacheKey)>, LoadError<E>> {
+    async fn wait(&mut self, absent: Option<fn() -> T>) -> Result<Vec<(I, CacheKey)>, LoadError<E>> {
         let mut left = Vec::new();
         for (item, key, ticket) in std::mem::take(&mut self.waiting) {
             match ticket.outcome().await {
@@ -265,7 +267,7 @@ where
                 },
                 Some(Outcome::Unshared) => self.alone.push(item),
                 // Left out here too.
-                Some(Outcome::Absent) => {}
+                Some(Outcome::Absent) => self.values.extend(absent.map(|absent| (item, absent()))),
                 Some(Outcome::Failed(error)) => return Err(error),
                 None => left.push((item, key)),
             }
@@ -276,12 +278,9 @@ where
 
     /// Looks `keys` up, in their order. Trouble is a miss without a token for each.
     async fn lookup(&mut self, keys: &[CacheKey]) -> Vec<Lookup> {
-        let Some(first) = keys.first() else { return Vec::new() };
-        let started = self.shared.started();
-        let found = self.patience.wait(asked(self.shared.backend.lookup_many(keys))).await;
-        self.shared.took(Operation::Lookup, started);
-        let mut found = self.shared.settled(Operation::Lookup, first, found).unwrap_or_default();
-        found.resize_with(keys.len(), || self.shared.nothing());
-        found
+        let ask = |part| asked(self.shared.backend.lookup_many(part));
+        let mut found = self.shared.in_parts(keys, &mut self.patience, ask).await;
+        found.resize_with(keys.len(), || None);
+        found.into_iter().map(|found| found.unwrap_or_else(|| self.shared.nothing())).collect()
     }
 }

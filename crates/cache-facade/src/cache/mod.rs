@@ -36,6 +36,7 @@ use crate::form::Reads;
 use crate::lifetime::Lifetime;
 use crate::metrics::{Meter, Started};
 use crate::outage::journal::Journal;
+use crate::parts::PartSize;
 use crate::patience::{self, Patience};
 use crate::pauses::Pauses;
 use crate::select::Selected;
@@ -73,6 +74,7 @@ pub(crate) struct Shared {
     /// Room for loads that replace a value before anybody misses it.
     pub(crate) refreshes: Arc<Background>,
     pub(crate) pauses: Pauses,
+    pub(crate) part_size: PartSize,
     pub(crate) verification: Verification,
     pub(crate) config: CacheConfig,
     pub(crate) round_trips: RoundTrips,
@@ -122,6 +124,7 @@ impl CacheBuilder {
             flights: Flights::new(config.load_timeout()),
             refreshes: Background::new(MOST_REFRESHES),
             pauses: Pauses::default(),
+            part_size: PartSize::default(),
             verification: Verification::new(config.verify()),
             config,
             round_trips: RoundTrips::new(),

@@ -14,7 +14,7 @@ use crate::flight::{Lead, Outcome};
 use crate::form::Form;
 use crate::load::{LoadError, Loaded, Source};
 use crate::options::Load;
-use crate::patience;
+use crate::patience::Patience;
 use crate::rt;
 use crate::span::Span;
 use crate::trouble::Operation;
@@ -137,13 +137,13 @@ impl Shared {
         entry: NewEntry,
         go_on: impl FnOnce(),
     ) -> Option<FillOutcome> {
-        let started = self.started();
+        let (started, bytes) = (self.started(), entry.payload.len());
         let mut fill = asked(self.backend.fill(key, token, entry));
         let outcome = rt::poll_once(&mut fill).await;
         go_on();
         let outcome = match outcome {
             Poll::Ready(outcome) => Some(outcome),
-            Poll::Pending => patience::wait(fill).await,
+            Poll::Pending => Patience::to_send(bytes).wait(fill).await,
         };
         self.took(Operation::Fill, started);
         let outcome = self.settled(Operation::Fill, key, outcome)?;

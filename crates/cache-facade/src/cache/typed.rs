@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use super::Cache;
 use crate::asked::asked;
 use crate::form::Typed;
-use crate::patience;
+use crate::parts::{self, Part};
+use crate::patience::{self, Patience};
 use crate::trouble::Operation;
 
 impl Cache {
@@ -30,20 +31,18 @@ impl Cache {
         }
     }
 
-    /// The values stored for `keys`, in their order: one round trip where the store can do it.
+    /// The values stored for `keys`, in their order: one round trip where the store can do it, one a part of 500 keys for
+    /// more. What is in a part that is not answered within 250 ms is a miss.
     pub async fn get_many<T: DeserializeOwned>(&self, keys: &[CacheKey]) -> Vec<Option<T>> {
         let places: Vec<_> = keys.iter().map(|key| self.readable(key)).collect();
         let present: Vec<CacheKey> = places.iter().flatten().map(|key| key.clone().into_owned()).collect();
-        let Some(first) = present.first() else { return keys.iter().map(|_| None).collect() };
-        let started = self.shared.started();
-        let found = patience::wait(asked(self.shared.backend.get_many(&present))).await;
-        self.shared.took(Operation::Lookup, started);
-        let mut found = self.shared.settled(Operation::Lookup, first, found).unwrap_or_default().into_iter();
+        let ask = |part| asked(self.shared.backend.get_many(part));
+        let mut found = self.shared.in_parts(&present, &mut Patience::new(), ask).await.into_iter();
         places
             .iter()
             .map(|place| {
                 let key = place.as_deref()?;
-                self.shared.hit(Typed(self.codec), key, self.shared.fresh(found.next().flatten()))
+                self.shared.hit(Typed(self.codec), key, self.shared.fresh(found.next().flatten().flatten()))
             })
             .collect()
     }
@@ -59,7 +58,7 @@ impl Cache {
     ///
     /// # Errors
     /// `Encode` when the codec cannot encode it, `TooLarge` for a value over the store's limit, `InvalidKey` when the
-    /// scope makes the key too long, `Timeout` after 250 ms, else as the store says.
+    /// scope makes the key too long, `Timeout` after 250 ms and a millisecond for every 32 KiB, else as the store says.
     ///
     /// # Cancellation
     /// The value may or may not be stored.
@@ -80,10 +79,11 @@ impl Cache {
         self.store(key, value, Some(expires_in)).await
     }
 
-    /// Stores many values: one round trip where the store can do it; see [`set`](Self::set).
+    /// Stores many values: one round trip where the store can do it, one a part of 500 values or a mebibyte for more; see
+    /// [`set`](Self::set).
     ///
     /// # Errors
-    /// As for [`set`](Self::set); some of the values may be stored.
+    /// As for [`set`](Self::set), of the first part that fails; those before it are stored, and some of it may be.
     pub async fn set_many<'a, T: Serialize + Sync + 'a>(
         &self,
         values: impl IntoIterator<Item = (&'a CacheKey, &'a T)>,
@@ -97,10 +97,10 @@ impl Cache {
             let entry = self.shared.timed(&key, Typed(self.codec).entry(value)?, None);
             entries.push((key, entry));
         }
-        if entries.is_empty() {
-            return Ok(());
+        for Part { values: entries, bytes } in parts::of_values(entries, |(_, entry)| entry) {
+            self.shared.stored(bytes, asked(self.shared.backend.set_many(entries))).await?;
         }
-        answered(patience::wait(asked(self.shared.backend.set_many(entries))).await)
+        Ok(())
     }
 
     async fn store<T: Serialize + ?Sized + Sync>(
@@ -123,7 +123,8 @@ impl Cache {
     ) -> Result<()> {
         let key = self.place(key)?;
         let entry = self.shared.timed(&key, entry, expires_in);
-        answered(patience::wait(asked(self.shared.backend.set(&key, entry))).await)
+        let bytes = entry.payload.len();
+        self.shared.stored(bytes, asked(self.shared.backend.set(&key, entry))).await
     }
 
     /// `key` in its place, unless there is nothing to read there.
@@ -149,11 +150,13 @@ impl super::Shared {
         self.took(Operation::Lookup, started);
         self.fresh(self.settled(Operation::Lookup, key, found).flatten())
     }
-}
 
-fn answered(outcome: Option<Result<()>>) -> Result<()> {
-    outcome.unwrap_or_else(|| {
-        let millis = patience::LONGEST.as_millis();
-        Err(Error::new(ErrorKind::Timeout, format!("the cache did not store the value within {millis} ms")))
-    })
+    /// What becomes of `bytes` on their way to the store.
+    async fn stored(&self, bytes: usize, store: impl Future<Output = Result<()>> + Unpin) -> Result<()> {
+        Patience::to_send(bytes).wait(store).await.unwrap_or_else(|| {
+            let millis = patience::longest_to_send(bytes).as_millis();
+            let message = format!("the cache did not store the value within {millis} ms");
+            Err(Error::new(ErrorKind::Timeout, message))
+        })
+    }
 }

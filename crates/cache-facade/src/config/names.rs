@@ -31,6 +31,7 @@ const KNOWN: &[&str] = &[
     "REDIS_HOST",
     "REDIS_MODE",
     "REDIS_PASSWORD",
+    "REDIS_PASSWORD_FILE",
     "REDIS_POOL_SIZE",
     "REDIS_PORT",
     "REDIS_TIMEOUT_MS",
@@ -38,6 +39,7 @@ const KNOWN: &[&str] = &[
     "REDIS_TRUST_RESTART",
     "REDIS_URL",
     "REDIS_USERNAME",
+    "REDIS_USERNAME_FILE",
 ];
 
 /// Whether `name` could be meant for the cache.

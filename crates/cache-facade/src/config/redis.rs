@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cache_core::{Credentials, CredentialsProvider};
+
 /// A text that neither `Debug` nor an error shows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -46,6 +48,9 @@ pub struct RedisConfig {
     pub(super) db: u32,
     pub(super) username: Option<String>,
     pub(super) password: Option<Secret>,
+    pub(super) username_file: Option<PathBuf>,
+    pub(super) password_file: Option<PathBuf>,
+    pub(super) credentials: Option<CredentialsProvider>,
     pub(super) tls: Tls,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) client_cert: Option<PathBuf>,
@@ -84,6 +89,45 @@ impl RedisConfig {
     #[must_use]
     pub fn with_password(self, password: impl Into<String>) -> Self {
         Self { password: Some(Secret::new(password)), ..self }
+    }
+
+    /// Sets the file that holds the user, read again for each new connection. Default: none.
+    #[must_use]
+    pub fn with_username_file(self, path: impl Into<PathBuf>) -> Self {
+        Self { username_file: Some(path.into()), ..self }
+    }
+
+    /// Sets the file that holds the password, read again for each new connection: one that is rotated needs no restart. The
+    /// end of its line does not count. Default: none.
+    #[must_use]
+    pub fn with_password_file(self, path: impl Into<PathBuf>) -> Self {
+        Self { password_file: Some(path.into()), ..self }
+    }
+
+    /// Sets what gives the password, and perhaps the user, of each new connection: for tokens that end after a while. It wins
+    /// over the other settings of the login. Default: none.
+    ///
+    /// It is called for each new connection, of which there is one a second at least, so that it ought to keep a token as
+    /// long as that is good, and has [`connect_timeout`](Self::connect_timeout) to answer. While it fails or panics, Redis is
+    /// away.
+    ///
+    /// ```
+    /// use cache_facade::{Credentials, RedisConfig};
+    ///
+    /// # async fn current_token() -> std::io::Result<String> { Ok(String::new()) }
+    /// let redis = RedisConfig::at("cache.internal").with_credentials(|| async {
+    ///     let token = current_token().await?;
+    ///     Ok::<_, std::io::Error>(Credentials::new(token).with_username("cache"))
+    /// });
+    /// ```
+    #[must_use]
+    pub fn with_credentials<F, Fut, E>(self, provide: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Credentials, E>> + Send + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        Self { credentials: Some(CredentialsProvider::new(provide)), ..self }
     }
 
     /// Sets whether the connection is encrypted. Default: [`Tls::Auto`].
@@ -169,13 +213,32 @@ impl RedisConfig {
         self.password.as_ref()
     }
 
+    /// The file that holds the user. Default: none.
+    pub fn username_file(&self) -> Option<&Path> {
+        self.username_file.as_deref()
+    }
+
+    /// The file that holds the password. Default: none.
+    pub fn password_file(&self) -> Option<&Path> {
+        self.password_file.as_deref()
+    }
+
+    /// What gives the password of each new connection. Default: none.
+    pub fn credentials(&self) -> Option<&CredentialsProvider> {
+        self.credentials.as_ref()
+    }
+
     /// Whether the connection is encrypted, with `auto` worked out from port and host.
     pub fn encrypted(&self) -> bool {
         match self.tls {
             Tls::On => true,
             Tls::Off => false,
-            Tls::Auto => self.port == 6380 || wants_tls(&self.host, self.password.is_some()),
+            Tls::Auto => self.port == 6380 || wants_tls(&self.host, self.has_password()),
         }
+    }
+
+    fn has_password(&self) -> bool {
+        self.password.is_some() || self.password_file.is_some() || self.credentials.is_some()
     }
 
     /// The PEM file of the authority that signed the server's certificate. Default: Mozilla's roots, which
@@ -220,6 +283,9 @@ impl Default for RedisConfig {
             db: 0,
             username: None,
             password: None,
+            username_file: None,
+            password_file: None,
+            credentials: None,
             tls: Tls::Auto,
             ca_file: None,
             client_cert: None,

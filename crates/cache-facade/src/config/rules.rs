@@ -43,6 +43,14 @@ pub(super) const HOST: Problem = Problem {
     takes: "a host name or an address alone: its port goes into REDIS_PORT, and a URL into REDIS_URL",
 };
 pub(super) const PORT: Problem = Problem { name: "REDIS_PORT", takes: "a port from 1 to 65535" };
+pub(super) const USERNAME_FILE: Problem = Problem {
+    name: "REDIS_USERNAME_FILE",
+    takes: "the path of a file, and no user in REDIS_USERNAME or REDIS_URL beside it",
+};
+pub(super) const PASSWORD_FILE: Problem = Problem {
+    name: "REDIS_PASSWORD_FILE",
+    takes: "the path of a file, and no password in REDIS_PASSWORD or REDIS_URL beside it",
+};
 pub(super) const POOL_SIZE: Problem =
     Problem { name: "REDIS_POOL_SIZE", takes: "a whole number from 1 to 1024" };
 pub(super) const TIMEOUT: Problem =
@@ -79,6 +87,8 @@ pub(super) fn redis_problems(redis: &RedisConfig) -> Vec<Problem> {
     let broken = [
         (!super::url::is_host(&redis.host), HOST),
         (redis.port == 0, PORT),
+        (redis.username.is_some() && redis.username_file.is_some(), USERNAME_FILE),
+        (redis.password.is_some() && redis.password_file.is_some(), PASSWORD_FILE),
         (!(1..=1024).contains(&redis.pool_size), POOL_SIZE),
         (!is_timeout(redis.timeout), TIMEOUT),
         (redis.connect_timeout.is_some_and(|timeout| !is_timeout(timeout)), CONNECT_TIMEOUT),

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use cache_core::{BreakerState, Monotonic};
 
-/// So many time-outs within [`WINDOW`] open the breaker: a single one may be bad luck.
+/// So many time-outs within [`WINDOW`] put the store in doubt: a single one may be bad luck.
 const TIMEOUTS: usize = 3;
 const WINDOW: Duration = Duration::from_secs(1);
+/// How long time-outs say nothing after a probe that got through: probes of a busy store must not add to its load.
+const REPRIEVE: Duration = Duration::from_millis(250);
 
 /// How long the first probe waits, and how long any waits at most.
 pub(super) const SHORTEST_WAIT: Duration = Duration::from_millis(50);
@@ -30,6 +32,9 @@ pub(super) enum Failure {
 pub(super) struct CircuitBreaker {
     state: BreakerState,
     timeouts: VecDeque<Monotonic>,
+    /// There were too many time-outs: a probe has to tell whether the store is away or only busy.
+    is_in_doubt: bool,
+    cleared_at: Option<Monotonic>,
     /// Probes that failed since the store was last settled.
     failed_probes: u32,
     closed_at: Option<Monotonic>,
@@ -38,14 +43,34 @@ pub(super) struct CircuitBreaker {
 impl CircuitBreaker {
     /// An open one: nobody has seen the store yet.
     pub(super) fn open() -> Self {
-        Self { state: BreakerState::Open, timeouts: VecDeque::new(), failed_probes: 0, closed_at: None }
+        Self {
+            state: BreakerState::Open,
+            timeouts: VecDeque::new(),
+            is_in_doubt: false,
+            cleared_at: None,
+            failed_probes: 0,
+            closed_at: None,
+        }
     }
 
     pub(super) fn state(&self) -> BreakerState {
         self.state
     }
 
-    /// Notes that a call failed at `now`; whether that has opened the breaker.
+    /// Whether so many calls timed out that a probe has to tell whether the store is away.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.is_in_doubt
+    }
+
+    /// A probe got through at `now`: the store was busy, not away.
+    pub(super) fn clear_doubt(&mut self, now: Monotonic) {
+        self.timeouts.clear();
+        self.is_in_doubt = false;
+        self.cleared_at = Some(now);
+    }
+
+    /// Notes that a call failed at `now`; whether that has opened the breaker. Time-outs alone do not: they put the store
+    /// in doubt.
     pub(super) fn failed(&mut self, failure: Failure, now: Monotonic) -> bool {
         match self.state {
             BreakerState::Open => return false,
@@ -56,13 +81,16 @@ impl CircuitBreaker {
             BreakerState::Closed => {}
         }
         if failure == Failure::Timeout {
-            self.timeouts.retain(|at| now.saturating_since(*at) < WINDOW);
-            self.timeouts.push_back(now);
-            if self.timeouts.len() < TIMEOUTS {
-                return false;
+            let is_reprieved = self.cleared_at.is_some_and(|at| now.saturating_since(at) < REPRIEVE);
+            if !self.is_in_doubt && !is_reprieved {
+                self.timeouts.retain(|at| now.saturating_since(*at) < WINDOW);
+                self.timeouts.push_back(now);
+                self.is_in_doubt = self.timeouts.len() >= TIMEOUTS;
             }
+            return false;
         }
         self.timeouts.clear();
+        self.is_in_doubt = false;
         self.state = BreakerState::Open;
         if self.closed_at.is_none_or(|at| now.saturating_since(at) >= SETTLED_AFTER) {
             self.failed_probes = 0;
@@ -128,19 +156,37 @@ mod tests {
     }
 
     #[test]
-    fn three_time_outs_within_a_second_open_it_and_three_over_a_longer_time_do_not() {
+    fn three_time_outs_within_a_second_raise_doubt_and_three_over_a_longer_time_do_not() {
         let clock = ManualClock::new();
         let mut breaker = closed(&clock);
         for _ in 0..20 {
-            assert!(!breaker.failed(Failure::Timeout, clock.monotonic()));
+            assert!(!breaker.failed(Failure::Timeout, clock.monotonic()) && !breaker.is_in_doubt());
             clock.advance(Duration::from_millis(500));
         }
         clock.advance(Duration::from_secs(1));
         assert!(!breaker.failed(Failure::Timeout, clock.monotonic()));
         clock.advance(Duration::from_millis(499));
-        assert!(!breaker.failed(Failure::Timeout, clock.monotonic()));
+        assert!(!breaker.failed(Failure::Timeout, clock.monotonic()) && !breaker.is_in_doubt());
         clock.advance(Duration::from_millis(499));
-        assert!(breaker.failed(Failure::Timeout, clock.monotonic()));
+        assert!(!breaker.failed(Failure::Timeout, clock.monotonic()) && breaker.is_in_doubt());
+        assert_eq!(breaker.state(), BreakerState::Closed, "a probe decides");
+        assert!(breaker.failed(Failure::Fatal, clock.monotonic()) && !breaker.is_in_doubt());
+    }
+
+    #[test]
+    fn a_probe_that_gets_through_clears_the_doubt_for_a_while() {
+        let clock = ManualClock::new();
+        let mut breaker = closed(&clock);
+        let time_out = |breaker: &mut CircuitBreaker| {
+            (0..3).for_each(|_| assert!(!breaker.failed(Failure::Timeout, clock.monotonic())));
+            breaker.is_in_doubt()
+        };
+        assert!(time_out(&mut breaker));
+        breaker.clear_doubt(clock.monotonic());
+        assert!(!time_out(&mut breaker), "they began before the probe");
+        clock.advance(REPRIEVE);
+        assert!(time_out(&mut breaker));
+        assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     #[test]
@@ -211,6 +257,8 @@ mod tests {
                 1 => {
                     let opened = breaker.failed(Failure::Timeout, now);
                     assert_eq!(opened, before != BreakerState::Open && breaker.state() == BreakerState::Open);
+                    assert!(!opened || before == BreakerState::HalfOpen);
+                    assert!(!breaker.is_in_doubt() || breaker.state() == BreakerState::Closed);
                 }
                 2 => {
                     breaker.probe_begins();

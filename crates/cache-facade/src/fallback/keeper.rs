@@ -148,6 +148,7 @@ impl Shared {
                 }
             }
         }
+        self.settle_doubt(primary, period).await;
     }
 
     /// Starts what stands in now, if it has not been started; the way back does not wait for a disk.

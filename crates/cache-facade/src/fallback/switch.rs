@@ -27,7 +27,7 @@ pub(super) struct Switch {
     max_age: Duration,
     /// A number that no other one of this process has.
     id: NonZeroU64,
-    /// Signalled when the breaker opens, and when an invalidation has found its place.
+    /// Signalled when the breaker opens or is in doubt, and when an invalidation has found its place.
     changed: Notify,
 }
 
@@ -140,6 +140,20 @@ impl Switch {
         }
     }
 
+    /// Whether too many calls of `period` timed out, so that a probe has to tell whether the primary is away or only busy.
+    pub(super) fn is_in_doubt(&self, period: u64) -> bool {
+        let state = self.state.lock();
+        state.generation.number() == period && state.breaker.is_in_doubt()
+    }
+
+    /// A probe got through in `period`: the primary was busy, not away.
+    pub(super) fn clear_doubt(&self, period: u64) {
+        let mut state = self.state.lock();
+        if state.generation.number() == period {
+            state.breaker.clear_doubt(self.clock.monotonic());
+        }
+    }
+
     /// Notes that the primary did not acknowledge an invalidation, which is to go into the journal: the breaker is open
     /// from here on, and does not close before the invalidation is there.
     pub(super) fn unacknowledged(&self, cause: &Error) -> Append<'_> {
@@ -220,7 +234,7 @@ impl Switch {
         self.state.lock().breaker.wait(random)
     }
 
-    /// Waits until the breaker opens or an invalidation has found its place; may wake early.
+    /// Waits until the breaker opens or is in doubt, or an invalidation has found its place; may wake early.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -266,6 +280,9 @@ impl Switch {
     fn fail(&self, state: &mut State, failure: Failure, cause: &Error) {
         let before = state.breaker.state();
         if !state.breaker.failed(failure, self.clock.monotonic()) {
+            if state.breaker.is_in_doubt() {
+                self.changed.notify_one();
+            }
             return;
         }
         state.is_returning = false;

@@ -25,6 +25,8 @@ pub(super) enum Mood {
     Deaf,
     /// Nobody knows from call to call.
     Moody,
+    /// No answer ever, but to probes.
+    Busy,
 }
 
 /// A store that outlives whoever uses it, and a network to it.
@@ -54,7 +56,7 @@ impl Shop {
         let away = || Err(Error::new(ErrorKind::Unavailable, "the shop is closed"));
         match self.mood.load(Ordering::SeqCst) {
             1 => away(),
-            2 => std::future::pending().await,
+            2 | 5 => std::future::pending().await,
             3 if is_invalidation => away(),
             0 | 3 => Ok(()),
             _ => {
@@ -87,6 +89,9 @@ impl Connector for Way {
 #[async_trait]
 impl Primary for Customer {
     async fn probe(&self) -> Result<()> {
+        if self.0.mood.load(Ordering::SeqCst) == Mood::Busy as u8 {
+            return Ok(());
+        }
         self.0.pass(false).await
     }
 }

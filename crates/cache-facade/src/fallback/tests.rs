@@ -101,19 +101,41 @@ async fn a_fatal_lookup_is_answered_by_what_stands_in_and_one_that_times_out_onc
     assert_eq!((found.backend, site.breaker()), (BackendKind::Fallback, BreakerState::Open));
 }
 
-#[tokio::test(start_paused = true)]
-async fn callers_who_give_up_waiting_open_the_breaker_and_those_who_leave_early_do_not() {
-    let site = Site::new().await;
-    site.shop.set(Mood::Hangs);
-    for waited in [10, 10, 10, 10, 250, 250, 250] {
+/// Looks up, and gives up after each of these milliseconds.
+async fn give_up_after(site: &Site, waits: &[u64]) {
+    for waited in waits {
         assert_eq!(site.breaker(), BreakerState::Closed);
         let (key, backend) = (key(), &site.whole);
         let mut lookup = backend.lookup(&key);
         assert!(matches!(rt::poll_once(&mut lookup).await, Poll::Pending));
-        site.clock.advance(Duration::from_millis(waited));
+        site.clock.advance(Duration::from_millis(*waited));
         drop(lookup);
     }
-    assert_eq!(site.breaker(), BreakerState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_who_give_up_waiting_open_the_breaker_where_a_probe_fails_too_and_those_who_leave_early_do_not()
+ {
+    let site = Site::new().await;
+    let switch = &site.whole.backend.shared.switch;
+    site.shop.set(Mood::Hangs);
+    give_up_after(&site, &[10, 10, 10, 10, 250, 250, 250]).await;
+    assert!(switch.is_in_doubt(1));
+    site.shop.set(Mood::Refuses);
+    site.until("it is away", |site| site.breaker() != BreakerState::Closed).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_outs_of_a_store_that_answers_probes_do_not_open_the_breaker() {
+    let site = Site::new().await;
+    let switch = &site.whole.backend.shared.switch;
+    site.shop.set(Mood::Busy);
+    for _ in 0..10 {
+        give_up_after(&site, &[250; 3]).await;
+        site.until("the doubt is settled", |site| !site.whole.backend.shared.switch.is_in_doubt(1)).await;
+        site.clock.advance(Duration::from_millis(250));
+    }
+    assert_eq!((site.breaker(), switch.is_in_doubt(1)), (BreakerState::Closed, false));
 }
 
 #[tokio::test(start_paused = true)]

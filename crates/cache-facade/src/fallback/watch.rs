@@ -1,11 +1,13 @@
 //! Calls to the primary, watched: what they come to tells the breaker whether it is still there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{Error, ErrorKind, Monotonic, Result};
 
 use super::Shared;
 use super::breaker::Failure;
+use super::primary::Primary;
 
 /// A call that was given up after so long counts as one without an answer; one that was given up sooner says nothing:
 /// its caller had gone away.
@@ -23,6 +25,25 @@ impl Shared {
             self.switch.failed(period, failure, error);
         }
         outcome
+    }
+
+    /// Where calls timed out, asks the primary itself, over a connection of its own: only if that fails too is it away.
+    pub(super) async fn settle_doubt(&self, primary: &Arc<dyn Primary>, period: u64) {
+        let mut probe = primary.probe();
+        while self.switch.is_in_doubt(period) {
+            let probed = tokio::select! {
+                probed = &mut probe => probed,
+                // It may turn out to be away meanwhile.
+                () = self.switch.changed() => continue,
+            };
+            return match probed {
+                Ok(()) => {
+                    tracing::debug!("Redis is slow to answer, and not away");
+                    self.switch.clear_doubt(period);
+                }
+                Err(error) => self.switch.failed(period, Failure::Fatal, &error),
+            };
+        }
     }
 }
 

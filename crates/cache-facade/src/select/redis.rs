@@ -166,6 +166,15 @@ fn client(config: &CacheConfig) -> cache_redis::RedisConfig {
     if let Some(password) = redis.password() {
         client = client.password(password.expose());
     }
+    if let Some(path) = redis.username_file() {
+        client = client.username_file(path);
+    }
+    if let Some(path) = redis.password_file() {
+        client = client.password_file(path);
+    }
+    if let Some(provider) = redis.credentials() {
+        client = client.credentials(provider.clone());
+    }
     if redis.encrypted() {
         client = client.tls();
     }

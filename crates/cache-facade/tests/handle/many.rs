@@ -88,6 +88,36 @@ async fn what_the_load_leaves_out_is_left_out_and_asked_for_again() {
 }
 
 #[tokio::test]
+async fn what_the_load_leaves_out_is_remembered_for_as_long_as_the_options_say() {
+    for stored in every_store().await {
+        let (cache, rows) = (stored.cache.scoped("negative").unwrap(), Rows::default());
+        let ask = async |options: Load<Option<String>>| {
+            let rows = rows.clone();
+            let load = async move |ids| {
+                let found = rows.load(ids).await?;
+                Ok::<_, &'static str>(
+                    found.into_iter().map(|(id, text)| (id, Some(text))).collect::<Vec<_>>(),
+                )
+            };
+            cache.get_or_load_many(items(&[1, 101]), options, load).await.unwrap()
+        };
+        let negative = || Load::new().negative(Duration::from_mins(1));
+        let expected = HashMap::from([(1, Some("1".to_owned())), (101, None)]);
+        for _ in 0..2 {
+            assert_eq!(ask(negative()).await, expected, "{}", stored.name);
+        }
+        assert_eq!(rows.asked(), [vec![1, 101]], "{}", stored.name);
+        let _ = cache.invalidate(&key(101)).await.unwrap();
+        ask(negative()).await;
+        assert_eq!(rows.asked(), [vec![1, 101], vec![101]], "what creates it invalidates it");
+    }
+    let load = async |_ids: Vec<u64>| Ok::<_, Nothing>([(1, Some(1))]);
+    let options = Load::new().negative(Duration::from_mins(1));
+    let values = Cache::disabled().get_or_load_many(items(&[1, 2]), options, load).await.unwrap();
+    assert_eq!(values, HashMap::from([(1, Some(1)), (2, None)]), "without a cache too");
+}
+
+#[tokio::test]
 async fn who_waits_for_what_is_not_there_does_not_load_it_again() {
     let cache = Cache::memory();
     let (rows, gate) = Rows::default().closed();

@@ -6,12 +6,15 @@
     reason = "what goes wrong in a helper fails its test"
 )]
 
+mod clocks;
 mod crash;
 mod faults;
 mod halfway;
 mod histories;
+mod large_batches;
 mod migration;
 mod outage;
+mod rotation;
 mod secrets;
 mod stampede;
 mod start;

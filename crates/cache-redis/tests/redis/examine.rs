@@ -7,8 +7,18 @@ use testkit::{Authority, RedisServer, terminator};
 
 use crate::support::*;
 
-const STEPS: [&str; 9] =
-    ["settings", "name", "connection", "TLS", "login", "server", "commands", "memory", "persistence"];
+const STEPS: [&str; 10] = [
+    "settings",
+    "name",
+    "connection",
+    "TLS",
+    "login",
+    "server",
+    "clock",
+    "commands",
+    "memory",
+    "persistence",
+];
 
 /// The names of the steps, and everything that was said.
 async fn walk(config: RedisConfig) -> (Vec<&'static str>, Finding, String) {
@@ -70,6 +80,7 @@ async fn each_obstacle_is_found_at_its_step_with_what_to_do() {
         (config(nobody), "connection", "start the server"),
         (at(), "login", "set REDIS_PASSWORD"),
         (at().password("a-wrong-secret"), "login", "correct REDIS_PASSWORD"),
+        (at().password_file("/nowhere/password"), "login", "correct what the message names"),
         (at().password("the-secret").db(99), "login", "REDIS_DB"),
         (config(replica.address()), "server", "another server"),
         (config(few.address()).username("few").password("the-secret"), "commands", "access list"),

@@ -5,6 +5,7 @@ mod advice;
 mod batches;
 mod examine;
 mod faults;
+mod figures;
 mod hostile;
 mod incarnations;
 mod large;

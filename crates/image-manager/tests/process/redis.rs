@@ -142,7 +142,8 @@ fn the_doctor_walks_the_way_to_redis_and_says_where_it_ends() {
     };
     let (healthy, text) = examined(&[]);
     assert!(healthy, "{text}");
-    for step in ["name", "connection", "TLS", "login", "server", "commands", "memory", "persistence"] {
+    for step in ["name", "connection", "TLS", "login", "server", "clock", "commands", "memory", "persistence"]
+    {
         assert!(text.contains(&format!("redis {step} ")), "{step}: {text}");
     }
     let (healthy, text) = examined(&[("REDIS_PASSWORD", "wrong-secret")]);

@@ -1,0 +1,111 @@
+//! Statistics say what is there, whatever was done to it and by whom.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_core::{CacheBackend, CacheKey, CachePattern, Invalidation, ManualClock};
+use cache_redis::{Finding, RedisBackend, examine};
+use testkit::RedisServer;
+
+use crate::support::*;
+
+async fn count(cache: &RedisBackend) -> u64 {
+    cache.stats().await.expect("it is open").count
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_set_a_thousand_times_is_one_entry() {
+    let site = Site::new(PATIENCE).await;
+    let key = key("image:5:metadata");
+    for n in 0..1000 {
+        site.through.set(&key, small(&n.to_string())).await.unwrap();
+    }
+    let stats = site.through.stats().await.unwrap();
+    assert_eq!(stats.count, 1);
+    assert!(stats.size_bytes < 200, "{stats:?}");
+    // In place of a lease it is new, in one batch twice it is not, and a fill in place of it neither.
+    let other = super::support::key("image:6:metadata");
+    let refresh = token(&site.through, &other).await;
+    site.through.set_many(vec![(other.clone(), small("a")), (other.clone(), small("b"))]).await.unwrap();
+    assert_eq!(count(&site.through).await, 2);
+    let _ = site.through.fill(&other, refresh, small("late")).await.unwrap();
+    for entry in [small("c"), large("c")] {
+        load(&site.through, &other, entry).await;
+        assert_eq!(count(&site.through).await, 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_removed_together_is_gone_from_the_figures_of_each_family() {
+    let site = Site::new(PATIENCE).await;
+    let keys: Vec<CacheKey> =
+        ["image:1:a", "image:2:a", "thumbnail:1:a", "thumbnail:2:a", "page:1:a", "page:2:a"]
+            .map(key)
+            .to_vec();
+    for key in &keys {
+        load(&site.through, key, small("x")).await;
+    }
+    assert_eq!(count(&site.through).await, 6);
+    let what = [Invalidation::Key(keys[0].clone()), Invalidation::Group(keys[2].to_group())];
+    let _ = site.through.invalidate(&what).await.unwrap();
+    assert_eq!(count(&site.through).await, 4);
+    let _ = site.through.clear_pattern(&CachePattern::parse("page:*").unwrap()).await.unwrap();
+    let stats = site.through.stats().await.unwrap();
+    let counts = ["image", "thumbnail", "page"].map(|family| stats.families[family].count);
+    assert_eq!(counts, [1, 1, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_no_entry_that_was_removed() {
+    let site = Site::new(PATIENCE).await;
+    load(&site.through, &key("image:5:a"), small("x")).await;
+    for _ in 0..5 {
+        token(&site.through, &key("image:6:a")).await;
+        assert_eq!(site.through.delete(&key("image:6:a")).await.unwrap().removed(), 0);
+    }
+    assert_eq!(count(&site.through).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_instance_clears_is_gone_from_the_figures_soon() {
+    let site = Site::new(PATIENCE).await;
+    for n in 0..50 {
+        load(&site.through, &key(&format!("image:{n}:a")), small("x")).await;
+    }
+    assert!(count(&site.through).await >= 50);
+    // Its heartbeat has to see that they are there.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let _ = site.beside.clear().await.unwrap();
+    eventually("the figures follow", async || count(&site.through).await == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_carry_a_name_where_the_server_allows_it() {
+    let server = RedisServer::start().unwrap();
+    let _cache = RedisBackend::connect(config(server.address()).namespace("shop")).await.unwrap();
+    let clients: String = raw(&server, &["CLIENT", "LIST"]);
+    let name = format!("name=cache:shop:{}", std::process::id());
+    assert!(clients.contains(&name), "{clients}");
+    // Where it is not allowed everything else works, and the server's log of refusals does not fill.
+    let rules = ["ACL", "SETUSER", "few", "on", ">s3cr3t", "~*", "+@all", "-client"];
+    let _: String = raw(&server, &rules);
+    let few = config(server.address()).namespace("few").username("few").password("s3cr3t");
+    let cache = RedisBackend::connect(few).await.unwrap();
+    load(&cache, &key("image:5:a"), small("x")).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let log: redis::Value = raw(&server, &["ACL", "LOG"]);
+    let redis::Value::Array(entries) = log else { unreachable!("a list") };
+    assert_eq!(entries.len(), 1, "{entries:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_differs_from_the_servers_is_found_by_the_doctor() {
+    let server = RedisServer::start().unwrap();
+    let clock = Arc::new(ManualClock::new());
+    let steps = examine(&config(server.address()).clock(clock)).await;
+    let (_, finding) = steps.iter().find(|(name, _)| *name == "clock").unwrap();
+    let Finding::Doubtful { found, advice } = finding else { unreachable!("{finding:?}") };
+    assert!(found.contains("s behind the server's") && advice.contains("NTP"), "{found}; {advice}");
+    let steps = examine(&config(server.address())).await;
+    assert!(steps.iter().any(|(name, finding)| *name == "clock" && matches!(finding, Finding::Fine(_))));
+}
