@@ -39,6 +39,7 @@ mod record;
 mod recovery;
 mod room;
 mod store;
+mod suspension;
 #[cfg(feature = "testing")]
 mod testing;
 mod writer;
