@@ -14,6 +14,7 @@
 //! | `CACHE_FALLBACK` | disk | disk or none, while Redis is away |
 //! | `CACHE_FALLBACK_MAX_AGE` | 30 | seconds, from the start of its load, that an entry is served then |
 //! | `CACHE_CLEAR_ON_START` | false | empties the store at start |
+//! | `CACHE_CLEAR_WITHOUT_RECORD` | false | clears Redis at a start that finds no record of an earlier run |
 //! | `CACHE_VERIFY` | 0 | share of hits that are loaded again and compared |
 //! | `CACHE_PAGE_CACHE_MB` | 32 | memory for pages of the disk cache |
 //! | `CACHE_LOAD_TIMEOUT_MS` | 30000 | after this, other callers no longer wait for a load |
@@ -66,6 +67,7 @@ pub struct CacheConfig {
     fallback: Fallback,
     fallback_max_age: Duration,
     clear_on_start: bool,
+    clear_without_record: bool,
     verify: f64,
     page_cache_mb: u64,
     load_timeout: Duration,
@@ -196,6 +198,12 @@ impl CacheConfig {
         self.clear_on_start
     }
 
+    /// Whether Redis is cleared, for all instances, at a start that finds no record of an earlier run in the cache directory:
+    /// a journal may have been lost with it. Default: false.
+    pub fn clear_without_record(&self) -> bool {
+        self.clear_without_record
+    }
+
     /// The share of hits, 0 to 1, that are loaded again in the background and compared. Default: 0.
     pub fn verify(&self) -> f64 {
         self.verify
@@ -238,6 +246,7 @@ impl Default for CacheConfig {
             fallback: Fallback::Disk,
             fallback_max_age: Duration::from_secs(30),
             clear_on_start: false,
+            clear_without_record: false,
             verify: 0.0,
             page_cache_mb: 32,
             load_timeout: Duration::from_secs(30),
@@ -260,6 +269,7 @@ impl fmt::Debug for CacheConfig {
             .field("fallback", &self.fallback)
             .field("fallback_max_age", &self.fallback_max_age)
             .field("clear_on_start", &self.clear_on_start)
+            .field("clear_without_record", &self.clear_without_record)
             .field("verify", &self.verify)
             .field("page_cache_mb", &self.page_cache_mb)
             .field("load_timeout", &self.load_timeout)

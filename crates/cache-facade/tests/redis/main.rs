@@ -10,6 +10,7 @@ mod crash;
 mod faults;
 mod halfway;
 mod histories;
+mod lost;
 mod migration;
 mod outage;
 mod secrets;
