@@ -2,20 +2,24 @@
 
 use std::time::Instant;
 
+use pico_args::Arguments;
+
 use crate::report::Report;
-use crate::{Outcome, audit, demo, features, lint, test};
+use crate::{Outcome, audit, demo, features, lint, no_more, test};
 
 /// Runs the commands one after the other, also after a failure: one run shows everything that is wrong.
-pub(crate) fn run(arguments: &[String]) -> Outcome {
-    // A wrong argument is said now, not after a quarter of an hour.
-    audit::database(arguments)?;
+pub(crate) fn run(mut arguments: Arguments) -> Outcome {
+    // A wrong argument is reported now, not after a quarter of an hour.
+    let database = audit::database(&mut arguments)?;
+    no_more(arguments)?;
+    let none = || Arguments::from_vec(Vec::new());
     let mut report = Report::new("ci");
     let commands: [(&str, &dyn Fn() -> Outcome); 5] = [
-        ("lint", &|| lint::run(&[])),
-        ("test", &|| test::run(&[])),
-        ("features", &|| features::run(&[])),
-        ("audit", &|| audit::run(arguments)),
-        ("demo", &|| demo::run(&[])),
+        ("lint", &|| lint::run(none())),
+        ("test", &|| test::run(none())),
+        ("features", &|| features::run(none())),
+        ("audit", &|| Ok(audit::check(database.as_deref()))),
+        ("demo", &|| demo::run(none())),
     ];
     for (name, command) in commands {
         println!("\n==== cargo xtask {name} ====");
@@ -25,7 +29,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
                 part.print();
                 report.absorb(&part, started.elapsed());
             }
-            Err(why) => report.check(name, || Err(why)),
+            Err(error) => report.check(name, || Err(error)),
         }
     }
     Ok(report)

@@ -1,77 +1,56 @@
 //! Checks that the documents say what is true, as far as a program can see it.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use anyhow::{Result, ensure};
+use fs_err::read_to_string;
+
+use crate::source_rules::files_with;
+
 /// Reads a file of the workspace.
-pub(crate) fn read(root: &Path, path: &str) -> Result<String, String> {
-    fs::read_to_string(root.join(path)).map_err(|error| format!("cannot read {path}: {error}"))
+pub(crate) fn read(root: &Path, path: &str) -> Result<String> {
+    Ok(read_to_string(root.join(path))?)
 }
 
-/// Every relative link of README.md and docs/ leads to a file, and every `#part` to a heading of it.
-pub(crate) fn links(root: &Path) -> Result<String, String> {
-    let mut documents = vec![PathBuf::from("README.md")];
-    collect(root, Path::new("docs"), &mut documents)?;
+/// Checks that every relative link of README.md and docs/ leads to a file, and every `#part` to a heading of it.
+pub(crate) fn links(root: &Path) -> Result<String> {
+    let mut documents = files_with("md", &root.join("docs"))?;
+    documents.push(root.join("README.md"));
     let mut followed = 0;
     let mut broken = Vec::new();
     for document in &documents {
-        let text = read(root, &document.to_string_lossy())?;
-        let folder = document.parent().unwrap_or(Path::new(""));
-        for link in relative_links(&text) {
+        for link in relative_links(&read_to_string(document)?) {
             followed += 1;
-            let (file, part) = link.split_once('#').unwrap_or((&link, ""));
-            let target = if file.is_empty() { root.join(document) } else { root.join(folder).join(file) };
-            let found = target.exists()
-                && (part.is_empty()
-                    || fs::read_to_string(&target).is_ok_and(|text| headings(&text).contains(part)));
-            if !found {
-                broken.push(format!("{}: {link}", document.display()));
+            if !leads_somewhere(document, &link) {
+                broken.push(format!("{}: {link}", document.strip_prefix(root).unwrap_or(document).display()));
             }
         }
     }
-    if broken.is_empty() {
-        Ok(format!("{followed} links in {} documents", documents.len()))
-    } else {
-        Err(broken.join("\n          "))
-    }
+    ensure!(broken.is_empty(), broken.join("\n          "));
+    Ok(format!("{followed} links in {} documents", documents.len()))
 }
 
-fn collect(root: &Path, folder: &Path, documents: &mut Vec<PathBuf>) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("cannot read {}: {error}", folder.display());
-    for entry in fs::read_dir(root.join(folder)).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let path = folder.join(entry.file_name());
-        if entry.path().is_dir() {
-            collect(root, &path, documents)?;
-        } else if path.extension().is_some_and(|extension| extension == "md") {
-            documents.push(path);
-        }
-    }
-    Ok(())
+fn leads_somewhere(document: &Path, link: &str) -> bool {
+    let (file, part) = link.split_once('#').unwrap_or((link, ""));
+    let target: PathBuf = if file.is_empty() { document.into() } else { document.with_file_name(file) };
+    let has_heading = || read_to_string(&target).is_ok_and(|text| headings(&text).contains(part));
+    target.exists() && (part.is_empty() || has_heading())
 }
 
-/// Targets of `[text](target)` outside code, but for those with a scheme.
+/// Targets of `[text](target)` outside code, without those that have a scheme.
 fn relative_links(text: &str) -> Vec<String> {
-    prose(text)
-        .flat_map(|line| line.split("](").skip(1).filter_map(|rest| rest.split_once(')')).collect::<Vec<_>>())
-        .map(|(target, _)| target.to_owned())
-        .filter(|target| !target.contains("://") && !target.starts_with("mailto:"))
-        .collect()
+    let targets = prose(text).flat_map(|line| line.split("](").skip(1));
+    let targets = targets.filter_map(|rest| Some(rest.split_once(')')?.0.to_owned()));
+    targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:")).collect()
 }
 
-/// Anchors of the headings: lower case, letters, digits and `_`, spaces as `-`.
+/// Anchors of the headings: lower case, letters, digits, `_` and `-`, spaces as `-`.
 fn headings(text: &str) -> BTreeSet<String> {
-    prose(text)
-        .filter(|line| line.starts_with('#'))
-        .map(|line| {
-            let title = line.trim_start_matches('#').trim().to_lowercase();
-            title
-                .chars()
-                .filter(|letter| letter.is_alphanumeric() || [' ', '-', '_'].contains(letter))
-                .map(|letter| if letter == ' ' { '-' } else { letter })
-                .collect()
-        })
+    let titles = prose(text).filter(|line| line.starts_with('#'));
+    let titles = titles.map(|line| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-"));
+    titles
+        .map(|title| title.replace(|sign: char| !sign.is_alphanumeric() && !"-_".contains(sign), ""))
         .collect()
 }
 
@@ -83,6 +62,12 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
         fenced ^= fence;
         !fenced && !fence
     })
+}
+
+/// Words in backticks in the first column of any table.
+pub(crate) fn first_column(page: &str) -> impl Iterator<Item = &str> {
+    let columns = page.lines().filter_map(|line| line.strip_prefix("| ")?.split('|').next());
+    columns.flat_map(|column| column.split('`').skip(1).step_by(2))
 }
 
 #[cfg(test)]
@@ -99,5 +84,11 @@ mod tests {
     fn a_heading_gives_its_anchor() {
         assert!(headings("# One\n## Keys & groups: how\n").contains("keys--groups-how"));
         assert!(!headings("```\n# not a heading\n```\n").contains("not-a-heading"));
+    }
+
+    #[test]
+    fn the_first_column_of_tables_is_read() {
+        let page = "| crate | for |\n| --- | --- |\n| `redis`, `bb8-redis` | `deadpool` was considered |\nand `other`\n";
+        assert_eq!(first_column(page).collect::<Vec<_>>(), ["redis", "bb8-redis"]);
     }
 }

@@ -1,8 +1,13 @@
 //! Running other programs: cargo with the project's settings, and output that is read while it is shown.
 
+use std::env;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
+use std::iter::once;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
 
 /// The root of the workspace.
 pub(crate) fn root() -> PathBuf {
@@ -10,93 +15,77 @@ pub(crate) fn root() -> PathBuf {
     manifest.parent().unwrap_or(manifest).to_path_buf()
 }
 
-/// `cargo` in the workspace's root, by the committed lock file, without the caller's settings of the cache: a test
-/// must not depend on what happens to be set in the shell it runs in.
-pub(crate) fn cargo(arguments: &[&str]) -> Command {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(program);
-    command.args(arguments).current_dir(root());
+/// Returns `cargo` with `words`, separated by spaces, in the workspace's root.
+///
+/// It runs without the caller's settings of the cache: a test must not depend on the shell it is started from.
+pub(crate) fn cargo(words: &str) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(words.split_whitespace()).current_dir(root());
     without_settings(&mut command);
     command
 }
 
 /// Removes the settings of the cache and of the application from a child's environment.
 pub(crate) fn without_settings(command: &mut Command) {
-    for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(is_setting) {
-            command.env_remove(name);
-        }
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_setting)) {
+        command.env_remove(name);
     }
 }
 
 fn is_setting(name: &str) -> bool {
     name.starts_with("CACHE_")
         || name.starts_with("REDIS_")
-        || ["BIND", "DATA_DIR", "ADMIN_USERS", "MAX_UPLOAD_MB", "RUST_LOG"].contains(&name)
+        || ["BIND", "DATA_DIR", "ADMIN_USERS", "MAX_UPLOAD_MB", "DECODE_MEMORY_MB", "RUST_LOG"]
+            .contains(&name)
 }
 
-/// Runs a command with its output shown, and turns a failure into a message that names it.
-pub(crate) fn run(command: &mut Command) -> Result<String, String> {
+/// Runs a command with its output shown; the error of a failure names it. Returns an empty note.
+pub(crate) fn run(command: &mut Command) -> Result<String> {
     println!("$ {}", describe(command));
-    let status = command.status().map_err(|error| format!("cannot start {}: {error}", describe(command)))?;
-    if status.success() {
-        Ok(String::new())
-    } else {
-        Err(format!("`{}` failed ({status})", describe(command)))
-    }
+    let status = command.status().with_context(|| format!("cannot start {}", describe(command)))?;
+    ensure!(status.success(), "`{}` failed ({status})", describe(command));
+    Ok(String::new())
 }
 
-/// Runs a command and returns what it printed; its errors go into the message if it fails.
-pub(crate) fn output(command: &mut Command) -> Result<String, String> {
-    let output = command.output().map_err(|error| format!("cannot start {}: {error}", describe(command)))?;
-    if !output.status.success() {
-        let errors = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("`{}` failed ({}): {}", describe(command), output.status, errors.trim()));
-    }
+/// Runs a command and returns what it printed; the error of a failure holds its standard error.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot start {}", describe(command)))?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let (status, errors) = (output.status, errors.trim());
+    ensure!(status.success(), "`{}` failed ({status}): {errors}", describe(command));
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs a command, hands every line of its standard output to `see`, shows those that are no noise, and returns whether
+/// Runs a command, passes every line of its standard output to `see`, shows those that are no noise, and returns whether
 /// it succeeded.
 pub(crate) fn watch(
     command: &mut Command,
     is_noise: impl Fn(&str) -> bool,
     mut see: impl FnMut(&str),
-) -> Result<bool, String> {
+) -> Result<bool> {
     println!("$ {}", describe(command));
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stdin(Stdio::null())
-        .spawn()
-        .map_err(|error| format!("cannot start {}: {error}", describe(command)))?;
-    if let Some(stdout) = child.stdout.take() {
-        for line in BufReader::new(stdout).split(b'\n') {
-            let line = line.map_err(|error| format!("reading from {}: {error}", describe(command)))?;
-            let line = String::from_utf8_lossy(&line);
-            see(&line);
-            if !is_noise(&line) {
-                println!("{line}");
-            }
+    command.stdout(Stdio::piped()).stdin(Stdio::null());
+    let mut child = command.spawn().with_context(|| format!("cannot start {}", describe(command)))?;
+    for line in child.stdout.take().into_iter().flat_map(|stdout| BufReader::new(stdout).split(b'\n')) {
+        let line = line.with_context(|| format!("cannot read from {}", describe(command)))?;
+        let line = String::from_utf8_lossy(&line);
+        see(&line);
+        if !is_noise(&line) {
+            println!("{line}");
         }
     }
-    let status = child.wait().map_err(|error| format!("waiting for {}: {error}", describe(command)))?;
-    Ok(status.success())
+    Ok(child.wait()?.success())
 }
 
-/// The command as one would type it.
+/// Returns the command as it would be typed.
 pub(crate) fn describe(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    let mut text = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
-    for argument in command.get_args() {
-        let argument = argument.to_string_lossy();
-        text.push(' ');
-        if argument.is_empty() || argument.contains(' ') {
-            text.extend(["'", &argument, "'"]);
-        } else {
-            text.push_str(&argument);
-        }
-    }
-    text
+    let quoted = |word: &OsStr| match word.to_string_lossy() {
+        word if word.is_empty() || word.contains(' ') => format!("'{word}'"),
+        word => word.into_owned(),
+    };
+    let words = once(program.file_name().unwrap_or(program.as_os_str())).chain(command.get_args());
+    words.map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -118,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_failing_program_is_an_error_that_names_it() {
-        let why = run(&mut Command::new("false")).unwrap_err();
+        let why = run(&mut Command::new("false")).unwrap_err().to_string();
         assert!(why.contains("false"), "{why}");
     }
 

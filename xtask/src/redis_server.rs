@@ -4,41 +4,37 @@ use std::env;
 use std::path::Path;
 use std::process::Command;
 
+use anyhow::{Result, bail};
+
+use crate::audit::on_path;
+
 /// The variable that names the server's program.
 const PROGRAM: &str = "REDIS_SERVER_BIN";
 
-/// Makes certain that a server's program can be started; installs Debian's package where this user may, without starting
-/// its service. The tests start their own servers, on free ports of 127.0.0.1.
+/// Returns a server's program; installs Debian's package where this user may, without starting its service.
+///
+/// The tests start their own servers, on free ports of 127.0.0.1.
 ///
 /// # Errors
-/// A message that says what to install.
-pub(crate) fn ensure() -> Result<String, String> {
+/// Says what to install.
+pub(crate) fn ensure() -> Result<String> {
     if let Some(program) = find() {
         return Ok(program);
     }
     println!("no redis-server or valkey-server on PATH; installing Debian's package redis-server");
-    if install()
-        && let Some(program) = find()
-    {
-        return Ok(program);
+    match install().then(find).flatten() {
+        Some(program) => Ok(program),
+        None => bail!(
+            "a Redis server is needed: install redis-server or valkey-server, or name the program in {PROGRAM}"
+        ),
     }
-    Err(format!(
-        "a Redis server is needed: install redis-server or valkey-server, or name the program in {PROGRAM}"
-    ))
 }
 
-/// The server's program, by its variable or on PATH.
+/// Finds the server's program, by its variable or on PATH.
 pub(crate) fn find() -> Option<String> {
     let named = env::var(PROGRAM).ok().filter(|program| Path::new(program).is_file());
-    let path = env::var_os("PATH").unwrap_or_default();
-    let on_path = || {
-        let folders: Vec<_> = env::split_paths(&path).collect();
-        let programs = ["redis-server", "valkey-server"].into_iter();
-        programs
-            .flat_map(|name| folders.iter().map(move |folder| folder.join(name)))
-            .find(|program| program.is_file())
-    };
-    named.or_else(|| on_path().map(|program| program.display().to_string()))
+    let found = || on_path("redis-server").or_else(|| on_path("valkey-server"));
+    named.or_else(|| Some(found()?.display().to_string()))
 }
 
 fn install() -> bool {

@@ -9,86 +9,92 @@ mod page;
 mod rows;
 mod score;
 
-use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use arguments::Arguments;
+use fs_err as fs;
 use rows::{Count, ROWS, Row, Run, Trials};
 use score::{Score, Secrets};
 
 use crate::process::{cargo, describe, root, watch};
 use crate::report::{Counts, Report, Row as Line};
-use crate::test::{TestOutput, planted_bugs};
+use crate::test::{PLANTED_BUG, TestOutput, planted_bugs};
 use crate::{Outcome, redis_server};
 
 /// Runs the command.
-pub(crate) fn run(words: &[String]) -> Outcome {
+pub(crate) fn run(words: pico_args::Arguments) -> Outcome {
     let arguments = Arguments::parse(words, ROWS)?;
     let started = Instant::now();
     let redis = redis_server::ensure();
-    if let Err(why) = &redis {
-        println!("WITHOUT REDIS: {why}; what needs a server is left out");
+    if let Err(error) = &redis {
+        println!("WITHOUT REDIS: {error:#}; what needs a server is left out");
     }
     let logs = root().join("target/reliability");
-    fs::create_dir_all(&logs).map_err(|error| format!("cannot create {}: {error}", logs.display()))?;
-    let mut session = Session { arguments, redis: redis.map(drop), secrets: Secrets::default() };
+    fs::create_dir_all(&logs)?;
+    let (secrets, printed) = Default::default();
+    let mut session = Session { arguments, has_redis: redis.is_ok(), logs, secrets, printed };
     let mut report = Report::new("reliability");
     let mut scores = Vec::new();
-    let wanted: Vec<&Row> = ROWS.iter().filter(|row| session.arguments.wants(row.name)).collect();
-    for row in wanted {
+    for row in ROWS.iter().filter(|row| session.arguments.wants(row.name)).collect::<Vec<_>>() {
         println!("\n-- {} --", row.name);
         let began = Instant::now();
-        let score = session.score(row, &logs)?;
+        let score = session.score(row)?;
         report.push(line(row, &score, began.elapsed()));
         scores.push((row, score));
     }
-    let (file, run) =
-        (root().join("docs/reliability.md"), page::Run::now(&session.arguments, started.elapsed()));
+    let file = root().join("docs/reliability.md");
+    let run = page::Run::now(&session.arguments, started.elapsed());
     let page = if session.arguments.only.is_some() {
-        // Nothing where a whole run has never been.
+        // Empty if there has been no whole run yet.
         page::updated(&fs::read_to_string(&file).unwrap_or_default(), &scores, &run)
     } else {
         page::text(&scores, &run)
     };
-    fs::write(&file, page).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    fs::write(&file, page)?;
     println!("\nwritten: docs/reliability.md");
     Ok(report)
 }
 
-/// How often a planted bug is looked for, each time with other dice.
+/// How often a planted bug is looked for, each time with another seed.
 const CHANCES: u64 = 3;
 /// How long four processes look for one.
 const PLANTED_SECONDS: &str = "20";
 
 struct Session {
     arguments: Arguments,
-    /// Why there is no Redis server, where there is none.
-    redis: Result<(), String>,
+    has_redis: bool,
+    /// The folder of the output of each row.
+    logs: PathBuf,
     secrets: Secrets,
+    /// The output of the row that runs.
+    printed: String,
 }
 
 impl Session {
-    /// Runs everything of `row`; what it printed goes into a file of `logs`.
-    fn score(&mut self, row: &Row, logs: &Path) -> Result<Score, String> {
+    /// Runs everything of `row`; what it printed goes into a file of the logs.
+    fn score(&mut self, row: &Row) -> Result<Score> {
         let mut score = Score::default();
-        let log = logs.join(format!("{}.log", row.name.replace(|sign: char| !sign.is_alphanumeric(), "-")));
-        let mut printed = String::new();
         match row.trials {
             Trials::Runs(runs) => {
                 for run in runs {
-                    match &self.redis {
-                        Err(_) if run.needs_redis => score.leave_out(run.arguments),
-                        _ => self.run(row, run, &mut score, &mut printed)?,
+                    if run.needs_redis && !self.has_redis {
+                        score.leave_out(run.arguments);
+                    } else {
+                        score.add(self.run(row, run)?);
                     }
                 }
             }
             Trials::PlantedBugs => {
-                for (bug, words) in planted_bugs() {
-                    let needs_redis = words.iter().any(|word| word.contains("redis"));
-                    match &self.redis {
-                        Err(_) if needs_redis => score.leave_out(&bug),
-                        _ => self.plant(&bug, &words, &mut score, &mut printed)?,
+                for (step, bug, words) in planted_bugs() {
+                    let needs_redis =
+                        ["race", "restart", "instances"].iter().any(|test| words.ends_with(test));
+                    if needs_redis && !self.has_redis {
+                        score.leave_out(&step);
+                    } else {
+                        score.add(self.plant(&step, bug, &words)?);
                     }
                 }
             }
@@ -96,80 +102,69 @@ impl Session {
         if row.searches_all_output {
             self.secrets.judge(&mut score);
         }
-        fs::write(&log, printed).map_err(|error| format!("cannot write {}: {error}", log.display()))?;
+        let name = row.name.replace(|sign: char| !sign.is_alphanumeric(), "-");
+        let log = self.logs.join(format!("{name}.log"));
+        fs::write(&log, std::mem::take(&mut self.printed))?;
         if !score.violations.is_empty() {
             println!("everything that was printed: {}", log.display());
         }
         Ok(score)
     }
 
-    fn run(&mut self, row: &Row, run: &Run, score: &mut Score, printed: &mut String) -> Result<(), String> {
-        let words: Vec<&str> = run.arguments.split_whitespace().collect();
-        let mut command = cargo(&words);
-        command.args(["--", "--show-output"]).args(run.tests.split_whitespace());
-        for (name, value) in self.arguments.environment(run.scaled) {
-            command.env(name, value);
-        }
+    /// Runs tests, keeps their output, and returns their counts with a note if they failed.
+    fn tests(&mut self, command: &mut Command, mut see: impl FnMut(&str)) -> Result<(Counts, String)> {
         let mut tests = TestOutput::default();
-        let mut counted = Score::default();
-        let success = watch(&mut command, is_noise, |line| {
+        let success = watch(command, is_noise, |line| {
             tests.read(line);
             self.secrets.read(line);
-            counted.read(line, row.name);
-            printed.push_str(line);
-            printed.push('\n');
+            see(line);
+            self.printed.extend([line, "\n"]);
         })?;
-        let (counts, why) = tests.judge_pass(success, &describe(&command));
-        if run.counts == Count::Tests {
-            counted.count_tests(counts);
-        } else if success && counted.of == 0 {
-            counted.violations.push(format!("nothing was counted; `{}`", describe(&command)));
-        }
-        if counts.failed > 0 {
-            counted.violations.push(why);
-        }
-        score.add(counted);
-        Ok(())
+        Ok(tests.judge_pass(success, &describe(command)))
     }
 
-    /// Runs the tests with a bug planted: they pass if they find it. Some need chance to find it: they get several.
-    fn plant(
-        &mut self,
-        bug: &str,
-        words: &[String],
-        score: &mut Score,
-        printed: &mut String,
-    ) -> Result<(), String> {
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        score.of += 1;
+    fn run(&mut self, row: &Row, run: &Run) -> Result<Score> {
+        let mut command = cargo(run.arguments);
+        command.args(["--", "--show-output"]).args(run.tests.split_whitespace());
+        command.envs(self.arguments.environment(run.scaled));
+        let mut score = Score::default();
+        let (counts, why) = self.tests(&mut command, |line| score.read(line, row.name))?;
+        if run.counts == Count::Tests {
+            score.count_tests(counts);
+        } else if counts.failed == 0 && score.of == 0 {
+            score.violations.push(format!("nothing was counted; `{}`", describe(&command)));
+        }
+        if counts.failed > 0 {
+            score.violations.push(why);
+        }
+        Ok(score)
+    }
+
+    /// Runs the tests with a bug planted: they pass if they find it. Some need chance to find it, so they get several.
+    fn plant(&mut self, step: &str, bug: &str, words: &str) -> Result<Score> {
+        let mut score = Score { of: 1, ..Score::default() };
         let mut why = String::new();
         for chance in 0..CHANCES {
-            let mut command = cargo(&words);
+            let mut command = cargo(words);
             let seed = self.arguments.seed.wrapping_add(chance);
+            command.env(PLANTED_BUG, bug);
             command.env("INSTANCES_SEED", seed.to_string()).env("INSTANCES_SECONDS", PLANTED_SECONDS);
-            let mut tests = TestOutput::default();
-            let success = watch(&mut command, is_noise, |line| {
-                tests.read(line);
-                self.secrets.read(line);
-                printed.push_str(line);
-                printed.push('\n');
-            })?;
-            let (counts, failed) = tests.judge_pass(success, bug);
-            if success && counts.failed == 0 {
-                score.survived += 1;
+            let (counts, failed) = self.tests(&mut command, |_| {})?;
+            if counts.failed == 0 {
+                score.survived = 1;
                 if chance > 0 {
-                    score.notes.push(format!("{bug} was found with seed {seed}, not before"));
+                    score.notes.push(format!("{step} was found with seed {seed}, not before"));
                 }
-                return Ok(());
+                return Ok(score);
             }
             why = failed;
         }
-        score.violations.push(format!("{bug} was not found: {why}"));
-        Ok(())
+        score.violations.push(format!("{step} was not found: {why}"));
+        Ok(score)
     }
 }
 
-/// What matters to who watches: how it ends, and what goes wrong.
+/// Hides all lines but results and failures.
 fn is_noise(line: &str) -> bool {
     !["test result", "FAILED", "panicked", "SKIPPED"].iter().any(|word| line.contains(word))
 }

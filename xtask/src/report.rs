@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
+
 /// How many checks passed, failed and were skipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
@@ -57,12 +59,12 @@ impl Report {
     }
 
     /// A report of the checks whose name contains one of `only`, or of all checks if there is none.
-    pub(crate) fn of(title: &'static str, only: &[String]) -> Self {
-        Self { title, only: only.to_vec(), rows: Vec::new() }
+    pub(crate) fn of(title: &'static str, only: Vec<String>) -> Self {
+        Self { title, only, rows: Vec::new() }
     }
 
     /// Runs one check and records it: `Ok` is what it found, `Err` why it failed.
-    pub(crate) fn check(&mut self, name: impl Into<String>, check: impl FnOnce() -> Result<String, String>) {
+    pub(crate) fn check(&mut self, name: impl Into<String>, check: impl FnOnce() -> Result<String>) {
         let name = name.into();
         if !self.only.is_empty() && !self.only.iter().any(|part| name.contains(part)) {
             return;
@@ -70,19 +72,15 @@ impl Report {
         let started = Instant::now();
         let (counts, note) = match check() {
             Ok(note) => (Counts::PASSED, note),
-            Err(why) => (Counts::FAILED, why),
+            Err(error) => (Counts::FAILED, format!("{error:#}")),
         };
         self.push(Row { name, counts, elapsed: started.elapsed(), note });
     }
 
     /// Records a check that could not be made. It never counts as passed.
     pub(crate) fn skip(&mut self, name: impl Into<String>, why: impl Into<String>) {
-        self.push(Row {
-            name: name.into(),
-            counts: Counts::SKIPPED,
-            elapsed: Duration::ZERO,
-            note: why.into(),
-        });
+        let (name, note) = (name.into(), why.into());
+        self.push(Row { name, counts: Counts::SKIPPED, elapsed: Duration::ZERO, note });
     }
 
     /// Records a row and says at once how it went.
@@ -101,9 +99,7 @@ impl Report {
 
     pub(crate) fn total(&self) -> Counts {
         let mut total = Counts::default();
-        for row in &self.rows {
-            total.add(row.counts);
-        }
+        self.rows.iter().for_each(|row| total.add(row.counts));
         total
     }
 
@@ -130,17 +126,16 @@ fn line(row: &Row) -> String {
         (0, 1..) => "ok",
         (0, 0) => "SKIPPED",
     };
-    let counted = if counts.passed + counts.failed + counts.skipped > 1 {
-        format!(" [{counts}]")
-    } else {
-        String::new()
-    };
-    let note = if note.is_empty() { String::new() } else { format!(": {note}") };
+    let some = |shown: bool, text: String| if shown { text } else { String::new() };
+    let counted = some(counts.passed + counts.failed + counts.skipped > 1, format!(" [{counts}]"));
+    let note = some(!note.is_empty(), format!(": {note}"));
     format!("{mark:>8}  {:>6.1} s  {name}{counted}{note}", elapsed.as_secs_f64())
 }
 
 #[cfg(test)]
 mod tests {
+    use anyhow::anyhow;
+
     use super::*;
 
     #[test]
@@ -156,15 +151,15 @@ mod tests {
         let mut report = Report::new("two");
         report.check("right", || Ok(String::new()));
         assert!(!report.has_failures());
-        report.check("wrong", || Err("broken".to_owned()));
+        report.check("wrong", || Err(anyhow!("broken")));
         assert!(report.has_failures());
         assert_eq!(report.total().to_string(), "1 passed, 1 failed, 0 skipped");
     }
 
     #[test]
     fn only_the_checks_that_were_asked_for_are_made() {
-        let mut report = Report::of("lint", &["links".to_owned()]);
-        report.check("format", || Err("not asked for".to_owned()));
+        let mut report = Report::of("lint", vec!["links".to_owned()]);
+        report.check("format", || Err(anyhow!("not asked for")));
         assert!(report.has_failures(), "nothing was checked yet");
         report.check("links lead somewhere", || Ok(String::new()));
         assert_eq!(report.total(), Counts::PASSED);
@@ -185,7 +180,7 @@ mod tests {
     fn absorbing_a_report_keeps_its_counts_and_names_its_failures() {
         let mut inner = Report::new("lint");
         inner.check("format", || Ok(String::new()));
-        inner.check("clippy", || Err("warnings".to_owned()));
+        inner.check("clippy", || Err(anyhow!("warnings")));
         let mut outer = Report::new("ci");
         outer.absorb(&inner, Duration::ZERO);
         assert_eq!(outer.total(), Counts { passed: 1, failed: 1, skipped: 0 });

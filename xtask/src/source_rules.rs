@@ -3,24 +3,22 @@
 //! Comments and test modules are left out before a text is searched, so that a law can be written about, and tests
 //! may do what the product may not.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result, ensure};
+use fs_err::read_to_string;
+use walkdir::WalkDir;
+
 /// Some text that may stand only in some files.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct OnlyIn {
     /// The law in words.
     pub(crate) law: &'static str,
-    /// Folders it holds in, from the workspace's root.
     pub(crate) folders: &'static [&'static str],
-    /// What may not stand elsewhere.
     pub(crate) needles: &'static [&'static str],
-    /// A line with one of these is not meant.
-    pub(crate) unless: &'static [&'static str],
-    /// Ends of the paths of files that may hold it.
-    pub(crate) allowed: &'static [&'static str],
-    /// Tests are bound too.
-    pub(crate) in_tests_too: bool,
+    unless: &'static [&'static str],
+    allowed: &'static [&'static str],
+    in_tests_too: bool,
 }
 
 /// A source file: its path from the workspace's root, and its text.
@@ -31,26 +29,37 @@ pub(crate) struct Source {
 }
 
 impl OnlyIn {
-    /// Reads the folders and returns what the law found, or the lines that break it.
-    pub(crate) fn check(&self, root: &Path) -> Result<String, String> {
-        let mut sources = Vec::new();
-        for folder in self.folders {
-            sources.extend(rust_sources(root, folder)?);
-        }
-        self.judge(&sources)
+    /// Of all files under `folders`, only those whose path ends with one of `allowed` may hold one of `needles`.
+    pub(crate) const fn new(
+        law: &'static str,
+        folders: &'static [&'static str],
+        needles: &'static [&'static str],
+        allowed: &'static [&'static str],
+    ) -> Self {
+        Self { law, folders, needles, unless: &[], allowed, in_tests_too: false }
+    }
+
+    /// Lines with one of `unless` are exempt.
+    pub(crate) const fn unless(self, unless: &'static [&'static str]) -> Self {
+        Self { unless, ..self }
+    }
+
+    /// Tests are bound too.
+    pub(crate) const fn also_in_tests(self) -> Self {
+        Self { in_tests_too: true, ..self }
+    }
+
+    /// Reads the folders and returns the number of files searched; the error lists the lines that break the law.
+    pub(crate) fn check(&self, root: &Path) -> Result<String> {
+        self.judge(&rust_sources(root, self.folders)?)
     }
 
     /// Judges texts. Without any file there is nothing to judge, which is a failure too.
-    pub(crate) fn judge(&self, sources: &[Source]) -> Result<String, String> {
-        if sources.is_empty() {
-            return Err(format!("no source file under {}", self.folders.join(", ")));
-        }
+    pub(crate) fn judge(&self, sources: &[Source]) -> Result<String> {
+        ensure!(!sources.is_empty(), "no source file under {}", self.folders.join(", "));
         let broken: Vec<String> = sources.iter().flat_map(|source| self.broken_lines(source)).collect();
-        if broken.is_empty() {
-            Ok(format!("{} files", sources.len()))
-        } else {
-            Err(broken.join("\n          "))
-        }
+        ensure!(broken.is_empty(), broken.join("\n          "));
+        Ok(format!("{} files", sources.len()))
     }
 
     fn broken_lines(&self, source: &Source) -> Vec<String> {
@@ -58,136 +67,104 @@ impl OnlyIn {
         if self.allowed.iter().any(|end| source.path.ends_with(end)) || (of_tests && !self.in_tests_too) {
             return Vec::new();
         }
+        let holds = |line: &str, any: &[&str]| any.iter().any(|text| line.contains(text));
         let lines = if self.in_tests_too { code_lines(&source.text) } else { product_lines(&source.text) };
-        lines
-            .into_iter()
-            .filter(|(_, line)| self.needles.iter().any(|needle| line.contains(needle)))
-            .filter(|(_, line)| !self.unless.iter().any(|exempt| line.contains(exempt)))
-            .map(|(number, line)| format!("{}:{number}: {}", source.path, line.trim()))
-            .collect()
+        let broken = lines.filter(|(_, line)| holds(line, self.needles) && !holds(line, self.unless));
+        broken.map(|(number, line)| format!("{}:{number}: {}", source.path, line.trim())).collect()
     }
 }
 
-/// A backend that wraps another one must implement every method: a default of the trait would go round the wrapper.
-pub(crate) fn wrappers_implement_every_method(sources: &[Source]) -> Result<String, String> {
+/// A backend that wraps another one must implement every method: a default of the trait would bypass the wrapper.
+pub(crate) fn wrappers_implement_every_method(sources: &[Source]) -> Result<String> {
     let mut wrappers = 0;
     for source in sources.iter().filter(|source| !is_test_file(&source.path)) {
-        let lines = product_lines(&source.text);
-        let holds = |needle: &str| lines.iter().any(|(_, line)| line.contains(needle));
-        let wraps = holds("CacheBackend for") && (holds("Arc<dyn CacheBackend>") || holds("inner: Arc<"));
-        if wraps {
+        let text = product_text(&source.text);
+        let wraps = text.contains("Arc<dyn CacheBackend>") || text.contains("inner: Arc<");
+        if wraps && text.contains("CacheBackend for") {
             wrappers += 1;
-            if !holds("clippy::missing_trait_methods") {
-                return Err(format!(
-                    "{} wraps a backend without #[deny(clippy::missing_trait_methods)]",
-                    source.path
-                ));
-            }
+            let denies = text.contains("clippy::missing_trait_methods");
+            ensure!(denies, "{} wraps a backend without #[deny(clippy::missing_trait_methods)]", source.path);
         }
     }
-    if wrappers == 0 {
-        return Err("found no wrapper backend: this check would prove nothing".to_owned());
-    }
+    ensure!(wrappers > 0, "found no wrapper backend: this check would prove nothing");
     Ok(format!("{wrappers} wrappers"))
 }
 
-/// No file is longer than a reader can hold.
-pub(crate) fn no_file_is_longer_than(limit: usize, sources: &[Source]) -> Result<String, String> {
+/// Fails if a file is longer than `limit` lines, or if there is no file.
+pub(crate) fn no_file_is_longer_than(limit: usize, sources: &[Source]) -> Result<String> {
     let lengths = sources.iter().map(|source| (source.text.lines().count(), source.path.as_str()));
-    let too_long: Vec<String> = lengths
-        .clone()
-        .filter(|(lines, _)| *lines > limit)
-        .map(|(lines, path)| format!("{path} has {lines} lines, more than {limit}"))
-        .collect();
-    match lengths.max() {
-        None => Err("no source file".to_owned()),
-        Some((longest, path)) if too_long.is_empty() => {
-            Ok(format!("the longest is {path} with {longest} lines"))
-        }
-        Some(_) => Err(too_long.join("\n          ")),
-    }
+    let too_long = lengths.clone().filter(|(lines, _)| *lines > limit);
+    let too_long: Vec<_> =
+        too_long.map(|(lines, path)| format!("{path} has {lines} lines, more than {limit}")).collect();
+    ensure!(too_long.is_empty(), too_long.join("\n          "));
+    let (longest, path) = lengths.max().context("no source file")?;
+    Ok(format!("the longest is {path} with {longest} lines"))
 }
 
-/// Every Rust file under a folder, sorted by path.
-pub(crate) fn rust_sources(root: &Path, folder: &str) -> Result<Vec<Source>, String> {
-    let mut paths = Vec::new();
-    collect(&root.join(folder), &mut paths)?;
-    paths.sort();
-    paths
-        .into_iter()
-        .map(|path| {
-            let text = fs::read_to_string(&path)
-                .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+/// Reads every Rust file under the folders, sorted by path.
+pub(crate) fn rust_sources(root: &Path, folders: &[&str]) -> Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    for folder in folders {
+        for path in files_with("rs", &root.join(folder))? {
+            let text = read_to_string(&path)?;
             let path = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
-            Ok(Source { path, text })
-        })
-        .collect()
+            sources.push(Source { path, text });
+        }
+    }
+    Ok(sources)
 }
 
-fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("cannot read {}: {error}", folder.display());
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.is_dir() {
-            collect(&path, paths)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+/// The files under `folder` whose names end with this extension, sorted by path.
+pub(crate) fn files_with(extension: &str, folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in WalkDir::new(folder).sort_by_file_name() {
+        let path = entry?.into_path();
+        if path.extension().is_some_and(|found| found == extension) {
             paths.push(path);
         }
     }
-    Ok(())
+    Ok(paths)
 }
 
 fn is_test_file(path: &str) -> bool {
-    path.split('/').any(|part| part == "tests" || part == "tests.rs" || part == "conformance")
+    path.split('/').any(|part| ["tests", "tests.rs"].contains(&part))
 }
 
 /// Numbered lines without comments.
-fn code_lines(text: &str) -> Vec<(usize, &str)> {
-    text.lines()
-        .enumerate()
-        .map(|(index, line)| (index + 1, line))
-        .filter(|(_, line)| !line.trim_start().starts_with("//"))
-        .collect()
+fn code_lines(text: &str) -> Box<dyn Iterator<Item = (usize, &str)> + '_> {
+    Box::new((1..).zip(text.lines()).filter(|(_, line)| !line.trim_start().starts_with("//")))
 }
 
-/// A text without comments and without the items marked `#[cfg(test)]`.
+/// Returns a text without comments and without the items marked `#[cfg(test)]`.
 pub(crate) fn product_text(text: &str) -> String {
-    product_lines(text).into_iter().flat_map(|(_, line)| [line, "\n"]).collect()
+    product_lines(text).flat_map(|(_, line)| [line, "\n"]).collect()
 }
 
 /// Numbered lines without comments and without the items marked `#[cfg(test)]`.
-fn product_lines(text: &str) -> Vec<(usize, &str)> {
-    let mut kept = Vec::new();
-    let mut lines = code_lines(text).into_iter();
-    while let Some((number, line)) = lines.next() {
-        if line.trim() != "#[cfg(test)]" {
-            kept.push((number, line));
-            continue;
-        }
+fn product_lines(text: &str) -> Box<dyn Iterator<Item = (usize, &str)> + '_> {
+    let indentation = |line: &str| line.len() - line.trim_start().len();
+    // The indentation of the test item that is being skipped.
+    let mut skipped = None;
+    Box::new(code_lines(text).filter(move |(_, line)| {
+        let Some(level) = skipped else {
+            skipped = (line.trim() == "#[cfg(test)]").then(|| indentation(line));
+            return skipped.is_none();
+        };
         // The item ends with a `;`, or with the brace that closes it, at its own indentation.
-        let indentation = line.len() - line.trim_start().len();
-        for (_, line) in lines.by_ref() {
-            let same_level = line.len() - line.trim_start().len() == indentation;
-            if same_level && (line.trim_end().ends_with(';') || line.trim() == "}") {
-                break;
-            }
+        if indentation(line) == level && (line.trim_end().ends_with(';') || line.trim() == "}") {
+            skipped = None;
         }
-    }
-    kept
+        false
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const RULE: OnlyIn = OnlyIn {
-        law: "only clock.rs reads time",
-        folders: &["crates/x/src"],
-        needles: &["Instant::now"],
-        unless: &["approved"],
-        allowed: &["src/clock.rs"],
-        in_tests_too: false,
-    };
+    const RULE: OnlyIn =
+        OnlyIn::new("only clock.rs reads time", &["crates/x/src"], &["Instant::now"], &["src/clock.rs"])
+            .unless(&["approved"]);
 
     fn source(path: &str, text: &str) -> Source {
         Source { path: path.to_owned(), text: text.to_owned() }
@@ -196,7 +173,7 @@ mod tests {
     #[test]
     fn a_forbidden_text_is_found_with_its_line() {
         let bad = source("crates/x/src/a.rs", "fn a() {\n    Instant::now();\n}\n");
-        assert_eq!(RULE.judge(&[bad]).unwrap_err(), "crates/x/src/a.rs:2: Instant::now();");
+        assert_eq!(RULE.judge(&[bad]).unwrap_err().to_string(), "crates/x/src/a.rs:2: Instant::now();");
     }
 
     #[test]
@@ -216,12 +193,15 @@ mod tests {
         let text = "#[cfg(test)]\nmod tests;\nlet t = Instant::now();\n";
         assert!(RULE.judge(&[source("crates/x/src/a.rs", text)]).is_err());
         let text = "impl A {\n    #[cfg(test)]\n    fn a() {\n        Instant::now();\n    }\n    fn b() { Instant::now(); }\n}\n";
-        assert_eq!(RULE.judge(&[source("crates/x/src/a.rs", text)]).unwrap_err().lines().count(), 1);
+        assert_eq!(
+            RULE.judge(&[source("crates/x/src/a.rs", text)]).unwrap_err().to_string().lines().count(),
+            1
+        );
     }
 
     #[test]
     fn a_rule_for_tests_too_searches_them() {
-        let rule = OnlyIn { in_tests_too: true, ..RULE };
+        let rule = RULE.also_in_tests();
         assert!(rule.judge(&[source("crates/x/tests/a.rs", "Instant::now()")]).is_err());
         assert!(RULE.judge(&[source("crates/x/tests/a.rs", "Instant::now()")]).is_ok());
     }
@@ -243,7 +223,12 @@ mod tests {
     #[test]
     fn a_file_past_the_limit_is_named() {
         let long = source("crates/x/src/long.rs", &"\n".repeat(11));
-        assert!(no_file_is_longer_than(10, std::slice::from_ref(&long)).unwrap_err().contains("long.rs"));
+        assert!(
+            no_file_is_longer_than(10, std::slice::from_ref(&long))
+                .unwrap_err()
+                .to_string()
+                .contains("long.rs")
+        );
         assert!(no_file_is_longer_than(11, &[long]).is_ok());
         assert!(no_file_is_longer_than(10, &[]).is_err());
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::docs::read;
+use anyhow::{Error, Result, ensure};
+
+use crate::docs::{first_column, read};
 use crate::source_rules::{Source, product_text, rust_sources};
 
 /// Crates that read settings or write log events.
@@ -16,7 +18,7 @@ const SPEAKERS: &[&str] = &[
 ];
 
 /// The settings that the code reads are those of docs/configuration.md and of .env.example.
-pub(crate) fn settings(root: &Path) -> Result<String, String> {
+pub(crate) fn settings(root: &Path) -> Result<String> {
     let code = settings_in_code(&speakers(root)?);
     let documented = settings_in_table(&read(root, "docs/configuration.md")?);
     let example = settings_in_example(&read(root, ".env.example")?);
@@ -24,13 +26,40 @@ pub(crate) fn settings(root: &Path) -> Result<String, String> {
         "settings",
         &[("the code", &code), ("docs/configuration.md", &documented), (".env.example", &example)],
     )
+    .map_err(Error::msg)
 }
 
 /// The log events of the code, from INFO up, are those of the table in docs/operations.md.
-pub(crate) fn log_events(root: &Path) -> Result<String, String> {
+pub(crate) fn log_events(root: &Path) -> Result<String> {
     let sources = speakers(root)?;
     let code = sources.iter().flat_map(|source| events_in_code(&product_text(&source.text))).collect();
-    same_events(&code, &events_in_table(&read(root, "docs/operations.md")?))
+    same_events(&code, &events_in_table(&read(root, "docs/operations.md")?)).map_err(Error::msg)
+}
+
+/// Every log event of the cache is emitted by `cache_core::log`: else a subscriber that panics would interrupt the code
+/// around it.
+pub(crate) fn log_events_are_contained(root: &Path) -> Result<String> {
+    let sources = speakers(root)?;
+    let ours = sources.iter().filter(|source| !source.path.contains("image-manager"));
+    let bare: Vec<String> = ours.flat_map(bare_events).collect();
+    ensure!(bare.is_empty(), bare.join("\n          "));
+    Ok("all of them".to_owned())
+}
+
+/// Events that no call of `emit` or `limited` begins shortly before.
+fn bare_events(source: &Source) -> Vec<String> {
+    const NEAR: usize = 250;
+    let text = product_text(&source.text);
+    let calls = ["trace", "debug", "info", "warn", "error"].map(|level| format!("tracing::{level}!("));
+    let starts = calls.iter().flat_map(|call| text.match_indices(call.as_str()).map(|(start, _)| start));
+    let is_bare = |start: &usize| {
+        let before = text.get(..*start).unwrap_or_default();
+        let near = before.char_indices().rev().take(NEAR).last().map_or(0, |(at, _)| at);
+        let near = before.get(near..).unwrap_or_default();
+        !["log::emit(", "log::limited("].iter().any(|call| near.contains(call))
+    };
+    let line = |start| text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    starts.filter(is_bare).map(|start| format!("{}: {}", source.path, line(start))).collect()
 }
 
 /// Every event of the code is in the table, and every line of the table is an event of the code.
@@ -68,12 +97,8 @@ fn says(pattern: &str, event: &str) -> bool {
     rest.ends_with(last)
 }
 
-fn speakers(root: &Path) -> Result<Vec<Source>, String> {
-    let mut sources = Vec::new();
-    for folder in SPEAKERS {
-        sources.extend(rust_sources(root, folder)?);
-    }
-    Ok(sources)
+fn speakers(root: &Path) -> Result<Vec<Source>> {
+    rust_sources(root, SPEAKERS)
 }
 
 /// Every place must hold the same words, and some.
@@ -102,13 +127,7 @@ fn settings_in_code(sources: &[Source]) -> BTreeSet<String> {
 
 /// Settings are the words in the first column of a table, in backticks.
 fn settings_in_table(text: &str) -> BTreeSet<String> {
-    text.lines()
-        .filter_map(|line| line.strip_prefix("| "))
-        .filter_map(|line| line.split('|').next())
-        .flat_map(|column| column.split('`').skip(1).step_by(2))
-        .filter(|word| is_setting(word))
-        .map(str::to_owned)
-        .collect()
+    first_column(text).filter(|word| is_setting(word)).map(str::to_owned).collect()
 }
 
 fn settings_in_example(text: &str) -> BTreeSet<String> {
@@ -121,20 +140,8 @@ fn settings_in_example(text: &str) -> BTreeSet<String> {
 }
 
 /// Settings without a prefix.
-const OF_THE_APPLICATION: &[&str] = &[
-    "BIND",
-    "DATA_DIR",
-    "MAX_UPLOAD_MB",
-    "ADMIN_USERS",
-    "ALLOWED_HOSTS",
-    "DIAGNOSTICS",
-    "MAX_CONNECTIONS",
-    "CLIENT_TIMEOUT_SECONDS",
-    "SHUTDOWN_DELAY_SECONDS",
-    "SHUTDOWN_TIMEOUT_SECONDS",
-    "RUST_LOG",
-    "LOG_FORMAT",
-];
+const OF_THE_APPLICATION: &str = "BIND DATA_DIR MAX_UPLOAD_MB DECODE_MEMORY_MB ADMIN_USERS ALLOWED_HOSTS DIAGNOSTICS MAX_CONNECTIONS \
+    CLIENT_TIMEOUT_SECONDS SHUTDOWN_DELAY_SECONDS SHUTDOWN_TIMEOUT_SECONDS RUST_LOG LOG_FORMAT";
 
 /// A name of a setting. What begins with `CACHE_TTL_` is one setting for each family of keys, and `REDIS_SERVER_BIN` is
 /// the tests'.
@@ -142,7 +149,7 @@ fn is_setting(word: &str) -> bool {
     if word.starts_with("CACHE_TTL_") || word == "REDIS_SERVER_BIN" {
         return false;
     }
-    let known = OF_THE_APPLICATION.contains(&word);
+    let known = OF_THE_APPLICATION.split(' ').any(|known| known == word);
     let prefixed = word.strip_prefix("CACHE_").or_else(|| word.strip_prefix("REDIS_")).is_some_and(|rest| {
         !rest.is_empty()
             && !rest.ends_with('_')
@@ -156,7 +163,7 @@ fn events_in_code(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (call, level) in [("info!(", "INFO"), ("warn!(", "WARN"), ("error!(", "ERROR")] {
         for (start, _) in text.match_indices(call) {
-            // `compile_error!` is for those who build, not for those who operate.
+            // `compile_error!` is no log event.
             if text.get(..start).is_some_and(|before| before.ends_with('_')) {
                 continue;
             }
@@ -259,6 +266,15 @@ mod tests {
             settings_in_example("#CACHE_DIR=_cache\n# CACHE_X= said in a sentence\nBIND=1\n"),
             words(&["CACHE_DIR", "BIND"])
         );
+    }
+
+    #[test]
+    fn an_event_that_could_interrupt_the_code_around_it_is_found() {
+        let source = |text: &str| Source { path: "a.rs".to_owned(), text: text.to_owned() };
+        let bare = bare_events(&source("let _ = 1;\ntracing::warn!(%error, \"broken\");\n"));
+        assert_eq!(bare, ["a.rs: tracing::warn!(%error, \"broken\");"]);
+        let contained = "log::emit(|| tracing::info!(\"x\"));\nlog::limited(7, |n| {\n    tracing::warn!(n, \"y\")\n});\n";
+        assert!(bare_events(&source(contained)).is_empty());
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bench::Case;
 use bench::Outcome;
-use bench::disk::reads::{LARGE_ENTRIES, Reads, SMALL_ENTRIES};
-use bench::disk::removals::{Clears, Deletes};
-use bench::disk::sets::Sets;
+use bench::disk::reads::{LARGE_ENTRIES, SMALL_ENTRIES, hits, misses};
+use bench::disk::removals::{clears, deletes};
+use bench::disk::sets::sets;
 use bench::disk::{LARGE, SMALL};
 use bench::stores::{DataSet, Stores};
 use bench::workload::{Access, image_keys};
@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 
 fn stores(runtime: &Arc<Runtime>, entries: usize, value_bytes: usize) -> Arc<Stores> {
     let data = DataSet::new(image_keys(0, entries), value_bytes);
-    Arc::new(Stores::create(runtime, data).expect("the stores can be filled"))
+    Stores::create(runtime, data).expect("the stores can be filled")
 }
 
 /// Ours and the peer's under one name each; a wrong answer ends the run.
@@ -34,11 +34,11 @@ fn disk(criterion: &mut Criterion) {
     let runtime = Arc::new(runtime.expect("a runtime can be started"));
     for (size, entries, value_bytes) in [("1 KB", SMALL_ENTRIES, SMALL), ("50 KB", LARGE_ENTRIES, LARGE)] {
         let stores = stores(&runtime, entries, value_bytes);
-        pair(criterion, &format!("get {size}"), &mut Reads::hits(&stores, Access::Uniform));
-        pair(criterion, &format!("get absent among {size}"), &mut Reads::misses(&stores));
-        pair(criterion, &format!("set {size}"), &mut Sets::new(&stores));
-        pair(criterion, &format!("delete {size}"), &mut Deletes::new(&stores, 1));
-        pair(criterion, &format!("clear {size}"), &mut Clears::new(&stores));
+        pair(criterion, &format!("get {size}"), &mut hits(&stores, Access::Uniform));
+        pair(criterion, &format!("get absent among {size}"), &mut misses(&stores));
+        pair(criterion, &format!("set {size}"), &mut sets(&stores));
+        pair(criterion, &format!("delete {size}"), &mut deletes(&stores, 1));
+        pair(criterion, &format!("clear {size}"), &mut clears(&stores));
     }
 }
 

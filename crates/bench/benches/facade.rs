@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bench::facade::Caches;
-use bench::facade::hits::Hits;
-use bench::facade::loads::Loads;
+use bench::facade::hits::hits;
+use bench::facade::loads::loads;
 use bench::{Case, Outcome};
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -21,8 +21,8 @@ fn facade(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build();
     let runtime = Arc::new(runtime.expect("a runtime can be started"));
     let caches = || Caches::create(&runtime).expect("a cache can be opened");
-    pair(criterion, "hit", "bare backend", &mut Hits::new(caches()).expect("the cache can be filled"));
-    pair(criterion, "load", "bare loader", &mut Loads::new(caches()));
+    pair(criterion, "hit", "bare backend", &mut hits(caches()).expect("the cache can be filled"));
+    pair(criterion, "load", "bare loader", &mut loads(caches()));
 }
 
 criterion_group! {

@@ -1,10 +1,12 @@
 //! [`Case`]: something of ours beside a peer, and [`Spec`]: what it is called and has to reach.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
 
 use crate::Outcome;
 
-/// The same work in two ways.
+/// Work that is done in two ways, by ours and by a peer.
 ///
 /// Both run `operations` operations and return the time that these took; what prepares and tidies up is not counted.
 /// Each checks what it gets: a wrong answer is an error, not a fast one.
@@ -14,6 +16,60 @@ pub trait Case {
 
     /// Runs the peer.
     fn peer(&mut self, operations: u64) -> Outcome<Duration>;
+}
+
+/// Makes a case of two closures, which run so many operations each.
+pub fn pair<O, P>(ours: O, peer: P) -> (O, P)
+where
+    O: FnMut(u64) -> Outcome<Duration>,
+    P: FnMut(u64) -> Outcome<Duration>,
+{
+    (ours, peer)
+}
+
+impl<O, P> Case for (O, P)
+where
+    O: FnMut(u64) -> Outcome<Duration>,
+    P: FnMut(u64) -> Outcome<Duration>,
+{
+    fn ours(&mut self, operations: u64) -> Outcome<Duration> {
+        (self.0)(operations)
+    }
+
+    fn peer(&mut self, operations: u64) -> Outcome<Duration> {
+        (self.1)(operations)
+    }
+}
+
+/// Runs an operation for each item and returns the time of all.
+pub fn timed<T>(
+    items: impl IntoIterator<Item = T>,
+    mut operation: impl FnMut(T) -> Outcome<()>,
+) -> Outcome<Duration> {
+    let started = Instant::now();
+    for item in items {
+        operation(item)?;
+    }
+    Ok(started.elapsed())
+}
+
+/// Runs an asynchronous operation for each item, one after the other, and returns the time of all.
+pub async fn timed_async<T>(
+    items: impl IntoIterator<Item = T>,
+    mut operation: impl AsyncFnMut(T) -> Outcome<()>,
+) -> Outcome<Duration> {
+    let started = Instant::now();
+    for item in items {
+        operation(item).await?;
+    }
+    Ok(started.elapsed())
+}
+
+/// Fails unless as many bytes were found as expected; `None` is a miss.
+pub fn check(found: Option<usize>, expected: impl Into<Option<usize>>) -> Outcome<()> {
+    let expected = expected.into();
+    ensure!(found == expected, "found {found:?} bytes instead of {expected:?}");
+    Ok(())
 }
 
 /// What a case is called, how it is measured, and what it has to reach.
@@ -31,6 +87,19 @@ pub struct Spec {
     pub target: Target,
 }
 
+impl Spec {
+    /// Puts a specification together.
+    pub const fn new(
+        name: &'static str,
+        peer_name: &'static str,
+        unit: Unit,
+        pace: Pace,
+        target: Target,
+    ) -> Self {
+        Self { name, peer_name, unit, pace, target }
+    }
+}
+
 /// How many operations are measured at a time.
 #[derive(Debug, Clone, Copy)]
 pub enum Pace {
@@ -39,7 +108,7 @@ pub enum Pace {
         /// The most operations of a slice.
         most: u64,
     },
-    /// The same with a tenth of the slices, for what takes long to tidy up after, or waits for the disk.
+    /// Like `Slices` with a tenth of the slices, for operations that take long to tidy up after, or wait for the disk.
     FewSlices {
         /// The most operations of a slice.
         most: u64,
@@ -49,6 +118,11 @@ pub enum Pace {
         /// The operations of a round.
         operations: u64,
     },
+}
+
+impl Pace {
+    /// Slices of any number of operations.
+    pub const FREE: Self = Self::Slices { most: 1 << 20 };
 }
 
 /// What figures are given in.

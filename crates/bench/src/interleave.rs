@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use crate::Outcome;
 use crate::case::{Case, Pace, Unit};
-use crate::{Outcome, workload::Random};
 
-/// About how long a slice takes: shorter than a time slice of the machine's scheduler, so that most are not interrupted
-/// and the median is one that was not; long enough for the caches of the processor to be the side's own for most of it.
+/// About how long a slice takes: shorter than a time slice of the machine's scheduler, so that the median slice was not
+/// interrupted; long enough to fill the caches of the processor at its beginning.
 const SLICE: Duration = Duration::from_millis(2);
 
 /// How long and how often is measured.
@@ -73,20 +73,20 @@ pub fn measure(case: &mut dyn Case, pace: Pace, plan: Plan) -> Outcome<Measured>
             let are_few = matches!(pace, Pace::FewSlices { .. });
             (ours, peer, if are_few { plan.slices.div_ceil(10) } else { plan.slices })
         }
-        // Nobody knows before the first time how warm a store is that has just been filled.
+        // The first time warms a store up that has just been filled.
         Pace::Whole { operations } => {
             case.ours(operations)?;
             case.peer(operations)?;
             (operations, operations, 1)
         }
     };
-    // Chance decides who is first, so that no rhythm of the machine falls together with the alternation.
-    let mut random = Random::new(1);
+    // Chance decides which side is first, so that no rhythm of the machine falls together with the alternation.
+    let mut random = fastrand::Rng::with_seed(1);
     let mut measured = Measured::default();
     for _ in 0..plan.rounds {
         let mut round = Round::default();
         for _ in 0..slices {
-            let ours_first = random.below(2) == 0;
+            let ours_first = random.bool();
             if !ours_first {
                 round.peer.push(nanos(case.peer(peer)?, peer));
             }

@@ -3,7 +3,7 @@
 //! **Why not criterion alone.** On a shared machine the speed of everything drifts by a factor of two within seconds,
 //! and criterion measures one function to its end before it begins the next: such a ratio says more about the
 //! neighbours than about the code. So the rows of `cargo xtask bench` come from [`interleave`], which alternates slices
-//! of about two milliseconds of ours and of the peer and compares what stood side by side. The very same [`Case`]s run
+//! of about two milliseconds of ours and of the peer and compares what stood side by side. These [`Case`]s also run
 //! under criterion with `cargo bench -p bench`, for its analysis of one function over time (outliers, regressions
 //! against the last run); its absolute times are not compared here.
 //!
@@ -14,9 +14,9 @@
 //! 3. [`workload`]: keys, values and orders of access, the same in every run. [`stores`]: one data set in ours and in the
 //!    peer, on the real disk, gone afterwards.
 //! 4. [`disk`], [`facade`] and [`redis`]: the rows; [`tasks`] for those of many tasks. [`peers`]: other caches, most of them
-//!    behind the feature `peers`, so that nobody else builds them.
+//!    behind the feature `peers`, so that no other build has them.
 //! 5. [`workloads`]: what an application does, made of [`requests`] or read from a [`trace`], beside an exact [`lru`].
-//! 6. [`plot`] and [`report`]: pictures of it.
+//! 6. [`plot`] and [`report`]: pictures of it. [`page`]: docs/benchmarks.md.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -31,6 +31,7 @@ pub mod facade;
 pub mod interleave;
 pub mod lru;
 pub mod options;
+pub mod page;
 pub mod peers;
 pub mod plot;
 pub mod raw_redb;
@@ -46,9 +47,7 @@ pub mod trace;
 pub mod workload;
 pub mod workloads;
 
-use std::error::Error;
-
 pub use case::Case;
 
-/// What can fail while measuring: anything, and it ends the run.
-pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+/// The result of a measurement; an error ends its group of rows.
+pub type Outcome<T> = anyhow::Result<T>;

@@ -1,63 +1,65 @@
-//! `cargo run --release -p bench -- [--quick] [--only GROUP] [--trace FILE] [--json FILE] [--report FOLDER]`; see the library's documentation.
+//! `cargo run --release -p bench -- [ARGUMENTS]`; see [`USAGE`] and the library's documentation.
 
-use std::process::ExitCode;
-
-use bench::options::{Group, Options, USAGE};
+use anyhow::{Context, bail, ensure};
+use bench::options::{GROUPS, Options, USAGE};
+use bench::row::Row;
 use bench::session::Session;
-use bench::{Outcome, disk, facade, peers, redis, report, table, trace, workloads};
+use bench::{Outcome, disk, facade, page, peers, redis, report, table, trace, workloads};
+use serde::Serialize;
 
-fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+/// The variable in which the caller passes a description of the machine, the day and the commit.
+const ABOUT: &str = "BENCH_ABOUT";
+
+/// An object of the JSON.
+#[derive(Serialize)]
+struct Object<'a> {
+    #[serde(flatten)]
+    row: &'a Row,
+    /// The row in one line.
+    summary: String,
 }
 
-/// Measures the rows of a group.
-type Run<'a> = &'a dyn Fn(&mut Session) -> Outcome<()>;
-
-fn run() -> Outcome<()> {
-    let options = Options::parse(std::env::args().skip(1))?;
+fn main() -> Outcome<()> {
+    let options = Options::parse(pico_args::Arguments::from_env())?;
     if cfg!(debug_assertions) {
-        return Err(
-            format!("measuring a debug build says nothing: cargo run --release -p bench -- {USAGE}").into()
-        );
+        bail!("a debug build is not worth measuring: cargo run --release -p bench -- {USAGE}");
     }
-    // A bad file is said now, not after minutes.
+    // A bad file is reported now, not after minutes.
     let traced = options.trace.as_deref().map(trace::read).transpose()?;
     let mut session = Session::new(options.plan(), options.quick)?;
-    let groups: [(Group, &'static str, Run<'_>); 5] = [
-        (Group::Disk, "disk", &disk::run),
-        (Group::Facade, "facade", &facade::run),
-        (Group::Redis, "redis", &redis::run),
-        (Group::Peers, "peers", &peers::run),
-        (Group::Workloads, "workloads", &|session| workloads::run(session, traced.as_ref())),
-    ];
     let mut failed = Vec::new();
-    for (group, name, run) in groups {
-        session.begin(name);
-        // What one group stumbles over does not lose the others' figures.
-        if options.wants(group)
-            && let Err(why) = run(&mut session)
-        {
-            session.leave_out(name, &format!("FAILED: {why}"));
-            failed.push(name);
+    for group in GROUPS.into_iter().filter(|group| options.wants(group)) {
+        session.begin(group);
+        let done = match group {
+            "disk" => disk::run(&mut session),
+            "facade" => facade::run(&mut session),
+            "redis" => redis::run(&mut session),
+            "peers" => peers::run(&mut session),
+            _ => workloads::run(&mut session, traced.as_ref()),
+        };
+        // A group that fails does not lose the others' figures.
+        if let Err(error) = done {
+            session.leave_out(group, &format!("FAILED: {error:#}"));
+            failed.push(group);
         }
     }
-    println!("{}", table::table(session.rows()));
-    for line in session.left_out() {
+    println!("{}", table::table(&session.rows));
+    for line in &session.left_out {
         println!("{line}");
     }
+    let about = std::env::var(ABOUT).unwrap_or_default();
     if let Some(folder) = &options.report {
-        let page = report::write(folder, &session)?;
-        println!("report: {}", page.display());
+        println!("report: {}", report::write(folder, &session, &about)?.display());
+    }
+    // A quick run and one of a user's own trace are not the project's figures.
+    if let Some(file) = options.page.as_ref().filter(|_| !options.quick && traced.is_none()) {
+        page::write(file, &session.rows, &about)?;
     }
     if let Some(file) = &options.json {
-        std::fs::write(file, serde_json::to_string_pretty(session.rows())?)
-            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+        let objects = session.rows.iter().map(|row| Object { row, summary: table::summary(row) });
+        let text = serde_json::to_string_pretty(&objects.collect::<Vec<_>>())?;
+        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", ")).into()) }
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bb8_redis::RedisConnectionManager;
 use bb8_redis::bb8::Pool;
+use cache_core::{CacheBackend, CacheKey, NewEntry};
 use cache_redis::{RedisBackend, RedisConfig};
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
@@ -22,6 +23,7 @@ use tokio::runtime::Runtime;
 use crate::Outcome;
 use crate::interleave::Plan;
 use crate::session::Session;
+use crate::workload::Values;
 
 /// A slice of many tasks: each has to get its turn many times.
 const SLICE: Duration = Duration::from_millis(25);
@@ -46,24 +48,42 @@ pub struct Rig {
 
 impl Rig {
     /// A server of its own, empty.
-    pub fn start(runtime: &Arc<Runtime>) -> Outcome<Self> {
+    pub fn start(runtime: &Arc<Runtime>) -> Outcome<Arc<Self>> {
         let server = RedisServer::start()?;
         let url = server.url();
         let config = RedisConfig::new("127.0.0.1").port(server.port()).timeout(PATIENCE);
         let settings = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
         runtime.block_on(async {
             let client = redis::Client::open(address(&server)?)?;
-            Ok(Self {
+            Ok(Arc::new(Self {
                 runtime: Arc::clone(runtime),
                 cache: Arc::new(RedisBackend::connect(config).await?),
                 shared: client.get_multiplexed_async_connection_with_config(&settings).await?,
                 documented: Pool::builder().build(RedisConnectionManager::new(address(&server)?)?).await?,
                 url,
                 _server: server,
-            })
+            }))
         })
     }
+
+    /// Stores entries in the cache and as plain strings: the `number`th key gets the `number`th value.
+    pub(crate) async fn store(&self, keys: &[CacheKey], values: &Values) -> Outcome<()> {
+        for (first, some) in keys.chunks(AT_ONCE).enumerate().map(|(chunk, some)| (chunk * AT_ONCE, some)) {
+            let entries = || (first..).zip(some);
+            let ours = entries().map(|(number, key)| (key.clone(), NewEntry::new(values.of(number))));
+            self.cache.set_many(ours.collect()).await?;
+            let mut plain = redis::pipe();
+            for (number, key) in entries() {
+                plain.set(key.as_str(), &values.of(number)[..]).ignore();
+            }
+            let () = plain.query_async(&mut self.shared.clone()).await?;
+        }
+        Ok(())
+    }
 }
+
+/// Entries that are stored in one go.
+const AT_ONCE: usize = 1000;
 
 fn address(server: &RedisServer) -> Outcome<ConnectionInfo> {
     let address = ConnectionAddr::Tcp("127.0.0.1".to_owned(), server.port()).into_connection_info()?;

@@ -1,9 +1,10 @@
 //! [`Request`]: what applications ask of a cache, made by chance that is the same in every run.
 
 use cache_core::{CacheKey, Change, Invalidates, Invalidation, keys};
+use fastrand::Rng;
 
 use crate::Outcome;
-use crate::workload::{Random, image_keys, zipf};
+use crate::workload::{image_keys, zipf};
 
 /// One call.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,13 +35,13 @@ const LIMIT_MB: u64 = 16;
 /// Lookups by Zipf's law with this exponent.
 pub fn by_zipf(exponent: f64, count: usize) -> Mix {
     let keys = image_keys(0, KEYS);
-    let places = zipf(KEYS, exponent, count, &mut Random::new(31));
+    let places = zipf(KEYS, exponent, count, &mut Rng::with_seed(31));
     let read = |place: usize| Some(Request::Read(keys.get(place)?.clone(), BYTES));
     let requests = places.into_iter().filter_map(read).collect();
     Mix { name: format!("Zipf {exponent:.1}"), requests, limit_mb: LIMIT_MB }
 }
 
-/// Lookups by Zipf's law, and every so often somebody reads a quarter of everything once, in order.
+/// Lookups by Zipf's law, interrupted by scans, each of which reads a part of everything once, in order.
 pub fn with_scans(count: usize) -> Mix {
     let mut mix = by_zipf(0.9, count * 4 / 5);
     let keys = image_keys(0, KEYS);
@@ -60,15 +61,15 @@ pub fn with_scans(count: usize) -> Mix {
 pub fn of_the_application(count: usize) -> Outcome<Mix> {
     const PROJECTS: usize = 40;
     const IMAGES: usize = 4000;
-    let mut random = Random::new(32);
+    let mut random = Rng::with_seed(32);
     let images = zipf(IMAGES, 0.9, count, &mut random);
     let mut requests = Vec::with_capacity(count);
     for image in images {
         let project = image % PROJECTS;
-        requests.push(match random.below(100) {
+        requests.push(match random.usize(..100) {
             0 | 1 => {
                 let (project, image) = (project.to_string(), image.to_string());
-                let change = match random.below(4) {
+                let change = match random.usize(..4) {
                     0 => Change::ImageUploaded { project },
                     1 => Change::ImageReplaced { project, image, analyses: Vec::new() },
                     _ => Change::ImageUpdated { project, image },
@@ -76,7 +77,7 @@ pub fn of_the_application(count: usize) -> Outcome<Mix> {
                 Request::Write(change.invalidations())
             }
             2..22 => {
-                let page = random.below(5) as u64 * 100;
+                let page = random.usize(..5) as u64 * 100;
                 Request::Read(keys::project_images(project).skip(page).limit(100).build()?, 24_000)
             }
             22..62 => Request::Read(keys::image_metadata(image), 900),
@@ -86,9 +87,9 @@ pub fn of_the_application(count: usize) -> Outcome<Mix> {
     Ok(Mix { name: "the application's mix".to_owned(), requests, limit_mb: 64 })
 }
 
-/// 10 to 200 KB, the same for an image every time.
+/// 10 to 200 KB, constant for an image.
 fn thumbnail_bytes(image: usize) -> usize {
-    10_000 + Random::new(image as u64).below(190_000)
+    10_000 + Rng::with_seed(image as u64).usize(..190_000)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ pub struct Row {
     pub ours: f64,
     /// The peer's; `None` where there is none.
     pub peer: Option<f64>,
-    /// Who the peer is.
+    /// The peer's name.
     pub peer_name: String,
     /// What both are given in.
     pub unit: &'static str,

@@ -1,9 +1,10 @@
 //! [`Session`]: one run, from the first case to the rows.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Instant;
 
+use anyhow::Context;
 use tokio::runtime::Runtime;
 
 use crate::case::{Case, Spec};
@@ -22,9 +23,12 @@ pub struct Session {
     /// Where everything asynchronous runs.
     pub runtime: Arc<Runtime>,
     group: &'static str,
-    rows: Vec<Row>,
-    plots: Vec<Plot>,
-    left_out: Vec<String>,
+    /// The rows so far.
+    pub rows: Vec<Row>,
+    /// The plots for the report.
+    pub plots: Vec<Plot>,
+    /// What was left out, a line each.
+    pub left_out: Vec<String>,
     started: Instant,
 }
 
@@ -42,64 +46,42 @@ impl Session {
         self.group = group;
     }
 
-    /// Says on standard error what is being done.
+    /// Shows on standard error what is being done.
     pub fn doing(&self, what: &str) {
-        let mut out = std::io::stderr().lock();
-        let elapsed = self.started.elapsed().as_secs();
-        // A terminal shows one line that is written over; progress that cannot be shown stops nothing.
-        let _ = if out.is_terminal() {
-            write!(out, "\r\x1b[2K{elapsed:>4} s  {what} ...").and_then(|()| out.flush())
-        } else {
-            Ok(())
-        };
+        // A terminal shows one line that is written over; elsewhere only results are shown.
+        if std::io::stderr().is_terminal() {
+            eprint!("{CLEAR}{:>4} s  {what} ...", self.started.elapsed().as_secs());
+        }
     }
 
-    /// Measures `case` and keeps its row; what was measured, for a second row of the same.
+    /// Measures `case` and keeps its row; returns the measurement, for a second row of it.
     pub fn measure(&mut self, spec: &Spec, case: &mut dyn Case) -> Outcome<Measured> {
         self.doing(spec.name);
-        let failed = |error| format!("{}: {error}", spec.name);
-        let measured = interleave::measure(case, spec.pace, self.plan).map_err(failed)?;
+        let measured = interleave::measure(case, spec.pace, self.plan).context(spec.name)?;
         self.keep(Row::new(spec, &measured));
         Ok(measured)
     }
 
-    /// Keeps a row and says what it says.
+    /// Keeps a row and shows it.
     pub fn keep(&mut self, row: Row) {
-        let row = Row { group: self.group, ..row };
-        self.doing(&row.name);
-        let mut out = std::io::stderr().lock();
-        let begin = if out.is_terminal() { "\r\x1b[2K" } else { "" };
         let elapsed = self.started.elapsed().as_secs();
-        let _ = writeln!(out, "{begin}{elapsed:>4} s  {}: {}", row.name, table::summary(&row));
-        self.rows.push(row);
+        show(&format!("{elapsed:>4} s  {}: {}", row.name, table::summary(&row)));
+        self.rows.push(Row { group: self.group, ..row });
     }
 
     /// Notes what this machine or this build lacks, and goes on.
     pub fn leave_out(&mut self, what: &str, why: &str) {
         let line = format!("left out: {what}: {why}");
-        let mut out = std::io::stderr().lock();
-        let begin = if out.is_terminal() { "\r\x1b[2K" } else { "" };
-        let _ = writeln!(out, "{begin}{line}");
+        show(&line);
         self.left_out.push(line);
     }
+}
 
-    /// Keeps a plot for the report.
-    pub fn draw(&mut self, plot: Plot) {
-        self.plots.push(plot);
-    }
+/// Returns to the beginning of a terminal's line and clears it.
+const CLEAR: &str = "\r\x1b[2K";
 
-    /// The plots so far.
-    pub fn plots(&self) -> &[Plot] {
-        &self.plots
-    }
-
-    /// What was left out, a line each.
-    pub fn left_out(&self) -> &[String] {
-        &self.left_out
-    }
-
-    /// The rows so far.
-    pub fn rows(&self) -> &[Row] {
-        &self.rows
-    }
+/// Shows a line on standard error, in place of the progress.
+fn show(line: &str) {
+    let clear = if std::io::stderr().is_terminal() { CLEAR } else { "" };
+    eprintln!("{clear}{line}");
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use bytes::Bytes;
 use cache_core::{CacheBackend, CacheKey, MEGABYTE, NewEntry};
 use cache_disk::{DiskBackend, DiskConfig};
@@ -13,7 +14,7 @@ use tokio::runtime::Runtime;
 
 use crate::Outcome;
 use crate::raw_redb::{Change, RawRedb};
-use crate::workload::{Random, Values};
+use crate::workload::{Values, permutation};
 
 /// Bytes of values that are stored before both sides wait for the disk: half of what our queue holds.
 const LOADED_AT_ONCE: usize = 4 << 20;
@@ -62,7 +63,7 @@ pub struct Stores {
 
 impl Stores {
     /// Creates both stores and stores the entries in a random order, as they come into a cache.
-    pub fn create(runtime: &Arc<Runtime>, data: DataSet) -> Outcome<Self> {
+    pub fn create(runtime: &Arc<Runtime>, data: DataSet) -> Outcome<Arc<Self>> {
         let DataSet { keys, value_bytes, limit_mb, page_cache_bytes } = data;
         let directory = directory()?;
         let ours = open_ours(runtime, directory.path().join("ours"), limit_mb, page_cache_bytes)?;
@@ -71,7 +72,7 @@ impl Stores {
         let runtime = Arc::clone(runtime);
         let stores = Self { runtime, ours, peer, keys, values, value_bytes, _directory: directory };
         stores.load()?;
-        Ok(stores)
+        Ok(Arc::new(stores))
     }
 
     /// Waits until all that was set is on the disk and our writer has nothing to do.
@@ -80,7 +81,7 @@ impl Stores {
     }
 
     fn load(&self) -> Outcome<()> {
-        let order = Random::new(11).permutation(self.keys.len());
+        let order = permutation(self.keys.len(), &mut fastrand::Rng::with_seed(11));
         for batch in order.chunks(LOADED_AT_ONCE / self.value_bytes) {
             let entries: Vec<_> =
                 batch.iter().filter_map(|at| Some((self.keys.get(*at)?, self.values.of(*at)))).collect();
@@ -90,7 +91,7 @@ impl Stores {
                 for (key, value) in &entries {
                     set(&self.ours, key, value.clone()).await?;
                 }
-                // A queue that is full drops values; nobody may find fewer entries than the peer has.
+                // A full queue drops values; ours must hold as many entries as the peer.
                 self.ours.flush().await
             })?;
         }
@@ -125,6 +126,6 @@ pub fn open_ours(
 /// A directory beside this program, which lies in the build's target directory: a real disk, and never in the way.
 pub fn directory() -> Outcome<TempDir> {
     let program = std::env::current_exe()?;
-    let beside = program.parent().ok_or("this program lies in no directory")?;
+    let beside = program.parent().context("this program lies in no directory")?;
     Ok(tempfile::Builder::new().prefix("bench-data-").tempdir_in(beside)?)
 }

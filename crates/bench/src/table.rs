@@ -2,73 +2,69 @@
 
 use crate::row::Row;
 
+/// What the [`cells`] of a row are.
+pub const HEADS: [&str; 8] = ["what", "ours", "peer", "peer is", "ratio", "spread", "target", "met"];
+
 /// The rows as a table with one line each.
 pub fn table(rows: &[Row]) -> String {
-    let heads =
-        ["what", "ours", "peer", "unit", "peer is", "ratio", "spread", "target", "met"].map(str::to_owned);
-    let lines: Vec<[String; 9]> = std::iter::once(heads).chain(rows.iter().map(cells)).collect();
-    let width = |column: usize| {
-        lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let mut text = String::new();
+    let lines: Vec<_> = std::iter::once(HEADS.map(str::to_owned)).chain(rows.iter().map(cells)).collect();
+    let mut widths = [0; HEADS.len()];
     for line in &lines {
-        for (column, cell) in line.iter().enumerate() {
-            let width = width(column);
-            // Figures to the right, words to the left.
-            let cell = if matches!(column, 1 | 2 | 5) {
-                format!("{cell:>width$}")
-            } else {
-                format!("{cell:<width$}")
-            };
-            text.push_str(&cell);
-            text.push_str("  ");
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = cell.chars().count().max(*width);
         }
-        text.truncate(text.trim_end().len());
-        text.push('\n');
     }
-    text
+    let padded = |(cell, width): (&String, usize)| format!("{cell:<width$}");
+    let line = |line: &[String; 8]| line.iter().zip(widths).map(padded).collect::<Vec<_>>().join("  ");
+    lines.iter().flat_map(|cells| [line(cells).trim_end(), "\n"].map(str::to_owned)).collect()
 }
 
 /// What a row says, in one short line.
 pub fn summary(row: &Row) -> String {
-    let [_, ours, _, unit, peer, ratio, spread, target, met] = cells(row);
+    let [_, ours, _, peer, ratio, spread, target, met] = cells(row);
     if row.peer.is_some() {
-        format!("{ours} {unit}, {ratio} x {peer} ({spread}), wanted {target}: {met}")
+        format!("{ours}, {ratio} x {peer} ({spread}), wanted {target}: {met}")
     } else {
-        format!("{ours} {unit}, wanted {target}: {met}")
+        format!("{ours}, wanted {target}: {met}")
     }
 }
 
-fn cells(row: &Row) -> [String; 9] {
+/// What a row says, column by column.
+pub fn cells(row: &Row) -> [String; 8] {
     let Row { group: _, name, ours, peer, peer_name, unit, better, ratio, spread, target, target_of, met } =
         row;
-    let bound = if *better == "higher" { ">=" } else { "<=" };
+    let bound = if *better == "higher" { "at least" } else { "at most" };
+    let none = || "-".to_owned();
     [
         name.clone(),
-        figure(*ours),
-        peer.map_or_else(|| "-".to_owned(), figure),
-        (*unit).to_owned(),
+        format!("{} {unit}", figure(*ours)),
+        peer.map_or_else(none, |peer| format!("{} {unit}", figure(peer))),
         peer_name.clone(),
-        if peer.is_some() { format!("{ratio:.2}") } else { "-".to_owned() },
-        spread.map_or_else(|| "-".to_owned(), |[low, high]| format!("{low:.2}-{high:.2}")),
+        peer.map_or_else(none, |_| figure(*ratio)),
+        spread.map_or_else(none, |[low, high]| format!("{}-{}", figure(low), figure(high))),
         match *target_of {
-            "ratio" => format!("{bound} {target:.2} x"),
-            "difference" if *target < 0.0 => format!("{bound} peer - {} {unit}", figure(-target)),
-            "difference" => format!("{bound} peer + {} {unit}", figure(*target)),
+            "ratio" => format!("{bound} {} x", figure(*target)),
+            "difference" if *target < 0.0 => format!("{bound} the peer's less {} {unit}", figure(-target)),
+            "difference" => format!("{bound} the peer's and {} {unit}", figure(*target)),
             _ => format!("{bound} {} {unit}", figure(*target)),
         },
-        if *met { "yes" } else { "MISSED" }.to_owned(),
+        if *met { "met" } else { "MISSED" }.to_owned(),
     ]
 }
 
-/// Three digits that say something.
-fn figure(value: f64) -> String {
-    let decimals = match value.abs() {
-        size if size >= 100.0 => 0,
-        size if size >= 10.0 => 1,
-        _ => 2,
-    };
-    format!("{value:.decimals$}")
+/// Writes three significant digits; large figures with a comma at each thousand.
+pub fn figure(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1000.0 => {
+            let digits = format!("{size:.0}");
+            let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+            format!("{}{}", if value < 0.0 { "-" } else { "" }, groups.join(","))
+        }
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 0.1 => format!("{value:.2}"),
+        _ => format!("{value:.4}").trim_end_matches('0').trim_end_matches('.').to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -85,12 +81,13 @@ mod tests {
         let table = table(&rows);
         let lines: Vec<&str> = table.lines().collect();
         assert!(lines[1].starts_with("stampede") && lines[1].ends_with("MISSED"), "{table}");
-        assert!(lines[2].contains("0.40-0.60") && lines[2].ends_with("yes"), "{table}");
+        assert!(lines[2].contains("0.40-0.60") && lines[2].ends_with("met"), "{table}");
         assert!(summary(&rows[0]).ends_with("MISSED"));
     }
 
     #[test]
     fn figures_have_three_digits_that_say_something() {
-        assert_eq!([0.123, 12.34, 123.4, 56_789.1].map(figure), ["0.12", "12.3", "123", "56789"]);
+        let figures = [0.0, 0.0005, 0.123, 12.34, 123.4, 1000.0, 56_789.1, -1234.0].map(figure);
+        assert_eq!(figures, ["0", "0.0005", "0.12", "12.3", "123", "1,000", "56,789", "-1,234"]);
     }
 }

@@ -1,4 +1,4 @@
-//! The same operation in many tasks at once, ours beside the peer's.
+//! One operation in many tasks at once, ours beside the peer's.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
-use crate::{Case, Outcome};
+use crate::Outcome;
+use crate::case::{Case, pair};
 
 /// Which figure of many operations counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,35 +18,25 @@ pub enum Figure {
     Slowest1Percent,
 }
 
-/// Two operations, each run by so many tasks.
-#[derive(Debug)]
-pub struct Tasks<O, P> {
-    /// Where the tasks run.
-    pub runtime: Arc<Runtime>,
-    /// How many run at a time.
-    pub tasks: u64,
-    /// What counts.
-    pub figure: Figure,
-    /// Ours, given the number of the operation.
-    pub ours: O,
-    /// The peer's.
-    pub peer: P,
-}
-
-impl<O, P, OursDone, PeerDone> Case for Tasks<O, P>
+/// A case of two operations, each run by so many tasks; an operation gets its number.
+pub fn in_tasks<O, P, OursDone, PeerDone>(
+    runtime: &Arc<Runtime>,
+    tasks: u64,
+    figure: Figure,
+    ours: O,
+    peer: P,
+) -> impl Case + use<O, P, OursDone, PeerDone>
 where
     O: Fn(u64) -> OursDone + Clone + Send + 'static,
     P: Fn(u64) -> PeerDone + Clone + Send + 'static,
     OursDone: Future<Output = Outcome<()>> + Send,
     PeerDone: Future<Output = Outcome<()>> + Send,
 {
-    fn ours(&mut self, operations: u64) -> Outcome<Duration> {
-        self.runtime.block_on(run(self.tasks, operations, self.figure, self.ours.clone()))
-    }
-
-    fn peer(&mut self, operations: u64) -> Outcome<Duration> {
-        self.runtime.block_on(run(self.tasks, operations, self.figure, self.peer.clone()))
-    }
+    let (here, there) = (Arc::clone(runtime), Arc::clone(runtime));
+    pair(
+        move |operations| here.block_on(run(tasks, operations, figure, ours.clone())),
+        move |operations| there.block_on(run(tasks, operations, figure, peer.clone())),
+    )
 }
 
 /// Runs `operations` in `tasks` tasks, each of which takes the next as soon as it has done one.
@@ -64,7 +55,7 @@ where
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= operations {
-                    return Ok::<_, Box<dyn std::error::Error + Send + Sync>>(times);
+                    return Outcome::Ok(times);
                 }
                 match figure {
                     Figure::Throughput => operation(number).await?,

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use anyhow::{Context, anyhow, ensure};
 use cache_core::{CacheKey, MEGABYTE};
 
 use crate::Outcome;
@@ -16,9 +17,8 @@ use crate::requests::{Mix, Request};
 /// # Errors
 /// Names the file, the line and what is wrong with it.
 pub fn read(file: &Path) -> Outcome<Mix> {
-    let named = |why: String| format!("--trace {}: {why}", file.display());
-    let text = std::fs::read_to_string(file).map_err(|error| named(error.to_string()))?;
-    let requests = parse(&text).map_err(named)?;
+    let named = || format!("--trace {}", file.display());
+    let requests = parse(&std::fs::read_to_string(file).with_context(named)?).with_context(named)?;
     let name = file.file_name().map_or_else(|| "trace".into(), |name| name.to_string_lossy());
     let limit_mb = a_tenth(&requests);
     Ok(Mix { name: format!("trace {name}"), requests, limit_mb })
@@ -35,27 +35,25 @@ fn a_tenth(requests: &[Request]) -> u64 {
     (sizes.values().sum::<u64>() / 10 / MEGABYTE).max(8)
 }
 
-fn parse(text: &str) -> Result<Vec<Request>, String> {
+fn parse(text: &str) -> Outcome<Vec<Request>> {
     let mut requests = Vec::new();
     let mut last = f64::NEG_INFINITY;
-    for (number, line) in (1..).zip(text.lines()) {
-        let line = line.trim();
+    for (number, line) in (1..).zip(text.lines().map(str::trim)) {
         if line.is_empty() || (number == 1 && line == "time,key,size") {
             continue;
         }
-        let wrong = |why: &str| format!("line {number}: {why}: {line:?}");
+        let wrong = |why: &str| anyhow!("line {number}: {why}: {line:?}");
         let fields: Vec<&str> = line.split(',').map(str::trim).collect();
         let [time, key, size] = fields[..] else { return Err(wrong("not time,key,size")) };
         let time: f64 = time.parse().map_err(|_| wrong("the time is no number"))?;
-        if time.is_nan() || time < last {
-            return Err(wrong("the time falls"));
-        }
+        ensure!(time >= last, wrong("the time falls"));
         last = time;
         let size: usize = size.parse().map_err(|_| wrong("the size is no whole number of bytes"))?;
         let key = CacheKey::builder("trace", key).build().map_err(|error| wrong(&error.to_string()))?;
         requests.push(Request::Read(key, size));
     }
-    if requests.is_empty() { Err("there is no line time,key,size in it".to_owned()) } else { Ok(requests) }
+    ensure!(!requests.is_empty(), "there is no line time,key,size in it");
+    Ok(requests)
 }
 
 #[cfg(test)]
@@ -82,7 +80,7 @@ mod tests {
             ("1,a,-2", "line 1", "the size is no whole number"),
             ("1,a,two", "line 1", "the size is no whole number"),
         ] {
-            let error = parse(text).unwrap_err();
+            let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(line) && error.contains(why), "{text:?}: {error}");
         }
         let error = read(Path::new("/nowhere/trace.csv")).unwrap_err().to_string();

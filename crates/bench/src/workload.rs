@@ -1,46 +1,10 @@
 //! Keys, values and orders of access: the same in every run.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use cache_core::{CacheKey, keys};
-
-/// Random numbers that are the same in every run (`SplitMix64`, Steele, Lea and Flood, 2014).
-#[derive(Debug, Clone)]
-pub struct Random(u64);
-
-impl Random {
-    /// The numbers of `seed`.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next 64 bits.
-    pub fn next_bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `end`, which is far below 2^64.
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.next_bits() % end.max(1) as u64) as usize
-    }
-
-    /// A number from 0 to 1.
-    pub fn fraction(&mut self) -> f64 {
-        (self.next_bits() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// The numbers below `count` in a random order.
-    pub fn permutation(&mut self, count: usize) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..count).collect();
-        for last in (1..count).rev() {
-            order.swap(last, self.below(last + 1));
-        }
-        order
-    }
-}
+use fastrand::Rng;
 
 /// How often each of many keys is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,27 +21,26 @@ const DRAWN: usize = 1 << 18;
 /// Keys in the order in which they are asked for, over and over.
 #[derive(Debug, Clone)]
 pub struct Sequence {
-    keys: Vec<CacheKey>,
-    places: Vec<usize>,
+    keys: Arc<[CacheKey]>,
+    places: Arc<[usize]>,
     next: usize,
 }
 
 impl Sequence {
-    /// Draws from `keys`. Which keys are asked for often has nothing to do with where they stand.
+    /// Draws from `keys`. Which keys are asked for often does not depend on their order.
     pub fn new(keys: Vec<CacheKey>, access: Access, seed: u64) -> Self {
-        let mut random = Random::new(seed);
-        let count = keys.len();
+        let (mut random, count) = (Rng::with_seed(seed), keys.len());
         let places = match access {
-            Access::Uniform => (0..DRAWN).map(|_| random.below(count)).collect(),
-            Access::Zipf => zipf(count, 0.99, DRAWN, &mut random),
+            Access::Uniform => (0..DRAWN).map(|_| random.usize(..count)).collect(),
+            Access::Zipf => zipf(count, 0.99, DRAWN, &mut random).into(),
         };
-        Self { keys, places, next: 0 }
+        Self { keys: keys.into(), places, next: 0 }
     }
 
     /// Each of `keys` once, in a random order, over and over.
     pub fn each_once(keys: Vec<CacheKey>, seed: u64) -> Self {
-        let places = Random::new(seed).permutation(keys.len());
-        Self { keys, places, next: 0 }
+        let places = permutation(keys.len(), &mut Rng::with_seed(seed)).into();
+        Self { keys: keys.into(), places, next: 0 }
     }
 
     /// The next `count` keys.
@@ -86,12 +49,25 @@ impl Sequence {
         self.next = (self.next + count as usize) % self.places.len().max(1);
         places.filter_map(|place| self.keys.get(*place)).collect()
     }
+
+    /// The next `count` keys, each with a value.
+    pub fn entries(&mut self, count: u64, values: &Values) -> Vec<(&CacheKey, Bytes)> {
+        let first = self.next;
+        (first..).zip(self.take(count)).map(|(number, key)| (key, values.of(number))).collect()
+    }
+}
+
+/// The numbers below `count` in a random order.
+pub fn permutation(count: usize, random: &mut Rng) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    random.shuffle(&mut order);
+    order
 }
 
 /// `draws` places below `count` by Zipf's law: the chance of the place of rank r goes with r^-`exponent`, and which place
 /// has which rank is up to chance.
-pub fn zipf(count: usize, exponent: f64, draws: usize, random: &mut Random) -> Vec<usize> {
-    let places = random.permutation(count);
+pub fn zipf(count: usize, exponent: f64, draws: usize, random: &mut Rng) -> Vec<usize> {
+    let places = permutation(count, random);
     let mut sum = 0.0;
     let totals: Vec<f64> = (1..=count)
         .map(|rank| {
@@ -99,12 +75,11 @@ pub fn zipf(count: usize, exponent: f64, draws: usize, random: &mut Random) -> V
             sum
         })
         .collect();
-    (0..draws)
-        .filter_map(|_| {
-            let chance = random.fraction() * sum;
-            places.get(totals.partition_point(|total| *total < chance)).copied()
-        })
-        .collect()
+    let mut rank = || {
+        let chance = random.f64() * sum;
+        totals.partition_point(|total| *total < chance)
+    };
+    (0..draws).filter_map(|_| places.get(rank()).copied()).collect()
 }
 
 /// The keys of `count` images' metadata, from image `first` on.
@@ -120,13 +95,18 @@ pub fn listing_keys(groups: usize, size: usize) -> Result<Vec<CacheKey>, cache_c
 
 /// Values that do not compress, to be handed out in turn: more would only measure how they are made.
 #[derive(Debug, Clone)]
-pub struct Values(Vec<Bytes>);
+pub struct Values(Arc<[Bytes]>);
 
 impl Values {
     /// Values of `length` bytes.
     pub fn new(length: usize) -> Self {
-        let mut random = Random::new(length as u64);
-        Self((0..64).map(|_| (0..length).map(|_| random.next_bits() as u8).collect()).collect())
+        let mut random = Rng::with_seed(length as u64);
+        let mut value = || {
+            let mut bytes = vec![0; length];
+            random.fill(&mut bytes);
+            Bytes::from(bytes)
+        };
+        Self((0..64).map(|_| value()).collect())
     }
 
     /// The value of the `number`th entry.
@@ -151,7 +131,7 @@ mod tests {
     #[test]
     fn by_zipfs_law_a_tenth_of_the_keys_gets_most_of_the_lookups() {
         let mut asked = vec![0; 10_000];
-        for place in zipf(asked.len(), 0.99, DRAWN, &mut Random::new(3)) {
+        for place in zipf(asked.len(), 0.99, DRAWN, &mut Rng::with_seed(3)) {
             asked[place] += 1;
         }
         asked.sort_unstable_by(|one, other| other.cmp(one));

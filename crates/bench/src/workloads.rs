@@ -1,9 +1,8 @@
 //! What an application does: hit ratios of mixes and traces beside an exact LRU, space over a churn, the cost of clearing by
-//! keyspace, throughput by concurrency, and how latencies spread.
+//! keyspace, and the distribution of latencies.
 
 pub mod churn;
 pub mod clearing;
-pub mod concurrency;
 pub mod hit_ratio;
 pub mod latency;
 
@@ -17,14 +16,10 @@ use crate::session::Session;
 pub fn run(session: &mut Session, trace: Option<&Mix>) -> Outcome<()> {
     hit_ratio::run(session, trace)?;
     churn::run(session)?;
-    let has_redis = match RedisServer::start() {
-        Ok(_) => true,
-        Err(why) => {
-            session.leave_out("workloads over Redis", &why.to_string());
-            false
-        }
-    };
-    clearing::run(session, has_redis)?;
-    latency::run(session, has_redis)?;
-    concurrency::run(session, has_redis)
+    let server = RedisServer::start().map(drop);
+    if let Err(error) = &server {
+        session.leave_out("workloads over Redis", &error.to_string());
+    }
+    clearing::run(session, server.is_ok())?;
+    latency::run(session, server.is_ok())
 }

@@ -5,6 +5,10 @@
 //! the monotonic time between them at least, so that a wall clock that is set back, also after it was set forward,
 //! cannot make an entry live longer than its TTL.
 
+mod steady;
+
+pub use self::steady::Steady;
+
 use std::fmt::Debug;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

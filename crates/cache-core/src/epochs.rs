@@ -11,13 +11,11 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::entry::FillToken;
 use crate::invalidation::EpochScope;
 use crate::key::CacheKey;
+use crate::plants::{Plant, is_planted};
 use crate::random::random_nonzero;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 const GROUPS: usize = 4096;
-
-/// Switches the fence off, to prove that the tests notice; see `tests/planted_bugs.rs`.
-const FENCE_IS_OFF: bool = cfg!(feature = "plant-no-fence");
 
 /// Epochs of one opening of a store; see the module's documentation.
 pub struct Epochs {
@@ -48,7 +46,7 @@ impl Epochs {
     /// A backend calls this under the lock under which it inserts, and an invalidation passes that lock after it bumped:
     /// otherwise an invalidation could run to its end between the check and the insertion.
     pub fn stands(&self, key: &CacheKey, token: FillToken) -> bool {
-        FENCE_IS_OFF || self.token(key) == token
+        is_planted(Plant::NoFence) || self.token(key) == token
     }
 
     /// Takes away every token that `scope` covers.
@@ -78,7 +76,7 @@ impl fmt::Debug for Epochs {
     }
 }
 
-#[cfg(all(test, not(feature = "plant-no-fence")))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::clock::Timestamp;
 use crate::entry::{BackendKind, Entry};
 use crate::key::CacheKey;
+use crate::panics;
 
 /// The state of a cache as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,11 +29,18 @@ pub struct Health {
     pub journal_depth: u64,
     /// Where they are kept.
     pub journal: JournalKind,
+    /// Panics since the start of this process that ended inside the cache: of the application's log subscriber, metrics
+    /// recorder, clock or backend, and of background work, which was begun again. Those of loaders and commits are not
+    /// counted, because their callers are told.
+    pub panics: u64,
+    /// The message of the last of them.
+    pub last_panic: Option<String>,
 }
 
 impl Health {
     /// The health of a store that works as configured.
     pub fn ok(backend: BackendKind, since: Timestamp) -> Self {
+        let (panics, last_panic) = panics::counted();
         Self {
             status: if backend == BackendKind::Null { HealthStatus::Off } else { HealthStatus::Ok },
             wanted: backend,
@@ -42,6 +50,8 @@ impl Health {
             cause: None,
             journal_depth: 0,
             journal: JournalKind::None,
+            panics,
+            last_panic: last_panic.map(|message| message.to_string()),
         }
     }
 

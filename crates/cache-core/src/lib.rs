@@ -5,7 +5,8 @@
 //! 3. [`CacheBackend`]: the contract of a store, law by law, with [`Lookup`] and [`FillToken`], which keep stale values out.
 //! 4. [`Codec`] and the shape hash: how values become bytes, and why a changed struct reads as a miss.
 //! 5. [`MemoryBackend`] and [`NullBackend`]: the reference implementation and the one that stores nothing.
-//! 6. `conformance` (feature of the same name): one test per law, for any backend.
+//!
+//! The crate `cache-conformance` holds one test per law, for any backend.
 //!
 //! Applications use the crate `cache-facade`; this one is for writing backends.
 
@@ -13,8 +14,6 @@ mod backend;
 mod clock;
 mod codec;
 mod codec_id;
-#[cfg(feature = "conformance")]
-pub mod conformance;
 mod entry;
 pub mod envelope;
 mod epochs;
@@ -23,9 +22,15 @@ mod health;
 mod invalidation;
 mod key;
 pub mod keys;
+#[doc(hidden)]
+pub mod log;
 mod memory;
 mod null;
+#[doc(hidden)]
+pub mod panics;
 mod pattern;
+#[doc(hidden)]
+pub mod plants;
 mod random;
 mod rules;
 mod shape;
@@ -35,6 +40,8 @@ mod stats;
 pub mod sync;
 
 pub use backend::{AtomicBackend, CacheBackend, Fill};
+#[doc(hidden)]
+pub use clock::Steady;
 pub use clock::{Clock, ManualClock, Monotonic, SystemClock, Timestamp};
 pub use codec::{Codec, Encoded, Refusal, RoundTrips};
 pub use codec_id::CodecId;

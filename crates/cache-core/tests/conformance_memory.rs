@@ -1,13 +1,13 @@
 //! The conformance suite over the backends of this crate.
-#![cfg(all(feature = "conformance", not(feature = "shuttle"), not(feature = "plant-no-fence")))]
+#![cfg(not(feature = "shuttle"))]
 
 mod subjects;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cache_core::conformance::chaos::Chaotic;
-use cache_core::conformance::{Figures, Keeping, Opened, Promises, Subject};
+use cache_conformance::chaos::Chaotic;
+use cache_conformance::{Figures, Keeping, Opened, Promises, Subject};
 use cache_core::{ManualClock, NullBackend};
 use subjects::Memory;
 
@@ -33,15 +33,15 @@ impl Subject for Null {
 
 mod memory {
     use super::*;
-    cache_core::conformance_tests!(Memory::default());
+    cache_conformance::conformance_tests!(Memory::default());
 }
 
 mod memory_under_chaos {
     use super::*;
-    cache_core::forgetful_conformance_tests!(Chaotic::new(Memory::default(), 7));
+    cache_conformance::forgetful_conformance_tests!(Chaotic::new(Memory::default(), 7));
 }
 
 mod null {
     use super::*;
-    cache_core::forgetful_conformance_tests!(Null::default());
+    cache_conformance::forgetful_conformance_tests!(Null::default());
 }

@@ -1,14 +1,14 @@
 //! The model test over the memory backend, alone and behind chaos.
-#![cfg(all(feature = "conformance", not(feature = "shuttle"), not(feature = "plant-no-fence")))]
+#![cfg(not(feature = "shuttle"))]
 
 mod subjects;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cache_core::conformance::chaos::Chaotic;
-use cache_core::conformance::model::{self, Steps};
-use cache_core::conformance::{Opened, Promises, Subject};
+use cache_conformance::chaos::Chaotic;
+use cache_conformance::model::{self, Steps};
+use cache_conformance::{Opened, Promises, Subject};
 use cache_core::{ManualClock, MemoryBackend};
 use subjects::Memory;
 use testkit::reliability::Tally;

@@ -1,5 +1,5 @@
 //! Backends with one bug each, and the laws that must notice it: a check that cannot fail proves nothing.
-#![cfg(all(feature = "conformance", not(feature = "shuttle"), not(feature = "plant-no-fence")))]
+#![cfg(not(feature = "shuttle"))]
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cache_core::conformance::model::{self, Steps};
-use cache_core::conformance::{
+use cache_conformance::model::{self, Steps};
+use cache_conformance::{
     Eviction, Figures, Law, Opened, Promises, Subject, check, eviction, expiry, explaining, freshness,
     lifetime, many, neighbours, tokens, values,
 };

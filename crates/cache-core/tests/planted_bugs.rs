@@ -1,15 +1,17 @@
 //! With the fence switched off the suite must find stale values: a check that cannot fail proves nothing.
 //!
-//! `cargo test -p cache-core --features conformance,plant-no-fence --test planted_bugs`
-#![cfg(all(feature = "conformance", feature = "plant-no-fence", not(feature = "shuttle")))]
+//! `cargo test -p cache-core --features plants --test planted_bugs`
+#![cfg(all(feature = "plants", not(feature = "shuttle")))]
 
 mod subjects;
 
-use cache_core::conformance::model::{self, Steps};
-use cache_core::conformance::{Law, Subject, check, expiry, freshness, lifetime, many, threads, tokens};
+use cache_conformance::model::{self, Steps};
+use cache_conformance::{Law, Subject, check, expiry, freshness, lifetime, many, threads, tokens};
+use cache_core::plants::{Plant, plant};
 use subjects::Memory;
 
 fn finds_it(name: &str, law: impl FnOnce(&Memory) + std::panic::UnwindSafe) {
+    plant(Plant::NoFence);
     let found = std::panic::catch_unwind(|| law(&Memory::default()));
     assert!(found.is_err(), "{name} did not notice that the fence is off");
 }

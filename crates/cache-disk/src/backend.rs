@@ -65,7 +65,16 @@ impl DiskBackend {
     pub async fn flush(&self) -> Result<()> {
         let (ack, done) = oneshot::channel();
         self.engine.queue.push_urgent(Urgent::Flush { ack });
-        done.await.map_err(|_| Engine::closed())?
+        done.await.map_err(|_| self.unanswered())?
+    }
+
+    /// The error of a call that the writer took and did not answer.
+    fn unanswered(&self) -> Error {
+        if self.engine.closed.is_open() {
+            return Engine::closed();
+        }
+        let message = "the disk cache's thread was interrupted by a panic, which `health` names; try again";
+        Error::new(ErrorKind::Unavailable, message)
     }
 
     /// Keeps nothing from here on: every lookup is a miss, every fill is refused, and invalidations have nothing to do.
@@ -112,7 +121,7 @@ impl DiskBackend {
     async fn count(&self, key: &CacheKey, change: CounterChange) -> Result<i64> {
         let (ack, done) = oneshot::channel();
         self.engine.queue.push_urgent(Urgent::Count { key: key.clone(), change, ack });
-        done.await.map_err(|_| Engine::closed())?
+        done.await.map_err(|_| self.unanswered())?
     }
 }
 
@@ -237,7 +246,7 @@ impl CacheBackend for DiskBackend {
         if !is_queued {
             return Err(Engine::closed());
         }
-        match done.await.map_err(|_| Engine::closed())? {
+        match done.await.map_err(|_| self.unanswered())? {
             Ok(removed) => {
                 let removed = at_once + removed;
                 counters.invalidated_entries.add(removed);

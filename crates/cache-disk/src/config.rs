@@ -98,11 +98,14 @@ impl DiskConfig {
         let most = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
         match most {
             Some(most) if most < self.limit_bytes => {
-                tracing::warn!(
-                    limit_bytes = self.limit_bytes,
-                    file_bytes = most,
-                    "disk cache takes less than its limit, because this process may not write larger files (ulimit -f)"
-                );
+                cache_core::log::limited(&self.directory, |suppressed| {
+                    tracing::warn!(
+                        limit_bytes = self.limit_bytes,
+                        file_bytes = most,
+                        suppressed,
+                        "disk cache takes less than its limit, because this process may not write larger files (ulimit -f)"
+                    )
+                });
                 self.limit_bytes(most)
             }
             _ => self,

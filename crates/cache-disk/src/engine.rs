@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use cache_core::envelope::{KeyHash, KeyHasher, Rejected};
+use cache_core::plants::{Plant, is_planted};
 use cache_core::sync::Mutex;
 use cache_core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use cache_core::{
@@ -25,10 +26,6 @@ use crate::lazy::Value;
 use crate::queue::{Ack, Queue, Urgent};
 use crate::record::record_bytes;
 use crate::store::{Meta, Snapshot};
-
-/// A bug on purpose, for the schedules that must find it: a fill's token is checked before the lock is taken, not under
-/// it.
-const CHECKS_OUTSIDE_LOCK: bool = cfg!(feature = "plant-check-outside-lock");
 
 /// The state that callers and the writer thread share.
 #[derive(Debug)]
@@ -64,6 +61,8 @@ pub(crate) struct Engine {
 pub(crate) struct Condition {
     pub(crate) since: Timestamp,
     pub(crate) cause: Option<String>,
+    /// Whether the log says that it does not work.
+    pub(crate) is_logged: bool,
 }
 
 impl Engine {
@@ -82,7 +81,7 @@ impl Engine {
             next_id: AtomicU64::new(next_id),
             allowance: AtomicU64::new(Budget::new(config.limit_bytes).live_bytes()),
             counters: Counters::default(),
-            condition: Mutex::new(Condition { since: config.clock.now(), cause: None }),
+            condition: Mutex::new(Condition { since: config.clock.now(), cause: None, is_logged: false }),
             is_suspended: AtomicBool::new(false),
             config,
         }
@@ -185,7 +184,7 @@ impl Engine {
         }
         // The check, the id and the insertion are one step: an invalidation bumps the epoch and then passes this lock.
         match token {
-            Some(token) if !CHECKS_OUTSIDE_LOCK && !self.epochs.stands(key, token) => {
+            Some(token) if !is_planted(Plant::CheckOutsideLock) && !self.epochs.stands(key, token) => {
                 shard.causes.record(hash, MissCause::Refused);
                 return false;
             }
@@ -267,15 +266,33 @@ impl Engine {
 
     fn note(&self, fault: &Fault) {
         self.counters.errors.add(1);
+        let unwritable = match fault.unwritable() {
+            None if self.space.load().is_disk_full() => Some("the disk is full"),
+            unwritable => unwritable,
+        };
         let mut condition = self.condition.lock();
         // Whoever restores puts the snapshot back first: what it has restored is not failed again by a late reader.
         if condition.cause.is_none() && self.is_away() {
-            *condition = Condition { since: self.now(), cause: Some(fault.to_string()) };
-            tracing::warn!(
-                directory = %self.config.directory.display(), cause = %fault,
-                "disk cache database failed, reopening it"
-            );
+            let cause = unwritable.map_or_else(|| fault.to_string(), |why| format!("{why}: {fault}"));
+            condition.since = self.now();
+            condition.cause = Some(cause);
         }
+        // A failure shortly after another is said later, if it lasts.
+        if condition.cause.is_none() || condition.is_logged {
+            return;
+        }
+        let directory = self.config.directory.display();
+        condition.is_logged = cache_core::log::limited(
+            &self.config.directory,
+            |suppressed| match unwritable {
+                Some(why) => {
+                    tracing::warn!(%directory, cause = %fault, suppressed, "disk cache cannot be written: {why}")
+                }
+                None => {
+                    tracing::warn!(%directory, cause = %fault, suppressed, "disk cache database failed, reopening it");
+                }
+            },
+        );
     }
 
     /// Has readers read `snapshot`, and notes that the database works; what they read until now. Does nothing while the
@@ -287,8 +304,13 @@ impl Engine {
         }
         let before = self.snapshot.swap(Some(Arc::new(snapshot)));
         if condition.cause.is_some() {
-            *condition = Condition { since: self.now(), cause: None };
-            tracing::info!(directory = %self.config.directory.display(), "disk cache database available again");
+            let was_logged = condition.is_logged;
+            *condition = Condition { since: self.now(), cause: None, is_logged: false };
+            if was_logged {
+                cache_core::log::emit(|| {
+                    tracing::info!(directory = %self.config.directory.display(), "disk cache database available again");
+                });
+            }
         }
         before.map_or_else(Weak::new, |before| Arc::downgrade(&before))
     }

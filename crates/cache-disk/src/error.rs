@@ -1,9 +1,10 @@
 //! [`Fault`]: whatever the store below did wrong, panics included, and how it reads to callers.
 
-use std::any::Any;
+use std::error::Error as StdError;
 use std::fmt::{self, Display};
-use std::panic::{self, AssertUnwindSafe};
+use std::io;
 
+use cache_core::panics::caught;
 use cache_core::{Error, ErrorKind};
 
 /// A failed call into redb. After one, the handle must be reopened.
@@ -36,6 +37,24 @@ impl Fault {
         }
     }
 
+    /// Why nothing can be written, where the disk is full or may not be written to.
+    pub(crate) fn unwritable(&self) -> Option<&'static str> {
+        let mut error: Option<&(dyn StdError + 'static)> = Some(self);
+        while let Some(this) = error {
+            // An error of the system: the limit of the cache itself reads like a full disk, too.
+            if let Some(io) = this.downcast_ref::<io::Error>().filter(|io| io.raw_os_error().is_some()) {
+                return match io.kind() {
+                    io::ErrorKind::StorageFull => Some("the disk is full"),
+                    io::ErrorKind::QuotaExceeded => Some("the disk quota is used up"),
+                    io::ErrorKind::ReadOnlyFilesystem => Some("the file system is read-only"),
+                    _ => None,
+                };
+            }
+            error = this.source();
+        }
+        None
+    }
+
     /// This fault as callers see it.
     pub(crate) fn into_error(self, what: impl Display) -> Error {
         let kind = match &self {
@@ -59,8 +78,8 @@ impl Display for Fault {
     }
 }
 
-impl std::error::Error for Fault {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl StdError for Fault {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Redb(error) => Some(error),
             Self::Refused(error) => Some(error),
@@ -73,14 +92,8 @@ impl std::error::Error for Fault {
 ///
 /// What a panic leaves behind is never used again: the caller drops the handle and reopens the file.
 pub(crate) fn guarded<T>(call: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Fault> {
-    match panic::catch_unwind(AssertUnwindSafe(call)) {
+    match caught(call) {
         Ok(done) => done.map_err(Fault::Redb),
-        Err(payload) => Err(Fault::Panicked(message(&*payload))),
+        Err(message) => Err(Fault::Panicked(message.to_string())),
     }
-}
-
-fn message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "without a message".to_owned())
 }

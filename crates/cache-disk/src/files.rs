@@ -85,6 +85,11 @@ impl Directory {
             .map_err(|error| io_error("cannot replace", &self.path.join(DATABASE), error))
     }
 
+    /// Removes a replacement that did not come about.
+    pub(crate) fn discard_replacement(&self) -> Result<()> {
+        remove_if_there(&self.path.join(REPLACEMENT))
+    }
+
     /// Removes the database, durably.
     pub(crate) fn remove_database(&self) -> Result<()> {
         self.remove_if_there(DATABASE)?;

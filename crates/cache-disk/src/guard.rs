@@ -58,6 +58,11 @@ impl Space {
         self.was_refused.swap(false, Ordering::Relaxed)
     }
 
+    /// Whether the file system had no room, as `take_disk_full` will say.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        self.is_disk_full.load(Ordering::Relaxed)
+    }
+
     /// Whether the file system had no room, since this was last asked.
     pub(crate) fn take_disk_full(&self) -> bool {
         self.is_disk_full.swap(false, Ordering::Relaxed)

@@ -21,7 +21,6 @@ mod backend;
 mod backlog;
 mod budget;
 mod config;
-mod contained;
 mod counters;
 mod early;
 mod engine;

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use cache_core::panics::{caught, contained, count};
 use cache_core::{CacheKey, Result};
 
 use crate::engine::Engine;
@@ -39,7 +40,14 @@ pub(crate) fn end(engine: &Engine, generation: u64) {
 /// Starts to fill the index on a thread of its own, as the filling of this number.
 pub(crate) fn spawn(engine: &Arc<Engine>, order: Order, generation: u64) -> Result<(), Fault> {
     let engine = Arc::clone(engine);
-    let started = cache_core::sync::spawn("cache-disk-load", move || load(&engine, &order, generation));
+    let started = cache_core::sync::spawn("cache-disk-load", move || {
+        let Err(message) = caught(|| load(&engine, &order, generation)) else { return };
+        count(Arc::clone(&message));
+        // Without it the index would stay incomplete: the file is opened again, or replaced.
+        if let Some(snapshot) = engine.snapshot.load_full() {
+            contained(|| engine.fault(&snapshot, Fault::Panicked(message.to_string())));
+        }
+    });
     started.map(drop).map_err(|error| Fault::Redb(redb::Error::Io(error)))
 }
 

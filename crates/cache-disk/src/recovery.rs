@@ -75,13 +75,18 @@ pub(crate) fn open(directory: &Directory, config: &DiskConfig) -> Result<Opened>
     make_way(&file, directory, config);
     let space = space(&file, directory, config)?;
     if space.length() > space.most() {
-        tracing::warn!(
-            directory = %directory.path().display(), limit_bytes = config.limit_bytes, file_bytes = space.length(),
-            "disk cache is larger than its limit, starting empty"
-        );
+        cache_core::log::limited(directory.path(), |suppressed| {
+            tracing::warn!(
+                directory = %directory.path().display(), limit_bytes = config.limit_bytes, file_bytes = space.length(),
+                suppressed, "disk cache is larger than its limit, starting empty"
+            )
+        });
         return start_anew(directory, config);
     }
-    match try_open(file, space, config) {
+    if space.length() == 0 {
+        return start_anew(directory, config);
+    }
+    match try_open(file, &space, config) {
         Ok(opened) => Ok(opened),
         Err(Unusable::Locked(fault)) => Err(fault
             .into_error(format_args!("the disk cache at {} is open elsewhere", directory.path().display()))),
@@ -91,11 +96,17 @@ pub(crate) fn open(directory: &Directory, config: &DiskConfig) -> Result<Opened>
                 .with_source(error))
         }
         Err(Unusable::Namespace) => {
-            tracing::info!(
-                namespace = config.namespace,
-                "disk cache holds another namespace, starting empty"
-            );
+            cache_core::log::emit(|| {
+                tracing::info!(
+                    namespace = config.namespace,
+                    "disk cache holds another namespace, starting empty"
+                )
+            });
             start_anew(directory, config)
+        }
+        Err(Unusable::Damaged(cause)) if space.is_disk_full() => {
+            let path = directory.path().display();
+            Err(Error::new(ErrorKind::Io, format!("no room to open the disk cache at {path}: {cause}")))
         }
         Err(Unusable::Damaged(cause)) => {
             set_aside(directory, &cause);
@@ -113,12 +124,22 @@ pub(crate) fn replace_damaged(directory: &Directory, config: &DiskConfig) -> Res
 /// Removes the database and starts an empty one.
 pub(crate) fn start_anew(directory: &Directory, config: &DiskConfig) -> Result<Opened> {
     directory.remove_database()?;
-    create(directory, directory.database()?, config)
+    let opened = start_beside(directory, config)?;
+    directory.install()?;
+    Ok(opened)
 }
 
 /// Starts an empty database beside the current one; [`Directory::install`] puts it in its place.
+///
+/// A database never has its name before it is whole: what could not be created, as on a full disk, is not taken for a damaged
+/// one.
 pub(crate) fn start_beside(directory: &Directory, config: &DiskConfig) -> Result<Opened> {
-    create(directory, directory.replacement()?, config)
+    let created = create(directory, directory.replacement()?, config);
+    if created.is_err() {
+        // It takes room, and is of no use; should it stay, the next one replaces it.
+        let _ = directory.discard_replacement();
+    }
+    created
 }
 
 /// Writes the order of use in rows that fit pages; part of a transaction of the writer.
@@ -155,12 +176,8 @@ impl From<Fault> for Unusable {
     }
 }
 
-fn try_open(file: File, space: Arc<Space>, config: &DiskConfig) -> Result<Opened, Unusable> {
-    let is_new = file.metadata().map_err(Unusable::Refused)?.len() == 0;
-    let store = open_store(file, &space, config)?;
-    if is_new {
-        mark(&store, config)?;
-    }
+fn try_open(file: File, space: &Arc<Space>, config: &DiskConfig) -> Result<Opened, Unusable> {
+    let store = open_store(file, space, config)?;
     match store.state(state::FORMAT)? {
         Some(format) if format == FORMAT => {}
         other => return Err(Unusable::Damaged(format!("its format is {}", format_name(other.as_deref())))),
@@ -175,7 +192,8 @@ fn try_open(file: File, space: Arc<Space>, config: &DiskConfig) -> Result<Opened
     let order = Order::unpack(&saved_order(&store)?);
     let counters = store.counters()?;
     let counter_bytes = counters.iter().map(|(name, value)| budget::counter_cost(name, value)).sum();
-    Ok(Opened { store, space, order, next_id, remains, counter_bytes, is_new })
+    let space = Arc::clone(space);
+    Ok(Opened { store, space, order, next_id, remains, counter_bytes, is_new: false })
 }
 
 fn create(directory: &Directory, file: File, config: &DiskConfig) -> Result<Opened> {
@@ -242,7 +260,10 @@ fn make_way(file: &File, directory: &Directory, config: &DiskConfig) {
     if quarantined > most
         && let Err(error) = directory.shrink_quarantined(most)
     {
-        tracing::warn!(%error, "cannot shrink the damaged disk cache");
+        cache_core::log::limited(
+            directory.path(),
+            |suppressed| tracing::warn!(%error, suppressed, "cannot shrink the damaged disk cache"),
+        );
     }
 }
 
@@ -251,10 +272,16 @@ fn set_aside(directory: &Directory, cause: &dyn Display) {
     match directory.quarantine() {
         Ok(kept) => {
             let kept = kept.display();
-            tracing::warn!(%kept, %cause, "disk cache cannot be read, set aside, starting empty");
+            cache_core::log::limited(
+                directory.path(),
+                |suppressed| tracing::warn!(%kept, %cause, suppressed, "disk cache cannot be read, set aside, starting empty"),
+            );
         }
         Err(error) => {
-            tracing::warn!(%error, %cause, "disk cache can neither be read nor be kept, starting empty");
+            cache_core::log::limited(
+                directory.path(),
+                |suppressed| tracing::warn!(%error, %cause, suppressed, "disk cache can neither be read nor be kept, starting empty"),
+            );
         }
     }
 }

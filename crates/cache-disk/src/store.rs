@@ -19,6 +19,7 @@ mod snapshot;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cache_core::panics::Contained;
 use redb::{
     AccessGuard, Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend,
     TableDefinition, TableError,
@@ -28,7 +29,6 @@ pub(crate) use self::batch::Batch;
 pub(crate) use self::meta::Meta;
 pub(crate) use self::remains::{Remains, Rows};
 pub(crate) use self::snapshot::Snapshot;
-use crate::contained::Contained;
 use crate::error::{Fault, guarded};
 
 const DATA: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("data");

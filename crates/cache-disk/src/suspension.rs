@@ -15,7 +15,7 @@ impl Engine {
             let mut condition = self.condition.lock();
             self.set_suspended(true);
             self.snapshot.store(None);
-            *condition = Condition { since: self.now(), cause: Some(cause.to_owned()) };
+            *condition = Condition { since: self.now(), cause: Some(cause.to_owned()), is_logged: true };
         }
         for mut shard in self.index.shards() {
             shard.remove_pending(|_| true, |key| self.index.hash(key));

@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use cache_core::panics::{caught, contained, count};
 use cache_core::{CacheKey, Clock, Monotonic, SystemClock};
 
 use self::sweep::Unswept;
@@ -24,7 +25,7 @@ use crate::error::Fault;
 use crate::files::Directory;
 use crate::index::Removed;
 use crate::lazy::{Mark, Taken, Value};
-use crate::queue::Ack;
+use crate::queue::{Ack, Urgent};
 use crate::recovery::Opened;
 use crate::store::{Batch, Commit, Meta, Snapshot, Store};
 
@@ -150,12 +151,28 @@ impl Writer {
         }
     }
 
-    /// Works until the queue is closed, then finishes what is in it.
+    /// Works until the queue is closed, then finishes what is in it; a panic on the way does not end it.
     pub(crate) fn run(mut self) {
+        let urgent = loop {
+            match caught(|| self.work_until_closed()) {
+                Ok(urgent) => break urgent,
+                Err(message) => self.interrupted(message),
+            }
+        };
+        if let Err(message) = caught(|| self.finish(urgent)) {
+            count(message);
+            // What was to be removed from the file may still be there.
+            self.store = None;
+            contained(|| self.directory.remove_database());
+        }
+    }
+
+    /// Works until the queue is closed; what was urgent then.
+    fn work_until_closed(&mut self) -> Vec<Urgent> {
         loop {
             let work = self.engine.queue.wait(|| self.may_write(), self.patience());
             if work.closing {
-                return self.finish(work.urgent);
+                return work.urgent;
             }
             self.look_when_due();
             self.heal_when_due();

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use cache_conformance::chaos::Chaotic;
+use cache_conformance::{Eviction, Figures, Keeping, Law, Opened, Promises, Subject};
 use cache_core::ManualClock;
-use cache_core::conformance::chaos::Chaotic;
-use cache_core::conformance::{Eviction, Figures, Keeping, Law, Opened, Promises, Subject};
 use cache_disk::{DiskBackend, DiskConfig};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -60,10 +60,10 @@ impl Subject for Disk {
 
 mod disk {
     use super::*;
-    cache_core::conformance_tests!(Disk::new());
+    cache_conformance::conformance_tests!(Disk::new());
 }
 
 mod disk_under_chaos {
     use super::*;
-    cache_core::forgetful_conformance_tests!(Chaotic::new(Disk::new(), 11));
+    cache_conformance::forgetful_conformance_tests!(Chaotic::new(Disk::new(), 11));
 }

@@ -164,9 +164,11 @@ impl Changes {
         let mut running = self.0.subscribe();
         let none = running.wait_for(|running| *running == 0);
         if rt::before(rt::now() + SETTLE_TIMEOUT, none).await.is_none() {
-            tracing::warn!(
-                "closing the cache while changes are under way; they are made up for at the next start"
-            );
+            cache_core::log::emit(|| {
+                tracing::warn!(
+                    "closing the cache while changes are under way; they are made up for at the next start"
+                )
+            });
         }
     }
 }

@@ -1,33 +1,5 @@
 //! [`CacheConfig`]: every setting, typed and checked; from the environment, from pairs, or from code.
-//!
-//! | setting | default | meaning |
-//! | --- | --- | --- |
-//! | `CACHE_ENABLED` | true | false: every value is loaded, nothing is kept |
-//! | `CACHE_DIR` | `_cache` | directory of the disk cache, the journal and the trust record |
-//! | `CACHE_SIZE_MB` | 1000 | hard limit of this process's share of the directory; at least 8 |
-//! | `CACHE_NAMESPACE` | `app` | prefix of everything stored |
-//! | `CACHE_DEFAULT_TTL`, `CACHE_TTL_<FAMILY>` | none | seconds an entry may live |
-//! | `CACHE_DEFAULT_JITTER`, `CACHE_JITTER_<FAMILY>` | 0 | share of that time which chance may take away |
-//! | `CACHE_DEFAULT_STALE_WHILE_REVALIDATE`, `CACHE_STALE_WHILE_REVALIDATE_<FAMILY>` | none | seconds an entry is served after its time, while it is loaded anew |
-//! | `CACHE_DEFAULT_STALE_IF_ERROR`, `CACHE_STALE_IF_ERROR_<FAMILY>` | none | seconds an entry is served after its time, if loading it anew fails |
-//! | `CACHE_DEFAULT_REFRESH_AHEAD`, `CACHE_REFRESH_AHEAD_<FAMILY>` | 0 | last share of its time in which an entry is loaded anew when it is asked for |
-//! | `CACHE_FALLBACK` | disk | disk or none, while Redis is away |
-//! | `CACHE_FALLBACK_MAX_AGE` | 30 | seconds, from the start of its load, that an entry is served then |
-//! | `CACHE_CLEAR_ON_START` | false | empties the store at start |
-//! | `CACHE_CLEAR_WITHOUT_RECORD` | false | clears Redis at a start that finds no record of an earlier run |
-//! | `CACHE_VERIFY` | 0 | share of hits that are loaded again and compared |
-//! | `CACHE_PAGE_CACHE_MB` | 32 | memory for pages of the disk cache |
-//! | `CACHE_LOAD_TIMEOUT_MS` | 30000 | after this, other callers no longer wait for a load |
-//! | `CACHE_CONFIG_FILE` | none | a TOML file of settings, the weakest layer |
-//! | `REDIS_ENABLED` | false | |
-//! | `REDIS_HOST`, `REDIS_PORT`, `REDIS_DB` | localhost, 6379, 0 | |
-//! | `REDIS_USERNAME`, `REDIS_PASSWORD` | none | |
-//! | `REDIS_TLS`, `REDIS_CA_FILE` | auto, system roots | |
-//! | `REDIS_CLIENT_CERT`, `REDIS_CLIENT_KEY` | none | |
-//! | `REDIS_URL` | none | instead of the single settings |
-//! | `REDIS_MODE` | single | |
-//! | `REDIS_POOL_SIZE`, `REDIS_TIMEOUT_MS`, `REDIS_CONNECT_TIMEOUT_MS` | 4, 250, 500 | |
-//! | `REDIS_TRUST_RESTART` | false | gives up freshness across restarts of the server |
+//! `docs/configuration.md` is their table.
 
 mod builder;
 mod layers;
@@ -56,7 +28,7 @@ pub use self::redis::{RedisConfig, Secret, Tls};
 /// Settings of a cache, checked.
 ///
 /// [`from_env`](Self::from_env) reads them where operators put them; [`builder`](Self::builder) takes them from code and
-/// never reads the environment. The crate's configuration table lists every variable.
+/// never reads the environment. docs/configuration.md lists every variable with its default.
 #[derive(Clone)]
 pub struct CacheConfig {
     enabled: bool,

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cache_core::plants::{Plant, is_planted};
 use cache_core::sync::Mutex;
 use cache_core::sync::atomic::{AtomicU64, Ordering};
 use cache_core::{CacheKey, CodecId, FillToken};
@@ -154,6 +155,11 @@ impl Flights {
         FlightId { cache: self.cache, key: key.clone(), types: TypeId::of::<(T, E)>(), codec }
     }
 
+    /// A number that no other cache of this process has.
+    pub(crate) fn number(&self) -> u64 {
+        self.cache
+    }
+
     /// A mark to take before a lookup of `key`: it moves when a flight of the key ends.
     pub(crate) fn mark(&self, key: &CacheKey) -> u64 {
         self.shard(key).ended.load(Ordering::Acquire)
@@ -229,7 +235,7 @@ impl Flights {
 }
 
 fn may_join(flight: &Flight, token: FillToken) -> bool {
-    if crate::JOINS_BY_KEY_ALONE {
+    if is_planted(Plant::JoinByKey) {
         return true;
     }
     if token.is_never() { !flight.begun } else { flight.token == token }

@@ -1,6 +1,7 @@
 //! Gauges of Redis and its fallback, through the `metrics` crate; their table is in `metrics.rs`.
 
 use cache_core::BreakerState;
+use cache_core::panics::contained;
 
 /// Shows whether Redis is in use.
 pub(crate) fn breaker(state: BreakerState) {
@@ -9,10 +10,10 @@ pub(crate) fn breaker(state: BreakerState) {
         BreakerState::HalfOpen => 1.0,
         BreakerState::Open => 2.0,
     };
-    metrics::gauge!("cache_breaker_state").set(value);
+    contained(|| metrics::gauge!("cache_breaker_state").set(value));
 }
 
 /// Shows how many invalidations wait for Redis.
 pub(crate) fn journal_depth(depth: u64) {
-    metrics::gauge!("cache_journal_depth").set(depth as f64);
+    contained(|| metrics::gauge!("cache_journal_depth").set(depth as f64));
 }

@@ -46,12 +46,19 @@
 //! | `disk` | yes | the disk backend: one instance, zero configuration |
 //! | `redis` | no | the Redis backend, shared by many instances; while it is away, the disk stands in |
 //! | `json` | no | [`Codec`]`::Json`, for values that need a format which describes itself |
-//! | `metrics` | no | counters and histograms through the crate `metrics`; their table is in `src/metrics.rs` |
+//! | `metrics` | no | counters, gauges and histograms through the crate `metrics`; docs/operations.md lists them |
 //!
 //! # In code that is not async
-//! ```no_run
-//! # fn example(cache: cache_facade::Cache, runtime: tokio::runtime::Handle) {
-//! let count = runtime.block_on(cache.stats()).map(|stats| stats.count);
+//! Take the runtime's handle in async code, by `tokio::runtime::Handle::current()`, and block on it in a thread that is no
+//! worker of the runtime:
+//!
+//! ```
+//! # #[tokio::main]
+//! # async fn main() {
+//! # let cache = cache_facade::Cache::memory();
+//! let runtime = tokio::runtime::Handle::current();
+//! let reader = std::thread::spawn(move || runtime.block_on(cache.stats()).map(|stats| stats.count));
+//! # assert_eq!(reader.join().unwrap().unwrap(), 0);
 //! # }
 //! ```
 
@@ -67,6 +74,7 @@ mod metrics;
 #[path = "metrics_off.rs"]
 mod metrics;
 
+mod asked;
 mod background;
 mod cache;
 mod change;
@@ -90,10 +98,10 @@ mod options;
     expect(dead_code, reason = "each backend needs a part of it")
 )]
 mod outage;
-mod panic;
 mod patience;
 mod pauses;
 mod select;
+mod span;
 mod strangers;
 mod testing;
 mod trouble;
@@ -119,11 +127,10 @@ pub use cache_core::{
     Result, SystemClock, Timestamp, keys,
 };
 
+#[doc(hidden)]
+pub use cache_core::log;
 #[cfg(feature = "redis")]
 pub use cache_redis::Finding;
-
-/// A bug on purpose, for the test that must find it: a flight is joined by its key, whatever the token.
-const JOINS_BY_KEY_ALONE: bool = cfg!(feature = "plant-join-by-key");
 
 // The code in the documents, compiled and run as documentation tests.
 #[cfg(doctest)]

@@ -37,6 +37,7 @@ mod stopwatch;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use cache_core::panics::contained;
 use cache_core::{BackendKind, CacheKey, CacheStats, Clock, FillOutcome, MOST_FAMILIES};
 use metrics::{Counter, Histogram, counter, histogram};
 
@@ -116,7 +117,7 @@ impl Meter {
 
     #[expect(clippy::unused_self, reason = "the store itself keeps these figures")]
     pub(crate) fn show(&self, stats: &CacheStats) {
-        figures::show(stats);
+        contained(|| figures::show(stats));
     }
 
     pub(crate) fn hit(&self, backend: BackendKind, key: &CacheKey) {
@@ -167,19 +168,23 @@ impl Meter {
 
     #[expect(clippy::unused_self, reason = "trouble is rare: its counters are looked up anew")]
     pub(crate) fn error(&self, backend: BackendKind, operation: Operation) {
-        counter!("cache_errors_total", "operation" => operation.as_str(), "backend" => backend.as_str())
-            .increment(1);
+        contained(|| {
+            counter!("cache_errors_total", "operation" => operation.as_str(), "backend" => backend.as_str())
+                .increment(1);
+        });
     }
 
     #[expect(clippy::unused_self, reason = "beside an invalidation looking its counters up costs nothing")]
     pub(crate) fn invalidated(&self, backend: BackendKind, asked: usize, removed: u64) {
-        counter!("cache_invalidations_total", "backend" => backend.as_str()).increment(asked as u64);
-        counter!("cache_invalidated_entries_total", "backend" => backend.as_str()).increment(removed);
+        contained(|| {
+            counter!("cache_invalidations_total", "backend" => backend.as_str()).increment(asked as u64);
+            counter!("cache_invalidated_entries_total", "backend" => backend.as_str()).increment(removed);
+        });
     }
 
     fn with(&self, backend: BackendKind, key: &CacheKey, count: impl FnOnce(&Figures)) {
         if let Some(figures) = self.family(key.family()).figures(backend) {
-            count(figures);
+            contained(|| count(figures));
         }
     }
 
@@ -209,20 +214,22 @@ impl Family {
 impl Figures {
     fn new(family: &str, backend: BackendKind) -> Self {
         let labels = [("family", family.to_owned()), ("backend", backend.as_str().to_owned())];
+        // Where the recorder panics, what it was asked for is not counted.
+        let counted = |name| contained(|| counter!(name, &labels)).unwrap_or_else(Counter::noop);
         Self {
             backend,
-            hits: counter!("cache_hits_total", &labels),
-            misses: counter!("cache_misses_total", &labels),
-            coalesced: counter!("cache_coalesced_total", &labels),
-            stale: counter!("cache_stale_total", &labels),
-            refreshes: counter!("cache_refreshes_total", &labels),
-            refreshes_skipped: counter!("cache_refreshes_skipped_total", &labels),
-            refreshes_failed: counter!("cache_refreshes_failed_total", &labels),
-            loads: histogram!("cache_load_seconds", &labels),
-            fills: counter!("cache_fills_total", &labels),
-            refused: counter!("cache_fills_refused_total", &labels),
-            verified: counter!("cache_verified_total", &labels),
-            mismatches: counter!("cache_verify_mismatches_total", &labels),
+            hits: counted("cache_hits_total"),
+            misses: counted("cache_misses_total"),
+            coalesced: counted("cache_coalesced_total"),
+            stale: counted("cache_stale_total"),
+            refreshes: counted("cache_refreshes_total"),
+            refreshes_skipped: counted("cache_refreshes_skipped_total"),
+            refreshes_failed: counted("cache_refreshes_failed_total"),
+            loads: contained(|| histogram!("cache_load_seconds", &labels)).unwrap_or_else(Histogram::noop),
+            fills: counted("cache_fills_total"),
+            refused: counted("cache_fills_refused_total"),
+            verified: counted("cache_verified_total"),
+            mismatches: counted("cache_verify_mismatches_total"),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use cache_core::panics::contained_in;
 use futures_util::future::{self, Either};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -38,7 +39,7 @@ pub(crate) async fn answer_of<T>(
 /// Starts `task` as a task of its own that nobody waits for; outside a runtime it is dropped.
 pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = Handle::try_current() {
-        runtime.spawn(task);
+        runtime.spawn(contained_in(task));
     }
 }
 

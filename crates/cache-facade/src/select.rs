@@ -72,7 +72,7 @@ pub(crate) struct Selected {
 /// Nothing stays open.
 pub(crate) async fn connect(config: &CacheConfig) -> Result<Arc<Selected>> {
     for warning in config.warnings() {
-        tracing::warn!("{warning}");
+        cache_core::log::emit(|| tracing::warn!("{warning}"));
     }
     if config.redis().enabled() && !cfg!(feature = "redis") {
         return Err(without_redis());
@@ -158,29 +158,37 @@ impl Selected {
             return self.announce_redis(config, directory);
         }
         match if config.enabled() { self.backend.kind() } else { BackendKind::Null } {
-            BackendKind::Null => tracing::info!(reason = self.trouble, "cache disabled"),
-            kind => tracing::info!(
-                directory = %directory.display(),
-                limit_mb = config.size_mb(),
-                namespace = config.namespace(),
-                "Using {kind} cache backend"
-            ),
+            BackendKind::Null => {
+                cache_core::log::emit(|| tracing::info!(reason = self.trouble, "cache disabled"))
+            }
+            kind => cache_core::log::emit(|| {
+                tracing::info!(
+                    directory = %directory.display(),
+                    limit_mb = config.size_mb(),
+                    namespace = config.namespace(),
+                    "Using {kind} cache backend"
+                )
+            }),
         }
     }
 
     fn announce_redis(&self, config: &CacheConfig, directory: &Path) {
         if let Some(cause) = self.redis_trouble() {
-            tracing::warn!(error = cause, "Redis cache initialization failed, falling back to disk cache");
+            cache_core::log::emit(|| {
+                tracing::warn!(error = cause, "Redis cache initialization failed, falling back to disk cache")
+            });
             return;
         }
         let redis = config.redis();
-        tracing::info!(
-            server = format_args!("{}:{}", redis.host(), redis.port()),
-            db = redis.db(),
-            namespace = config.namespace(),
-            directory = %directory.display(),
-            "Using Redis cache backend"
-        );
+        cache_core::log::emit(|| {
+            tracing::info!(
+                server = redis.address(),
+                db = redis.db(),
+                namespace = config.namespace(),
+                directory = %directory.display(),
+                "Using Redis cache backend"
+            )
+        });
     }
 
     #[cfg(feature = "redis")]
@@ -254,13 +262,17 @@ impl Selected {
 async fn without_directory(config: &CacheConfig, directory: &Path, error: &Error) -> Result<Selected> {
     #[cfg(feature = "redis")]
     if config.redis().enabled() {
-        tracing::warn!(
-            %error,
-            "the cache directory cannot be used; what Redis misses while it is away is lost with this process"
-        );
+        cache_core::log::emit(|| {
+            tracing::warn!(
+                %error,
+                "the cache directory cannot be used; what Redis misses while it is away is lost with this process"
+            )
+        });
         return Ok(Selected::over_redis(config, redis::open_without_directory(config).await));
     }
-    tracing::warn!(%error, "the cache directory cannot be used; running without a cache");
+    cache_core::log::emit(
+        || tracing::warn!(%error, "the cache directory cannot be used; running without a cache"),
+    );
     Selected::unusable(config, directory, error)
 }
 
@@ -293,7 +305,9 @@ fn standin(config: &CacheConfig, hold: &Arc<Hold>) -> Arc<dyn crate::fallback::S
 #[cfg(not(feature = "disk"))]
 #[expect(clippy::unused_async, reason = "the form of the other builds")]
 async fn open_enabled(config: &CacheConfig, directory: &Path, hold: &Arc<Hold>) -> Result<Selected> {
-    tracing::info!("this build of cache-facade has no backend; build it with the feature `disk`");
+    cache_core::log::emit(|| {
+        tracing::info!("this build of cache-facade has no backend; build it with the feature `disk`")
+    });
     Selected::bypassing(config, directory, hold, None)
 }
 
@@ -312,7 +326,9 @@ async fn open_enabled(config: &CacheConfig, directory: &Path, hold: &Arc<Hold>) 
         }),
         Err(error) if matches!(error.kind(), ErrorKind::Locked | ErrorKind::Configuration) => Err(error),
         Err(error) => {
-            tracing::warn!(%error, "the disk cache cannot be opened; running without a cache");
+            cache_core::log::emit(
+                || tracing::warn!(%error, "the disk cache cannot be opened; running without a cache"),
+            );
             Selected::bypassing(config, directory, hold, Some(error.to_string()))
         }
     }

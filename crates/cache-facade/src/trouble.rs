@@ -1,15 +1,12 @@
-//! Trouble that the caller does not hear of: counted always, logged at most once in ten seconds for each operation.
+//! Trouble that the caller does not hear of: counted always, logged at most once a minute for each operation.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cache_core::{Clock, Error, ErrorKind};
-
-/// How long one kind of trouble stays silent after it was logged.
-const QUIET: Duration = Duration::from_secs(10);
+use cache_core::{Error, ErrorKind};
 
 /// What the cache was doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Operation {
     /// Looking a key up.
     Lookup,
@@ -50,63 +47,26 @@ impl Operation {
 /// Counts trouble and keeps it from flooding the log.
 #[derive(Debug, Default)]
 pub(crate) struct Trouble {
-    by_operation: [Record; Operation::ALL.len()],
-}
-
-#[derive(Debug, Default)]
-struct Record {
     errors: AtomicU64,
-    throttle: Throttle,
-}
-
-/// Lets one event in ten seconds into the log.
-#[derive(Debug, Default)]
-pub(crate) struct Throttle {
-    suppressed: AtomicU64,
-    /// Milliseconds since 1970 up to which nothing is logged.
-    quiet_until: AtomicU64,
-}
-
-impl Throttle {
-    /// Whether to speak now: how many events were passed over since the last one that was logged.
-    pub(crate) fn speaks(&self, clock: &dyn Clock) -> Option<u64> {
-        let now = clock.now();
-        let quiet_until = self.quiet_until.load(Ordering::Relaxed);
-        let next = now.saturating_add(QUIET).as_millis();
-        let speaks = now.as_millis() >= quiet_until
-            && self
-                .quiet_until
-                .compare_exchange(quiet_until, next, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok();
-        if !speaks {
-            self.suppressed.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(self.suppressed.swap(0, Ordering::Relaxed))
-    }
 }
 
 impl Trouble {
-    /// Counts `error`, and logs it unless this operation's trouble was logged a short time ago.
-    pub(crate) fn report(&self, clock: &dyn Clock, operation: Operation, family: &str, error: &Error) {
-        let Some(record) = self.by_operation.get(operation as usize) else { return };
-        record.errors.fetch_add(1, Ordering::Relaxed);
-        let Some(suppressed) = record.throttle.speaks(clock) else { return };
-        warn(operation, family, error, suppressed);
+    /// Counts `error` of the cache of this number, and logs it unless this operation's trouble was logged a short time ago.
+    pub(crate) fn report(&self, cache: u64, operation: Operation, family: &str, error: &Error) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        cache_core::log::limited((cache, operation), |suppressed| warn(operation, family, error, suppressed));
     }
 
     /// Counts and logs that values of a type are not stored. Always, for the caller asks once for each type: trouble of
     /// another type a moment ago must not hide its only warning.
     pub(crate) fn report_type(&self, family: &str, error: &Error) {
-        let operation = Operation::Encode;
-        let Some(record) = self.by_operation.get(operation as usize) else { return };
-        record.errors.fetch_add(1, Ordering::Relaxed);
-        warn(operation, family, error, 0);
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        cache_core::log::emit(|| warn(Operation::Encode, family, error, 0));
     }
 
     /// How many errors were reported so far.
     pub(crate) fn errors(&self) -> u64 {
-        self.by_operation.iter().map(|record| record.errors.load(Ordering::Relaxed)).sum()
+        self.errors.load(Ordering::Relaxed)
     }
 }
 

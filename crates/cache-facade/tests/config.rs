@@ -216,6 +216,61 @@ fn an_unknown_name_warns_with_the_nearest_known_one_and_never_its_value() {
 }
 
 #[test]
+fn a_path_that_only_a_shell_would_understand_is_refused() {
+    for name in ["CACHE_DIR", "REDIS_CA_FILE", "REDIS_CLIENT_CERT", "REDIS_CLIENT_KEY"] {
+        for path in ["~", "~/cache", "$HOME/cache", "${HOME}/cache", "\"/var/cache\"", "'/var/cache'"] {
+            let mut pairs = vec![("REDIS_ENABLED", "true"), (name, path)];
+            if name.starts_with("REDIS_CLIENT_") {
+                pairs.extend([("REDIS_CLIENT_CERT", path), ("REDIS_CLIENT_KEY", path)]);
+            }
+            let said = error(&pairs);
+            assert!(said.contains(name) && said.contains("written in full"), "{name}={path}: {said}");
+            assert!(!said.contains("/cache"), "{said}");
+        }
+    }
+    assert!(CacheConfig::builder().directory("~/cache").build().is_err());
+    for path in ["~backup", "a~", "/var/$x", "_cache"] {
+        assert_eq!(config(&[("CACHE_DIR", path)]).unwrap().directory(), Path::new(path));
+    }
+}
+
+#[test]
+fn an_address_of_ipv6_is_taken_with_brackets_and_without() {
+    for host in ["[::1]", "::1"] {
+        let config = config(&[("REDIS_ENABLED", "true"), ("REDIS_HOST", host)]).unwrap();
+        assert_eq!(config.redis().host(), "::1");
+        assert_eq!(cache_facade::RedisConfig::at(host).host(), "::1");
+    }
+    for host in ["[localhost]", "[::1", "localhost:6379", "[::1]:6379"] {
+        let said = error(&[("REDIS_ENABLED", "true"), ("REDIS_HOST", host)]);
+        assert!(said.contains("its port goes into REDIS_PORT"), "{host}: {said}");
+    }
+}
+
+#[test]
+fn a_setting_for_a_family_is_for_it_however_its_name_is_spelled_in_keys() {
+    let config = config(&[("CACHE_TTL_USERPROFILE", "60"), ("CACHE_TTL_PROJECT_IMAGES", "5")]).unwrap();
+    for family in ["userProfile", "userprofile", "USERPROFILE", "user_profile", "user-profile", "UserProfile"]
+    {
+        assert_eq!(config.ttl(family), Some(Duration::from_mins(1)), "{family}");
+    }
+    assert_eq!(config.ttl("projectImages"), Some(Duration::from_secs(5)));
+    assert_eq!(config.ttl("profile"), None);
+    let built = CacheConfig::builder().family_ttl("userProfile", Duration::from_secs(9)).build().unwrap();
+    assert_eq!(built.ttl("userProfile"), Some(Duration::from_secs(9)));
+    let (name, _) = built.lifetime_settings().pop().unwrap();
+    assert_eq!(name, "CACHE_TTL_USERPROFILE");
+}
+
+#[test]
+fn a_misspelled_setting_of_a_family_is_answered_with_the_one_for_that_family() {
+    assert_eq!(
+        warnings(&[("CACHE_TLL_THUMBNAIL", "60")]),
+        ["CACHE_TLL_THUMBNAIL is no setting of the cache; did you mean CACHE_TTL_THUMBNAIL?"]
+    );
+}
+
+#[test]
 fn what_kubernetes_injects_is_understood_or_passed_over() {
     let injected = [
         ("REDIS_ENABLED", "true"),

@@ -7,8 +7,8 @@ mod example;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use cache_conformance::{Opened, Promises, Subject};
 use cache_core::ManualClock;
-use cache_core::conformance::{Opened, Promises, Subject};
 
 #[derive(Debug, Default)]
 struct Map {
@@ -31,4 +31,4 @@ impl Subject for Map {
 }
 
 // Without the laws on why a lookup missed, which a map does not remember.
-cache_core::forgetful_conformance_tests!(Map::default());
+cache_conformance::forgetful_conformance_tests!(Map::default());

@@ -37,7 +37,10 @@ impl RedisBackend {
     pub async fn connect(config: RedisConfig) -> Result<Self> {
         let engine = Arc::new(Engine::connect_checked(&config).await?);
         for warning in engine.pool.manager.info.load().warnings() {
-            tracing::warn!(server = %engine.pool.address, "Redis: {warning}");
+            cache_core::log::limited(
+                (&engine.pool.address, &warning),
+                |suppressed| tracing::warn!(server = %engine.pool.address, suppressed, "Redis: {warning}"),
+            );
         }
         let keeper = Keeper::start(&engine, config.heartbeat);
         Ok(Self { engine, keeper })
@@ -158,10 +161,10 @@ impl CacheBackend for RedisBackend {
     }
 
     async fn health(&self) -> Health {
-        let (since, cause) = self.engine.condition.lock().clone();
-        match cause {
-            None => Health::ok(BackendKind::Redis, since),
-            Some(cause) => Health::degraded(BackendKind::Redis, since, cause),
+        let condition = self.engine.condition.lock();
+        match &condition.cause {
+            None => Health::ok(BackendKind::Redis, condition.since),
+            Some(cause) => Health::degraded(BackendKind::Redis, condition.since, cause),
         }
     }
 

@@ -182,7 +182,13 @@ impl RedisConfig {
 
     /// The server, for messages.
     pub(crate) fn address(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+        let Self { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
+    /// The same server without a login: nothing is sent to it but what opens the connection.
+    pub(crate) fn without_login(&self) -> Self {
+        Self { username: None, password: None, db: 0, ..self.clone() }
     }
 
     pub(crate) fn check(&self) -> Result<()> {

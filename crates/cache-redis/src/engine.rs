@@ -13,10 +13,12 @@ use cache_core::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::advice::advised;
 use crate::batch::Batch;
 use crate::config::RedisConfig;
 use crate::error::Fault;
 use crate::incarnation::{World, Worlds};
+use crate::keeper::Condition;
 use crate::layout::{Layout, Place};
 use crate::manager::{Connection, Manager};
 use crate::memory::Memory;
@@ -39,8 +41,7 @@ pub(crate) struct Engine {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) reference_limit_bytes: u64,
     pub(crate) settings: Settings,
-    /// Since when the server has been answering, or not, and why not.
-    pub(crate) condition: Mutex<(Timestamp, Option<String>)>,
+    pub(crate) condition: Mutex<Condition>,
 }
 
 /// What a field holds for a reader.
@@ -56,7 +57,10 @@ enum Reading {
 impl Engine {
     /// Connects, and makes certain that the server is one that this cache can use.
     pub(crate) async fn connect_checked(config: &RedisConfig) -> Result<Self> {
-        let engine = Self::connect(config).await?;
+        let engine = match Self::connect(config).await {
+            Ok(engine) => engine,
+            Err(error) => return Err(advised(config, error).await),
+        };
         engine.check_for_one_server(config).await?;
         engine.probe().await?;
         engine.check_permissions().await?;
@@ -81,7 +85,7 @@ impl Engine {
             clock: Arc::clone(&config.clock),
             reference_limit_bytes: config.reference_limit_bytes,
             settings,
-            condition: Mutex::new((config.clock.now(), None)),
+            condition: Mutex::new(Condition { since: config.clock.now(), cause: None, is_logged: false }),
         })
     }
 

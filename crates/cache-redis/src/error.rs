@@ -3,6 +3,9 @@
 use cache_core::{Error, ErrorKind};
 use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
 
+/// What an error about the settings ends with that has no better advice.
+pub(crate) const CHECK_SETTINGS: &str = "; check the settings REDIS_*";
+
 /// A round trip that failed.
 #[derive(Debug)]
 pub(crate) struct Fault {
@@ -52,7 +55,7 @@ impl Fault {
     pub(crate) fn into_error(self, address: &str) -> Error {
         let Self { kind, fate: _, cause } = self;
         let advice = match kind {
-            ErrorKind::Configuration => "; check the settings REDIS_*",
+            ErrorKind::Configuration => CHECK_SETTINGS,
             ErrorKind::WritesRefused => "; it refuses writes: check its memory, its role and its disk",
             _ => "",
         };
@@ -74,12 +77,15 @@ pub(crate) fn is_wrong_type(error: &RedisError) -> bool {
 
 /// Whether one side does not accept the other's certificate.
 fn is_distrust(error: &RedisError) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Shared>());
-    let cause = cause.and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    let cause = cause.and_then(|cause| cause.get_ref()?.downcast_ref::<rustls::Error>());
-    cause.is_some_and(|cause| {
+    tls_error(error).is_some_and(|cause| {
         matches!(cause, rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_))
     })
+}
+
+/// What went wrong with the encryption, if that is what went wrong.
+pub(crate) fn tls_error(error: &RedisError) -> Option<&rustls::Error> {
+    let cause = std::error::Error::source(error)?.downcast_ref::<Shared>()?;
+    cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref()
 }
 
 /// How redis keeps causes.

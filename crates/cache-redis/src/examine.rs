@@ -1,16 +1,16 @@
 //! [`examine`]: the way to the server, step by step, for an operator who wants to know where it ends.
 
-use std::error::Error as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cache_core::{Error, ErrorKind, MEGABYTE};
+use cache_core::MEGABYTE;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ErrorKind as RedisKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use crate::client::client;
+use crate::advice::{about_login, advice};
+use crate::client::connect;
 use crate::config::RedisConfig;
 use crate::engine::Engine;
 use crate::error::Fault;
@@ -128,20 +128,15 @@ impl Walk<'_> {
             self.fine("TLS", "off: everything is sent readable".to_owned());
             return Ok(());
         }
-        // Without a login nothing is sent but the handshake.
-        let stranger = RedisConfig { username: None, password: None, db: 0, ..self.config.clone() };
-        let shaken = connect(&stranger).await;
-        let advice = |error: &Error| {
-            match error.kind() {
-                ErrorKind::Configuration => {
-                    "name the authority's file in REDIS_CA_FILE and in REDIS_HOST the host of the certificate; to a server \
-                     that asks who you are show REDIS_CLIENT_CERT and REDIS_CLIENT_KEY; it has to speak TLS 1.3"
-                }
-                _ => "does this port speak TLS? Correct REDIS_PORT, or for a plain server set REDIS_TLS=false",
-            }
-            .to_owned()
+        let shaken = connect(&self.config.without_login()).await;
+        let advice = match &shaken {
+            Ok(_) => None,
+            Err(error) => advice(self.config, error).await,
         };
-        self.step("TLS", shaken.map(|_| "the server's certificate is trusted".to_owned()), advice)
+        let advice = advice.unwrap_or("see that the server speaks TLS 1.3, and look at its log");
+        self.step("TLS", shaken.map(|_| "the server's certificate is trusted".to_owned()), |_| {
+            advice.to_owned()
+        })
     }
 
     async fn log_in(&mut self) -> Result<MultiplexedConnection, DeadEnd> {
@@ -163,13 +158,15 @@ impl Walk<'_> {
             }
             Err(error) => Err(error),
         };
-        let advice = login_advice;
         match connected {
             Ok(socket) => {
                 self.fine("login", format!("{who}, database {db}"));
                 Ok(socket)
             }
-            Err(error) => self.wrong("login", format!("{who}, database {db}: {error}"), advice(&error)),
+            Err(error) => {
+                let advice = advice(self.config, &error).await.unwrap_or_else(|| about_login(&error));
+                self.wrong("login", format!("{who}, database {db}: {error}"), advice.to_owned())
+            }
         }
     }
 
@@ -285,39 +282,6 @@ impl Walk<'_> {
         self.steps.push((name, Finding::Wrong { found, advice }));
         Err(DeadEnd)
     }
-}
-
-/// A connection with what `config` says, login included.
-async fn connect(config: &RedisConfig) -> Result<MultiplexedConnection, Error> {
-    let client = client(config)?;
-    let settings = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(config.connect_timeout))
-        .set_response_timeout(Some(config.connect_timeout));
-    let connecting = client.get_multiplexed_async_connection_with_config(&settings);
-    match timeout(config.connect_timeout, connecting).await {
-        Ok(connected) => connected.map_err(|cause| Fault::from(cause).into_error(&config.address())),
-        Err(_) => Err(Fault::timeout().into_error(&config.address())),
-    }
-}
-
-/// What to do about a login that failed.
-fn login_advice(error: &Error) -> String {
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<RedisError>());
-    let kind = cause.map(RedisError::kind);
-    match (kind, cause.and_then(RedisError::code)) {
-        (Some(RedisKind::AuthenticationFailed), _) | (_, Some("WRONGPASS")) => {
-            "correct REDIS_PASSWORD, and REDIS_USERNAME where the server has access lists"
-        }
-        (_, Some("NOAUTH")) => "the server wants a password: set REDIS_PASSWORD",
-        (Some(RedisKind::Server(ServerErrorKind::NoPerm)), _) => {
-            "allow SELECT to this user, or set REDIS_DB=0"
-        }
-        (Some(RedisKind::Server(ServerErrorKind::ResponseError)), _) => {
-            "set REDIS_DB to a database that the server has; many hosted ones have 0 only"
-        }
-        _ => "does this port want TLS? Then set REDIS_TLS=true; else look at the server's log",
-    }
-    .to_owned()
 }
 
 /// Whether the server knows this user, and does not let it run a command.

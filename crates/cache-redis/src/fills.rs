@@ -1,6 +1,7 @@
 //! Storing: fills by token, and sets.
 
 use cache_core::envelope::{self, Header};
+use cache_core::plants::{Plant, is_planted};
 use cache_core::{CacheKey, Error, ErrorKind, Fill, FillOutcome, FillToken, NewEntry, Result};
 use tokio::time::Instant;
 
@@ -83,7 +84,7 @@ impl Engine {
         if stores.is_empty() {
             return Ok(Vec::new());
         }
-        if cfg!(feature = "plant-no-fence") {
+        if is_planted(Plant::NoRedisFence) {
             connection.set(stores, deadline).await?;
             return Ok(vec![Stored::Over(0); stores.len()]);
         }

@@ -38,7 +38,7 @@ impl<T: Send + 'static> Future for ToTheEnd<T> {
 impl<T: Send + 'static> Drop for ToTheEnd<T> {
     fn drop(&mut self) {
         if let Some(rest) = self.rest.take() {
-            drop(self.runtime.spawn(rest));
+            drop(self.runtime.spawn(cache_core::panics::contained_in(rest)));
         }
     }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{CacheKey, Error, ErrorKind, Result};
+use cache_core::panics::supervise;
+use cache_core::{CacheKey, Error, ErrorKind, Result, Timestamp};
 use redis::{Pipeline, Value};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -22,6 +23,15 @@ const SWEEP_EVERY: Duration = Duration::from_mins(10);
 /// How long one step of the count may take.
 const STEP: Duration = Duration::from_secs(1);
 
+/// Since when the server has been answering, or not, and why not.
+#[derive(Debug)]
+pub(crate) struct Condition {
+    pub(crate) since: Timestamp,
+    pub(crate) cause: Option<String>,
+    /// Whether the log says that it does not answer.
+    pub(crate) is_logged: bool,
+}
+
 /// The background tasks of a cache; they end with it.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -34,13 +44,13 @@ impl Keeper {
         let (beating, sweeping) = (Arc::clone(engine), Arc::clone(engine));
         Self {
             heartbeat: tokio::spawn(async move {
-                loop {
-                    sleep(interval).await;
-                    // What is wrong is kept for `health`.
-                    let _ = beating.probe().await;
-                }
+                let panicked =
+                    |message: &str| beating.note(Some(format!("the heartbeat panicked: {message}")));
+                supervise(|| beat_for_ever(&beating, interval), panicked, sleep).await;
             }),
-            sweeper: tokio::spawn(async move { sweep_for_ever(&sweeping, interval).await }),
+            sweeper: tokio::spawn(async move {
+                supervise(|| sweep_for_ever(&sweeping, interval), |_| {}, sleep).await;
+            }),
         }
     }
 
@@ -65,17 +75,31 @@ impl Engine {
             // It answers and may not be used any more: a replica now, or the password or another instance's settings changed.
             self.worlds.leave();
         }
-        let mut condition = self.condition.lock();
-        if condition.1.is_some() != cause.is_some() {
-            if let Some(cause) = &cause {
-                tracing::warn!("Redis: {cause}");
-            } else {
-                tracing::info!(server = %self.pool.address, "Redis: it answers again");
-            }
-            condition.0 = self.clock.now();
-        }
-        condition.1 = cause;
+        self.note(cause);
         probed
+    }
+
+    /// Notes why the server cannot be used, or that it can, and says so. An outage shortly after another is said later, if
+    /// it lasts.
+    pub(crate) fn note(&self, cause: Option<String>) {
+        let mut condition = self.condition.lock();
+        if condition.cause.is_some() != cause.is_some() {
+            condition.since = self.clock.now();
+        }
+        condition.cause = cause;
+        let address = &self.pool.address;
+        match (&condition.cause, condition.is_logged) {
+            (Some(cause), false) => {
+                condition.is_logged = cache_core::log::limited(address, |suppressed| {
+                    tracing::warn!(suppressed, "Redis: {cause}");
+                });
+            }
+            (None, true) => {
+                condition.is_logged = false;
+                cache_core::log::emit(|| tracing::info!(server = %address, "Redis: it answers again"));
+            }
+            (Some(_), true) | (None, false) => {}
+        }
     }
 
     async fn look(&self) -> Result<()> {
@@ -149,6 +173,14 @@ async fn measure(connection: &mut Connection, groups: &[&str]) -> Result<Vec<(u6
         _ => 0,
     };
     Ok(replies.chunks(2).map(|pair| (number(pair.first()), number(pair.get(1)))).collect())
+}
+
+async fn beat_for_ever(engine: &Engine, interval: Duration) {
+    loop {
+        sleep(interval).await;
+        // What is wrong is kept for `health`.
+        let _ = engine.probe().await;
+    }
 }
 
 /// Sweeps at the start, whenever another server takes over, and every ten minutes.

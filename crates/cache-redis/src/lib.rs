@@ -14,6 +14,7 @@
 //! - **Replies.** Every acknowledgement that something rests on is sealed: it counts only with the reply to an `ECHO`
 //!   behind it.
 
+mod advice;
 mod atomic;
 mod backend;
 mod batch;

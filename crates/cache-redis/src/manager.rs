@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bb8_redis::bb8::ManageConnection;
+use cache_core::plants::{Plant, is_planted};
 use cache_core::{Error, ErrorKind};
 use futures_util::FutureExt;
 use redis::aio::MultiplexedConnection;
@@ -103,6 +104,7 @@ pub(crate) struct ServerInfo {
     pub(crate) uptime: Duration,
     pub(crate) is_replica: bool,
     pub(crate) is_cluster: bool,
+    pub(crate) is_sentinel: bool,
     pub(crate) maxmemory: u64,
     pub(crate) policy: String,
     /// Whether single fields can expire.
@@ -120,6 +122,7 @@ impl ServerInfo {
             uptime: Duration::from_secs(number("uptime_in_seconds")),
             is_replica: field("role") == "slave",
             is_cluster: field("redis_mode") == "cluster",
+            is_sentinel: field("redis_mode") == "sentinel",
             maxmemory: number("maxmemory"),
             policy: field("maxmemory_policy").to_owned(),
             expires_fields: match field("valkey_version") {
@@ -131,7 +134,11 @@ impl ServerInfo {
 
     /// Why the server cannot be used at all.
     pub(crate) fn problem(&self, trust_restart: bool) -> Option<&'static str> {
-        if self.is_replica {
+        if self.is_sentinel {
+            Some(
+                "is a Sentinel, which holds no data; name the primary that it watches in REDIS_HOST and REDIS_PORT",
+            )
+        } else if self.is_replica {
             Some("is a replica: it may serve what was removed; name the primary in REDIS_HOST")
         } else if self.is_cluster {
             Some("is part of a cluster, which this version does not support; use a server of its own")
@@ -209,7 +216,7 @@ impl Manager {
         if let Some(problem) = info.problem(self.trust_restart) {
             return Err(self.error(ErrorKind::Configuration, problem));
         }
-        let is_one = self.trust_restart || cfg!(feature = "plant-one-incarnation");
+        let is_one = self.trust_restart || is_planted(Plant::OneIncarnation);
         let incarnation = if is_one { TRUSTED } else { incarnation_of(&info.run_id) };
         let expires_fields = info.expires_fields;
         let connection = |world| {
@@ -260,7 +267,10 @@ impl Manager {
 
     fn enter(&self, incarnation: u64) -> Result<Arc<World>, Error> {
         let world = self.worlds.enter(incarnation)?;
-        tracing::info!(server = %self.address, incarnation = format_args!("{incarnation:016x}"), "Redis: entered");
+        cache_core::log::limited(
+            (&self.address, incarnation),
+            |suppressed| tracing::info!(server = %self.address, incarnation = format_args!("{incarnation:016x}"), suppressed, "Redis: entered"),
+        );
         Ok(world)
     }
 

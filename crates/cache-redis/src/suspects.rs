@@ -91,7 +91,7 @@ impl Engine {
             for key in &suspects {
                 let place = self.layout.place(&connection.world, key);
                 if connection.length(&place, deadline).await? > HUGE {
-                    tracing::warn!(%key, "Redis: what was stored under this key is too large to be read, and is removed");
+                    cache_core::log::limited(&self.pool.address, |suppressed| tracing::warn!(%key, suppressed, "Redis: what was stored under this key is too large to be read, and is removed"));
                     connection.remove_field(&place, deadline).await?;
                     self.stats.corrupt.add(1);
                 }

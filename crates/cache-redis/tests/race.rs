@@ -1,13 +1,13 @@
 //! Readers, writers and a server that forgets, all at once: no read is older than what was acknowledged before it began.
 //!
 //! `RACE_HITS=300000 cargo test --release -p cache-redis --test race` runs each race until that many hits were seen.
-#![cfg(not(feature = "plant-one-incarnation"))]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use cache_core::plants::{Plant, is_planted};
 use cache_core::{CacheBackend, CacheKey, Entry, Fill, FillOutcome, Invalidation, NewEntry};
 use cache_redis::{RedisBackend, RedisConfig};
 use testkit::RedisServer;
@@ -177,7 +177,7 @@ async fn run(arguments: &[&str], (pause, troubles): Trouble) -> Arc<Race> {
     let started = Instant::now();
     for trouble in troubles.iter().cycle() {
         // A race with a bug on purpose goes on until it shows.
-        let is_shown = !cfg!(feature = "plant-no-fence") || race.score.stale.load(Ordering::Relaxed) > 0;
+        let is_shown = !is_planted(Plant::NoRedisFence) || race.score.stale.load(Ordering::Relaxed) > 0;
         let has_enough = race.score.hits.load(Ordering::Relaxed) >= wanted && is_shown;
         if started.elapsed() > LASTS && has_enough || started.elapsed() > LASTS_AT_MOST {
             break;
@@ -205,7 +205,7 @@ fn judge(race: &Race) {
     let (hits, stale, stored) =
         (hits.load(Ordering::SeqCst), stale.load(Ordering::SeqCst), stored.load(Ordering::SeqCst));
     assert!(hits >= FEWEST_HITS && stored > 100, "{hits} hits, {stored} fills: too few to prove anything");
-    if cfg!(feature = "plant-no-fence") {
+    if is_planted(Plant::NoRedisFence) {
         assert!(stale > 0, "without the fence the race must show");
     } else {
         assert_eq!(stale, 0, "of {hits} hits");

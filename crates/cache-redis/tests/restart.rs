@@ -1,10 +1,10 @@
 //! Whatever a restart or a failover brings back, nobody reads it: with one incarnation for all lives of all servers
-//! (`plant-one-incarnation`) old values must be seen.
-#![cfg(not(feature = "plant-no-fence"))]
+//! (`PLANTED_BUG=one-incarnation`) old values must be seen.
 
 use std::path::Path;
 use std::time::Duration;
 
+use cache_core::plants::{Plant, is_planted};
 use cache_core::{CacheBackend, CacheKey, Invalidation, NewEntry};
 use cache_redis::{RedisBackend, RedisConfig};
 use testkit::{Mode, RedisServer, Restart, TcpProxy};
@@ -44,7 +44,7 @@ async fn stale(cache: &RedisBackend, port: u16) -> usize {
 }
 
 fn judge(stale: usize) {
-    if cfg!(feature = "plant-one-incarnation") {
+    if is_planted(Plant::OneIncarnation) {
         assert!(stale > 0, "with one incarnation for all, old values must be seen");
     } else {
         assert_eq!(stale, 0);

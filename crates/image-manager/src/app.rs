@@ -12,6 +12,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use cache_facade::Cache;
+use cache_facade::log::limited;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::classify::ServerErrorsFailureClass;
 use tower_http::csrf::{CsrfLayer, ProtectionError};
@@ -26,7 +27,6 @@ use crate::originals::{Originals, make_directory};
 use crate::pictures::Workshop;
 use crate::settings::Settings;
 use crate::slow::limit_body_time;
-use crate::throttle::Throttle;
 use crate::{metrics, routes};
 
 /// Longest body of a request that carries no file.
@@ -90,11 +90,12 @@ impl App {
         make_directory(directory).map_err(unusable)?;
         let originals = Originals::open(directory).map_err(unusable)?;
         let database = Database::open(&directory.join(DATABASE_FILE)).map_err(StartError::Database)?;
+        let decode_memory_bytes = settings.decode_memory_bytes;
         let parts = Parts {
             settings,
             database,
             originals,
-            workshop: Workshop::new(),
+            workshop: Workshop::new(decode_memory_bytes),
             cache,
             is_stopping: AtomicBool::new(false),
         };
@@ -176,11 +177,8 @@ fn value(text: &'static str) -> HeaderValue {
 
 /// Logs an answer that broke off in the middle. What is answered with 5xx is logged where its cause is known.
 fn log_failure(failure: ServerErrorsFailureClass, _: Duration, _: &tracing::Span) {
-    static BROKEN_OFF: Throttle = Throttle::new();
-    if let ServerErrorsFailureClass::Error(error) = failure
-        && let Some(suppressed) = BROKEN_OFF.speaks()
-    {
-        tracing::error!(error, suppressed, "an answer broke off");
+    if let ServerErrorsFailureClass::Error(error) = failure {
+        limited((), |suppressed| tracing::error!(error, suppressed, "an answer broke off"));
     }
 }
 

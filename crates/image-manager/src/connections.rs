@@ -10,6 +10,7 @@ use axum::Router;
 use axum::http::header::{CONTENT_LENGTH, RETRY_AFTER};
 use axum::http::{Request, StatusCode};
 use axum::response::IntoResponse;
+use cache_facade::log::limited;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -25,7 +26,6 @@ use tokio_io_timeout::TimeoutStream;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::metrics;
-use crate::throttle::Throttle;
 
 /// How long a connection may be idle between two requests. Longer than load balancers keep one (60 s is usual), since they
 /// answer 502 when a connection closes under a request.
@@ -52,8 +52,6 @@ pub(crate) struct Connections {
     refusals: Arc<Semaphore>,
     tasks: JoinSet<()>,
     draining: watch::Sender<bool>,
-    full: Throttle,
-    unacceptable: Throttle,
 }
 
 impl Connections {
@@ -71,8 +69,6 @@ impl Connections {
             refusals: Arc::new(Semaphore::new(refusals(places))),
             tasks: JoinSet::new(),
             draining: watch::Sender::new(false),
-            full: Throttle::default(),
-            unacceptable: Throttle::default(),
         })
     }
 
@@ -90,9 +86,7 @@ impl Connections {
                 Ok((stream, _)) => self.admit(stream).await,
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(error) => {
-                    if let Some(suppressed) = self.unacceptable.speaks() {
-                        tracing::warn!(%error, suppressed, "cannot accept connections");
-                    }
+                    limited((), |suppressed| tracing::warn!(%error, suppressed, "cannot accept connections"));
                     sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -126,9 +120,9 @@ impl Connections {
             });
             return;
         }
-        if let Some(suppressed) = self.full.speaks() {
+        limited((), |suppressed| {
             tracing::warn!(suppressed, "too many connections; further ones are answered 503");
-        }
+        });
         metrics::connection_refused();
         // Meanwhile the system queues what comes next.
         let refusal = timeout(REFUSAL_WAIT, Arc::clone(&self.refusals).acquire_owned()).await;

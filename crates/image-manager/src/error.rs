@@ -7,12 +7,8 @@ use std::io;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use cache_facade::log::limited;
 use serde_json::json;
-
-use crate::throttle::Throttle;
-
-static DISK_FULL: Throttle = Throttle::new();
-static DATABASE_BUSY: Throttle = Throttle::new();
 
 /// Why a request failed, as its client is told.
 ///
@@ -82,7 +78,8 @@ impl ApiError {
 
     /// 500: our fault. `doing` and `cause` go to the log, not to the client.
     pub fn internal(doing: &str, cause: impl Display) -> Self {
-        tracing::error!(%cause, "{doing} failed");
+        let cause = cause.to_string();
+        limited((doing, &cause), |suppressed| tracing::error!(cause, suppressed, "{doing} failed"));
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
@@ -100,9 +97,9 @@ impl ApiError {
 
     /// 507: there is no room for what was to be written.
     fn disk_full(doing: &str, cause: impl Display) -> Self {
-        if let Some(suppressed) = DISK_FULL.speaks() {
+        limited((), |suppressed| {
             tracing::error!(%cause, doing, suppressed, "the disk of DATA_DIR is full; changes are answered 507");
-        }
+        });
         Self::new(
             StatusCode::INSUFFICIENT_STORAGE,
             "disk_full",
@@ -155,9 +152,9 @@ impl std::error::Error for ApiError {}
 impl From<rusqlite::Error> for ApiError {
     fn from(error: rusqlite::Error) -> Self {
         if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) {
-            if let Some(suppressed) = DATABASE_BUSY.speaks() {
+            limited((), |suppressed| {
                 tracing::warn!(suppressed, "the database stayed locked by another instance");
-            }
+            });
             return Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "the database is busy; try again");
         }
         if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {

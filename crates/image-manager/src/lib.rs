@@ -33,7 +33,6 @@ mod serve;
 mod settings;
 mod signals;
 mod slow;
-mod throttle;
 mod uploads;
 
 pub use app::{App, StartError};

@@ -1,6 +1,6 @@
 //! The command `image-manager`: serves, or looks for what is wrong with the settings.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -44,17 +44,22 @@ fn main() -> ExitCode {
     let command = match parse(std::env::args().skip(1)) {
         Ok(command) => command,
         Err(wrong) => {
-            eprintln!("{wrong}\n\n{USAGE}");
+            say(format_args!("{wrong}\n\n{USAGE}"));
             return ExitCode::from(2);
         }
     };
     match run(command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            say(format_args!("error: {error}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes a line to the standard error. Where that cannot be written, the exit code alone has to tell.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, String> {
@@ -86,8 +91,8 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, String> {
 fn run(command: Command) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match command {
-        Command::Help => print!("{USAGE}"),
-        Command::Version => println!("image-manager {}", env!("CARGO_PKG_VERSION")),
+        Command::Help => write!(std::io::stdout(), "{USAGE}")?,
+        Command::Version => writeln!(std::io::stdout(), "image-manager {}", env!("CARGO_PKG_VERSION"))?,
         Command::Doctor => {
             let healthy = runtime.block_on(doctor::examine(&mut std::io::stdout().lock()))?;
             return Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -130,7 +135,9 @@ fn log_to_stderr(variable: impl Fn(&str) -> Option<String>) -> Result<(), Failur
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(std::io::stderr().is_terminal())
+        // A line that cannot be written is lost: telling of it there would panic.
+        .log_internal_errors(false);
     match variable("LOG_FORMAT").map(|format| format.trim().to_ascii_lowercase()).as_deref() {
         None | Some("" | "text") => subscriber.init(),
         Some("json") => subscriber.json().flatten_event(true).init(),

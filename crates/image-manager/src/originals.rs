@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::database::{Database, file_is_known};
 use crate::error::ApiError;
+use cache_facade::log::limited;
 
 /// A file that no image names is left over from a crash once it is older than any upload takes.
 const LEFT_OVER_AFTER: Duration = Duration::from_hours(1);
@@ -112,7 +113,10 @@ impl Originals {
             if let Err(error) = tokio::fs::remove_file(self.path(file)).await
                 && error.kind() != io::ErrorKind::NotFound
             {
-                tracing::warn!(%error, %file, "an original that is no longer needed could not be removed");
+                limited(
+                    (),
+                    |suppressed| tracing::warn!(%error, %file, suppressed, "an original that is no longer needed could not be removed"),
+                );
             }
         }
     }
@@ -131,7 +135,10 @@ impl Originals {
                 None => false,
             };
             if !is_known && tokio::fs::remove_file(&path).await.is_ok() {
-                tracing::info!(path = %path.display(), "removed a file that a crash had left over");
+                limited(
+                    (),
+                    |suppressed| tracing::info!(path = %path.display(), suppressed, "removed a file that a crash had left over"),
+                );
                 removed += 1;
             }
         }

@@ -2,13 +2,10 @@
 
 use std::future::Future;
 
+use cache_facade::log::limited;
 use uuid::Uuid;
 
 use crate::error::ApiError;
-use crate::throttle::Throttle;
-
-static CHANGING: Throttle = Throttle::new();
-static MISSING: Throttle = Throttle::new();
 
 /// A replacement takes the time of an upload, so that meeting several in one request is next to impossible.
 const ATTEMPTS: usize = 5;
@@ -32,18 +29,14 @@ where
         }
     }
     match &result {
-        Err(error) if error.is_original_missing() => {
-            if let Some(suppressed) = MISSING.speaks() {
-                tracing::error!(%id, suppressed, "an original is missing from the data directory");
-            }
-        }
-        Err(error) if error.is_changed_meanwhile() => {
-            if let Some(suppressed) = CHANGING.speaks() {
-                tracing::warn!(%id, suppressed, "an image changed at every attempt to read it");
-            }
-        }
-        _ => {}
-    }
+        Err(error) if error.is_original_missing() => limited((), |suppressed| {
+            tracing::error!(%id, suppressed, "an original is missing from the data directory");
+        }),
+        Err(error) if error.is_changed_meanwhile() => limited((), |suppressed| {
+            tracing::warn!(%id, suppressed, "an image changed at every attempt to read it");
+        }),
+        _ => false,
+    };
     result
 }
 

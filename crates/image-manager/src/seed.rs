@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::caching::ProjectChange;
 use crate::database::{self, Samples};
 use crate::error::ApiError;
+use crate::pictures::blocking;
 use crate::settings::Seed;
 use crate::uploads;
 
@@ -142,8 +143,7 @@ async fn add_generated(
         if present.contains(name) {
             continue;
         }
-        let file =
-            app.workshop().run(move || draw().map_err(|error| ApiError::internal("drawing a sample", error)));
+        let file = blocking(move || draw().map_err(|error| ApiError::internal("drawing a sample", error)));
         add(app, owner, project, name, file.await?).await?;
     }
     Ok(())
@@ -239,7 +239,7 @@ fn byte(value: f64) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pictures::inspect;
+    use crate::pictures::testing::inspect;
 
     #[test]
     fn every_generated_picture_would_be_accepted() {

@@ -16,6 +16,8 @@ pub struct Settings {
     pub data_directory: PathBuf,
     /// Largest uploaded file. `MAX_UPLOAD_MB`, in units of 1,048,576 bytes. Default: 32.
     pub max_upload_bytes: u64,
+    /// Memory for the pixels of all pictures that are decoded at once. `DECODE_MEMORY_MB`, in the same units. Default: 1024.
+    pub decode_memory_bytes: u64,
     /// Who may clear the cache. `ADMIN_USERS`, separated by commas. Default: `demo` on a loopback address, else nobody.
     pub admin_users: Vec<String>,
     /// Names, beside those of this machine, that a request's `Host` may have. `ALLOWED_HOSTS`, separated by commas. Default:
@@ -73,9 +75,6 @@ impl std::error::Error for SettingsError {}
 /// The user that a request without `X-User` is taken for, while only this machine can ask.
 pub(crate) const LOCAL_USER: &str = "demo";
 
-/// Nothing in it yet: an upload of more could not be addressed, nor would anybody wait for it.
-const LARGEST_UPLOAD_MB: u64 = 4096;
-
 impl Settings {
     /// Reads settings from `variable`, which gives a variable's value by its name.
     ///
@@ -91,8 +90,9 @@ impl Settings {
                 number.ok_or(SettingsError { name, takes })
             }
         };
-        let max_upload_mb =
-            number("MAX_UPLOAD_MB", 32, 1..=LARGEST_UPLOAD_MB, "a whole number from 1 to 4096")?;
+        let max_upload_mb = number("MAX_UPLOAD_MB", 32, 1..=4096, "a whole number from 1 to 4096")?;
+        let decode_memory_mb =
+            number("DECODE_MEMORY_MB", 1024, 512..=1_048_576, "a whole number from 512 to 1048576")?;
         let max_connections =
             number("MAX_CONNECTIONS", 1000, 1..=100_000, "a whole number from 1 to 100000")?;
         let seconds = |name, default, from| {
@@ -116,8 +116,9 @@ impl Settings {
         };
         Ok(Self {
             bind,
-            data_directory: get("DATA_DIR").unwrap_or_else(|| "data".to_owned()).into(),
+            data_directory: directory(get("DATA_DIR").unwrap_or_else(|| "data".to_owned()), "DATA_DIR")?,
             max_upload_bytes: max_upload_mb * 1024 * 1024,
+            decode_memory_bytes: decode_memory_mb * 1024 * 1024,
             admin_users,
             allowed_hosts: get("ALLOWED_HOSTS").map(|names| list(&names)).unwrap_or_default(),
             diagnostics,
@@ -135,11 +136,19 @@ impl Settings {
     }
 }
 
+/// Reads the path of a directory, which no shell has seen: what it would replace would become a part of a name.
+fn directory(path: String, name: &'static str) -> Result<PathBuf, SettingsError> {
+    let takes = "the path of a directory, written in full: neither ~ nor $NAME nor quotes are replaced in it";
+    let is_for_a_shell = path == "~" || path.starts_with("~/") || path.starts_with(['$', '"', '\'']);
+    if is_for_a_shell { Err(SettingsError { name, takes }) } else { Ok(path.into()) }
+}
+
 /// The settings that [`Settings::read`] and logging ask for.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "BIND",
     "DATA_DIR",
     "MAX_UPLOAD_MB",
+    "DECODE_MEMORY_MB",
     "ADMIN_USERS",
     "ALLOWED_HOSTS",
     "DIAGNOSTICS",
@@ -176,8 +185,10 @@ pub fn parse_address(text: &str, name: &'static str) -> Result<SocketAddr, Setti
     // The one host name that means the same everywhere.
     let text =
         text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
-    text.parse()
-        .map_err(|_| SettingsError { name, takes: "ADDRESS:PORT, such as 127.0.0.1:8080 or 0.0.0.0:8080" })
+    text.parse().map_err(|_| SettingsError {
+        name,
+        takes: "ADDRESS:PORT, such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080",
+    })
 }
 
 #[cfg(test)]
@@ -196,6 +207,7 @@ mod tests {
         assert_eq!(settings.bind.to_string(), "127.0.0.1:8080");
         assert_eq!(settings.data_directory, PathBuf::from("data"));
         assert_eq!(settings.max_upload_bytes, 32 * 1_048_576);
+        assert_eq!(settings.decode_memory_bytes, 1024 * 1_048_576);
         assert_eq!(settings.admin_users, ["demo"]);
         assert_eq!(settings.default_user(), Some("demo"));
         assert_eq!(read(&[("BIND", " "), ("DATA_DIR", ""), ("MAX_UPLOAD_MB", "")]), Ok(settings));
@@ -227,6 +239,7 @@ mod tests {
             ("BIND", "hunter2"),
             ("MAX_UPLOAD_MB", "hunter2"),
             ("MAX_UPLOAD_MB", "0"),
+            ("DECODE_MEMORY_MB", "511"),
             ("MAX_CONNECTIONS", "0"),
             ("CLIENT_TIMEOUT_SECONDS", "0"),
             ("SHUTDOWN_DELAY_SECONDS", "hunter2"),
@@ -236,5 +249,14 @@ mod tests {
             let error = read(&[(name, value)]).unwrap_err().to_string();
             assert!(error.starts_with(name) && !error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_directory_that_only_a_shell_would_understand_is_refused() {
+        for path in ["~", "~/data", "$HOME/data", "\"/srv/data\"", "'/srv/data'"] {
+            let error = read(&[("DATA_DIR", path)]).unwrap_err().to_string();
+            assert!(error.starts_with("DATA_DIR takes") && error.contains("written in full"), "{error}");
+        }
+        assert_eq!(read(&[("DATA_DIR", "~old")]).unwrap().data_directory, PathBuf::from("~old"));
     }
 }

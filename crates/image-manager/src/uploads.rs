@@ -18,7 +18,6 @@ use crate::error::ApiError;
 use crate::metadata::{METADATA_MAX_BYTES, Metadata};
 use crate::names::clean_filename;
 use crate::originals::Incoming;
-use crate::pictures::inspect;
 use crate::ranges::{file_tag, precondition};
 use crate::retry::retried;
 
@@ -187,12 +186,7 @@ async fn checked(
     metadata: Metadata,
 ) -> Result<Upload, ApiError> {
     incoming.finish().await?;
-    let path = incoming.path().to_owned();
-    let inspected = app.workshop().run(move || {
-        let bytes = std::fs::read(path).map_err(|error| ApiError::internal("reading an upload", error))?;
-        inspect(&bytes)
-    });
-    let inspected = inspected.await?;
+    let inspected = app.workshop().inspect(incoming.path().to_owned()).await?;
     let file = NewFile {
         file: incoming.id(),
         format: inspected.format,

@@ -5,6 +5,7 @@
 //! - [`Authority`] and [`terminator`]: certificates, and encryption in front of a server that has none.
 //! - [`Lines`]: what is logged.
 //! - [`history`]: what many processes read and changed, and a check that no read was stale.
+//! - [`stale_only_if`]: a test that must fail while a bug is planted.
 //! - [`memory`]: whether a process grows.
 //! - [`reliability`]: what a test tried and survived, said so that `cargo xtask reliability` can gather it.
 //!
@@ -13,12 +14,14 @@
 pub mod history;
 mod lines;
 pub mod memory;
+mod plants;
 mod proxy;
 mod redis_server;
 pub mod reliability;
 mod tls;
 
 pub use lines::Lines;
+pub use plants::stale_only_if;
 pub use proxy::{Mode, TcpProxy};
 pub use redis_server::{RedisServer, Restart};
 pub use tls::{Authority, Identity, terminator};

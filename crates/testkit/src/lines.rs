@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt::{self, Write};
-use std::sync::{Once, OnceLock};
+use std::sync::{Mutex, Once, OnceLock};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -11,6 +11,8 @@ use tracing::{Event, Level, Metadata, Subscriber};
 thread_local! {
     static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
+
+static EVERYWHERE: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 static LEVEL: OnceLock<Level> = OnceLock::new();
 
@@ -41,6 +43,15 @@ impl Lines {
         LINES.with_borrow(|lines| lines.iter().filter(|line| line.contains(text)).cloned().collect())
     }
 
+    /// The lines of all threads so far that hold `text`.
+    ///
+    /// # Panics
+    /// When a thread panicked while it kept a line.
+    pub fn of_all_threads(text: &str) -> Vec<String> {
+        let lines = EVERYWHERE.lock().expect("keeping a line does not panic");
+        lines.iter().filter(|line| line.contains(text)).cloned().collect()
+    }
+
     /// The lines of this thread so far that begin with `start`.
     pub fn beginning(start: &str) -> Vec<String> {
         LINES.with_borrow(|lines| lines.iter().filter(|line| line.starts_with(start)).cloned().collect())
@@ -64,6 +75,7 @@ impl Subscriber for Lines {
         let mut line = Line::default();
         event.record(&mut line);
         let line = format!("{} {}{}", event.metadata().level(), line.message, line.fields);
+        EVERYWHERE.lock().expect("keeping a line does not panic").push(line.clone());
         LINES.with_borrow_mut(|lines| lines.push(line));
     }
 

@@ -154,7 +154,11 @@ impl RedisServer {
     fn spawn(&mut self) -> io::Result<()> {
         fs::create_dir_all(self.data())?;
         let log = File::options().create(true).append(true).open(self.log_path())?;
+        // Empty: a Sentinel (`--sentinel`) insists on a file, and any other server takes it.
+        let configuration = self.directory.path().join("server.conf");
+        File::options().create(true).append(true).open(&configuration)?;
         let process = Command::new(&self.program)
+            .arg(configuration)
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"])
             .args(["--port", &self.port.to_string()])
             .arg("--dir")

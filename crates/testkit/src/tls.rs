@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -54,7 +54,7 @@ impl Authority {
     /// # Errors
     /// Why its files cannot be made.
     pub fn certifies(&self, name: &str) -> io::Result<Identity> {
-        self.issue(&CertificateParams::new([name.to_owned()]).map_err(io::Error::other)?)
+        self.issue(CertificateParams::new([name.to_owned()]).map_err(io::Error::other)?)
     }
 
     /// A certificate for `name` whose time is over.
@@ -65,10 +65,12 @@ impl Authority {
         let mut params = CertificateParams::new([name.to_owned()]).map_err(io::Error::other)?;
         params.not_before = rcgen::date_time_ymd(2001, 1, 1);
         params.not_after = rcgen::date_time_ymd(2002, 1, 1);
-        self.issue(&params)
+        self.issue(params)
     }
 
-    fn issue(&self, params: &CertificateParams) -> io::Result<Identity> {
+    fn issue(&self, mut params: CertificateParams) -> io::Result<Identity> {
+        // With the name of its issuer OpenSSL would take it for one that signed itself.
+        params.distinguished_name.push(DnType::CommonName, "testkit");
         let key = KeyPair::generate().map_err(io::Error::other)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(io::Error::other)?;
         let number = self.issued.fetch_add(1, Ordering::Relaxed);

@@ -1,8 +1,11 @@
-//! What the command line asks for, and what it makes of the numbers that the rows give.
+//! The arguments of the command, and the variables that the tests of a row get.
+
+use anyhow::{Result, ensure};
 
 use super::rows::Row;
+use crate::no_more;
 
-/// What a run of usual length takes on two cores, in minutes.
+/// Minutes that a run of usual length takes on two cores.
 pub(super) const USUAL_MINUTES: f64 = 15.0;
 
 /// How long, from which seed, and which row.
@@ -10,43 +13,22 @@ pub(super) const USUAL_MINUTES: f64 = 15.0;
 pub(super) struct Arguments {
     /// About how long in all. Default: a quarter of an hour.
     pub(super) minutes: f64,
-    /// What the dice begin with. Default: 1.
+    /// The seed of every random choice. Default: 1.
     pub(super) seed: u64,
     /// Only rows whose name contains this.
     pub(super) only: Option<String>,
 }
 
 impl Arguments {
-    pub(super) fn parse(words: &[String], rows: &[Row]) -> Result<Self, String> {
-        let mut arguments = Self { minutes: USUAL_MINUTES, seed: 1, only: None };
-        let mut rest = words.iter();
-        while let Some(word) = rest.next() {
-            let mut value = || rest.next().ok_or_else(|| format!("{word} needs a value"));
-            match word.as_str() {
-                "--minutes" => {
-                    let given = value()?;
-                    let minutes = given.parse().ok().filter(|minutes| (1.0..=100_000.0).contains(minutes));
-                    arguments.minutes = minutes
-                        .ok_or_else(|| format!("--minutes takes a number from 1 on, not {given:?}"))?;
-                }
-                "--seed" => {
-                    let given = value()?;
-                    let seed =
-                        given.parse().map_err(|_| format!("--seed takes a whole number, not {given:?}"))?;
-                    arguments.seed = seed;
-                }
-                "--only" => arguments.only = Some(value()?.clone()),
-                unknown => {
-                    return Err(format!(
-                        "reliability does not know {unknown}; `cargo xtask help` lists its arguments"
-                    ));
-                }
-            }
-        }
-        if !rows.iter().any(|row| arguments.wants(row.name)) {
-            let names: Vec<&str> = rows.iter().map(|row| row.name).collect();
-            return Err(format!("--only takes a part of one of these: {}", names.join(", ")));
-        }
+    pub(super) fn parse(mut words: pico_args::Arguments, rows: &[Row]) -> Result<Self> {
+        let minutes: f64 = words.opt_value_from_str("--minutes")?.unwrap_or(USUAL_MINUTES);
+        ensure!((1.0..=100_000.0).contains(&minutes), "--minutes takes a number from 1 on, not {minutes}");
+        let seed = words.opt_value_from_str("--seed")?.unwrap_or(1);
+        let arguments = Self { minutes, seed, only: words.opt_value_from_str("--only")? };
+        no_more(words)?;
+        let names: Vec<&str> = rows.iter().map(|row| row.name).collect();
+        let has_row = names.iter().any(|name| arguments.wants(name));
+        ensure!(has_row, "--only takes a part of one of these: {}", names.join(", "));
         Ok(arguments)
     }
 
@@ -54,7 +36,7 @@ impl Arguments {
         self.only.as_ref().is_none_or(|part| name.to_lowercase().contains(&part.to_lowercase()))
     }
 
-    /// The variables of a run: what is `scaled`, and the seed under every name that somebody reads it by.
+    /// The variables of a run: what is `scaled`, and the seed under every name by which a test reads it.
     pub(super) fn environment(&self, scaled: &[(&'static str, f64)]) -> Vec<(&'static str, String)> {
         let times = self.minutes / USUAL_MINUTES;
         let seeds = ["RELIABILITY_SEED", "PROPTEST_RNG_SEED", "SHUTTLE_RANDOM_SEED", "INSTANCES_SEED"];
@@ -77,8 +59,9 @@ mod tests {
     use super::super::rows::ROWS;
     use super::*;
 
-    fn parse(line: &str) -> Result<Arguments, String> {
-        Arguments::parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>(), ROWS)
+    fn parse(line: &str) -> Result<Arguments> {
+        let words = line.split_whitespace().map(Into::into).collect();
+        Arguments::parse(pico_args::Arguments::from_vec(words), ROWS)
     }
 
     #[test]

@@ -40,14 +40,19 @@ pub(super) enum Count {
     Tests,
 }
 
-const fn disk(tests: &'static str, counts: Count, scaled: &'static [(&'static str, f64)]) -> Run {
-    Run {
-        arguments: "test --locked --package cache-disk --test faults",
-        tests,
-        counts,
-        scaled,
-        needs_redis: false,
+impl Run {
+    /// Runs only the tests whose names contain one of these words.
+    const fn only(self, tests: &'static str) -> Self {
+        Self { tests, ..self }
     }
+
+    const fn with_redis(self) -> Self {
+        Self { needs_redis: true, ..self }
+    }
+}
+
+const fn disk(tests: &'static str, counts: Count, scaled: &'static [(&'static str, f64)]) -> Run {
+    Run { counts, ..core("test --locked --package cache-disk --test faults", scaled).only(tests) }
 }
 
 const fn core(arguments: &'static str, scaled: &'static [(&'static str, f64)]) -> Run {
@@ -56,12 +61,12 @@ const fn core(arguments: &'static str, scaled: &'static [(&'static str, f64)]) -
 
 const fn redis(tests: &'static str, counts: Count, scaled: &'static [(&'static str, f64)]) -> Run {
     let arguments = "test --locked --package cache-redis --test redis";
-    Run { arguments, tests, counts, scaled, needs_redis: true }
+    Run { counts, ..core(arguments, scaled).only(tests).with_redis() }
 }
 
 const fn facade(tests: &'static str, counts: Count, scaled: &'static [(&'static str, f64)]) -> Run {
     let arguments = "test --locked --package cache-facade --features redis --test redis";
-    Run { arguments, tests, counts, scaled, needs_redis: true }
+    Run { counts, ..core(arguments, scaled).only(tests).with_redis() }
 }
 
 const fn row(name: &'static str, what: &'static str, runs: &'static [Run]) -> Row {
@@ -125,13 +130,7 @@ pub(super) const ROWS: &[Row] = &[
         "stampedes",
         "Ten thousand callers of one missing value over memory, on disk and with Redis away, and five hundred over Redis (whose answer a request awaits for 250 ms at most): one load.",
         &[
-            Run {
-                arguments: "test --locked --package cache-facade --test handle",
-                tests: "ten_thousand",
-                counts: Count::Lines,
-                scaled: &[(TIMES, 20.0)],
-                needs_redis: false,
-            },
+            core("test --locked --package cache-facade --test handle", &[(TIMES, 20.0)]).only("ten_thousand"),
             facade("stampede::", Count::Lines, &[(TIMES, 20.0)]),
         ],
     ),
@@ -140,22 +139,17 @@ pub(super) const ROWS: &[Row] = &[
         "Orders of steps of threads and tasks that shuttle explores, half of them random, half with few preemptions, over \
          fences, single flight, the write queue, fallback and return: none serves an old value or hangs.",
         &[
-            core(
-                "test --locked --package cache-core --features conformance,shuttle --test schedules",
-                &[(TIMES, 2.0)],
-            ),
+            core("test --locked --package cache-core --features shuttle --test schedules", &[(TIMES, 2.0)]),
             core("test --locked --package cache-disk --features shuttle --test schedules", &[(TIMES, 1.0)]),
             core(
                 "test --locked --package cache-facade --no-default-features --features shuttle --test schedules",
                 &[(TIMES, 2.0)],
             ),
-            Run {
-                tests: "schedules",
-                ..core(
-                    "test --locked --package cache-facade --no-default-features --features redis,shuttle --lib",
-                    &[(TIMES, 2.0)],
-                )
-            },
+            core(
+                "test --locked --package cache-facade --no-default-features --features redis,shuttle --lib",
+                &[(TIMES, 2.0)],
+            )
+            .only("schedules"),
         ],
     ),
     row(
@@ -163,31 +157,22 @@ pub(super) const ROWS: &[Row] = &[
         "Random sequences of up to 120 operations, reopening and crashes included, on memory, disk and Redis: every hit \
          equals the model's.",
         &[
-            core(
-                "test --locked --package cache-core --features conformance --test model_memory",
-                &[(PROPTEST, 10_000.0)],
-            ),
+            core("test --locked --package cache-core --test model_memory", &[(PROPTEST, 10_000.0)]),
             disk("model::", Count::Lines, &[(PROPTEST, 2000.0)]),
-            Run {
-                arguments: "test --locked --package cache-redis --test conformance",
-                tests: "redis_agrees",
-                counts: Count::Lines,
-                scaled: &[(TIMES, 2.0)],
-                needs_redis: true,
-            },
+            core("test --locked --package cache-redis --test conformance", &[(TIMES, 2.0)])
+                .only("redis_agrees")
+                .with_redis(),
         ],
     ),
     row(
         "reads checked for staleness, 4 processes",
         "Four processes over one database and one Redis, while the server, the network and the processes fail at random: \
          no read that began after an acknowledged invalidation returned an older value, or one never written.",
-        &[Run {
-            arguments: "test --locked --package cache-facade --features redis --test instances",
-            tests: "",
-            counts: Count::Lines,
-            scaled: &[("INSTANCES_SECONDS", 60.0)],
-            needs_redis: true,
-        }],
+        &[core(
+            "test --locked --package cache-facade --features redis --test instances",
+            &[("INSTANCES_SECONDS", 60.0)],
+        )
+        .with_redis()],
     ),
     Row {
         name: "planted bugs found",
@@ -201,10 +186,7 @@ pub(super) const ROWS: &[Row] = &[
         "Damaged and random bytes as stored entries and payloads, hostile parts of keys and patterns, hostile fields in \
          Redis: none is an entry, panics, or reaches another key.",
         &[
-            core(
-                "test --locked --package cache-core --features conformance --test bad_inputs",
-                &[(TIMES, 50.0)],
-            ),
+            core("test --locked --package cache-core --test bad_inputs", &[(TIMES, 50.0)]),
             redis("hostile::", Count::Tests, &[]),
         ],
     ),
@@ -215,13 +197,7 @@ pub(super) const ROWS: &[Row] = &[
          metrics: its memory does not grow.",
         &[
             core("test --locked --package cache-facade --features redis --test memory", &[(TIMES, 15.0)]),
-            Run {
-                arguments: "test --locked --package image-manager --test process",
-                tests: "memory::",
-                counts: Count::Lines,
-                scaled: &[(TIMES, 15.0)],
-                needs_redis: false,
-            },
+            core("test --locked --package image-manager --test process", &[(TIMES, 15.0)]).only("memory::"),
         ],
     ),
     Row {

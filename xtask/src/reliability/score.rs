@@ -1,13 +1,13 @@
-//! [`Score`]: what the runs of a row counted, and [`Secrets`]: what nobody may print.
+//! [`Score`]: the counts of the runs of a row, and [`Secrets`]: passwords that must not be printed.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde_json::Value;
 
-use crate::json::field;
 use crate::report::Counts;
 
-/// What a row counted.
+/// The counts of a row.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Score {
     pub(super) survived: u64,
@@ -27,24 +27,28 @@ impl Score {
         }
         let Some((_, json)) = line.split_once("reliability: {") else { return };
         match serde_json::from_str::<Value>(&format!("{{{json}")) {
-            Ok(value) if field(&value, "row").as_str() == Some(name) => self.count(&value),
+            Ok(value) if value["row"] == name => self.add(Self::of(&value)),
             Ok(value) => self.violations.push(format!("this counts for another row: {value}")),
             Err(error) => self.violations.push(format!("a line cannot be read: {error}: {line}")),
         }
     }
 
-    fn count(&mut self, value: &Value) {
-        let number = |name| field(value, name).as_u64().unwrap_or(0);
+    fn of(value: &Value) -> Self {
+        let number = |name| value[name].as_u64().unwrap_or(0);
         let (survived, of) = (number("survived"), number("of"));
-        self.survived += survived;
-        self.of += of;
-        if survived != of {
-            self.violations.push(format!("{survived} of {of} survived"));
+        let note = value["note"].as_str().filter(|note| !note.is_empty());
+        Self {
+            survived,
+            of,
+            delay_ms: value["delay_ms"].as_f64(),
+            heal_ms: value["heal_ms"].as_f64(),
+            seeds: value["seed"].as_u64().into_iter().collect(),
+            notes: note.map(str::to_owned).into_iter().collect(),
+            violations: (survived != of)
+                .then(|| format!("{survived} of {of} survived"))
+                .into_iter()
+                .collect(),
         }
-        self.delay_ms = worst(self.delay_ms, field(value, "delay_ms").as_f64());
-        self.heal_ms = worst(self.heal_ms, field(value, "heal_ms").as_f64());
-        self.seeds.extend(field(value, "seed").as_u64());
-        self.notes.extend(field(value, "note").as_str().filter(|note| !note.is_empty()).map(str::to_owned));
     }
 
     /// Counts each test as one that was tried.
@@ -54,7 +58,7 @@ impl Score {
         self.of += passed + failed;
     }
 
-    /// Notes what this machine cannot run.
+    /// Notes that this machine cannot run `what`.
     pub(super) fn leave_out(&mut self, what: &str) {
         self.notes.push(format!("NOT RUN without a Redis server: {what}"));
     }
@@ -72,13 +76,9 @@ impl Score {
 
     /// The notes, each once.
     pub(super) fn note(&self) -> String {
-        let mut notes: Vec<&str> = Vec::new();
-        for note in self.violations.iter().chain(&self.notes) {
-            if !notes.contains(&note.as_str()) {
-                notes.push(note);
-            }
-        }
-        notes.join("; ")
+        let mut seen = HashSet::new();
+        let notes = self.violations.iter().chain(&self.notes).filter(|note| seen.insert(*note));
+        notes.map(String::as_str).collect::<Vec<_>>().join("; ")
     }
 }
 

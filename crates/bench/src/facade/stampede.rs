@@ -1,8 +1,9 @@
-//! Ten thousand callers who ask for the same missing value at the same time.
+//! Ten thousand callers that ask for one missing value at the same time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use anyhow::{Error, ensure};
 use cache_core::keys;
 use tokio::sync::Barrier;
 
@@ -15,7 +16,7 @@ use crate::session::Session;
 /// Callers.
 const CALLERS: usize = 10_000;
 
-/// How often the value of image `image` was loaded for ten thousand callers who started together.
+/// How often the value of image `image` was loaded for ten thousand callers that started together.
 pub fn stampede(caches: &Caches, image: usize) -> Outcome<u64> {
     let key = Arc::new(keys::image_metadata(image));
     let loads = Arc::new(AtomicU64::new(0));
@@ -29,18 +30,16 @@ pub fn stampede(caches: &Caches, image: usize) -> Outcome<u64> {
                     start.wait().await;
                     let load = move || async move {
                         loads.fetch_add(1, Ordering::SeqCst);
-                        // Lets others come while it runs.
+                        // Lets other callers arrive while it runs.
                         tokio::task::yield_now().await;
                         Ok::<_, String>(Metadata::of(image))
                     };
-                    cache.get_or_load(&key, load).await.map_err(|error| error.to_string())
+                    cache.get_or_load(&key, load).await.map_err(|error| Error::msg(error.to_string()))
                 })
             })
             .collect();
         for caller in callers {
-            if caller.await?? != Metadata::of(image) {
-                return Err("a caller of a stampede got something else".into());
-            }
+            ensure!(caller.await?? == Metadata::of(image), "a caller of a stampede got something else");
         }
         Ok(loads.load(Ordering::SeqCst))
     })

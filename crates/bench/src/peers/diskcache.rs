@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context, ensure};
 use bytes::Bytes;
 use cache_core::CacheKey;
 use tokio::runtime::Runtime;
@@ -39,8 +40,8 @@ for line in sys.stdin:
 
 struct Diskcache {
     python: Child,
-    says: BufReader<ChildStdout>,
-    hears: ChildStdin,
+    output: BufReader<ChildStdout>,
+    input: ChildStdin,
 }
 
 /// An empty cache in `directory`, if there is a Python with diskcache: `PYTHON` names another than `python3`.
@@ -53,50 +54,40 @@ pub(super) fn open(_: &Arc<Runtime>, directory: &Path) -> Outcome<Box<dyn Peer>>
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    let mut python = command.spawn().map_err(|error| format!("no Python: {error}"))?;
-    let says = BufReader::new(python.stdout.take().ok_or("its output is piped")?);
-    let hears = python.stdin.take().ok_or("its input is piped")?;
-    let mut cache = Diskcache { python, says, hears };
-    if !cache.line()?.starts_with("ready 5.") {
-        return Err("this Python has no diskcache 5: pip install diskcache==5.6.3".into());
-    }
+    let mut python = command.spawn().context("no Python")?;
+    let output = BufReader::new(python.stdout.take().context("its output is piped")?);
+    let input = python.stdin.take().context("its input is piped")?;
+    let mut cache = Diskcache { python, output, input };
+    let is_ready = cache.line()?.starts_with("ready 5.");
+    ensure!(is_ready, "this Python has no diskcache 5: pip install diskcache==5.6.3");
     Ok(Box::new(cache))
 }
 
 impl Diskcache {
     fn line(&mut self) -> Outcome<String> {
         let mut line = String::new();
-        self.says.read_line(&mut line)?;
+        self.output.read_line(&mut line)?;
         Ok(line.trim().to_owned())
     }
 
-    fn ask<'a>(
-        &mut self,
-        verb: &str,
-        size: usize,
-        keys: impl Iterator<Item = &'a CacheKey>,
-    ) -> Outcome<Duration> {
-        let mut line = format!("{verb} {size}");
-        for key in keys {
-            line.push(' ');
-            line.push_str(key.as_str());
-        }
-        writeln!(self.hears, "{line}")?;
-        self.hears.flush()?;
+    fn ask(&mut self, verb: &str, size: usize, keys: &[&CacheKey]) -> Outcome<Duration> {
+        let keys: Vec<&str> = keys.iter().map(|key| key.as_str()).collect();
+        writeln!(self.input, "{verb} {size} {}", keys.join(" "))?;
+        self.input.flush()?;
         let answer = self.line()?;
-        let nanos = answer.parse().map_err(|_| format!("diskcache answered {answer:?} to {verb}"))?;
+        let nanos = answer.parse().with_context(|| format!("diskcache answered {answer:?} to {verb}"))?;
         Ok(Duration::from_nanos(nanos))
     }
 }
 
 impl Peer for Diskcache {
     fn reads(&mut self, keys: &[&CacheKey], expected: usize) -> Outcome<Duration> {
-        self.ask("get", expected, keys.iter().copied())
+        self.ask("get", expected, keys)
     }
 
     fn writes(&mut self, entries: &[(&CacheKey, Bytes)]) -> Outcome<Duration> {
         let size = entries.first().map_or(0, |(_, value)| value.len());
-        self.ask("set", size, entries.iter().map(|(key, _)| *key))
+        self.ask("set", size, &entries.iter().map(|(key, _)| *key).collect::<Vec<_>>())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cache_core::CacheKey;
@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 
 use super::Peer;
 use crate::Outcome;
+use crate::case::{check, timed, timed_async};
 
 /// Bytes of its memory: less than one entry, so that every value is read from the disk.
 const MEMORY: usize = 512;
@@ -43,27 +44,19 @@ pub(super) fn open(runtime: &Arc<Runtime>, directory: &Path) -> Outcome<Box<dyn 
 impl Peer for Foyer {
     fn reads(&mut self, keys: &[&CacheKey], expected: usize) -> Outcome<Duration> {
         let keys: Vec<String> = keys.iter().map(|key| key.as_str().to_owned()).collect();
-        self.runtime.block_on(async {
-            let started = Instant::now();
-            for key in &keys {
-                let found = self.cache.get(key).await?;
-                if found.map(|entry| entry.value().len()) != Some(expected) {
-                    return Err(format!("foyer gave something else for {key}").into());
-                }
-            }
-            Ok(started.elapsed())
-        })
+        self.runtime.block_on(timed_async(&keys, async |key| {
+            check(self.cache.get(key).await?.map(|entry| entry.value().len()), expected)
+        }))
     }
 
     fn writes(&mut self, entries: &[(&CacheKey, Bytes)]) -> Outcome<Duration> {
-        let entries: Vec<_> =
-            entries.iter().map(|(key, value)| (key.as_str().to_owned(), value.clone())).collect();
+        let own = |(key, value): &(&CacheKey, Bytes)| (key.as_str().to_owned(), value.clone());
+        let entries: Vec<_> = entries.iter().map(own).collect();
         let _runtime = self.runtime.enter();
-        let started = Instant::now();
-        for (key, value) in entries {
+        timed(entries, |(key, value)| {
             drop(self.cache.insert(key, value));
-        }
-        Ok(started.elapsed())
+            Ok(())
+        })
     }
 
     fn settle(&mut self) -> Outcome<()> {

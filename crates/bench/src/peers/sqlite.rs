@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cache_core::CacheKey;
@@ -11,6 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::Peer;
 use crate::Outcome;
+use crate::case::{check, timed};
 
 struct Sqlite(Connection);
 
@@ -27,22 +28,14 @@ pub(super) fn open(_: &Arc<Runtime>, directory: &Path) -> Outcome<Box<dyn Peer>>
 impl Peer for Sqlite {
     fn reads(&mut self, keys: &[&CacheKey], expected: usize) -> Outcome<Duration> {
         let mut statement = self.0.prepare_cached("SELECT value FROM cache WHERE key = ?1")?;
-        let started = Instant::now();
-        for key in keys {
+        timed(keys, |key| {
             let found: Option<Vec<u8>> = statement.query_row([key.as_str()], |row| row.get(0)).optional()?;
-            if found.map(|value| value.len()) != Some(expected) {
-                return Err(format!("SQLite gave something else for {key}").into());
-            }
-        }
-        Ok(started.elapsed())
+            check(found.map(|value| value.len()), expected)
+        })
     }
 
     fn writes(&mut self, entries: &[(&CacheKey, Bytes)]) -> Outcome<Duration> {
         let mut statement = self.0.prepare_cached("INSERT OR REPLACE INTO cache VALUES (?1, ?2)")?;
-        let started = Instant::now();
-        for (key, value) in entries {
-            statement.execute((key.as_str(), &value[..]))?;
-        }
-        Ok(started.elapsed())
+        timed(entries, |(key, value)| Ok(statement.execute((key.as_str(), &value[..])).map(drop)?))
     }
 }

@@ -2,94 +2,63 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use cache_core::{CacheBackend, CacheKey, NewEntry};
+use anyhow::{Context, ensure};
+use cache_core::{CacheBackend, CacheKey};
 use redis::AsyncCommands;
 
 use super::Rig;
 use crate::Outcome;
-use crate::case::{Case, Pace, Spec, Target, Unit};
+use crate::case::{Case, Pace, Spec, Target, Unit, pair, timed_async};
 use crate::session::Session;
 use crate::workload::{Values, listing_keys};
 
 /// Keys of one call.
 const KEYS: usize = 100;
 
-/// Whose reads stand beside `get_many`.
-#[derive(Debug, Clone, Copy)]
-enum Peer {
-    Mget,
-    OneByOne,
-}
-
-/// `get_many` of what is there.
-#[derive(Debug)]
-struct Batches {
-    rig: Arc<Rig>,
-    keys: Vec<CacheKey>,
-    peer: Peer,
-}
-
-impl Case for Batches {
-    fn ours(&mut self, operations: u64) -> Outcome<Duration> {
-        self.rig.runtime.block_on(async {
-            let started = Instant::now();
-            for _ in 0..operations {
-                let found = black_box(self.rig.cache.get_many(&self.keys).await?);
-                if found.iter().any(Option::is_none) {
-                    return Err("a hit is not there".into());
-                }
-            }
-            Ok(started.elapsed())
-        })
-    }
-
-    fn peer(&mut self, operations: u64) -> Outcome<Duration> {
-        let mut shared = self.rig.shared.clone();
-        let names: Vec<&str> = self.keys.iter().map(CacheKey::as_str).collect();
-        self.rig.runtime.block_on(async {
-            let started = Instant::now();
-            for _ in 0..operations {
-                match self.peer {
-                    Peer::Mget => {
-                        let found: Vec<Vec<u8>> = shared.mget(&names).await?;
-                        black_box(found);
+/// `get_many` of stored keys beside one `MGET`, or beside one `get` of ours for each.
+fn batches(rig: &Arc<Rig>, keys: Vec<CacheKey>, one_by_one: bool) -> impl Case + use<> {
+    let (ours, peer, keys) = (Arc::clone(rig), Arc::clone(rig), Arc::new(keys));
+    let of_ours = Arc::clone(&keys);
+    pair(
+        move |operations| {
+            ours.runtime.block_on(timed_async(0..operations, async |_| {
+                let found = black_box(ours.cache.get_many(&of_ours).await?);
+                ensure!(found.iter().all(Option::is_some), "a hit is not there");
+                Ok(())
+            }))
+        },
+        move |operations| {
+            let mut shared = peer.shared.clone();
+            let names: Vec<&str> = keys.iter().map(CacheKey::as_str).collect();
+            peer.runtime.block_on(timed_async(0..operations, async |_| {
+                if one_by_one {
+                    for key in &*keys {
+                        black_box(peer.cache.get(key).await?.context("a hit is not there")?);
                     }
-                    Peer::OneByOne => {
-                        for key in &self.keys {
-                            black_box(self.rig.cache.get(key).await?.ok_or("a hit is not there")?);
-                        }
-                    }
+                } else {
+                    let found: Vec<Vec<u8>> = shared.mget(&names).await?;
+                    black_box(found);
                 }
-            }
-            Ok(started.elapsed())
-        })
-    }
+                Ok(())
+            }))
+        },
+    )
 }
 
 /// Measures the rows.
 pub fn run(session: &mut Session) -> Outcome<()> {
-    let rig = Arc::new(Rig::start(&session.runtime)?);
-    let values = Values::new(1 << 10);
-    for (name, peer_name, groups, peer, target) in [
-        ("redis get_many of 100, one group", "MGET", 1, Peer::Mget, 0.85),
-        ("redis get_many of 100, ten groups", "MGET", 10, Peer::Mget, 0.85),
-        ("redis get_many of 100, beside 100 gets", "get", 1, Peer::OneByOne, 10.0),
+    let rig = Rig::start(&session.runtime)?;
+    for (name, peer_name, groups, target) in [
+        ("redis get_many of 100, one group", "MGET", 1, 0.85),
+        ("redis get_many of 100, ten groups", "MGET", 10, 0.85),
+        ("redis get_many of 100, beside 100 gets", "get", 1, 10.0),
     ] {
         let keys = listing_keys(groups, KEYS / groups)?;
-        session.runtime.block_on(async {
-            let mut shared = rig.shared.clone();
-            for (at, key) in keys.iter().enumerate() {
-                rig.cache.set(key, NewEntry::new(values.of(at))).await?;
-                let () = shared.set(key.as_str(), &values.of(at)[..]).await?;
-            }
-            Outcome::Ok(())
-        })?;
-        let unit = Unit::PerSecond;
-        let spec =
-            Spec { name, peer_name, unit, pace: Pace::Slices { most: 4096 }, target: Target::Ratio(target) };
-        session.measure(&spec, &mut Batches { rig: Arc::clone(&rig), keys, peer })?;
+        session.runtime.block_on(rig.store(&keys, &Values::new(1 << 10)))?;
+        let pace = Pace::Slices { most: 4096 };
+        let spec = Spec::new(name, peer_name, Unit::PerSecond, pace, Target::Ratio(target));
+        session.measure(&spec, &mut batches(&rig, keys, peer_name == "get"))?;
     }
     Ok(())
 }

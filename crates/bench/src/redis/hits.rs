@@ -3,153 +3,135 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use cache_core::{CacheBackend, CacheKey, NewEntry};
+use anyhow::Context;
+use bb8_redis::RedisConnectionManager;
+use bb8_redis::bb8::Pool;
+use cache_core::{CacheBackend, CacheKey};
 use cache_redis::RedisBackend;
 use redis::AsyncCommands;
+use redis::aio::MultiplexedConnection;
 
 use super::Rig;
 use crate::Outcome;
-use crate::case::{Pace, Spec, Target, Unit};
+use crate::case::{Case, Pace, Spec, Target, Unit, check};
 use crate::session::Session;
-use crate::tasks::{Figure, Tasks};
+use crate::tasks::{Figure, in_tasks};
 use crate::workload::{Values, image_keys};
 
 /// Keys that are hit in turn.
-pub(crate) const KEYS: u64 = 512;
-const PACE: Pace = Pace::Slices { most: 1 << 20 };
+pub(crate) const KEYS: usize = 512;
 
-struct Row {
-    name: &'static str,
+const BESIDE_SHARED: [(&str, usize, u64, f64); 8] = [
+    ("redis hit 1 KB, 1 task", 1024, 1, 0.95),
+    ("redis hit 1 KB, 16 tasks", 1024, 16, 0.85),
+    ("redis hit 1 KB, 64 tasks", 1024, 64, 0.85),
+    ("redis hit 1 KB, 256 tasks", 1024, 256, 0.85),
+    ("redis hit 50 KB, 1 task", 51_200, 1, 0.95),
+    ("redis hit 50 KB, 16 tasks", 51_200, 16, 0.95),
+    ("redis hit 50 KB, 64 tasks", 51_200, 64, 0.95),
+    ("redis hit 50 KB, 256 tasks", 51_200, 256, 0.95),
+];
+
+const BESIDE_DOCUMENTED: [(&str, u64, f64); 3] = [
+    ("redis hit 1 KB, 1 task, pooled", 1, 1.7),
+    ("redis hit 1 KB, 16 tasks, pooled", 16, 2.5),
+    ("redis hit 1 KB, 64 tasks, pooled", 64, 4.0),
+];
+
+/// Stored values of one size, to be hit in many tasks.
+#[derive(Debug)]
+pub(crate) struct Hits {
+    rig: Arc<Rig>,
+    keys: Arc<[CacheKey]>,
     bytes: usize,
-    tasks: u64,
-    target: f64,
 }
 
-const BESIDE_SHARED: [Row; 8] = [
-    Row { name: "redis hit 1 KB, 1 task", bytes: 1024, tasks: 1, target: 0.95 },
-    Row { name: "redis hit 1 KB, 16 tasks", bytes: 1024, tasks: 16, target: 0.85 },
-    Row { name: "redis hit 1 KB, 64 tasks", bytes: 1024, tasks: 64, target: 0.85 },
-    Row { name: "redis hit 1 KB, 256 tasks", bytes: 1024, tasks: 256, target: 0.85 },
-    Row { name: "redis hit 50 KB, 1 task", bytes: 51_200, tasks: 1, target: 0.95 },
-    Row { name: "redis hit 50 KB, 16 tasks", bytes: 51_200, tasks: 16, target: 0.95 },
-    Row { name: "redis hit 50 KB, 64 tasks", bytes: 51_200, tasks: 64, target: 0.95 },
-    Row { name: "redis hit 50 KB, 256 tasks", bytes: 51_200, tasks: 256, target: 0.95 },
-];
-
-const BESIDE_DOCUMENTED: [Row; 3] = [
-    Row { name: "redis hit 1 KB, 1 task, pooled", bytes: 1024, tasks: 1, target: 1.7 },
-    Row { name: "redis hit 1 KB, 16 tasks, pooled", bytes: 1024, tasks: 16, target: 2.5 },
-    Row { name: "redis hit 1 KB, 64 tasks, pooled", bytes: 1024, tasks: 64, target: 4.0 },
-];
-
-/// The same values in the cache and as plain strings.
-pub(crate) async fn store(rig: &Rig, keys: &[CacheKey], values: &Values) -> Outcome<()> {
-    let mut shared = rig.shared.clone();
-    for (number, key) in keys.iter().enumerate() {
-        rig.cache.set(key, NewEntry::new(values.of(number))).await?;
-        let () = shared.set(key.as_str(), &values.of(number)[..]).await?;
+impl Hits {
+    /// Stores the values, in the cache and as plain strings.
+    pub(crate) fn store(rig: &Arc<Rig>, bytes: usize) -> Outcome<Self> {
+        let keys: Arc<[CacheKey]> = image_keys(0, KEYS).into();
+        rig.runtime.block_on(rig.store(&keys, &Values::new(bytes)))?;
+        Ok(Self { rig: Arc::clone(rig), keys, bytes })
     }
-    Ok(())
+
+    /// Hits of ours beside a client whose `get` returns the number of bytes that it found.
+    pub(crate) fn beside<Get, Done>(&self, tasks: u64, figure: Figure, get: Get) -> impl Case + use<Get, Done>
+    where
+        Get: Fn(CacheKey) -> Done + Clone + Send + 'static,
+        Done: Future<Output = Outcome<usize>> + Send,
+    {
+        let (cache, bytes) = (Arc::clone(&self.rig.cache), self.bytes);
+        let (ours, peer) = (Arc::clone(&self.keys), Arc::clone(&self.keys));
+        in_tasks(
+            &self.rig.runtime,
+            tasks,
+            figure,
+            move |number| hit(Arc::clone(&cache), key(&ours, number), bytes),
+            move |number| {
+                let found = get(key(&peer, number));
+                async move { check(Some(found.await?), bytes) }
+            },
+        )
+    }
+
+    /// Hits of ours beside those of the shared connection.
+    pub(crate) fn beside_shared(&self, tasks: u64, figure: Figure) -> impl Case + use<> {
+        let shared = self.rig.shared.clone();
+        self.beside(tasks, figure, move |key| get_shared(shared.clone(), key))
+    }
+
+    /// Hits of ours beside those of the pool.
+    pub(crate) fn beside_documented(&self, tasks: u64) -> impl Case + use<> {
+        let pool = self.rig.documented.clone();
+        self.beside(tasks, Figure::Throughput, move |key| get_pooled(pool.clone(), key))
+    }
 }
 
-/// The key that operation `number` is about.
+/// The key of an operation.
 pub(crate) fn key(keys: &[CacheKey], number: u64) -> CacheKey {
-    keys.get((number % KEYS) as usize).cloned().expect("the number is below the count")
+    keys.get(number as usize % KEYS).cloned().expect("there are as many keys")
+}
+
+async fn hit(cache: Arc<RedisBackend>, key: CacheKey, bytes: usize) -> Outcome<()> {
+    let entry = cache.lookup(&key).await?.entry.context("a hit is not there")?;
+    check(Some(black_box(entry.payload).len()), bytes)
+}
+
+async fn get_shared(mut shared: MultiplexedConnection, key: CacheKey) -> Outcome<usize> {
+    let found: Vec<u8> = shared.get(key.as_str()).await?;
+    Ok(black_box(found).len())
+}
+
+async fn get_pooled(pool: Pool<RedisConnectionManager>, key: CacheKey) -> Outcome<usize> {
+    let found: Vec<u8> = pool.get().await?.get(key.as_str()).await?;
+    Ok(black_box(found).len())
 }
 
 /// Measures the rows.
 pub fn run(session: &mut Session) -> Outcome<()> {
     let rig = Rig::start(&session.runtime)?;
-    let keys: Arc<[CacheKey]> = image_keys(0, KEYS as usize).into();
-    let mut stored = 0;
-    for Row { name, bytes, tasks, target } in BESIDE_SHARED {
-        if stored != bytes {
-            session.runtime.block_on(store(&rig, &keys, &Values::new(bytes)))?;
-            stored = bytes;
-        }
-        let spec = Spec {
-            name,
-            peer_name: "redis-rs",
-            unit: Unit::PerSecond,
-            pace: PACE,
-            target: Target::Ratio(target),
-        };
-        session.measure(&spec, &mut beside_shared(&rig, &keys, tasks, Figure::Throughput, bytes))?;
-    }
-    session.runtime.block_on(store(&rig, &keys, &Values::new(1024)))?;
-    let spec = Spec {
-        name: "redis hit 1 KB, 256 tasks, slowest 1 %",
-        peer_name: "redis-rs",
-        unit: Unit::Micros,
-        pace: Pace::Slices { most: 1 << 20 },
-        target: Target::Ratio(2.0),
+    let mut hits = Hits::store(&rig, 1024)?;
+    let spec = |name, peer_name, target| {
+        Spec::new(name, peer_name, Unit::PerSecond, Pace::FREE, Target::Ratio(target))
     };
-    let mut slowest = beside_shared(&rig, &keys, 256, Figure::Slowest1Percent, 1024);
-    // How many operations fill a slice is known by their throughput, not by the slowest.
-    let pace = Pace::Slices { most: 4096 };
-    session.measure(&Spec { pace, ..spec }, &mut slowest)?;
-    for Row { name, bytes, tasks, target } in BESIDE_DOCUMENTED {
-        let spec = Spec {
-            name,
-            peer_name: "bb8-redis as documented",
-            unit: Unit::PerSecond,
-            pace: PACE,
-            target: Target::Ratio(target),
-        };
-        let (pool, plain) = (rig.documented.clone(), Arc::clone(&keys));
-        let (cache, mine) = (Arc::clone(&rig.cache), Arc::clone(&keys));
-        let mut case = Tasks {
-            runtime: Arc::clone(&rig.runtime),
-            tasks,
-            figure: Figure::Throughput,
-            ours: move |number| hit(Arc::clone(&cache), key(&mine, number), bytes),
-            peer: move |number| {
-                let (pool, key) = (pool.clone(), key(&plain, number));
-                async move {
-                    let mut connection = pool.get().await?;
-                    let found: Vec<u8> = connection.get(key.as_str()).await?;
-                    check(black_box(found).len(), bytes)
-                }
-            },
-        };
-        session.measure(&spec, &mut case)?;
+    for (name, bytes, tasks, target) in BESIDE_SHARED {
+        if hits.bytes != bytes {
+            hits = Hits::store(&rig, bytes)?;
+        }
+        let mut case = hits.beside_shared(tasks, Figure::Throughput);
+        session.measure(&spec(name, "redis-rs", target), &mut case)?;
+    }
+    hits = Hits::store(&rig, 1024)?;
+    let slowest = Spec {
+        unit: Unit::Micros,
+        // How many operations fill a slice is known by their throughput, not by the slowest.
+        pace: Pace::Slices { most: 4096 },
+        ..spec("redis hit 1 KB, 256 tasks, slowest 1 %", "redis-rs", 2.0)
+    };
+    session.measure(&slowest, &mut hits.beside_shared(256, Figure::Slowest1Percent))?;
+    for (name, tasks, target) in BESIDE_DOCUMENTED {
+        let spec = spec(name, "bb8-redis as documented", target);
+        session.measure(&spec, &mut hits.beside_documented(tasks))?;
     }
     Ok(())
-}
-
-/// One hit of ours.
-pub(crate) async fn hit(cache: Arc<RedisBackend>, key: CacheKey, bytes: usize) -> Outcome<()> {
-    let found: Bytes = cache.lookup(&key).await?.entry.ok_or("a hit is not there")?.payload;
-    check(black_box(found).len(), bytes)
-}
-
-/// Hits of ours beside those of one shared connection.
-pub(crate) fn beside_shared(
-    rig: &Rig,
-    keys: &Arc<[CacheKey]>,
-    tasks: u64,
-    figure: Figure,
-    bytes: usize,
-) -> impl crate::Case + use<> {
-    let (shared, plain) = (rig.shared.clone(), Arc::clone(keys));
-    let (cache, mine) = (Arc::clone(&rig.cache), Arc::clone(keys));
-    Tasks {
-        runtime: Arc::clone(&rig.runtime),
-        tasks,
-        figure,
-        ours: move |number| hit(Arc::clone(&cache), key(&mine, number), bytes),
-        peer: move |number| {
-            let (mut shared, key) = (shared.clone(), key(&plain, number));
-            async move {
-                let found: Vec<u8> = shared.get(key.as_str()).await?;
-                check(black_box(found).len(), bytes)
-            }
-        },
-    }
-}
-
-/// Whether so many bytes were found.
-pub(crate) fn check(found: usize, wanted: usize) -> Outcome<()> {
-    if found == wanted { Ok(()) } else { Err(format!("{found} bytes instead of {wanted}").into()) }
 }

@@ -1,5 +1,6 @@
 //! What an entry takes in the server beside a plain string, counted.
 
+use anyhow::Context;
 use cache_core::{CacheBackend, CacheKey, NewEntry};
 use redis::aio::MultiplexedConnection;
 
@@ -17,7 +18,7 @@ const AT_ONCE: usize = 1000;
 async fn used(shared: &mut MultiplexedConnection) -> Outcome<f64> {
     let info: String = redis::cmd("INFO").arg("memory").query_async(shared).await?;
     let line = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
-    Ok(line.ok_or("INFO does not say used_memory")?.parse()?)
+    Ok(line.context("INFO does not say used_memory")?.parse()?)
 }
 
 /// Measures the rows.
@@ -32,7 +33,7 @@ pub fn run(session: &mut Session) -> Outcome<()> {
         let values = Values::new(BYTES);
         let mut shared = rig.shared.clone();
         let (ours, peer) = session.runtime.block_on(async {
-            // Buffers that grow with the first commands are nobody's entries.
+            // Buffers that grow with the first commands do not count.
             plain(&mut shared, &keys, &values).await?;
             let () = redis::cmd("FLUSHALL").exec_async(&mut shared).await?;
             let empty = used(&mut shared).await?;
@@ -48,13 +49,8 @@ pub fn run(session: &mut Session) -> Outcome<()> {
             Outcome::Ok((used(&mut shared).await? - empty, peer))
         })?;
         let each = |bytes: f64| bytes / ENTRIES as f64;
-        session.keep(Row::beside(
-            name,
-            Unit::Bytes,
-            Target::Ratio(target),
-            each(ours),
-            ("string key", each(peer)),
-        ));
+        let peer = ("string key", each(peer));
+        session.keep(Row::beside(name, Unit::Bytes, Target::Ratio(target), each(ours), peer));
     }
     Ok(())
 }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, ensure};
 use cache_core::{CacheBackend, CacheKey, Invalidation, NewEntry};
 use redis::AsyncCommands;
+use redis::aio::MultiplexedConnection;
 
 use super::Rig;
 use crate::Outcome;
@@ -15,20 +17,19 @@ use crate::workload::{Values, listing_keys};
 /// Entries of a group.
 const GROUP: usize = 100;
 const BYTES: usize = 16;
-/// Entries and keys that are stored in one go.
-const AT_ONCE: usize = 10_000;
 
-/// What stands beside the removal of a group.
+/// The peer of the removal of a group.
 #[derive(Debug, Clone, Copy)]
-enum Peer {
+pub(crate) enum Peer {
     /// `UNLINK` of one key.
     OneKey,
     /// `SCAN` for the keys of a group, and `UNLINK` of them.
     Scan,
 }
 
+/// A server with entries in groups of a hundred, and as many plain keys.
 #[derive(Debug)]
-struct Removals {
+pub(crate) struct Removals {
     rig: Arc<Rig>,
     entries: Vec<CacheKey>,
     values: Values,
@@ -37,77 +38,74 @@ struct Removals {
 }
 
 impl Removals {
-    /// The next group's entries.
-    fn group(&mut self) -> Vec<CacheKey> {
-        let from = self.next % (self.entries.len() / GROUP) * GROUP;
-        self.next += 1;
-        self.entries.get(from..from + GROUP).unwrap_or_default().to_vec()
+    /// Starts a server and stores `count` entries and keys.
+    pub(crate) fn start(session: &Session, count: usize, peer: Peer) -> Outcome<Self> {
+        let rig = Rig::start(&session.runtime)?;
+        let (entries, values) = (listing_keys(count / GROUP, GROUP)?, Values::new(BYTES));
+        session.runtime.block_on(rig.store(&entries, &values))?;
+        Ok(Self { rig, entries, values, next: 0, peer })
     }
 
-    fn entry(&self) -> NewEntry {
-        NewEntry::new(self.values.of(0))
+    /// Runs `remove` for the next groups; it returns the time of the removal alone.
+    fn each(
+        &mut self,
+        operations: u64,
+        remove: &impl AsyncFn(&Self, &[CacheKey]) -> Outcome<Duration>,
+    ) -> Outcome<Duration> {
+        let mut taken = Duration::ZERO;
+        for _ in 0..operations {
+            let from = self.next % (self.entries.len() / GROUP) * GROUP;
+            self.next += 1;
+            let group = self.entries.get(from..from + GROUP).unwrap_or_default();
+            taken += self.rig.runtime.block_on(remove(self, group))?;
+        }
+        Ok(taken)
     }
 }
 
 impl Case for Removals {
     fn ours(&mut self, operations: u64) -> Outcome<Duration> {
-        let mut taken = Duration::ZERO;
-        for _ in 0..operations {
-            let group = self.group();
-            let what = group.first().map(CacheKey::to_group).map(Invalidation::Group).ok_or("no group")?;
-            let again = group.into_iter().map(|key| (key, self.entry())).collect();
-            taken += self.rig.runtime.block_on(async {
-                let started = Instant::now();
-                let removed = self.rig.cache.invalidate(&[what]).await?;
-                let taken = started.elapsed();
-                if removed.removed() != GROUP as u64 {
-                    return Err(format!("{removed:?}").into());
-                }
-                self.rig.cache.set_many(again).await?;
-                Outcome::Ok(taken)
-            })?;
-        }
-        Ok(taken)
+        self.each(operations, &async |this, group| {
+            let what = group.first().map(CacheKey::to_group).map(Invalidation::Group).context("no group")?;
+            let again = group.iter().map(|key| (key.clone(), NewEntry::new(this.values.of(0)))).collect();
+            let started = Instant::now();
+            let removed = this.rig.cache.invalidate(&[what]).await?;
+            let taken = started.elapsed();
+            ensure!(removed.removed() == GROUP as u64, "{removed:?}");
+            this.rig.cache.set_many(again).await?;
+            Ok(taken)
+        })
     }
 
     fn peer(&mut self, operations: u64) -> Outcome<Duration> {
-        let mut taken = Duration::ZERO;
-        for _ in 0..operations {
-            let group = self.group();
-            let first = group.first().ok_or("no group")?;
-            let mut shared = self.rig.shared.clone();
-            let value = self.values.of(0);
-            taken += self.rig.runtime.block_on(async {
-                let started = Instant::now();
-                let (removed, wanted): (u64, u64) = match self.peer {
-                    Peer::OneKey => (shared.unlink(first.as_str()).await?, 1),
-                    Peer::Scan => (scan(&mut shared, first.group()).await?, GROUP as u64),
-                };
-                let taken = started.elapsed();
-                if removed != wanted {
-                    return Err(format!("{removed} of {wanted} were removed").into());
-                }
-                let mut again = redis::pipe();
-                for key in group.iter().take(wanted as usize) {
-                    again.set(key.as_str(), &value[..]).ignore();
-                }
-                let () = again.query_async(&mut shared).await?;
-                Outcome::Ok(taken)
-            })?;
-        }
-        Ok(taken)
+        self.each(operations, &async |this, group| {
+            let first = group.first().context("no group")?;
+            let mut shared = this.rig.shared.clone();
+            let started = Instant::now();
+            let (removed, wanted): (u64, u64) = match this.peer {
+                Peer::OneKey => (shared.unlink(first.as_str()).await?, 1),
+                Peer::Scan => (scan(&mut shared, first.group()).await?, GROUP as u64),
+            };
+            let taken = started.elapsed();
+            ensure!(removed == wanted, "{removed} of {wanted} were removed");
+            let mut again = redis::pipe();
+            for key in group.iter().take(wanted as usize) {
+                again.set(key.as_str(), &this.values.of(0)[..]).ignore();
+            }
+            let () = again.query_async(&mut shared).await?;
+            Ok(taken)
+        })
     }
 }
 
-async fn scan(shared: &mut redis::aio::MultiplexedConnection, group: &str) -> Outcome<u64> {
+async fn scan(shared: &mut MultiplexedConnection, group: &str) -> Outcome<u64> {
     let (mut cursor, mut removed) = (0_u64, 0_u64);
     loop {
         let mut command = redis::cmd("SCAN");
         command.arg(cursor).arg("MATCH").arg(format!("{group}:*")).arg("COUNT").arg(1000);
         let (next, found): (u64, Vec<String>) = command.query_async(shared).await?;
         if !found.is_empty() {
-            let count: u64 = shared.unlink(found).await?;
-            removed += count;
+            removed += shared.unlink::<_, u64>(found).await?;
         }
         cursor = next;
         if cursor == 0 {
@@ -116,57 +114,22 @@ async fn scan(shared: &mut redis::aio::MultiplexedConnection, group: &str) -> Ou
     }
 }
 
-/// A server with so many entries in groups of a hundred, and as many plain keys; what is removed is beside a scan.
-pub(crate) fn beside_scan(session: &Session, count: usize) -> Outcome<impl Case + use<>> {
-    Ok(Removals { peer: Peer::Scan, ..stored(session, count)? })
-}
-
-fn stored(session: &Session, count: usize) -> Outcome<Removals> {
-    let rig = Arc::new(Rig::start(&session.runtime)?);
-    let entries = listing_keys(count / GROUP, GROUP)?;
-    let values = Values::new(BYTES);
-    session.runtime.block_on(async {
-        let mut shared = rig.shared.clone();
-        for some in entries.chunks(AT_ONCE) {
-            let ours = some.iter().map(|key| (key.clone(), NewEntry::new(values.of(0)))).collect();
-            rig.cache.set_many(ours).await?;
-            let mut plain = redis::pipe();
-            for key in some {
-                plain.set(key.as_str(), &values.of(0)[..]).ignore();
-            }
-            let () = plain.query_async(&mut shared).await?;
-        }
-        Outcome::Ok(())
-    })?;
-    Ok(Removals { rig, entries, values, next: 0, peer: Peer::OneKey })
-}
-
 /// Measures the rows.
 pub fn run(session: &mut Session) -> Outcome<()> {
-    let count = if session.quick { 100_000 } else { 1_000_000 };
-    session.doing("storing entries and as many plain keys");
-    let mut removals = stored(session, count)?;
-    let spec = Spec {
-        name: if session.quick { "redis clear 100 of 100,000" } else { "redis clear 100 of 1,000,000" },
-        peer_name: "UNLINK of one key",
-        unit: Unit::Micros,
-        pace: Pace::FewSlices { most: 100 },
-        target: Target::Ratio(1.5),
+    // A tenth of the keys is scanned in a tenth of the time.
+    let (count, name, beside_a_scan, target) = if session.quick {
+        (100_000, "redis clear 100 of 100,000", "redis clear 100 of 100,000, beside a scan", 0.002)
+    } else {
+        (1_000_000, "redis clear 100 of 1,000,000", "redis clear 100 of 1,000,000, beside a scan", 0.0002)
     };
+    session.doing("storing entries and as many plain keys");
+    let mut removals = Removals::start(session, count, Peer::OneKey)?;
+    let (pace, ratio) = (Pace::FewSlices { most: 100 }, Target::Ratio(1.5));
+    let spec = Spec::new(name, "UNLINK of one key", Unit::Micros, pace, ratio);
     session.measure(&spec, &mut removals)?;
     removals.peer = Peer::Scan;
-    let spec = Spec {
-        name: if session.quick {
-            "redis clear 100 of 100,000, beside a scan"
-        } else {
-            "redis clear 100 of 1,000,000, beside a scan"
-        },
-        peer_name: "SCAN and UNLINK",
-        // A tenth of the keys is scanned in a tenth of the time.
-        target: Target::Ratio(if session.quick { 0.002 } else { 0.0002 }),
-        pace: Pace::Whole { operations: 1 },
-        ..spec
-    };
+    let (pace, ratio) = (Pace::Whole { operations: 1 }, Target::Ratio(target));
+    let spec = Spec::new(beside_a_scan, "SCAN and UNLINK", Unit::Micros, pace, ratio);
     session.measure(&spec, &mut removals)?;
     Ok(())
 }

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use cache_core::{CacheBackend, CacheKey, MEGABYTE, NewEntry};
 
 use crate::Outcome;
 use crate::case::Unit;
-use crate::plot::{Axis, Line, Marks, Plot, Whose};
+use crate::plot::{Axis, Plot, Points};
 use crate::row::Row;
 use crate::session::Session;
 use crate::stores::{directory, open_ours};
-use crate::workload::{Random, Values};
+use crate::workload::Values;
 
 const LIMIT_MB: u64 = 32;
 /// Bytes of values, one phase after the other: metadata, thumbnails, both, metadata again.
@@ -28,7 +29,7 @@ fn space_of(directory: &Path) -> u64 {
 }
 
 /// Seconds and MiB, looked at on a thread of its own until `is_over`.
-fn watch(directory: &Path, is_over: &AtomicBool) -> Vec<(f64, f64)> {
+fn watch(directory: &Path, is_over: &AtomicBool) -> Points {
     let started = Instant::now();
     let mut samples = Vec::new();
     while !is_over.load(Ordering::SeqCst) {
@@ -51,42 +52,40 @@ pub fn run(session: &mut Session) -> Outcome<()> {
         let looking = scope.spawn(|| watch(&root.path().join("ours"), &is_over));
         let done = session.runtime.block_on(pour(&cache, poured, &mut live));
         is_over.store(true, Ordering::SeqCst);
-        let samples = looking.join().map_err(|_| "the watcher panicked")?;
+        let samples = looking.join().map_err(|_| anyhow!("the watcher panicked"))?;
         done.map(|()| samples)
     })?;
     let peak = samples.iter().map(|(_, megabytes)| *megabytes).fold(0.0, f64::max);
     let percent = peak * 100.0 / LIMIT_MB as f64;
     session.keep(Row::counted("peak space on disk over a churn", Unit::SpacePercent, percent, 100.0));
     let end = samples.last().map_or(0.0, |(at, _)| *at);
-    session.draw(Plot {
+    session.plots.push(Plot {
         title: "Space on disk over a churn".to_owned(),
         note: format!(
             "Values of 0.5-4 KB, then 10-200 KB, then both, then small ones again, without end into {LIMIT_MB} MB. The space \
              (st_blocks, looked at every 2 ms: {} times) never reaches the limit: {percent:.1} % at most.",
             samples.len()
         ),
-        marks: Marks::Lines {
-            x: Axis::linear("seconds"),
-            y: Axis::linear("MB"),
-            lines: vec![
-                Line::new("limit", Whose::Limit, vec![(0.0, LIMIT_MB as f64), (end, LIMIT_MB as f64)]),
-                Line::new("space on disk", Whose::Ours, thinned(&samples)),
-                Line::new("live entries, queued too", Whose::Peer, live),
-            ],
-        },
+        x: Axis::Linear("seconds"),
+        y: Axis::Linear("MB"),
+        lines: vec![
+            ("space on disk".to_owned(), thinned(&samples)),
+            ("live entries, queued too".to_owned(), live),
+            ("limit".to_owned(), vec![(0.0, LIMIT_MB as f64), (end, LIMIT_MB as f64)]),
+        ],
     });
     Ok(())
 }
 
 /// Stores values phase by phase; when and how many MiB of them were live goes into `live`.
-async fn pour(cache: &Arc<cache_disk::DiskBackend>, poured: u64, live: &mut Vec<(f64, f64)>) -> Outcome<()> {
-    let (started, mut random, noise) = (Instant::now(), Random::new(41), Values::new(200_000));
+async fn pour(cache: &Arc<cache_disk::DiskBackend>, poured: u64, live: &mut Points) -> Outcome<()> {
+    let (started, mut random, noise) = (Instant::now(), fastrand::Rng::with_seed(41), Values::new(200_000));
     let mut number = 0_usize;
     for (smallest, largest) in PHASES {
         let mut bytes = 0;
         while bytes < poured / PHASES.len() as u64 {
             number += 1;
-            let size = smallest + random.below(largest - smallest);
+            let size = smallest + random.usize(..largest - smallest);
             let key = CacheKey::builder("image", number).part("thumbnail").build()?;
             let token = cache.lookup(&key).await?.token;
             let _ = cache.fill(&key, token, NewEntry::new(noise.of(number).slice(..size))).await?;
@@ -103,7 +102,7 @@ async fn pour(cache: &Arc<cache_disk::DiskBackend>, poured: u64, live: &mut Vec<
 }
 
 /// Some hundred of many points: the highest of each stretch, so that no peak is lost.
-fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+fn thinned(points: &[(f64, f64)]) -> Points {
     let stretch = points.len().div_ceil(400).max(1);
     let highest = |some: &[(f64, f64)]| some.iter().copied().max_by(|one, other| one.1.total_cmp(&other.1));
     points.chunks(stretch).filter_map(highest).collect()
@@ -115,7 +114,7 @@ mod tests {
 
     #[test]
     fn thinning_keeps_the_peak() {
-        let mut points: Vec<(f64, f64)> = (0..5000).map(|at| (f64::from(at), 1.0)).collect();
+        let mut points: Points = (0..5000).map(|at| (f64::from(at), 1.0)).collect();
         points[1234].1 = 9.0;
         let thinned = thinned(&points);
         assert!(thinned.len() <= 400 && thinned.contains(&(1234.0, 9.0)));

@@ -1,11 +1,9 @@
-//! What clearing a group of a hundred costs among a thousand keys, and among up to a million.
-
-use std::sync::Arc;
+//! The cost of clearing a group of a hundred among a thousand keys, and among up to a million.
 
 use crate::case::{Case, Target, Unit};
-use crate::disk::removals::Clears;
-use crate::plot::{Axis, Line, Marks, Plot, Whose};
-use crate::redis::removals::beside_scan;
+use crate::disk::removals::clears;
+use crate::plot::{Axis, Plot};
+use crate::redis::removals::{Peer, Removals};
 use crate::row::Row;
 use crate::session::Session;
 use crate::stores::{DataSet, Stores};
@@ -16,35 +14,33 @@ const GROUP: usize = 100;
 /// Clears of each keyspace by either side, which alternate; the median counts. A thousand keys have as many groups.
 const CLEARS: usize = 9;
 
-/// Keys, and the microseconds that a clear took among so many.
-type Points = Vec<(f64, f64)>;
-
 /// Measures the rows and draws the plots.
 pub fn run(session: &mut Session, has_redis: bool) -> Outcome<()> {
-    let on_disk = by_keyspace(session, "on disk", |session, keyspace| {
+    let how = "Both remove the group durably";
+    by_keyspace(session, "on disk", raw_redb::NAME, how, |session, keyspace| {
         let data = DataSet::new(listing_keys(keyspace / GROUP, GROUP)?, 100);
-        Ok(Box::new(Clears::new(&Arc::new(Stores::create(&session.runtime, data)?))))
+        Ok(Box::new(clears(&Stores::create(&session.runtime, data)?)))
     })?;
-    draw(session, "on disk", "Both remove the group durably", raw_redb::NAME, on_disk);
     if has_redis {
-        let in_redis = by_keyspace(session, "in Redis", |session, keyspace| {
-            Ok(Box::new(beside_scan(session, keyspace)?))
+        let how = "A scan looks at every key";
+        by_keyspace(session, "in Redis", "SCAN and UNLINK", how, |session, keyspace| {
+            Ok(Box::new(Removals::start(session, keyspace, Peer::Scan)?))
         })?;
-        draw(session, "in Redis", "A scan looks at every key", "SCAN and UNLINK", in_redis);
     }
     Ok(())
 }
 
-/// Ours and the peer's for each keyspace; the row that says how far ours depends on it.
+/// Measures ours and the peer's for each keyspace; the row is how far ours depends on it.
 fn by_keyspace(
     session: &mut Session,
     place: &str,
+    peer_name: &str,
+    how: &str,
     create: impl Fn(&Session, usize) -> Outcome<Box<dyn Case>>,
-) -> Outcome<(Points, Points)> {
-    let keyspaces: &[usize] =
-        if session.quick { &[1_000, 10_000, 100_000] } else { &[1_000, 10_000, 100_000, 1_000_000] };
+) -> Outcome<()> {
+    let most = if session.quick { 100_000 } else { 1_000_000 };
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
-    for &keyspace in keyspaces {
+    for keyspace in [1_000, 10_000, 100_000, 1_000_000].into_iter().filter(|keyspace| *keyspace <= most) {
         session.doing(&format!("clearing among {keyspace} keys {place}"));
         let mut case = create(session, keyspace)?;
         let (mut one, mut other) = (Vec::new(), Vec::new());
@@ -59,25 +55,16 @@ fn by_keyspace(
         }
     }
     if let (Some((few, among_few)), Some((many, among_many))) = (ours.first(), ours.last()) {
-        session.keep(Row::beside(
-            &format!("clear 100 keys among {many} {place}"),
-            Unit::Micros,
-            Target::Ratio(3.0),
-            *among_many,
-            (&format!("the same among {few}"), *among_few),
-        ));
+        let name = format!("clear 100 keys among {many} {place}");
+        let peer = (&*format!("the same among {few}"), *among_few);
+        session.keep(Row::beside(&name, Unit::Micros, Target::Ratio(3.0), *among_many, peer));
     }
-    Ok((ours, peer))
-}
-
-fn draw(session: &mut Session, place: &str, how: &str, peer_name: &str, (ours, peer): (Points, Points)) {
-    session.draw(Plot {
+    session.plots.push(Plot {
         title: format!("Clearing a group of 100 {place}, by keyspace"),
-        note: format!("Lower is better. {how}; what ours costs hardly depends on how much else is there."),
-        marks: Marks::Lines {
-            x: Axis::log("keys in the cache"),
-            y: Axis::log("microseconds"),
-            lines: vec![Line::new("ours", Whose::Ours, ours), Line::new(peer_name, Whose::Peer, peer)],
-        },
+        note: format!("Lower is better. {how}; the cost of ours hardly depends on the number of other keys."),
+        x: Axis::Log("keys in the cache"),
+        y: Axis::Log("microseconds"),
+        lines: vec![("ours".to_owned(), ours), (peer_name.to_owned(), peer)],
     });
+    Ok(())
 }

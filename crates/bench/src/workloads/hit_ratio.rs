@@ -1,4 +1,4 @@
-//! How often what is asked for is there, beside an exact LRU that holds as many bytes.
+//! The hit ratio of mixes and traces, beside an exact LRU that holds as many bytes.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,7 +8,6 @@ use cache_core::{CacheBackend, CacheKey, NewEntry};
 use crate::Outcome;
 use crate::case::{Target, Unit};
 use crate::lru::Lru;
-use crate::plot::{Axis, Marks, Pair, Plot};
 use crate::requests::{Mix, Request, by_zipf, of_the_application, with_scans};
 use crate::row::Row;
 use crate::session::Session;
@@ -28,7 +27,7 @@ struct Counted {
     held: Vec<u64>,
 }
 
-/// Measures the rows and draws the plot.
+/// Measures the rows.
 pub fn run(session: &mut Session, trace: Option<&Mix>) -> Outcome<()> {
     let count = if session.quick { 40_000 } else { 200_000 };
     let mut mixes: Vec<Mix> =
@@ -36,30 +35,15 @@ pub fn run(session: &mut Session, trace: Option<&Mix>) -> Outcome<()> {
     mixes.push(with_scans(count));
     mixes.push(of_the_application(count / 4)?);
     mixes.extend(trace.cloned());
-    let mut pairs = Vec::new();
     for mix in mixes {
         let name = format!("hit ratio, {}", mix.name);
         session.doing(&name);
         let ours = ask_ours(session, &mix)?;
         let held = ours.held.iter().sum::<u64>() / (ours.held.len() as u64).max(1);
-        let exact = ask_lru(&mix, held as usize);
-        let (ours, exact) = (percent(&ours), percent(&exact));
-        session.keep(Row::beside(
-            &name,
-            Unit::HitPercent,
-            Target::Difference(-0.2),
-            ours,
-            ("exact LRU", exact),
-        ));
-        pairs.push(Pair { name: mix.name, ours, peer: exact });
+        let exact = ("exact LRU", percent(&ask_lru(&mix, held as usize)));
+        let target = Target::Difference(-0.2);
+        session.keep(Row::beside(&name, Unit::HitPercent, target, percent(&ours), exact));
     }
-    session.draw(Plot {
-        title: "Hit ratio beside an exact LRU".to_owned(),
-        note: "Further right is better. The LRU holds as many bytes as ours did; where the two marks lie on each other, ours \
-               evicts in the exact order."
-            .to_owned(),
-        marks: Marks::Pairs { x: Axis::linear("hits of 100 lookups"), peer: "exact LRU".to_owned(), pairs },
-    });
     Ok(())
 }
 
@@ -111,13 +95,11 @@ fn ask_ours(session: &Session, mix: &Mix) -> Outcome<Counted> {
 
 /// Every key that is read.
 fn distinct(mix: &Mix) -> HashSet<&CacheKey> {
-    let mut keys = HashSet::new();
-    for request in &mix.requests {
-        if let Request::Read(key, _) = request {
-            keys.insert(key);
-        }
-    }
-    keys
+    let reads = mix.requests.iter().filter_map(|request| match request {
+        Request::Read(key, _) => Some(key),
+        Request::Write(_) => None,
+    });
+    reads.collect()
 }
 
 fn ask_lru(mix: &Mix, bytes: usize) -> Counted {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cache_core::conformance::{Eviction, Figures, Keeping, Opened, Promises, Subject};
+use cache_conformance::{Eviction, Figures, Keeping, Opened, Promises, Subject};
 use cache_core::{ManualClock, MemoryBackend};
 
 const LIMIT: u64 = 8 * 1_048_576;

@@ -1,12 +1,12 @@
 //! [`Batch`]: what a write transaction can do.
 
 use cache_core::envelope::KeyHash;
+use cache_core::panics::Contained;
 use cache_core::{Entry, Invalidation};
 use redb::{ReadableTable, Table};
 
 use super::meta::{Meta, has_more_rows, rows_of};
 use super::remains::{Remains, Rows};
-use crate::contained::Contained;
 use crate::record::{FirstRow, Record};
 
 /// The tables inside a write transaction.

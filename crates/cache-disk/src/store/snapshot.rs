@@ -2,10 +2,10 @@
 
 use std::fmt;
 
+use cache_core::panics::Contained;
 use redb::{AccessGuard, ReadOnlyTable, ReadableTable};
 
 use super::meta::{Meta, has_more_rows, rows_of};
-use crate::contained::Contained;
 use crate::error::{Fault, guarded};
 use crate::record::{FirstRow, Stored};
 

@@ -20,7 +20,7 @@ const DRAIN_FOR: Duration = Duration::from_millis(1500);
 
 impl Writer {
     /// Finishes the work at hand and all that is queued, and closes the file.
-    pub(super) fn finish(mut self, urgent: Vec<Urgent>) {
+    pub(super) fn finish(&mut self, urgent: Vec<Urgent>) {
         let deadline = SystemClock.monotonic().saturating_add(DRAIN_FOR);
         self.heal_at_last();
         self.serve(urgent);
@@ -38,7 +38,7 @@ impl Writer {
         if let Some(store) = self.store.take()
             && let Err(fault) = store.close()
         {
-            tracing::warn!(cause = %fault, "disk cache did not close cleanly");
+            cache_core::log::emit(|| tracing::warn!(cause = %fault, "disk cache did not close cleanly"));
         }
     }
 

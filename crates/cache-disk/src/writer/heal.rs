@@ -1,9 +1,11 @@
 //! After a fault: redb refuses everything until its file is reopened, so the writer reopens it, or starts anew.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{Clock, Error, SystemClock};
+use cache_core::panics::{contained, count};
+use cache_core::{Clock, Error, ErrorKind, SystemClock};
 
 use super::sweep::Unswept;
 use super::{Owed, Unsynced, Writer};
@@ -20,10 +22,12 @@ impl Writer {
     /// Notes a fault: the handle is dropped, and what was not durable is gone.
     pub(super) fn fail(&mut self, fault: &Fault) {
         self.engine.degrade(fault);
-        self.is_damaged |= fault.is_damage();
         self.store = None;
         let space = self.engine.space.load();
-        if space.take_disk_full() {
+        let is_disk_full = space.take_disk_full();
+        // What could not be written is not damaged, whatever redb makes of it.
+        self.is_damaged |= fault.is_damage() && !is_disk_full;
+        if is_disk_full {
             self.budget.disk_is_full(space.taken_bytes());
             self.out_of_room();
         } else if space.take_refused() {
@@ -36,6 +40,29 @@ impl Writer {
         self.is_dirty = false;
         self.written = 0;
         self.retry_at = SystemClock.monotonic();
+    }
+
+    /// Notes that a panic interrupted the work. What it left half done is not known: the file goes, and with it all that
+    /// could come back. The calls that it was serving fail.
+    pub(super) fn interrupted(&mut self, message: Arc<str>) {
+        self.engine.snapshot.store(None);
+        self.is_condemned = true;
+        self.freeing = None;
+        self.store = None;
+        self.unsynced.clear();
+        self.is_dirty = false;
+        self.written = 0;
+        self.retry_at = SystemClock.monotonic().saturating_add(self.retry_after);
+        self.retry_after = (self.retry_after * 2).min(LONGEST_RETRY);
+        let cause = Error::new(ErrorKind::Unavailable, format!("its writer panicked: {message}"));
+        count(message);
+        contained(|| self.engine.degrade(&Fault::Refused(cause)));
+        // Values that were taken out of the queue and not written would stay in memory.
+        contained(|| {
+            for mut shard in self.engine.index.shards() {
+                shard.remove_pending(|_| true, |key| self.engine.index.hash(key));
+            }
+        });
     }
 
     /// A reader met a fault: drops the handle, unless that was done already.
@@ -56,7 +83,7 @@ impl Writer {
         match healed {
             Ok(()) => self.retry_after = FIRST_RETRY,
             Err(error) => {
-                tracing::debug!(%error, "disk cache cannot be reopened yet");
+                cache_core::log::emit(|| tracing::debug!(%error, "disk cache cannot be reopened yet"));
                 self.retry_at = now.saturating_add(self.retry_after);
                 self.retry_after = (self.retry_after * 2).min(LONGEST_RETRY);
             }
@@ -132,7 +159,10 @@ impl Writer {
         let opened = match recovery::start_anew(&self.directory, &self.engine.config) {
             Ok(opened) => opened,
             Err(error) => {
-                tracing::warn!(%error, "disk cache is off until a new file can be written");
+                cache_core::log::limited(
+                    self.directory.path(),
+                    |suppressed| tracing::warn!(%error, suppressed, "disk cache is off until a new file can be written"),
+                );
                 return Ok(self.forget_stored());
             }
         };

@@ -155,10 +155,12 @@ impl Writer {
     pub(super) fn out_of_room(&mut self) {
         self.set_allowance();
         if self.freeing == Some(FREED_AT_FIRST) {
-            tracing::warn!(
-                directory = %self.directory.path().display(),
-                "disk cache has no room left to remove anything, starting empty"
-            );
+            cache_core::log::limited(self.directory.path(), |suppressed| {
+                tracing::warn!(
+                    directory = %self.directory.path().display(),
+                    suppressed, "disk cache has no room left to remove anything, starting empty"
+                )
+            });
             self.is_condemned = true;
             self.freeing = None;
         } else {
@@ -171,7 +173,10 @@ impl Writer {
         if self.directory.quarantined_bytes() > 0
             && let Err(error) = self.directory.shrink_quarantined(0)
         {
-            tracing::warn!(%error, "cannot remove the damaged disk cache");
+            cache_core::log::limited(
+                self.directory.path(),
+                |suppressed| tracing::warn!(%error, suppressed, "cannot remove the damaged disk cache"),
+            );
         }
     }
 }

@@ -27,7 +27,9 @@ impl Writer {
         if self.engine.is_suspended() && !self.engine.config.is_watched {
             self.let_go();
             if let Err(error) = self.resume() {
-                tracing::debug!(%error, "the disk cache's directory cannot be made anew yet");
+                cache_core::log::emit(
+                    || tracing::debug!(%error, "the disk cache's directory cannot be made anew yet"),
+                );
             }
         }
     }
@@ -39,7 +41,10 @@ impl Writer {
             return;
         }
         if let Err(cause) = self.directory.stands() {
-            tracing::warn!(%cause, "disk cache directory lost, starting empty");
+            cache_core::log::limited(
+                &engine.config.directory,
+                |suppressed| tracing::warn!(%cause, suppressed, "disk cache directory lost, starting empty"),
+            );
             engine.suspend(&cause.to_string());
         }
     }

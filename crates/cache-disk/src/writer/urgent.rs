@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use cache_core::plants::{Plant, is_planted};
 use cache_core::{CacheKey, Error, ErrorKind, Invalidation, MissCause};
 
 use super::{Flush, Writer};
@@ -11,9 +12,10 @@ use crate::queue::{Ack, CounterChange, Urgent};
 use crate::recovery;
 use crate::store::{Batch, Commit, Rows};
 
-/// How far an invalidation is committed before it is acknowledged. The planted bug stops short, so that a test can
-/// prove that killing the process shows it; see `tests/faults/kill.rs` and `power.rs`.
-const ACKNOWLEDGED: Commit = if cfg!(feature = "plant-lazy-delete") { Commit::Lazy } else { Commit::Durable };
+/// How far an invalidation is committed before it is acknowledged.
+fn acknowledged() -> Commit {
+    if is_planted(Plant::LazyDelete) { Commit::Lazy } else { Commit::Durable }
+}
 
 /// An invalidation that somebody waits for.
 pub(super) struct Waiting {
@@ -70,7 +72,7 @@ impl Writer {
         let is_dirty = self.is_dirty;
         // What the loader has read already would lead to rows that remain.
         let is_loading = !self.engine.is_complete();
-        let (removed, remains, commit) = store.write(ACKNOWLEDGED, |batch| {
+        let (removed, remains, commit) = store.write(acknowledged(), |batch| {
             let removed = forget_all(batch, waiting)?;
             let mut rows: Vec<Rows> =
                 removed.iter().flat_map(|one| one.entries.iter().map(|(_, rows)| *rows)).collect();
@@ -83,7 +85,7 @@ impl Writer {
             };
             // What an earlier lazy commit removed must be durable too before this is acknowledged.
             let any = removed.iter().any(|one| one.others || !one.entries.is_empty());
-            let commit = if any || is_dirty { ACKNOWLEDGED } else { Commit::Nothing };
+            let commit = if any || is_dirty { acknowledged() } else { Commit::Nothing };
             Ok(((removed, remains, commit), commit))
         })?;
         self.unswept.extend(remains);
@@ -151,7 +153,10 @@ impl Writer {
 
     /// The last resort: with the file goes whatever could come back.
     fn start_anew_for(&mut self, waiting: Vec<Waiting>, cause: &Error) {
-        tracing::warn!(%cause, "disk cache cannot make an invalidation durable, starting empty");
+        cache_core::log::limited(
+            self.directory.path(),
+            |suppressed| tracing::warn!(%cause, suppressed, "disk cache cannot make an invalidation durable, starting empty"),
+        );
         match self.start_anew() {
             Ok(removed) => {
                 let counts = vec![removed; waiting.len()];

@@ -8,6 +8,8 @@ use std::time::Duration;
 use cache_core::{CacheBackend, HealthStatus, NewEntry};
 use cache_disk::DiskBackend;
 use tempfile::TempDir;
+use testkit::Lines;
+use tracing::Level;
 
 use super::support::{Dice, eventually, key, on_disk, open, runtime};
 use super::world::World;
@@ -98,6 +100,59 @@ fn a_disk_that_is_really_full_is_answered_by_evicting_and_used_when_it_grows() {
         assert!(world.look_at_all(&cache).await > 0, "what was stored last is still there");
         cache.close().await.unwrap();
     });
+}
+
+#[test]
+fn a_full_disk_is_called_one_and_logged_once_and_nothing_is_taken_for_damaged() {
+    const NAME: &str =
+        "full_disk::a_full_disk_is_called_one_and_logged_once_and_nothing_is_taken_for_damaged";
+    if std::env::var_os(LIMITED).is_none() {
+        // In a process of its own: one that nothing else logs in.
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let output = child.args([NAME, "--exact", "--nocapture"]).env(LIMITED, "").output().unwrap();
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        print!("{said}");
+        return assert!(output.status.success(), "{}", output.status);
+    }
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("SKIPPED: nothing can be mounted here");
+        return;
+    };
+    Lines::capture(Level::INFO);
+    let (world, dice) = (World::new(), Dice::new(10));
+    let directory = disk.path().join("cache");
+    runtime().block_on(async {
+        let cache = open(&directory).await;
+        for _ in 0..3 {
+            world.read(&cache, 0, 2_000).await.unwrap();
+            cache.flush().await.unwrap();
+            let filler = disk.path().join("filler");
+            let _ = fs::write(&filler, vec![0; 8 << 20]);
+            for _ in 0..100 {
+                let _ = world.read(&cache, dice.below(world.rows.len()), 9_000).await;
+                let _ = world.change(&cache, world.any_invalidation(&dice)).await;
+            }
+            world.look_at_all(&cache).await;
+            fs::remove_file(&filler).unwrap();
+            eventually(HEALS_WITHIN, "what is loaded is found again", async || {
+                let _ = world.read(&cache, 0, 2_000).await;
+                cache.flush().await.is_ok() && world.read(&cache, 0, 2_000).await.unwrap_or(false)
+            })
+            .await;
+        }
+        assert!(cache.health().await.status == HealthStatus::Ok);
+        cache.close().await.unwrap();
+    });
+    let warnings = Lines::of_all_threads("WARN ");
+    println!("{}", Lines::of_all_threads("").join("\n"));
+    assert_eq!(Lines::of_all_threads("WARN disk cache cannot be written: the disk is full").len(), 1);
+    assert!(warnings.len() <= 4, "{warnings:#?}");
+    for word in ["damage", "set aside", "cannot be read", "database failed"] {
+        assert!(warnings.iter().all(|line| !line.contains(word)), "{word}: {warnings:#?}");
+    }
+    let left: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| name == "cache.redb" || name == "cache.lock"), "{left:?}");
 }
 
 /// The signal for too large a file would end the child.

@@ -21,6 +21,7 @@ mod lifetimes;
 mod limit;
 mod lost;
 mod model;
+mod panics;
 mod places;
 mod power;
 mod recorder;

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use cache_conformance::model::{self, Steps};
+use cache_conformance::{Law, Opened, Promises, Subject};
 use cache_core::ManualClock;
-use cache_core::conformance::model::{self, Steps};
-use cache_core::conformance::{Law, Opened, Promises, Subject};
 use cache_disk::DiskBackend;
 use tempfile::TempDir;
 use testkit::reliability::Tally;

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use cache_core::{CacheKey, Fill, FillToken, NewEntry};
-use tracing::Span;
 
 use super::Shared;
 use super::run::caught;
+use crate::asked::asked;
 use crate::flight::{Lead, Outcome};
 use crate::form::Form;
 use crate::load::LoadError;
 use crate::options::Load;
 use crate::patience;
 use crate::rt;
+use crate::span::Span;
 use crate::trouble::Operation;
 
 /// A value that this caller loads for all who ask for it.
@@ -103,7 +104,7 @@ impl Shared {
         let keys: Vec<CacheKey> = fills.iter().map(|fill| fill.key.clone()).collect();
         let Some(first) = keys.first() else { return go_on() };
         let started = self.started();
-        let mut fill = self.backend.fill_many(fills);
+        let mut fill = asked(self.backend.fill_many(fills));
         let outcome = rt::poll_once(&mut fill).await;
         go_on();
         let outcome = match outcome {

@@ -3,6 +3,7 @@
 use cache_core::{CacheKey, CacheStats, Explanation, Health, MissCause, Result};
 
 use super::Cache;
+use crate::asked::asked;
 use crate::patience;
 
 impl Cache {
@@ -20,7 +21,7 @@ impl Cache {
         if !self.shared.enabled {
             return Ok(CacheStats::empty(self.shared.kind()));
         }
-        let mut stats = self.shared.backend.stats().await?;
+        let mut stats = asked(self.shared.backend.stats()).await?;
         stats.errors = stats.errors.saturating_add(self.shared.trouble.errors());
         Ok(stats)
     }
@@ -51,7 +52,7 @@ impl Cache {
     /// `InvalidKey` when the scope makes the key too long, else as the store says.
     pub async fn explain(&self, key: &CacheKey) -> Result<Explanation> {
         let key = self.place(key)?;
-        let mut explanation = self.shared.backend.explain(&key).await?;
+        let mut explanation = asked(self.shared.backend.explain(&key)).await?;
         if explanation.found && self.shared.strangers.has_seen(&key) {
             explanation.last_miss = Some(MissCause::ShapeChanged);
         }

@@ -3,16 +3,17 @@
 use std::panic::{AssertUnwindSafe, Location};
 use std::sync::Arc;
 
+use cache_core::panics::message_of;
 use cache_core::{CacheKey, CachePattern, Error, ErrorKind, Invalidated, Invalidates, Invalidation, Result};
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
-use tracing::Instrument;
 
 use super::{Cache, Shared};
+use crate::asked::asked;
 use crate::change::{ChangeError, Changed, Commit, CommitOutcome};
 use crate::outage::journal::Intent;
-use crate::panic::message_of;
 use crate::rt;
+use crate::span::Span;
 use crate::trouble::Operation;
 
 impl Cache {
@@ -71,8 +72,9 @@ impl Cache {
         let under_way = shared.changes.begin();
         let (reply, answer) = oneshot::channel();
         let first = stale.first().map(tracing::field::display);
-        let span =
-            tracing::debug_span!("cache_change", first, count = stale.len(), outcome = tracing::field::Empty);
+        let span = Span::new(|| {
+            tracing::debug_span!("cache_change", first, count = stale.len(), outcome = tracing::field::Empty)
+        });
         let ended = span.clone();
         let task = async move {
             let outcome = shared.change(&stale, commit).await;
@@ -80,7 +82,7 @@ impl Cache {
             drop(under_way);
             drop(reply.send(outcome));
         };
-        let answer = rt::answer_of(task.instrument(span), answer).await;
+        let answer = rt::answer_of(span.around(task), answer).await;
         answer.unwrap_or_else(|| Err(ChangeError::Panicked(CUT_OFF.into())))
     }
 
@@ -117,7 +119,9 @@ impl Cache {
         Error: From<P::Error>,
     {
         let pattern = pattern.try_into().map_err(Error::from)?;
-        tracing::debug!(%pattern, scope = self.scope.as_deref(), "clearing what matches a pattern");
+        cache_core::log::emit(
+            || tracing::debug!(%pattern, scope = self.scope.as_deref(), "clearing what matches a pattern"),
+        );
         self.remove(vec![Invalidation::Pattern(pattern)]).await
     }
 
@@ -133,9 +137,16 @@ impl Cache {
             let scope = self.scope.as_deref();
             match &cleared {
                 Ok(invalidated) => {
-                    tracing::info!(%caller, scope, removed = invalidated.removed(), "cache cleared");
+                    cache_core::log::emit(
+                        || tracing::info!(%caller, scope, removed = invalidated.removed(), "cache cleared"),
+                    );
                 }
-                Err(error) => tracing::warn!(%caller, scope, %error, "cache not cleared"),
+                Err(error) => {
+                    cache_core::log::limited(
+                        (self.shared.flights.number(), caller),
+                        |suppressed| tracing::warn!(%caller, scope, %error, suppressed, "cache not cleared"),
+                    );
+                }
             }
             cleared
         }
@@ -151,7 +162,7 @@ impl Cache {
             drop(under_way);
             drop(reply.send(outcome));
         };
-        let answer = rt::answer_of(task.in_current_span(), answer).await;
+        let answer = rt::answer_of(Span::current().around(task), answer).await;
         answer.unwrap_or_else(|| Err(Error::new(ErrorKind::Closed, CUT_OFF)))
     }
 
@@ -220,7 +231,7 @@ impl Shared {
             Ok(Invalidated::Applied { removed: 0 })
         } else {
             let started = self.started();
-            let outcome = self.backend.invalidate(stale).await;
+            let outcome = asked(self.backend.invalidate(stale)).await;
             self.took(Operation::Invalidate, started);
             // Where another process has taken the directory meanwhile, this one's store alone is not enough.
             match outcome {
@@ -239,7 +250,10 @@ impl Shared {
             Err(error) => {
                 self.meter.error(self.kind(), Operation::Invalidate);
                 let first = stale.first().map(ToString::to_string);
-                tracing::error!(%error, first, count = stale.len(), "invalidation failed; old values may be served");
+                cache_core::log::limited(
+                    self.flights.number(),
+                    |suppressed| tracing::error!(%error, first, count = stale.len(), suppressed, "invalidation failed; old values may be served"),
+                );
                 Err(error)
             }
         }

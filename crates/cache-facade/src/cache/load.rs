@@ -6,7 +6,6 @@ use bytes::Bytes;
 use cache_core::CacheKey;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tracing::Instrument;
 
 use super::Cache;
 use super::miss::Missed;
@@ -17,6 +16,7 @@ use crate::lifetime::Standing;
 use crate::load::{LoadError, Loaded, Source};
 use crate::options::Load;
 use crate::patience::Patience;
+use crate::span::Span;
 use crate::trouble::Operation;
 
 impl Cache {
@@ -145,13 +145,14 @@ impl Cache {
             let source = if standing == Standing::Stale { Source::Stale } else { Source::Hit };
             return Ok(shared.served(&key, value, source, found.backend));
         }
-        let span = tracing::debug_span!("cache_load", %key, outcome = tracing::field::Empty, fill = tracing::field::Empty);
+        let span = Span::new(
+            || tracing::debug_span!("cache_load", %key, outcome = tracing::field::Empty, fill = tracing::field::Empty),
+        );
         let lifetime = shared.lifetime(&key, options.lifetime);
         let patience = &mut patience;
         let missed = Missed { shared, form, key: &key, patience, span: span.clone(), options, load };
         // On the heap, so that a hit does not carry the miss's state along.
-        let resolved =
-            Box::pin(missed.resolve(mark, found.token, found.backend).instrument(span.clone())).await;
+        let resolved = Box::pin(span.clone().around(missed.resolve(mark, found.token, found.backend))).await;
         match resolved {
             Err(LoadError::Failed(_) | LoadError::Panicked(_)) if lifetime.stale_if_error.is_some() => {
                 let rescued = Box::pin(shared.rescued(form, &key, lifetime, patience)).await;

@@ -8,10 +8,10 @@ use cache_core::{CacheKey, Entry, FillToken, Lookup};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
-use tracing::Instrument;
 
 use super::batch::{Batch, Led, rows};
 use super::{Cache, Shared};
+use crate::asked::asked;
 use crate::flight::{Boarding, FlightId, Outcome, Ticket};
 use crate::form::{Form, Typed};
 use crate::load::LoadError;
@@ -19,6 +19,7 @@ use crate::loading::{self, Loading};
 use crate::options::Load;
 use crate::patience::Patience;
 use crate::rt;
+use crate::span::Span;
 use crate::trouble::Operation;
 use crate::waits::{Node, Wait};
 
@@ -241,11 +242,12 @@ where
         let loading = Loading::new(std::mem::take(&mut self.loading), node);
         let (shared, options) = (Arc::clone(self.shared), Arc::clone(options));
         let batch = Batch { shared, form: self.form, led, alone, options };
-        let span =
-            tracing::debug_span!("cache_load_many", items = batch.len(), outcome = tracing::field::Empty);
+        let span = Span::new(|| {
+            tracing::debug_span!("cache_load_many", items = batch.len(), outcome = tracing::field::Empty)
+        });
         let (reply, answer) = oneshot::channel();
         let task = batch.complete(load, span.clone(), |answer| drop(reply.send(answer)));
-        let answer = rt::answer_of(loading.run(task).instrument(span), answer).await;
+        let answer = rt::answer_of(span.around(loading.run(task)), answer).await;
         let cut_off = || Err(LoadError::Panicked("the runtime was shut down during the load".into()));
         self.values.extend(answer.unwrap_or_else(cut_off)?);
         Ok(())
@@ -276,7 +278,7 @@ where
     async fn lookup(&mut self, keys: &[CacheKey]) -> Vec<Lookup> {
         let Some(first) = keys.first() else { return Vec::new() };
         let started = self.shared.started();
-        let found = self.patience.wait(self.shared.backend.lookup_many(keys)).await;
+        let found = self.patience.wait(asked(self.shared.backend.lookup_many(keys))).await;
         self.shared.took(Operation::Lookup, started);
         let mut found = self.shared.settled(Operation::Lookup, first, found).unwrap_or_default();
         found.resize_with(keys.len(), || self.shared.nothing());

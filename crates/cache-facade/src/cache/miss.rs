@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use cache_core::{BackendKind, CacheKey, FillToken};
 use tokio::sync::oneshot;
-use tracing::{Instrument, Span};
 
 use super::Shared;
 use super::run::{Run, resolved};
@@ -16,6 +15,7 @@ use crate::loading::{self, Loading};
 use crate::options::Load;
 use crate::patience::Patience;
 use crate::rt;
+use crate::span::Span;
 
 /// After how long a caller who waits for his turn to load looks up again.
 const LOOKS_AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -166,7 +166,7 @@ impl<T, F, V> Missed<'_, T, F, V> {
             load,
         };
         let task = run.complete(|answer| drop(reply.send(answer)));
-        let answer = rt::answer_of(loading.run(task).in_current_span(), answer).await;
+        let answer = rt::answer_of(Span::current().around(loading.run(task)), answer).await;
         answer.unwrap_or_else(|| Err(LoadError::Panicked("the runtime was shut down during the load".into())))
     }
 }

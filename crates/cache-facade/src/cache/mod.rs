@@ -27,6 +27,7 @@ use cache_core::{
 
 use self::verify::Verification;
 pub use self::warm::Warmed;
+use crate::asked::asked;
 use crate::background::Background;
 use crate::change::Changes;
 use crate::config::CacheConfig;
@@ -39,7 +40,7 @@ use crate::patience::{self, Patience};
 use crate::pauses::Pauses;
 use crate::select::Selected;
 use crate::strangers::Strangers;
-use crate::trouble::{Operation, Throttle, Trouble};
+use crate::trouble::{Operation, Trouble};
 
 /// How many loads in the background replace values at the same time.
 const MOST_REFRESHES: usize = 64;
@@ -71,7 +72,6 @@ pub(crate) struct Shared {
     pub(crate) flights: Arc<Flights>,
     /// Room for loads that replace a value before anybody misses it.
     pub(crate) refreshes: Arc<Background>,
-    pub(crate) failed_refreshes: Throttle,
     pub(crate) pauses: Pauses,
     pub(crate) verification: Verification,
     pub(crate) config: CacheConfig,
@@ -121,7 +121,6 @@ impl CacheBuilder {
             clock: config.clock(),
             flights: Flights::new(config.load_timeout()),
             refreshes: Background::new(MOST_REFRESHES),
-            failed_refreshes: Throttle::default(),
             pauses: Pauses::default(),
             verification: Verification::new(config.verify()),
             config,
@@ -223,7 +222,7 @@ impl Shared {
     /// Looks `key` up while `patience` lasts. Trouble is a miss without a token.
     pub(crate) async fn lookup(&self, key: &CacheKey, patience: &mut Patience) -> Lookup {
         let started = self.started();
-        let found = patience.wait(self.backend.lookup(key)).await;
+        let found = patience.wait(asked(self.backend.lookup(key))).await;
         self.took(Operation::Lookup, started);
         self.settled(Operation::Lookup, key, found).unwrap_or_else(|| self.nothing())
     }
@@ -265,7 +264,7 @@ impl Shared {
 
     /// Tells the owner of trouble that the caller does not hear of.
     pub(crate) fn report(&self, operation: Operation, key: &CacheKey, error: &Error) {
-        self.trouble.report(self.clock.as_ref(), operation, key.family(), error);
+        self.trouble.report(self.flights.number(), operation, key.family(), error);
         self.meter.error(self.kind(), operation);
     }
 
@@ -283,7 +282,9 @@ impl Shared {
         let value = if codec == form.codec() { form.decode(&payload, shape).ok() } else { None };
         if value.is_none() {
             // Another type, codec or build stored it: the next load replaces it.
-            tracing::debug!(%key, stored = ?codec, "a cached value is of another type; it is loaded again");
+            cache_core::log::emit(
+                || tracing::debug!(%key, stored = ?codec, "a cached value is of another type; it is loaded again"),
+            );
             self.strangers.saw(key);
         }
         value
@@ -294,7 +295,7 @@ impl Shared {
         let value = self.decoded(form, key, entry);
         match value {
             Some(_) => {
-                tracing::trace!(%key, "cache hit");
+                cache_core::log::emit(|| tracing::trace!(%key, "cache hit"));
                 self.meter.hit(self.kind(), key);
             }
             None => self.meter.miss(self.kind(), key),

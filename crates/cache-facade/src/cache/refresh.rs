@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use cache_core::{BackendKind, CacheKey, Entry, FillToken};
-use tracing::Instrument;
 
 use super::Shared;
 use super::run::Run;
@@ -15,6 +14,7 @@ use crate::loading::{self, Loading};
 use crate::options::Load;
 use crate::patience::Patience;
 use crate::rt;
+use crate::span::Span;
 
 /// A hit whose value ought to be loaded anew.
 pub(super) struct Refresh<'a, T, F, V> {
@@ -56,7 +56,9 @@ impl<T, F, V> Refresh<'_, T, F, V> {
         // Nobody waits for it: what it asks for may wait for its asker's own load.
         let loading = Loading::alone(id, Arc::clone(lead.node()));
         let (shared, key) = (Arc::clone(shared), key.clone());
-        let span = tracing::debug_span!(parent: None, "cache_refresh", %key, outcome = tracing::field::Empty, fill = tracing::field::Empty);
+        let span = Span::new(
+            || tracing::debug_span!(parent: None, "cache_refresh", %key, outcome = tracing::field::Empty, fill = tracing::field::Empty),
+        );
         let ended = span.clone();
         let task = async move {
             let _slot = slot;
@@ -89,7 +91,7 @@ impl<T, F, V> Refresh<'_, T, F, V> {
             })
             .await;
         };
-        rt::spawn(loading.run(task).instrument(ended));
+        rt::spawn(ended.around(loading.run(task)));
     }
 }
 
@@ -147,14 +149,13 @@ impl Shared {
             LoadError::Panicked(message) => Some(&**message),
             LoadError::Failed(_) | LoadError::Recursive => None,
         };
-        if let Some(suppressed) = self.failed_refreshes.speaks(self.clock.as_ref()) {
-            let family = key.family();
+        cache_core::log::limited(self.flights.number(), |suppressed| {
             tracing::warn!(
-                family,
+                family = key.family(),
                 panic,
                 suppressed,
                 "a load in the background failed; the old value is served while it may be"
             );
-        }
+        });
     }
 }

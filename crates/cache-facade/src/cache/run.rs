@@ -4,18 +4,19 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::Poll;
 
+use cache_core::panics::{contained, message_of};
 use cache_core::{BackendKind, CacheKey, FillOutcome, FillToken, NewEntry};
 use futures_util::FutureExt;
-use tracing::Span;
 
 use super::Shared;
+use crate::asked::asked;
 use crate::flight::{Lead, Outcome};
 use crate::form::Form;
 use crate::load::{LoadError, Loaded, Source};
 use crate::options::Load;
-use crate::panic::{message_of, unless_it_panics};
 use crate::patience;
 use crate::rt;
+use crate::span::Span;
 use crate::trouble::Operation;
 
 /// A load that somebody leads.
@@ -106,11 +107,11 @@ impl Shared {
             return None;
         };
         lead.publish(Outcome::Value(entry.payload.clone(), entry.shape));
-        let keeps = unless_it_panics(|| options.keeps(value)).unwrap_or(false);
+        let keeps = contained(|| options.keeps(value)).unwrap_or(false);
         if !keeps {
             return None;
         }
-        let lifetime = unless_it_panics(|| options.lifetime_of(value))?;
+        let lifetime = contained(|| options.lifetime_of(value))?;
         Some(self.lifetime(key, lifetime).timed(entry))
     }
 
@@ -137,7 +138,7 @@ impl Shared {
         go_on: impl FnOnce(),
     ) -> Option<FillOutcome> {
         let started = self.started();
-        let mut fill = self.backend.fill(key, token, entry);
+        let mut fill = asked(self.backend.fill(key, token, entry));
         let outcome = rt::poll_once(&mut fill).await;
         go_on();
         let outcome = match outcome {

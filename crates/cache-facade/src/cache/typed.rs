@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Cache;
+use crate::asked::asked;
 use crate::form::Typed;
 use crate::patience;
 use crate::trouble::Operation;
@@ -32,10 +33,10 @@ impl Cache {
     /// The values stored for `keys`, in their order: one round trip where the store can do it.
     pub async fn get_many<T: DeserializeOwned>(&self, keys: &[CacheKey]) -> Vec<Option<T>> {
         let places: Vec<_> = keys.iter().map(|key| self.readable(key)).collect();
-        let asked: Vec<CacheKey> = places.iter().flatten().map(|key| key.clone().into_owned()).collect();
-        let Some(first) = asked.first() else { return keys.iter().map(|_| None).collect() };
+        let present: Vec<CacheKey> = places.iter().flatten().map(|key| key.clone().into_owned()).collect();
+        let Some(first) = present.first() else { return keys.iter().map(|_| None).collect() };
         let started = self.shared.started();
-        let found = patience::wait(self.shared.backend.get_many(&asked)).await;
+        let found = patience::wait(asked(self.shared.backend.get_many(&present))).await;
         self.shared.took(Operation::Lookup, started);
         let mut found = self.shared.settled(Operation::Lookup, first, found).unwrap_or_default().into_iter();
         places
@@ -99,7 +100,7 @@ impl Cache {
         if entries.is_empty() {
             return Ok(());
         }
-        answered(patience::wait(self.shared.backend.set_many(entries)).await)
+        answered(patience::wait(asked(self.shared.backend.set_many(entries))).await)
     }
 
     async fn store<T: Serialize + ?Sized + Sync>(
@@ -122,7 +123,7 @@ impl Cache {
     ) -> Result<()> {
         let key = self.place(key)?;
         let entry = self.shared.timed(&key, entry, expires_in);
-        answered(patience::wait(self.shared.backend.set(&key, entry)).await)
+        answered(patience::wait(asked(self.shared.backend.set(&key, entry))).await)
     }
 
     /// `key` in its place, unless there is nothing to read there.
@@ -144,7 +145,7 @@ impl super::Shared {
     /// The entry of `key`, for a caller who does not mean to fill it. Trouble is a miss.
     pub(super) async fn look(&self, key: &CacheKey) -> Option<Entry> {
         let started = self.started();
-        let found = patience::wait(self.backend.get(key)).await;
+        let found = patience::wait(asked(self.backend.get(key))).await;
         self.took(Operation::Lookup, started);
         self.fresh(self.settled(Operation::Lookup, key, found).flatten())
     }

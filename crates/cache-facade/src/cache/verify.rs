@@ -1,12 +1,9 @@
 //! `CACHE_VERIFY`: a share of hits is loaded again and compared, to find the rule that somebody forgot.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::sync::Mutex;
-use cache_core::{BackendKind, CacheKey, Entry, FillToken, MOST_FAMILIES, NewEntry, random_nonzero};
-use tracing::Instrument;
+use cache_core::{BackendKind, CacheKey, Entry, FillToken, NewEntry, random_nonzero};
 
 use super::Shared;
 use super::run::caught;
@@ -15,7 +12,7 @@ use crate::form::Form;
 use crate::loading::Loading;
 use crate::patience::Patience;
 use crate::rt;
-use crate::trouble::Throttle;
+use crate::span::Span;
 
 /// How many values are verified at the same time.
 const MOST: usize = 8;
@@ -27,13 +24,11 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How often a value is written anew to see whether its type has one way to be written.
 const TRIALS: usize = 8;
 
-/// Which hits are verified, and what was said of those that are wrong.
+/// Which hits are verified.
 #[derive(Debug)]
 pub(crate) struct Verification {
     share: f64,
     running: Arc<Background>,
-    /// By family, so that one that is wrong all the time does not hide another.
-    said: Mutex<HashMap<String, Arc<Throttle>>>,
 }
 
 /// A hit that is to be verified.
@@ -55,7 +50,7 @@ pub(super) struct Chosen {
 impl Verification {
     /// Verifies `share` of the hits, 0 to 1.
     pub(crate) fn new(share: f64) -> Self {
-        Self { share, running: Background::new(MOST), said: Mutex::default() }
+        Self { share, running: Background::new(MOST) }
     }
 
     /// Whether this hit is to be verified: not where other instances' changes may arrive late.
@@ -73,12 +68,6 @@ impl Verification {
         let entry = entry.filter(|_| random < self.share)?.clone();
         Some(Chosen { entry, token, slot: self.running.take()? })
     }
-
-    fn throttle(&self, family: &str) -> Arc<Throttle> {
-        let mut said = self.said.lock();
-        let name = if said.len() < MOST_FAMILIES || said.contains_key(family) { family } else { "other" };
-        Arc::clone(said.entry(name.to_owned()).or_default())
-    }
 }
 
 impl<V> Verify<V> {
@@ -92,7 +81,7 @@ impl<V> Verify<V> {
         V: Form<T>,
     {
         let id = self.shared.flights.id::<T, E>(&self.key, self.form.codec());
-        let span = tracing::debug_span!(parent: None, "cache_verify", key = %self.key);
+        let span = Span::new(|| tracing::debug_span!(parent: None, "cache_verify", key = %self.key));
         let task = async move {
             let Self { shared, form, key, chosen: Chosen { entry, token, slot: _slot } } = self;
             // One that hangs would hold its place for ever.
@@ -106,7 +95,7 @@ impl<V> Verify<V> {
                 shared.verified(&key, differs);
             }
         };
-        rt::spawn(Loading::alone(id, Arc::default()).run(task).instrument(span));
+        rt::spawn(span.around(Loading::alone(id, Arc::default()).run(task)));
     }
 }
 
@@ -123,14 +112,15 @@ impl Shared {
             return;
         }
         let family = key.family();
-        if let Some(suppressed) = self.verification.throttle(family).speaks(self.clock.as_ref()) {
+        // By family, so that one that is wrong all the time does not hide another.
+        cache_core::log::limited((self.flights.number(), family), |suppressed| {
             tracing::warn!(
                 family,
                 %key,
                 suppressed,
                 "a cached value is not what is loaded now: some change does not invalidate it"
             );
-        }
+        });
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{Clock, Result};
+use cache_core::{Clock, Result, Steady};
 
 use super::{CacheConfig, Fallback, RedisConfig, rules};
 use crate::lifetime::Lifetime;
@@ -131,9 +131,9 @@ impl CacheConfigBuilder {
         self
     }
 
-    /// Sets where the time comes from, for tests. Default: the operating system.
+    /// Sets where the time comes from, for tests. One that panics stands still meanwhile. Default: the operating system.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.config.clock = clock;
+        self.config.clock = Steady::new(clock);
         self
     }
 

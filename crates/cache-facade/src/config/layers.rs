@@ -10,7 +10,7 @@ use std::path::Path;
 use cache_core::{Error, ErrorKind, Result};
 use config::{File as TomlFile, FileFormat, Source, Value, ValueKind};
 
-use super::{names, text_file};
+use super::{names, rules, text_file};
 
 /// One setting as text.
 #[derive(Debug, Clone)]
@@ -125,6 +125,9 @@ fn config_file(path: &Path) -> Result<Vec<Setting>> {
         let message = format!("cannot read {shown}, the file that {} names: {what}", names::CONFIG_FILE);
         Error::new(ErrorKind::Configuration, message)
     };
+    if !rules::is_path(path) {
+        return Err(trouble("neither ~ nor $NAME nor quotes are replaced in it; write the path in full"));
+    }
     let text = text_file::read(path).map_err(|error| trouble(&error.to_string()))?;
     let tables = TomlFile::from_str(&text, FileFormat::Toml).collect().map_err(|error| {
         // The parser's message quotes the text, which may hold a password; its first line has the position alone.
@@ -200,7 +203,7 @@ fn parse_env_file(text: &str, path: &str) -> Result<(Vec<Setting>, Vec<String>)>
             }
         }
     }
-    match super::rules::error(&problems) {
+    match rules::error(&problems) {
         Some(error) => Err(error),
         None => Ok((settings, warnings)),
     }

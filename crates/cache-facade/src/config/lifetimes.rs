@@ -64,7 +64,8 @@ const NO_END: &str = " has no effect on values whose time never ends, unless eac
 impl Kind {
     /// The setting for `family`.
     fn of(&self, family: &str) -> String {
-        format!("{}{}", self.prefix, family.to_uppercase())
+        let in_a_name = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+        format!("{}{}", self.prefix, family.chars().map(in_a_name).collect::<String>())
     }
 }
 
@@ -78,15 +79,15 @@ pub(super) struct Lifetimes {
 impl Lifetimes {
     /// What holds for `family`.
     pub(super) fn of(&self, family: &str) -> Lifetime {
-        match self.families.get(family) {
-            Some(lifetime) => lifetime.or(self.default),
-            None => self.default,
-        }
+        let own = self.families.iter().find(|(named, _)| is_same(named, family));
+        own.map_or(self.default, |(_, lifetime)| lifetime.or(self.default))
     }
 
     /// What is said of `family` itself.
     pub(super) fn family(&mut self, family: impl Into<String>) -> &mut Lifetime {
-        self.families.entry(family.into()).or_default()
+        let family = family.into();
+        let known = self.families.keys().find(|named| is_same(named, &family)).cloned();
+        self.families.entry(known.unwrap_or(family)).or_default()
     }
 
     /// Every setting by its name, with its value where it has one: those for all families, and what is set for each.
@@ -123,6 +124,17 @@ impl Lifetimes {
     pub(super) fn all(&self) -> impl Iterator<Item = Lifetime> {
         self.families.values().copied().chain([self.default])
     }
+}
+
+/// Whether two names are of one family: letters and digits alone count, whatever their case, because the name of a setting can
+/// say no more. `CACHE_TTL_USER_PROFILE` and `CACHE_TTL_USERPROFILE` are for `userProfile`, `user-profile` and `user_profile`.
+fn is_same(one: &str, other: &str) -> bool {
+    fn letters(name: &str) -> impl Iterator<Item = u8> {
+        name.bytes()
+            .filter(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii())
+            .map(|byte| byte.to_ascii_lowercase())
+    }
+    letters(one).eq(letters(other))
 }
 
 /// A whole number of seconds, at least 1.

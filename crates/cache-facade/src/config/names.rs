@@ -51,14 +51,35 @@ pub(super) fn is_secret(name: &str) -> bool {
     matches!(name, "REDIS_PASSWORD" | "REDIS_URL")
 }
 
-/// The name to suggest instead of `name`; `None` where `name` is a setting, or is not for people to mind.
-pub(super) fn suggestion(name: &str, value: &str) -> Option<String> {
+/// What to do about `name`; `None` where it is a setting, or is not for people to mind.
+pub(super) fn advice(name: &str, value: &str) -> Option<String> {
     if family_of(name).is_some() || KNOWN.contains(&name) || is_injected(name, value) {
         return None;
     }
-    let prefixes = KINDS.iter().map(|kind| kind.prefix);
-    let nearest = KNOWN.iter().copied().chain(prefixes).min_by_key(|known| strangeness(name, known))?;
-    Some(if KNOWN.contains(&nearest) { nearest.to_owned() } else { format!("{nearest}<FAMILY>") })
+    Some(match nearest(name) {
+        Some(nearest) => format!("did you mean {nearest}?"),
+        None => "docs/configuration.md lists them".to_owned(),
+    })
+}
+
+/// The setting that `name` was most likely meant to be, if one is near.
+fn nearest(name: &str) -> Option<String> {
+    let of_families = KINDS.iter().map(|kind| {
+        // As many words as the prefix has, and then the family.
+        let words = kind.prefix.matches('_').count();
+        let end = name.match_indices('_').nth(words - 1).map_or(name.len(), |(end, _)| end + 1);
+        let family = name.get(end..).filter(|family| !family.is_empty()).unwrap_or("<FAMILY>");
+        format!("{}{family}", kind.prefix)
+    });
+    let candidates = KNOWN.iter().map(|known| (*known).to_owned()).chain(of_families);
+    let likeness = |known: &str| {
+        let known = known.strip_suffix("<FAMILY>").unwrap_or(known);
+        // What one begins with or goes on after is likelier than any other mistake.
+        let is_part = known.starts_with(name) || name.starts_with(known);
+        if is_part { 1.0 } else { strsim::normalized_damerau_levenshtein(name, known) }
+    };
+    let near = candidates.map(|known| (likeness(&known), known)).filter(|(likeness, _)| *likeness > 0.6);
+    near.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known)
 }
 
 /// The family of keys that the setting `name` is for.
@@ -79,43 +100,9 @@ fn is_injected(name: &str, value: &str) -> bool {
         || name == "REDIS_SERVER_BIN"
 }
 
-/// How unlikely it is that `name` was meant to be `known`: a beginning or a lengthening of it is likelier than any other
-/// mistake.
-fn strangeness(name: &str, known: &str) -> (bool, usize) {
-    (!known.starts_with(name) && !name.starts_with(known), distance(name, known))
-}
-
-/// Levenshtein's distance: how many characters must be changed, added or removed.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.bytes().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, to) in row.iter_mut().skip(1).zip(b.bytes()) {
-            let changed = diagonal + usize::from(from != to);
-            diagonal = *cell;
-            *cell = changed.min(left + 1).min(diagonal + 1);
-            left = *cell;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_distance_is_levenshteins() {
-        let cases = [("", "", 0), ("a", "", 1), ("", "ab", 2), ("kitten", "sitting", 3), ("flaw", "lawn", 2)];
-        for (a, b, expected) in cases {
-            assert_eq!(distance(a, b), expected, "{a} {b}");
-            assert_eq!(distance(b, a), expected, "{b} {a}");
-        }
-    }
 
     #[test]
     fn an_unknown_name_is_answered_with_the_nearest_known_one() {
@@ -130,8 +117,27 @@ mod tests {
             ("REDIS_HOSTNAME", "REDIS_HOST"),
             ("REDIS_TIMEOUT", "REDIS_TIMEOUT_MS"),
             ("CACHE_ENABLE", "CACHE_ENABLED"),
+            ("CACHE_TLL_THUMBNAIL", "CACHE_TTL_THUMBNAIL"),
+            ("CACHE_TTLS_IMAGE", "CACHE_TTL_IMAGE"),
+            ("CACHE_JITER_PROJECT_IMAGES", "CACHE_JITTER_PROJECT_IMAGES"),
+            ("CACHE_STALE_IF_EROR_IMAGE", "CACHE_STALE_IF_ERROR_IMAGE"),
+            ("CACHE_STALE_WHILE_REVALIDTE_IMAGE", "CACHE_STALE_WHILE_REVALIDATE_IMAGE"),
+            ("CACHE_REFRESH_AHAED_THUMBNAIL", "CACHE_REFRESH_AHEAD_THUMBNAIL"),
+            ("CACHE_DEFUALT_TTL", "CACHE_DEFAULT_TTL"),
+            ("REDIS_USER", "REDIS_USERNAME"),
+            ("REDIS_CERT", "REDIS_CLIENT_CERT"),
         ] {
-            assert_eq!(suggestion(name, "x").as_deref(), Some(nearest), "{name}");
+            assert_eq!(self::nearest(name).as_deref(), Some(nearest), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_near_none_is_answered_with_where_they_are_listed() {
+        for name in ["REDIS_SENTINEL_MASTER_NAME", "CACHE_WARMUP_THREADS"] {
+            assert!(
+                advice(name, "x").is_some_and(|advice| advice.contains("docs/configuration.md")),
+                "{name}"
+            );
         }
     }
 
@@ -148,16 +154,16 @@ mod tests {
             "CACHE_SERVICE_HOST",
             "CACHE_PORT_11211_TCP",
         ] {
-            assert_eq!(suggestion(name, "10.0.0.5"), None, "{name}");
+            assert_eq!(advice(name, "10.0.0.5"), None, "{name}");
         }
-        assert_eq!(suggestion("REDIS_MASTER_PORT", "tcp://10.0.0.5:6379"), None);
-        assert!(suggestion("REDIS_MASTER_PORT", "6379").is_some());
+        assert_eq!(advice("REDIS_MASTER_PORT", "tcp://10.0.0.5:6379"), None);
+        assert!(advice("REDIS_MASTER_PORT", "6379").is_some());
     }
 
     #[test]
     fn every_known_name_is_known_and_ours() {
         for name in KNOWN.iter().copied().chain(["CACHE_TTL_THUMBNAIL", "CACHE_STALE_IF_ERROR_THUMBNAIL"]) {
-            assert!(is_ours(name) && suggestion(name, "x").is_none(), "{name}");
+            assert!(is_ours(name) && advice(name, "x").is_none(), "{name}");
         }
         assert!(!is_ours("DATABASE_URL") && !is_ours("MY_CACHE_DIR"));
     }

@@ -13,6 +13,8 @@ use super::rules::{self, Problem};
 use super::{CacheConfig, Fallback, RedisConfig, Secret, Tls, names, url};
 
 const TEXT: &str = "text in UTF-8";
+const PEM: &str =
+    "the path of a PEM file, written in full: neither ~ nor $NAME nor quotes are replaced in it";
 const BOOLEAN: &str = "true or false (also yes, no, on, off, 1, 0)";
 
 /// Builds the configuration from the settings whose names are the cache's.
@@ -45,9 +47,8 @@ impl Parser {
         let mut warnings = environment.warnings.clone();
         for (name, setting) in &settings {
             let value = setting.value.as_deref().unwrap_or_default();
-            if let Some(nearest) = names::suggestion(name, value) {
-                let place = setting.place();
-                warnings.push(format!("{name}{place} is no setting of the cache; did you mean {nearest}?"));
+            if let Some(advice) = names::advice(name, value) {
+                warnings.push(format!("{name}{} is no setting of the cache; {advice}", setting.place()));
             }
         }
         Self { settings, warnings, problems: Vec::new(), redis_problems: Vec::new() }
@@ -106,12 +107,11 @@ impl Parser {
     fn redis(&mut self) -> RedisConfig {
         let default = RedisConfig::default();
         let tls = self.read_redis(TLS, tls);
+        let host = self.text("REDIS_HOST").map(url::without_brackets);
         let injected = self.text("REDIS_PORT").as_deref().and_then(url::kubernetes_port);
         let (host, port) = match injected {
-            Some((host, port)) => (self.text("REDIS_HOST").unwrap_or(host), Some(port)),
-            None => {
-                (self.text("REDIS_HOST").unwrap_or(default.host), self.read_redis(rules::PORT, plain_number))
-            }
+            Some((injected, port)) => (host.unwrap_or(injected), Some(port)),
+            None => (host.unwrap_or(default.host), self.read_redis(rules::PORT, plain_number)),
         };
         let redis = RedisConfig {
             enabled: self.boolean("REDIS_ENABLED").unwrap_or(default.enabled),
@@ -241,9 +241,9 @@ const DB: Problem = Problem { name: "REDIS_DB", takes: "the number of a database
 const TLS: Problem = Problem { name: "REDIS_TLS", takes: "auto, true or false" };
 const MODE: Problem =
     Problem { name: "REDIS_MODE", takes: "single; cluster and sentinel are not supported yet" };
-const CA_FILE: Problem = Problem { name: "REDIS_CA_FILE", takes: "the path of a PEM file" };
-const CLIENT_CERT: Problem = Problem { name: "REDIS_CLIENT_CERT", takes: "the path of a PEM file" };
-const CLIENT_KEY: Problem = Problem { name: "REDIS_CLIENT_KEY", takes: "the path of a PEM file" };
+const CA_FILE: Problem = Problem { name: "REDIS_CA_FILE", takes: PEM };
+const CLIENT_CERT: Problem = Problem { name: "REDIS_CLIENT_CERT", takes: PEM };
+const CLIENT_KEY: Problem = Problem { name: "REDIS_CLIENT_KEY", takes: PEM };
 const TRUST_RESTART: Problem = Problem { name: "REDIS_TRUST_RESTART", takes: BOOLEAN };
 
 fn boolean(text: &str) -> Option<bool> {
@@ -273,9 +273,8 @@ fn millis(text: &str) -> Option<Duration> {
     plain_number(text).filter(|millis| *millis > 0).map(Duration::from_millis)
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the form of every parser here")]
 fn path(text: &str) -> Option<PathBuf> {
-    Some(PathBuf::from(text))
+    Some(PathBuf::from(text)).filter(|path| rules::is_path(path))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the form of every parser here")]

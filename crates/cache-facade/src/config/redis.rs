@@ -59,7 +59,7 @@ pub struct RedisConfig {
 impl RedisConfig {
     /// A Redis at `host`, enabled, with the defaults for the rest.
     pub fn at(host: impl Into<String>) -> Self {
-        Self { enabled: true, host: host.into(), ..Self::default() }
+        Self { enabled: true, host: super::url::without_brackets(host.into()), ..Self::default() }
     }
 
     /// Sets the port. Default: 6379.
@@ -142,6 +142,16 @@ impl RedisConfig {
     /// The port. Default: 6379.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Host and port, for messages.
+    #[cfg_attr(
+        not(feature = "redis"),
+        expect(dead_code, reason = "only builds with Redis say which one they use")
+    )]
+    pub(crate) fn address(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
     /// The number of the database. Default: 0.

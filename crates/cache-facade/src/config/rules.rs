@@ -1,5 +1,6 @@
 //! What a setting may be, whether it came from a variable or from code: one rule and one sentence for each.
 
+use std::path::Path;
 use std::time::Duration;
 
 use cache_core::{Error, ErrorKind, MEGABYTE};
@@ -33,9 +34,14 @@ pub(super) const MAX_AGE: Problem = Problem {
     name: "CACHE_FALLBACK_MAX_AGE",
     takes: "a whole number of seconds, at least 1; to serve nothing meanwhile set CACHE_FALLBACK=none",
 };
-pub(super) const DIRECTORY: Problem = Problem { name: "CACHE_DIR", takes: "the path of a directory" };
-pub(super) const HOST: Problem =
-    Problem { name: "REDIS_HOST", takes: "a host name or an address, without scheme or port" };
+pub(super) const DIRECTORY: Problem = Problem {
+    name: "CACHE_DIR",
+    takes: "the path of a directory, written in full: neither ~ nor $NAME nor quotes are replaced in it",
+};
+pub(super) const HOST: Problem = Problem {
+    name: "REDIS_HOST",
+    takes: "a host name or an address alone: its port goes into REDIS_PORT, and a URL into REDIS_URL",
+};
 pub(super) const PORT: Problem = Problem { name: "REDIS_PORT", takes: "a port from 1 to 65535" };
 pub(super) const POOL_SIZE: Problem =
     Problem { name: "REDIS_POOL_SIZE", takes: "a whole number from 1 to 1024" };
@@ -62,7 +68,7 @@ pub(super) fn cache_problems(config: &CacheConfig) -> Vec<Problem> {
         (!lifetimes.all().filter_map(|lifetime| lifetime.refresh_ahead).all(is_share), REFRESH_AHEAD),
         (!is_share(config.verify), VERIFY),
         (config.fallback_max_age < second, MAX_AGE),
-        (config.directory.as_os_str().is_empty(), DIRECTORY),
+        (!is_path(&config.directory), DIRECTORY),
     ];
     broken.into_iter().filter_map(|(is_broken, problem)| is_broken.then_some(problem)).collect()
 }
@@ -88,6 +94,13 @@ pub(super) fn error(problems: &[String]) -> Option<Error> {
 /// Whether `number` is a share of a whole; what is no number is none.
 pub(super) fn is_share(number: f64) -> bool {
     (0.0..=1.0).contains(&number)
+}
+
+/// Whether `path` is one as it stands: a shell would make another of what begins with `~`, `$` or a quote, and a file of
+/// that name would be made here.
+pub(super) fn is_path(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    !text.is_empty() && text != "~" && !text.starts_with("~/") && !text.starts_with(['$', '"', '\''])
 }
 
 /// A namespace stands between `:` in keys and before a journal's words, so it holds no separator.

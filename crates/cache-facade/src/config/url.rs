@@ -47,6 +47,15 @@ pub(super) fn kubernetes_port(value: &str) -> Option<(String, u16)> {
     Some((host, port?))
 }
 
+/// `[::1]`, as an address is written beside a port, without the brackets; any other text as it is.
+pub(super) fn without_brackets(host: String) -> String {
+    let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match inner.filter(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok()) {
+        Some(inner) => inner.to_owned(),
+        None => host,
+    }
+}
+
 /// Whether `host` is a name or an address alone, without scheme, port or path.
 pub(super) fn is_host(host: &str) -> bool {
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cache_core::conformance::{Keeping, Law, Opened, Promises, Subject};
+use cache_conformance::{Keeping, Law, Opened, Promises, Subject};
 use cache_core::{ManualClock, MemoryBackend};
 use cache_redis::{RedisBackend, RedisConfig};
 use parking_lot::Mutex;
@@ -153,15 +153,15 @@ impl Town for MoodyTown {
 
 mod with_redis {
     use super::*;
-    cache_core::conformance_tests!(Chain::new(RealTown::up(), Keeping::WhileOpen));
+    cache_conformance::conformance_tests!(Chain::new(RealTown::up(), Keeping::WhileOpen));
 }
 
 mod without_redis {
     use super::*;
-    cache_core::forgetful_conformance_tests!(Chain::new(RealTown::down(), Keeping::AtWill));
+    cache_conformance::forgetful_conformance_tests!(Chain::new(RealTown::down(), Keeping::AtWill));
 }
 
 mod through_outages {
     use super::*;
-    cache_core::forgetful_conformance_tests!(Chain::new(MoodyTown::default(), Keeping::AtWill));
+    cache_conformance::forgetful_conformance_tests!(Chain::new(MoodyTown::default(), Keeping::AtWill));
 }

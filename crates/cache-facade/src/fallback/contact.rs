@@ -68,7 +68,7 @@ impl Contacts {
         if let Some(incarnation) = *self.entered.lock()
             && let Err(error) = self.write(Contact { incarnation, at: self.clock.now() })
         {
-            tracing::debug!(%error, "the last contact with Redis stays open");
+            cache_core::log::emit(|| tracing::debug!(%error, "the last contact with Redis stays open"));
         }
     }
 
@@ -93,7 +93,10 @@ impl Contacts {
     /// clear what it finds. A disk without room must not keep a healthy server from being used.
     fn write_or_distrust(&self, contact: Contact) {
         if let Err(error) = self.write(contact) {
-            tracing::warn!(%error, "cannot note which Redis is in use; the next start clears it");
+            cache_core::log::limited(
+                self.hold.directory(),
+                |suppressed| tracing::warn!(%error, suppressed, "cannot note which Redis is in use; the next start clears it"),
+            );
             trust::distrust_or_warn(self.hold.directory());
         }
     }
@@ -109,7 +112,9 @@ impl ContactRecord for Contacts {
         *self.entered.lock() = Some(incarnation);
         for path in self.dead.lock().drain(..) {
             if let Err(error) = files::remove_durably(&path, NAME) {
-                tracing::debug!(%error, "the contact of a process that is gone stays");
+                cache_core::log::emit(
+                    || tracing::debug!(%error, "the contact of a process that is gone stays"),
+                );
             }
         }
         Ok(())

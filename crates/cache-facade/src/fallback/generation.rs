@@ -171,9 +171,10 @@ impl Shelf {
         if generation.number <= place.number {
             return;
         }
-        place.number = generation.number;
         self.clear(&mut place).await;
         let store = self.standin.open().await;
+        // Not before: where that panicked, it is tried again.
+        place.number = generation.number;
         place.store = Some(Arc::clone(&store));
         // Nobody else sets it: the number has just become ours.
         let _ = generation.store.set(store);
@@ -191,7 +192,9 @@ impl Shelf {
     async fn clear(&self, place: &mut Place) {
         if let Some(store) = place.store.take() {
             if let Err(error) = store.close().await {
-                tracing::debug!(%error, "the fallback did not close cleanly; what it held is not used again");
+                cache_core::log::emit(
+                    || tracing::debug!(%error, "the fallback did not close cleanly; what it held is not used again"),
+                );
             }
             self.standin.tidy();
         }

@@ -48,7 +48,7 @@ impl Shared {
                 // Its outage is over, or the cache is: nobody reads it any more.
                 return 0;
             }
-            tracing::warn!(%error, "the fallback cannot forget what it has to; it starts anew");
+            cache_core::log::limited(self.switch.id(), |suppressed| tracing::warn!(%error, suppressed, "the fallback cannot forget what it has to; it starts anew"));
             self.switch.discard(&generation);
             0
         })

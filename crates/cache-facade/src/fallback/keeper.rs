@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cache_core::panics::contained_in;
 use cache_core::{Error, ErrorKind, HealthStatus, Invalidation, Monotonic, Result, random_nonzero};
 use parking_lot::Mutex;
 use tokio::time::sleep;
@@ -69,7 +70,9 @@ impl Shared {
                     self.open_generation();
                     sleep(self.switch.wait(random_share())).await;
                     if let Some(stood_in) = self.come_back().await {
-                        tracing::info!("Redis cache available again");
+                        if self.switch.is_logged() {
+                            cache_core::log::emit(|| tracing::info!("Redis cache available again"));
+                        }
                         self.shelf.retire(stood_in.number()).await;
                         said = None;
                     } else {
@@ -88,7 +91,7 @@ impl Shared {
         match self.try_to_come_back().await {
             Ok(stood_in) => Some(stood_in),
             Err(error) => {
-                tracing::debug!(%error, "Redis is still away");
+                cache_core::log::emit(|| tracing::debug!(%error, "Redis is still away"));
                 self.switch.probe_failed(error);
                 None
             }
@@ -133,7 +136,13 @@ impl Shared {
         self.journal.end_to_pay(told.is_ok());
         gauges::journal_depth(self.journal.depth());
         if told.is_ok() && !owed.is_empty() {
-            tracing::info!(invalidations = owed.len(), "told Redis what was invalidated while it was away");
+            cache_core::log::limited(self.switch.id(), |suppressed| {
+                tracing::info!(
+                    invalidations = owed.len(),
+                    suppressed,
+                    "told Redis what was invalidated while it was away"
+                )
+            });
         }
         told
     }
@@ -157,7 +166,7 @@ impl Shared {
     fn open_generation(self: &Arc<Self>) {
         let shared = Arc::clone(self);
         let generation = self.switch.generation();
-        tokio::spawn(async move { shared.shelf.open(&generation).await });
+        tokio::spawn(contained_in(async move { shared.shelf.open(&generation).await }));
     }
 
     fn say_what_only_settings_cure(&self, said: &mut Option<Monotonic>) {
@@ -165,7 +174,9 @@ impl Shared {
         let now = self.clock.monotonic();
         if is_settings && said.is_none_or(|at| now.saturating_since(at) >= SAY_AGAIN) {
             let cause = self.switch.cause();
-            tracing::warn!(error = cause, "Redis cannot be used as it is configured; the fallback stays");
+            cache_core::log::emit(|| {
+                tracing::warn!(error = cause, "Redis cannot be used as it is configured; the fallback stays")
+            });
             *said = Some(now);
         }
     }

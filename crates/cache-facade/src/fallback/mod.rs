@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use cache_core::panics::supervise;
 use cache_core::{
     AtomicBackend, BackendKind, CacheBackend, CacheKey, CachePattern, CacheStats, Clock, Entry, Error,
     ErrorKind, Explanation, Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup,
@@ -90,7 +91,14 @@ impl FallbackBackend {
             Some(unused) => shared.shelf.retire(unused.number()).await,
             None => shared.shelf.open(&shared.switch.generation()).await,
         }
-        backend.keeper = Some(tokio::spawn(async move { shared.keep().await }).abort_handle());
+        let keeping = async move {
+            let panicked = |message: &str| {
+                let message = format!("the task that brings Redis back panicked: {message}");
+                shared.switch.probe_failed(Error::new(ErrorKind::Unavailable, message));
+            };
+            supervise(|| Arc::clone(&shared).keep(), panicked, tokio::time::sleep).await;
+        };
+        backend.keeper = Some(tokio::spawn(keeping).abort_handle());
         backend
     }
 

@@ -1,11 +1,14 @@
 //! [`Switch`]: the one lock under which calls choose their way, and the breaker opens and closes.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cache_core::plants::{Plant, is_planted};
 use cache_core::sync::Mutex;
 use cache_core::{
     BackendKind, BreakerState, Clock, Error, ErrorKind, Health, HealthStatus, Result, Timestamp,
+    random_nonzero,
 };
 use tokio::sync::Notify;
 
@@ -15,9 +18,6 @@ use super::primary::Primary;
 use crate::gauges;
 use crate::outage::journal::Journal;
 
-/// Lets the breaker close while an append to the journal is under way, to prove that the tests notice.
-const IGNORES_APPENDS: bool = cfg!(feature = "plant-late-append");
-
 /// Which way calls go.
 #[derive(Debug)]
 pub(super) struct Switch {
@@ -25,6 +25,8 @@ pub(super) struct Switch {
     journal: Arc<Journal>,
     clock: Arc<dyn Clock>,
     max_age: Duration,
+    /// A number that no other one of this process has.
+    id: NonZeroU64,
     /// Signalled when the breaker opens, and when an invalidation has found its place.
     changed: Notify,
 }
@@ -42,6 +44,8 @@ struct State {
     is_closed: bool,
     since: Timestamp,
     cause: Option<Error>,
+    /// Whether the log says that the primary is away, as it does from the start.
+    is_logged: bool,
 }
 
 /// Where a read or a fill goes.
@@ -81,8 +85,10 @@ impl Switch {
             is_closed: false,
             since: clock.now(),
             cause: None,
+            is_logged: true,
         };
-        Self { state: Mutex::new(state), journal, clock, max_age, changed: Notify::new() }
+        let id = random_nonzero();
+        Self { state: Mutex::new(state), journal, clock, max_age, id, changed: Notify::new() }
     }
 
     pub(super) fn route(&self) -> Result<Route> {
@@ -137,10 +143,11 @@ impl Switch {
     /// Notes that the primary did not acknowledge an invalidation, which is to go into the journal: the breaker is open
     /// from here on, and does not close before the invalidation is there.
     pub(super) fn unacknowledged(&self, cause: &Error) -> Append<'_> {
-        let mut state = self.state.lock();
-        state.appending += 1;
-        self.fail(&mut state, Failure::Fatal, cause);
-        Append { switch: self }
+        self.state.lock().appending += 1;
+        // From here on the breaker does not close, also if what follows panics.
+        let append = Append { switch: self };
+        self.fail(&mut self.state.lock(), Failure::Fatal, cause);
+        append
     }
 
     /// Leaves the primary, which has to be told something before it is read again.
@@ -166,8 +173,12 @@ impl Switch {
 
     pub(super) fn probe_failed(&self, cause: Error) {
         let mut state = self.state.lock();
+        if state.breaker.state() == BreakerState::Closed {
+            return;
+        }
         state.is_returning = false;
         state.breaker.probe_failed();
+        self.log_outage(&mut state, &cause);
         state.cause = Some(cause);
         gauges::breaker(state.breaker.state());
     }
@@ -186,7 +197,7 @@ impl Switch {
     /// When something failed since the probe began.
     pub(super) fn close_breaker(&self) -> Result<Option<Arc<Generation>>> {
         let mut state = self.state.lock();
-        if state.appending > 0 && !IGNORES_APPENDS || !self.journal.owes_nothing() {
+        if state.appending > 0 && !is_planted(Plant::LateAppend) || !self.journal.owes_nothing() {
             return Ok(None);
         }
         if !state.breaker.close(self.clock.monotonic()) {
@@ -197,6 +208,16 @@ impl Switch {
         state.cause = None;
         gauges::breaker(BreakerState::Closed);
         Ok(Some(Arc::clone(&state.generation)))
+    }
+
+    /// Whether the log says that the primary is, or was, away.
+    pub(super) fn is_logged(&self) -> bool {
+        self.state.lock().is_logged
+    }
+
+    /// A number that no other one of this process has.
+    pub(super) fn id(&self) -> NonZeroU64 {
+        self.id
     }
 
     /// How long until the next probe.
@@ -257,11 +278,22 @@ impl Switch {
         if before == BreakerState::Closed {
             self.renew(state);
             state.since = self.clock.now();
-            tracing::warn!(error = %cause, "Redis cache lost, falling back to disk cache");
+            state.is_logged = false;
+            self.log_outage(state, &cause);
             gauges::breaker(BreakerState::Open);
         }
         state.cause = Some(cause);
         self.changed.notify_one();
+    }
+
+    /// Says that the primary is away, unless that was said of this outage; an outage shortly after another is said later,
+    /// if it lasts.
+    fn log_outage(&self, state: &mut State, cause: &Error) {
+        if !state.is_logged {
+            state.is_logged = cache_core::log::limited(self.id, |suppressed| {
+                tracing::warn!(error = %cause, suppressed, "Redis cache lost, falling back to disk cache");
+            });
+        }
     }
 
     fn renew(&self, state: &mut State) {

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use cache_core::panics::contained;
 use cache_core::{BackendKind, Clock, Monotonic};
 use metrics::{Histogram, histogram};
 
@@ -24,13 +25,16 @@ impl Stopwatch {
         started: Started,
     ) {
         let Some(by_backend) = self.0.get(operation as usize) else { return };
-        let histogram = || histogram!("cache_operation_seconds", "operation" => operation.as_str(), "backend" => backend.as_str());
+        let histogram = || {
+            contained(|| histogram!("cache_operation_seconds", "operation" => operation.as_str(), "backend" => backend.as_str())).unwrap_or_else(Histogram::noop)
+        };
         let found = by_backend
             .iter()
             .map(|slot| slot.get_or_init(|| (backend, histogram())))
             .find(|(measured, _)| *measured == backend);
         if let Some((_, histogram)) = found {
-            histogram.record(clock.monotonic().saturating_since(started).as_secs_f64());
+            let taken = clock.monotonic().saturating_since(started).as_secs_f64();
+            contained(|| histogram.record(taken));
         }
     }
 }

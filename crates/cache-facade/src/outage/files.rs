@@ -133,7 +133,9 @@ pub(crate) fn remove_directory(path: &Path) {
     if let Err(error) = fs::remove_dir_all(path)
         && error.kind() != io::ErrorKind::NotFound
     {
-        tracing::debug!(%error, path = %path.display(), "a directory that nobody needs any more stays");
+        cache_core::log::emit(
+            || tracing::debug!(%error, path = %path.display(), "a directory that nobody needs any more stays"),
+        );
     }
 }
 

@@ -123,7 +123,7 @@ impl Hold {
     pub(super) fn let_go(&self) {
         let Some(place) = self.place.lock().take() else { return };
         if let Err(error) = trust::empty_record(&place.root) {
-            tracing::debug!(%error, "the record in a directory that is lost stays");
+            cache_core::log::emit(|| tracing::debug!(%error, "the record in a directory that is lost stays"));
         }
         if let Some(instance) = place.instance.get() {
             instance.unlock();

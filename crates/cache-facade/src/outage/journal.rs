@@ -11,6 +11,7 @@
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
+use cache_core::plants::{Plant, is_planted};
 use cache_core::{Error, ErrorKind, Invalidation, JournalKind, Result};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
@@ -22,9 +23,6 @@ use super::slots::{self, Owner, Reason, Record};
 use super::table::{Claim, Table};
 use super::trust;
 use super::writer::Writer;
-
-/// A bug on purpose, for the history of several processes that must find it: what Redis has not heard of is forgotten.
-const OWES_NOTHING: bool = cfg!(feature = "plant-no-journal");
 
 /// The journal of this process.
 #[derive(Debug)]
@@ -102,7 +100,10 @@ impl Journal {
             Ok(taken_over) => return Self::start(taken_over, owner, hold),
             Err(failed) => *failed,
         };
-        tracing::warn!(%error, "cannot write the journal; the next run starts with an empty cache");
+        cache_core::log::limited(
+            hold.directory(),
+            |suppressed| tracing::warn!(%error, suppressed, "cannot write the journal; the next run starts with an empty cache"),
+        );
         trust::distrust_or_warn(hold.directory());
         if let Some(place) = hold.place() {
             place.keep(instance);
@@ -193,7 +194,7 @@ impl Journal {
     /// # Cost
     /// As for [`intend`](Self::intend).
     pub(crate) async fn owe(&self, what: &[Invalidation]) -> Result<()> {
-        if OWES_NOTHING {
+        if is_planted(Plant::NoJournal) {
             return Ok(());
         }
         let on_disk = {

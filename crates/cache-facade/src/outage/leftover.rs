@@ -50,7 +50,9 @@ impl Leftover {
         let contents = match read(&path) {
             Ok(contents) => contents,
             Err(error) => {
-                tracing::warn!(%error, journal = %path.display(), "cannot read a journal; the cache starts empty");
+                cache_core::log::emit(
+                    || tracing::warn!(%error, journal = %path.display(), "cannot read a journal; the cache starts empty"),
+                );
                 Contents::Damaged
             }
         };
@@ -179,6 +181,8 @@ fn read(path: &Path) -> Result<Contents> {
     if let Ok(records) = slots::read(&bytes) {
         return Ok(Contents::Sound { file, records });
     }
-    tracing::warn!(journal = %path.display(), "a journal is damaged; the cache starts empty");
+    cache_core::log::emit(
+        || tracing::warn!(journal = %path.display(), "a journal is damaged; the cache starts empty"),
+    );
     Ok(Contents::Damaged)
 }

@@ -15,7 +15,7 @@ use super::{files, instance};
 /// How long a cache waits for the one before it to let go of the directory, as in a rolling restart.
 ///
 /// Longer than an application lets requests run once it was told to stop, and the cache then takes to close: image-manager
-/// gives requests 30 seconds, and closing takes 10 at most.
+/// gives requests 20 seconds by default, and closing takes 10 at most.
 const LONGEST_WAIT: Duration = Duration::from_secs(45);
 
 /// How long [`LockFile::take_over`] waits for others to notice, which they do within a second.
@@ -79,7 +79,9 @@ impl LockFile {
             return Ok(lock);
         }
         let held_by = holders(directory);
-        tracing::info!(directory = %directory.display(), held_by, "waiting for the cache directory");
+        cache_core::log::emit(
+            || tracing::info!(directory = %directory.display(), held_by, "waiting for the cache directory"),
+        );
         patiently(|| ready(Self::try_lock(&path, sharing))).await?.ok_or_else(|| locked(directory))
     }
 
@@ -126,7 +128,7 @@ impl LockFile {
     pub(crate) fn unlock(&self) {
         // Closing alone is not enough: a child that was just forked holds the same lock until it runs its program.
         if let Err(error) = self.file.unlock() {
-            tracing::debug!(%error, "a lock goes with its file");
+            cache_core::log::emit(|| tracing::debug!(%error, "a lock goes with its file"));
         }
     }
 
@@ -138,7 +140,7 @@ impl LockFile {
             .and_then(|()| file.rewind())
             .and_then(|()| write!(file, "{}", std::process::id()));
         if let Err(error) = signed {
-            tracing::debug!(%error, "the lock does not name this process");
+            cache_core::log::emit(|| tracing::debug!(%error, "the lock does not name this process"));
         }
     }
 }

@@ -146,7 +146,9 @@ impl State {
 
     /// Sees to it that a run whose record could not be written does not leave one behind that the next run trusts.
     fn instead_of_a_record(&self, directory: &Path, error: &Error) -> Result<()> {
-        tracing::warn!(%error, "cannot record which cache is in use; the next run starts empty");
+        cache_core::log::emit(
+            || tracing::warn!(%error, "cannot record which cache is in use; the next run starts empty"),
+        );
         if *self == Self::Unreadable { Ok(()) } else { distrust(directory) }
     }
 }
@@ -180,7 +182,10 @@ pub(super) fn empty_record(root: &File) -> io::Result<bool> {
 /// impossible.
 pub(crate) fn distrust_or_warn(directory: &Path) {
     if let Err(error) = distrust(directory) {
-        tracing::warn!(%error, "cannot make the next run start empty; after a crash it may serve old values");
+        cache_core::log::limited(
+            directory,
+            |suppressed| tracing::warn!(%error, suppressed, "cannot make the next run start empty; after a crash it may serve old values"),
+        );
     }
 }
 

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{Error, ErrorKind, JournalKind, Result, SystemClock};
+use cache_core::panics::contained;
+use cache_core::{Error, ErrorKind, JournalKind, Result};
 
 use super::hold::{Hold, Place};
 use super::journal::{Shared, Waiting};
 use super::slots::Slot;
 use super::{files, leftover, trust};
-use crate::trouble::Throttle;
 
 /// How often the directory is looked at while nothing is to be written.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -31,7 +31,6 @@ pub(super) struct Writer {
     file: Option<(File, PathBuf)>,
     /// Whether the store beside the journal was told of a loss, and of no return yet.
     is_suspended: bool,
-    losses: Throttle,
 }
 
 /// Those who wait for their notes to be on disk, and whether more will come.
@@ -42,21 +41,20 @@ struct Work {
 
 impl Writer {
     pub(super) fn new(hold: &Arc<Hold>, writes: bool, file: Option<(File, PathBuf)>) -> Self {
-        Self {
-            hold: Arc::clone(hold),
-            place: hold.place(),
-            writes,
-            file,
-            is_suspended: false,
-            losses: Throttle::default(),
-        }
+        Self { hold: Arc::clone(hold), place: hold.place(), writes, file, is_suspended: false }
     }
 
     /// Writes until the journal is closed.
     pub(super) fn run(mut self, shared: &Shared) {
         loop {
             let Work { waiting, is_last } = next_work(shared);
-            let done = self.carry_out(shared, !waiting.is_empty(), is_last);
+            // A panic counts as a failed write: those who wait are answered, and all is written again.
+            let done =
+                contained(|| self.carry_out(shared, !waiting.is_empty(), is_last)).unwrap_or_else(|| {
+                    let error = io::Error::other("the write panicked");
+                    self.report(shared, Err(error), !waiting.is_empty());
+                    Ok(())
+                });
             for change in waiting {
                 let answer =
                     done.as_ref().copied().map_err(|error| Error::new(error.kind(), error.to_string()));
@@ -136,7 +134,11 @@ impl Writer {
             tenant.resume()?;
         }
         self.is_suspended = false;
-        tracing::info!(directory = %self.hold.directory().display(), "the cache directory is in use again");
+        let directory = self.hold.directory();
+        cache_core::log::limited(
+            directory,
+            |suppressed| tracing::info!(directory = %directory.display(), suppressed, "the cache directory is in use again"),
+        );
         Ok(())
     }
 
@@ -148,9 +150,10 @@ impl Writer {
 
     /// Gives a directory up that is not this process's any more: first nothing is served, then the locks go.
     fn lose(&mut self, shared: &Shared, cause: &Error) {
-        if let Some(suppressed) = self.losses.speaks(&SystemClock) {
-            tracing::warn!(%cause, suppressed, "the cache directory is lost; the cache starts empty in a new one");
-        }
+        cache_core::log::limited(
+            self.hold.directory(),
+            |suppressed| tracing::warn!(%cause, suppressed, "the cache directory is lost; the cache starts empty in a new one"),
+        );
         note_cause(shared, cause, self.writes);
         if let Some(tenant) = shared.tenant.get() {
             tenant.suspend(cause);
@@ -171,7 +174,10 @@ impl Writer {
                 if state.kind == JournalKind::File {
                     state.kind = JournalKind::Memory;
                     drop(state);
-                    tracing::warn!(%error, "cannot write the journal; the next run starts with an empty cache");
+                    cache_core::log::limited(
+                        self.hold.directory(),
+                        |suppressed| tracing::warn!(%error, suppressed, "cannot write the journal; the next run starts with an empty cache"),
+                    );
                     trust::distrust_or_warn(self.hold.directory());
                 }
             }
@@ -180,7 +186,9 @@ impl Writer {
                 if state.kind == JournalKind::Memory {
                     state.kind = JournalKind::File;
                     drop(state);
-                    tracing::info!("the journal can be written again");
+                    cache_core::log::limited(self.hold.directory(), |suppressed| {
+                        tracing::info!(suppressed, "the journal can be written again")
+                    });
                 }
             }
             Ok(()) => {}

@@ -36,7 +36,9 @@ pub(super) async fn open(config: &CacheConfig, hold: &Arc<Hold>) -> Result<Opene
     let distrust = state.distrust_of_disk(&namespace);
     let start_empty = distrust.or(config.clear_on_start().then_some("CACHE_CLEAR_ON_START is set"));
     if let Some(reason) = start_empty.filter(|_| state != State::Missing) {
-        tracing::info!(reason, "the disk cache starts empty");
+        cache_core::log::emit(|| {
+            tracing::info!(reason, "the disk cache starts empty");
+        });
     }
     let backend = open_store(config, directory, start_empty.is_some()).await?;
     if start_empty.is_none() {
@@ -46,12 +48,16 @@ pub(super) async fn open(config: &CacheConfig, hold: &Arc<Hold>) -> Result<Opene
     state.record(directory, &primary)?;
     for leftover in dead.iter_mut().chain([&mut own]) {
         if let Err(error) = leftover.erase(&Owner::Disk) {
-            tracing::warn!(%error, "cannot erase a journal; the next start invalidates it again");
+            cache_core::log::emit(|| {
+                tracing::warn!(%error, "cannot erase a journal; the next start invalidates it again");
+            });
         }
     }
     for leftover in dead {
         if let Err(error) = leftover.discard() {
-            tracing::warn!(%error, "cannot remove the journal of a process that is gone");
+            cache_core::log::emit(|| {
+                tracing::warn!(%error, "cannot remove the journal of a process that is gone");
+            });
         }
     }
     let backend = Arc::new(backend);
@@ -127,7 +133,13 @@ async fn make_up_for(backend: &DiskBackend, leftovers: impl Iterator<Item = &Lef
     }
     match backend.invalidate(&owed).await? {
         Invalidated::Applied { removed } => {
-            tracing::info!(invalidations = owed.len(), removed, "made up for changes that were interrupted");
+            cache_core::log::emit(|| {
+                tracing::info!(
+                    invalidations = owed.len(),
+                    removed,
+                    "made up for changes that were interrupted"
+                );
+            });
             Ok(())
         }
         Invalidated::Journaled { .. } => {

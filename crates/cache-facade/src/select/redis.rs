@@ -79,11 +79,13 @@ pub(super) async fn open(config: &CacheConfig, directory: &Path) -> Result<Opene
     };
     let backend = Arc::new(FallbackBackend::start(parts).await);
     if is_new && !is_distrusted && backend.is_primary_in_use(IN_USE_TIMEOUT).await {
-        tracing::warn!(
-            directory = %directory.display(),
-            advice = "keep CACHE_DIR from one run to the next, or set CACHE_CLEAR_WITHOUT_RECORD=true",
-            "Redis is in use, and CACHE_DIR holds no record: what an earlier run had not told Redis is lost"
-        );
+        cache_core::log::emit(|| {
+            tracing::warn!(
+                directory = %directory.display(),
+                advice = "keep CACHE_DIR from one run to the next, or set CACHE_CLEAR_WITHOUT_RECORD=true",
+                "Redis is in use, and CACHE_DIR holds no record: what an earlier run had not told Redis is lost"
+            );
+        });
     }
     let told = Arc::downgrade(&journal);
     journal.tell(Redis { backend: Arc::downgrade(&backend), journal: told, contacts, record });
@@ -152,7 +154,7 @@ async fn enter(config: &CacheConfig, directory: &Path) -> Result<Entered> {
     let unknown = (is_new && config.clear_without_record()).then_some("there is no record of the last run");
     let distrust = state.distrust_of_redis(db, namespace).or(unknown);
     if let Some(reason) = distrust {
-        tracing::info!(reason, "Redis is cleared before it is read");
+        cache_core::log::emit(|| tracing::info!(reason, "Redis is cleared before it is read"));
     }
     let recorded = if unknown.is_some() {
         trust::distrust(directory)
@@ -162,7 +164,9 @@ async fn enter(config: &CacheConfig, directory: &Path) -> Result<Entered> {
     match recorded {
         Err(error) if !is_new => return Err(error),
         Err(error) => {
-            tracing::warn!(%error, "cannot record which cache is in use; the next run starts empty");
+            cache_core::log::emit(
+                || tracing::warn!(%error, "cannot record which cache is in use; the next run starts empty"),
+            );
         }
         Ok(()) => {}
     }
@@ -184,7 +188,9 @@ struct Record {
 impl Record {
     fn cleared(&self) {
         if let Err(error) = self.write() {
-            tracing::warn!(%error, "cannot record that Redis was cleared; the next start clears it again");
+            cache_core::log::emit(
+                || tracing::warn!(%error, "cannot record that Redis was cleared; the next start clears it again"),
+            );
         }
     }
 
@@ -206,9 +212,13 @@ impl Record {
 fn settle(dead: Vec<Leftover>, owner: &Owner) {
     for mut leftover in dead {
         if let Err(error) = leftover.erase(owner) {
-            tracing::warn!(%error, "cannot erase a journal; the next start invalidates it again");
+            cache_core::log::emit(
+                || tracing::warn!(%error, "cannot erase a journal; the next start invalidates it again"),
+            );
         } else if let Err(error) = leftover.discard() {
-            tracing::warn!(%error, "cannot remove the journal of a process that is gone");
+            cache_core::log::emit(
+                || tracing::warn!(%error, "cannot remove the journal of a process that is gone"),
+            );
         }
     }
 }

@@ -59,12 +59,14 @@ impl Settings {
             return Err(Error::new(ErrorKind::Configuration, message));
         }
         if *size_mb != new.size_mb {
-            tracing::warn!(
-                directory = %directory.display(),
-                limit_mb = size_mb,
-                asked_for = new.size_mb,
-                "the cache directory is open with another limit, which stays"
-            );
+            cache_core::log::limited(directory, |suppressed| {
+                tracing::warn!(
+                    directory = %directory.display(),
+                    limit_mb = size_mb,
+                    asked_for = new.size_mb,
+                    suppressed, "the cache directory is open with another limit, which stays"
+                )
+            });
         }
         Ok(())
     }

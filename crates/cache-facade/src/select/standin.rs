@@ -30,15 +30,21 @@ impl Disk {
 impl Standin for Disk {
     async fn open(&self) -> Arc<dyn CacheBackend> {
         let Some(path) = self.path() else {
-            tracing::warn!(
-                "there is no cache directory for the fallback; everything is loaded while Redis is away"
-            );
+            cache_core::log::limited("fallback", |suppressed| {
+                tracing::warn!(
+                    suppressed,
+                    "there is no cache directory for the fallback; everything is loaded while Redis is away"
+                );
+            });
             return Arc::new(NullBackend::new());
         };
         match DiskBackend::open(self.settings.clone().directory(path).start_empty()).await {
             Ok(backend) => Arc::new(backend),
             Err(error) => {
-                tracing::warn!(%error, "the fallback cannot be opened; everything is loaded while Redis is away");
+                cache_core::log::limited(
+                    self.hold.directory(),
+                    |suppressed| tracing::warn!(%error, suppressed, "the fallback cannot be opened; everything is loaded while Redis is away"),
+                );
                 Arc::new(NullBackend::new())
             }
         }

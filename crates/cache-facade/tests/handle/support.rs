@@ -49,6 +49,7 @@ pub(crate) struct Faulty {
     pub(crate) lookups_hang: AtomicBool,
     pub(crate) fills_hang: AtomicBool,
     pub(crate) invalidations_fail: AtomicBool,
+    pub(crate) panics: AtomicBool,
     pub(crate) fills: AtomicU64,
     pub(crate) lookups: AtomicU64,
 }
@@ -56,6 +57,10 @@ pub(crate) struct Faulty {
 impl Faulty {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self::default())
+    }
+
+    fn panics_if_told(&self) {
+        assert!(!self.panics.load(Ordering::SeqCst), "a bug in the store");
     }
 }
 
@@ -70,6 +75,7 @@ impl CacheBackend for Faulty {
     }
 
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
+        self.panics_if_told();
         self.lookups.fetch_add(1, Ordering::SeqCst);
         if self.lookups_hang.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
@@ -81,6 +87,7 @@ impl CacheBackend for Faulty {
     }
 
     async fn fill(&self, key: &CacheKey, token: FillToken, entry: NewEntry) -> Result<FillOutcome> {
+        self.panics_if_told();
         self.fills.fetch_add(1, Ordering::SeqCst);
         if self.fills_hang.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
@@ -89,10 +96,12 @@ impl CacheBackend for Faulty {
     }
 
     async fn set(&self, key: &CacheKey, entry: NewEntry) -> Result<()> {
+        self.panics_if_told();
         self.inner.set(key, entry).await
     }
 
     async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated> {
+        self.panics_if_told();
         if self.invalidations_fail.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::NotDurable, "the disk is full"));
         }
@@ -100,10 +109,12 @@ impl CacheBackend for Faulty {
     }
 
     async fn stats(&self) -> Result<CacheStats> {
+        self.panics_if_told();
         self.inner.stats().await
     }
 
     async fn explain(&self, key: &CacheKey) -> Result<Explanation> {
+        self.panics_if_told();
         self.inner.explain(key).await
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cache_facade::{Cache, Load, Source};
+use cache_facade::{Cache, ChangeError, Load, Source};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -28,6 +28,28 @@ async fn a_store_that_fails_is_a_miss_and_is_not_filled() {
     assert_eq!(cache.get_many::<u32>(&[key(1), key(2)]).await, [None, None]);
     assert_eq!(store.fills.load(Ordering::SeqCst), 0);
     assert_eq!(cache.stats().await.unwrap().errors, 4);
+}
+
+#[tokio::test]
+async fn a_store_that_panics_fails_and_no_caller_of_a_read_hears_of_it() {
+    let store = Faulty::new();
+    let cache = Cache::new(store.clone());
+    assert_eq!(ask(&cache, 1).await, (1, Source::Loaded));
+    let before = cache.health().await.panics;
+    store.panics.store(true, Ordering::SeqCst);
+    assert_eq!(ask(&cache, 2).await, (2, Source::Loaded));
+    assert_eq!(cache.get::<u32>(&key(1)).await, None);
+    assert_eq!(cache.get_many::<u32>(&[key(1), key(2)]).await, [None, None]);
+    assert!(cache.set(&key(1), &3_u32).await.is_err() && cache.stats().await.is_err());
+    let error = cache.invalidate(&key(1)).await.unwrap_err();
+    assert!(error.to_string().contains("a bug in the store"), "{error}");
+    let changed = cache.change(&key(1), async || Ok::<_, Nothing>(7)).await;
+    assert!(matches!(changed, Err(ChangeError::NotInvalidated { value: 7, .. })), "{changed:?}");
+    let health = cache.health().await;
+    assert!(health.panics >= before + 7, "{health:?}");
+    assert_eq!(health.last_panic.as_deref(), Some("a bug in the store"));
+    store.panics.store(false, Ordering::SeqCst);
+    assert_eq!(ask(&cache, 4).await, (1, Source::Hit));
 }
 
 #[tokio::test(start_paused = true)]

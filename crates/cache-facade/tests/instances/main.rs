@@ -7,6 +7,8 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what goes wrong fails the test")]
 #![expect(clippy::cast_possible_truncation, reason = "numbers of instances are small")]
 
+#[cfg(feature = "metrics")]
+mod broken;
 mod database;
 mod dice;
 mod faults;
@@ -17,6 +19,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use cache_core::plants::{self, Plant};
 use testkit::RedisServer;
 use testkit::history::{Promise, Verdict, check, now};
 use testkit::reliability::Tally;
@@ -28,9 +31,10 @@ use fleet::Fleet;
 const INSTANCES: usize = 4;
 const FALLBACK_MAX_AGE: Duration = Duration::from_secs(2);
 
-/// A bug on purpose: it must be seen.
-const IS_PLANTED: bool =
-    cfg!(any(feature = "plant-no-fence", feature = "plant-one-incarnation", feature = "plant-no-journal"));
+/// Whether a bug is planted, which must be found.
+fn is_planted() -> bool {
+    [Plant::NoRedisFence, Plant::OneIncarnation, Plant::NoJournal].into_iter().any(plants::is_planted)
+}
 
 const TEST: &str = "no_read_of_any_instance_is_stale_while_everything_fails_at_random";
 
@@ -41,31 +45,51 @@ async fn no_read_of_any_instance_is_stale_while_everything_fails_at_random() {
         return instance::run(Path::new(&root), number).await;
     }
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let seconds = number("INSTANCES_SECONDS").unwrap_or(if IS_PLANTED { 15 } else { 10 });
+    let is_planted = is_planted();
+    let seconds = number("INSTANCES_SECONDS").unwrap_or(if is_planted { 15 } else { 10 });
     let seed = number("INSTANCES_SEED").unwrap_or(1);
     // Some bugs take chance to be seen.
     let mut violations = None;
-    for round in 0..if IS_PLANTED { 4 } else { 1 } {
-        let (verdict, times) = put_to_the_test(seconds, seed + round).await;
+    for round in 0..if is_planted { 4 } else { 1 } {
+        let (verdict, times) = put_to_the_test(TEST, seconds, seed + round).await;
         let first: Vec<_> = verdict.violations.iter().take(5).collect();
         if !first.is_empty() {
             violations = Some(format!("{first:#?} while {times:#?}"));
             break;
         }
     }
-    assert_eq!(violations.is_some(), IS_PLANTED, "{}", violations.as_deref().unwrap_or("nobody saw the bug"));
+    assert_eq!(violations.is_some(), is_planted, "{}", violations.as_deref().unwrap_or("nobody saw the bug"));
+}
+
+#[cfg(feature = "metrics")]
+const BROKEN: &str = "no_read_is_stale_either_where_every_log_line_span_and_metric_panics";
+
+/// The same where no instance can write its log, and its recorder of metrics is broken.
+#[cfg(feature = "metrics")]
+#[tokio::test(flavor = "multi_thread")]
+async fn no_read_is_stale_either_where_every_log_line_span_and_metric_panics() {
+    if let Some(root) = std::env::var_os(instance::ROOT) {
+        let number = std::env::var(instance::NUMBER).unwrap().parse().unwrap();
+        broken::install();
+        return instance::run(Path::new(&root), number).await;
+    }
+    if is_planted() {
+        return;
+    }
+    let (verdict, times) = put_to_the_test(BROKEN, 10, 2).await;
+    assert!(verdict.violations.is_empty(), "{:#?} while {times:#?}", verdict.violations);
 }
 
 /// When what went wrong, from and to.
 type Faults = Vec<(Duration, Duration, &'static str)>;
 
 /// Lets everything fail for so long, and checks what the instances saw.
-async fn put_to_the_test(seconds: u64, seed: u64) -> (Verdict, Faults) {
+async fn put_to_the_test(test: &'static str, seconds: u64, seed: u64) -> (Verdict, Faults) {
     let tally = Tally::new("reads checked for staleness, 4 processes", seed);
     let root = tempfile::tempdir().unwrap();
     Database::create(&root.path().join("database"));
     let mut server = RedisServer::start().unwrap();
-    let mut fleet = Fleet::start_all(root.path(), TEST, INSTANCES, &server).await;
+    let mut fleet = Fleet::start_all(root.path(), test, INSTANCES, &server).await;
     let dice = Dice::new(seed);
     let mut faults: BTreeMap<&str, u32> = BTreeMap::new();
     let mut times = Vec::new();

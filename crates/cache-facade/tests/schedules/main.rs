@@ -1,7 +1,7 @@
 //! The single flight and the fences under every order of steps that shuttle finds.
 //!
 //! `cargo test -p cache-facade --no-default-features --features shuttle --test schedules`; with the feature
-//! `plant-join-by-key` as well, the same test must find the bug that it plants.
+//! `cache-core/plants` and `PLANTED_BUG=join-by-key`, tests of freshness must find the bug.
 
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
 
@@ -9,13 +9,13 @@ mod circles;
 mod many;
 mod old_values;
 
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
+use cache_core::plants::{Plant, is_planted};
 use cache_facade::{
     BackendKind, Cache, CacheBackend, CacheKey, CacheStats, Explanation, FillOutcome, FillToken, Health,
     Invalidated, Invalidation, LoadError, Lookup, MemoryBackend, NewEntry, Result,
@@ -25,6 +25,7 @@ use shuttle::future::{block_on, spawn, yield_now};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, FailurePersistence, Runner};
 use testkit::reliability::{Tally, times};
+use testkit::stale_only_if;
 
 const SCHEDULES: usize = 2_000;
 
@@ -44,15 +45,9 @@ fn explore<F: Future<Output = ()> + 'static>(test: impl Fn() -> F + Send + Sync 
     Runner::new(PctScheduler::new(3, schedules / 2), config()).run(move || block_on(test()));
 }
 
-/// The same for a test of freshness: with the bug planted, it must find something stale.
+/// Explores a test of freshness, which must find a stale read if the bug is planted.
 fn explore_freshness<F: Future<Output = ()> + 'static>(test: impl Fn() -> F + Send + Sync + Copy + 'static) {
-    if !cfg!(feature = "plant-join-by-key") {
-        return explore(test);
-    }
-    let found = std::panic::catch_unwind(AssertUnwindSafe(|| explore(test)))
-        .expect_err("the planted bug was not found");
-    let message = found.downcast_ref::<String>().expect("an assertion failed with a message");
-    assert!(message.starts_with("stale: "), "{message}");
+    stale_only_if(is_planted(Plant::JoinByKey), || explore(test));
 }
 
 fn key() -> CacheKey {

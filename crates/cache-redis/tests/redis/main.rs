@@ -1,7 +1,7 @@
 //! What only a real server shows: leases, large values, incarnations and faults.
-#![cfg(not(any(feature = "plant-no-fence", feature = "plant-one-incarnation")))]
 #![expect(clippy::unwrap_used, reason = "what helpers of tests cannot do ends the test")]
 
+mod advice;
 mod batches;
 mod examine;
 mod faults;

@@ -1,10 +1,8 @@
 //! What can be found out about a picture from its pixels.
 
-use image::{GrayImage, RgbImage};
+use image::{DynamicImage, GenericImageView, GrayImage, Pixel, Rgb};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-
-use super::Picture;
 
 /// What an analysis looks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -77,43 +75,41 @@ impl Findings {
 }
 
 /// Looks at every pixel.
-pub(crate) fn analyse(kind: AnalysisKind, picture: Picture) -> Findings {
+pub(super) fn analyse(kind: AnalysisKind, pixels: DynamicImage) -> Findings {
     match kind {
-        AnalysisKind::Histogram => {
-            let luminance = picture.pixels.to_luma8();
-            Findings::Histogram(histogram(&picture.pixels.into_rgb8(), &luminance))
-        }
-        AnalysisKind::MeanColour => Findings::MeanColour(mean_colour(&picture.pixels.into_rgb8())),
-        AnalysisKind::Sharpness => Findings::Sharpness(sharpness(&picture.pixels.into_luma8())),
+        AnalysisKind::Histogram => Findings::Histogram(histogram(&pixels)),
+        AnalysisKind::MeanColour => Findings::MeanColour(mean_colour(&pixels)),
+        AnalysisKind::Sharpness => Findings::Sharpness(sharpness(&pixels.into_luma8())),
     }
 }
 
-fn histogram(colours: &RgbImage, luminance: &GrayImage) -> Histogram {
-    let count = |values: &mut dyn Iterator<Item = u8>| {
-        let mut counts = vec![0; 256];
-        for value in values {
+/// The colours of all pixels, one by one: a copy of a large picture would take as much memory again.
+fn colours(pixels: &DynamicImage) -> impl Iterator<Item = Rgb<u8>> {
+    pixels.pixels().map(|(_, _, pixel)| pixel.to_rgb())
+}
+
+fn histogram(pixels: &DynamicImage) -> Histogram {
+    let mut counts = [const { [0; 256] }; 4];
+    for colour in colours(pixels) {
+        let [red, green, blue] = colour.0;
+        for (counts, value) in counts.iter_mut().zip([red, green, blue, colour.to_luma().0[0]]) {
             if let Some(count) = counts.get_mut(usize::from(value)) {
                 *count += 1;
             }
         }
-        counts
-    };
-    Histogram {
-        red: count(&mut colours.pixels().map(|pixel| pixel.0[0])),
-        green: count(&mut colours.pixels().map(|pixel| pixel.0[1])),
-        blue: count(&mut colours.pixels().map(|pixel| pixel.0[2])),
-        luminance: count(&mut luminance.pixels().map(|pixel| pixel.0[0])),
     }
+    let [red, green, blue, luminance] = counts.map(Vec::from);
+    Histogram { red, green, blue, luminance }
 }
 
-fn mean_colour(colours: &RgbImage) -> MeanColour {
+fn mean_colour(pixels: &DynamicImage) -> MeanColour {
     let mut sums = [0_u64; 3];
-    for pixel in colours.pixels() {
-        for (sum, value) in sums.iter_mut().zip(pixel.0) {
+    for colour in colours(pixels) {
+        for (sum, value) in sums.iter_mut().zip(colour.0) {
             *sum += u64::from(value);
         }
     }
-    let pixels = f64::from(colours.width()) * f64::from(colours.height());
+    let pixels = f64::from(pixels.width()) * f64::from(pixels.height());
     let [red, green, blue] = sums.map(|sum| sum as f64 / pixels);
     let hex = format!("#{:02x}{:02x}{:02x}", nearest(red), nearest(green), nearest(blue));
     MeanColour { red, green, blue, hex }
@@ -153,14 +149,12 @@ fn nearest(mean: f64) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use image::{DynamicImage, Luma, Rgb, metadata::Orientation};
+    use image::{Luma, RgbImage};
 
-    use super::super::Format;
     use super::*;
 
     fn found(kind: AnalysisKind, pixels: impl Into<DynamicImage>) -> Value {
-        let (pixels, orientation) = (pixels.into(), Orientation::NoTransforms);
-        analyse(kind, Picture { format: Format::Png, pixels, orientation, colour_profile: None }).results()
+        analyse(kind, pixels.into()).results()
     }
 
     #[test]

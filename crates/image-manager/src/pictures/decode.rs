@@ -1,24 +1,16 @@
 //! From a file to pixels, and the checks that an upload must pass.
 
-use std::io::Cursor;
+use std::io::BufReader;
 use std::path::Path;
 
-use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::options::DecoderOptions;
+use image::{DynamicImage, ImageBuffer, ImageDecoder};
 
+use super::header::{Header, damaged, frame_decoder, open, scale};
+use super::jpeg;
+use super::png::PngRows;
+use super::reduce::{Channels, Reducer};
 use super::{Format, Size};
 use crate::error::ApiError;
-
-/// Largest picture, in pixels. A compressed file says nothing about how much memory its pixels take.
-pub(crate) const MAX_PIXELS: u64 = 100_000_000;
-
-/// What a decoder may allocate: the largest picture at its deepest, four channels of sixteen bits.
-const MAX_DECODER_BYTES: u64 = MAX_PIXELS * 8 + 64 * 1024 * 1024;
-
-/// A colour profile longer than this is not copied into thumbnails.
-const MAX_PROFILE_BYTES: usize = 64 * 1024;
 
 /// A file that passed all checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,109 +20,95 @@ pub(crate) struct Inspected {
     pub(crate) size: Size,
 }
 
-/// The pixels of a file as they lie in it, with what is needed to show them right.
-#[derive(Debug)]
-pub(crate) struct Picture {
-    pub(crate) format: Format,
-    pub(crate) pixels: DynamicImage,
-    pub(crate) orientation: Orientation,
-    pub(crate) colour_profile: Option<Vec<u8>>,
+/// A picture that was shrunk while it was decoded, as [`Reducer::finish`] leaves it.
+pub(super) struct Shrunk {
+    pub(super) pixels: DynamicImage,
+    pub(super) is_ink: bool,
+    pub(super) colour_profile: Option<Vec<u8>>,
 }
 
-/// Checks an upload by its content: format, size, and that all its pixels (the first frame's, where it moves) decode.
+/// Sees that all pixels decode: the first frame's, where it moves.
 ///
 /// # Errors
-/// 415 for another format or a damaged file, 413 for too many pixels, before any is decoded.
-pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspected, ApiError> {
-    let format = recognise(bytes)?;
-    let mut decoder = decoder(bytes, format).map_err(damaged)?;
-    let stored = Size::from(decoder.dimensions());
-    if stored.pixels() > MAX_PIXELS {
-        return Err(ApiError::new(
-            axum::http::StatusCode::PAYLOAD_TOO_LARGE,
-            "too_many_pixels",
-            format!("{stored} is more than the {} megapixels that are kept here", MAX_PIXELS / 1_000_000),
-        ));
+/// 415 for a damaged file.
+pub(super) fn check(path: &Path, header: &Header) -> Result<(), ApiError> {
+    match header.format {
+        Format::Jpeg => jpeg::scaled(BufReader::new(open(path)?), 8).map(drop),
+        Format::Png => PngRows::begin(BufReader::new(open(path)?))?.passes(|_| {}),
+        Format::Gif | Format::WebP => frame(path, header.format).map(drop),
     }
-    if stored.pixels() == 0 {
-        return Err(damaged("it has no pixels"));
-    }
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    match format {
-        // The other decoder takes a torn JPEG for a whole one, grey where data is missing.
-        Format::Jpeg => decode_jpeg_strictly(bytes)?,
-        Format::Png | Format::Gif | Format::WebP => {
-            DynamicImage::from_decoder(decoder).map_err(damaged)?;
+}
+
+/// Decodes to at least `target` (as the pixels lie in the file), and less than twice of it each way where that is possible.
+///
+/// # Errors
+/// As [`check`]; such a file was refused when it was uploaded.
+pub(super) fn shrunk(path: &Path, header: &Header, target: Size) -> Result<Shrunk, ApiError> {
+    let incomplete = || ApiError::internal("decoding an original", "rows are missing");
+    let (reducer, is_ink, colour_profile) = match header.format {
+        Format::Jpeg => {
+            let jpeg::Scaled { size, bytes, colour_profile } =
+                jpeg::scaled(BufReader::new(open(path)?), scale(header.stored, target))?;
+            let channels = header.jpeg_channels();
+            let reducer = reduced(channels, size.into(), target, &bytes);
+            (reducer, channels == Channels::Cmyk, colour_profile)
         }
-    }
-    Ok(Inspected { format, size: stored.turned(orientation) })
-}
-
-impl Picture {
-    /// Decodes a file that passed [`inspect`].
-    ///
-    /// # Errors
-    /// [`ApiError::original_missing`] when the file is gone, as when it was replaced meanwhile; else internal.
-    pub(crate) fn open(path: &Path) -> Result<Self, ApiError> {
-        let bytes = std::fs::read(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => ApiError::original_missing(),
-            _ => ApiError::internal("reading an original", error),
-        })?;
-        Self::decode(&bytes)
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Self, ApiError> {
-        let broken = |error| ApiError::internal("decoding an original", error);
-        let format = recognise(bytes)?;
-        let mut decoder = decoder(bytes, format).map_err(broken)?;
-        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-        let profile = decoder.icc_profile().ok().flatten();
-        let pixels = DynamicImage::from_decoder(decoder).map_err(broken)?;
-        let colour_profile = profile.filter(|profile| profile.len() <= MAX_PROFILE_BYTES);
-        Ok(Self { format, pixels, orientation, colour_profile })
-    }
-}
-
-fn recognise(bytes: &[u8]) -> Result<Format, ApiError> {
-    match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => Ok(Format::Jpeg),
-        Ok(ImageFormat::Png) => Ok(Format::Png),
-        Ok(ImageFormat::Gif) => Ok(Format::Gif),
-        Ok(ImageFormat::WebP) => Ok(Format::WebP),
-        _ => Err(ApiError::unsupported_picture("only JPEG, PNG, GIF and WebP pictures are kept here")),
-    }
-}
-
-fn decoder(bytes: &[u8], format: Format) -> image::ImageResult<impl ImageDecoder> {
-    let format = match format {
-        Format::Jpeg => ImageFormat::Jpeg,
-        Format::Png => ImageFormat::Png,
-        Format::Gif => ImageFormat::Gif,
-        Format::WebP => ImageFormat::WebP,
+        Format::Png => {
+            let rows = PngRows::begin(BufReader::new(open(path)?))?;
+            let colour_profile = rows.colour_profile();
+            let mut reducer = Reducer::new(rows.channels(), header.stored, target);
+            rows.rows(|row| reducer.row(row))?;
+            (reducer, false, colour_profile)
+        }
+        Format::Gif | Format::WebP => {
+            let (pixels, colour_profile) = frame(path, header.format)?;
+            let size = Size::new(pixels.width(), pixels.height());
+            let channels = if pixels.color().has_alpha() { Channels::Rgba } else { Channels::Rgb };
+            (reduced(channels, size, target, pixels.as_bytes()), false, colour_profile)
+        }
     };
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MAX_DECODER_BYTES);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits);
-    reader.into_decoder()
+    Ok(Shrunk { pixels: reducer.finish().ok_or_else(incomplete)?, is_ink, colour_profile })
 }
 
-fn decode_jpeg_strictly(bytes: &[u8]) -> Result<(), ApiError> {
-    // The number of pixels was checked already, and a side of a JPEG has at most sixteen bits.
-    let options =
-        DecoderOptions::default().set_strict_mode(true).set_max_width(usize::MAX).set_max_height(usize::MAX);
-    let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode().map(drop).map_err(|error| damaged(format!("{error:?}")))
+/// Decodes all pixels, with eight bits a channel.
+///
+/// # Errors
+/// As [`shrunk`].
+pub(super) fn pixels(path: &Path, header: &Header) -> Result<DynamicImage, ApiError> {
+    if header.format != Format::Png {
+        return frame(path, header.format).map(|(pixels, _)| pixels);
+    }
+    let rows = PngRows::begin(BufReader::new(open(path)?))?;
+    let ((width, height), channels) = (rows.size(), rows.channels());
+    let mut bytes = Vec::with_capacity(width as usize * height as usize * channels.count());
+    rows.rows(|row| bytes.extend_from_slice(row))?;
+    let pixels = match channels {
+        Channels::Grey => ImageBuffer::from_raw(width, height, bytes).map(DynamicImage::ImageLuma8),
+        Channels::GreyAlpha => ImageBuffer::from_raw(width, height, bytes).map(DynamicImage::ImageLumaA8),
+        Channels::Rgb => ImageBuffer::from_raw(width, height, bytes).map(DynamicImage::ImageRgb8),
+        Channels::Rgba | Channels::Cmyk => {
+            ImageBuffer::from_raw(width, height, bytes).map(DynamicImage::ImageRgba8)
+        }
+    };
+    pixels.ok_or_else(|| ApiError::internal("decoding an original", "rows are missing"))
 }
 
-fn damaged(cause: impl std::fmt::Display) -> ApiError {
-    tracing::debug!(%cause, "a damaged picture was refused");
-    ApiError::unsupported_picture("the picture is damaged or incomplete")
+fn reduced(channels: Channels, source: Size, target: Size, pixels: &[u8]) -> Reducer {
+    let mut reducer = Reducer::new(channels, source, target);
+    pixels.chunks_exact((source.width as usize * channels.count()).max(1)).for_each(|row| reducer.row(row));
+    reducer
+}
+
+/// Decodes a picture, or the first frame of one that moves, and gives its colour profile.
+fn frame(path: &Path, format: Format) -> Result<(DynamicImage, Option<Vec<u8>>), ApiError> {
+    let mut decoder = frame_decoder(BufReader::new(open(path)?), format).map_err(damaged)?;
+    let colour_profile = decoder.icc_profile().ok().flatten();
+    Ok((DynamicImage::from_decoder(decoder).map_err(damaged)?, colour_profile))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{encoded, gradient, jpeg_with_orientation, png_header};
+    use super::super::testing::{encoded, gradient, inspect, jpeg_with_orientation, png_header};
     use super::*;
 
     #[test]

@@ -1,19 +1,25 @@
-//! Everything that looks at pixels: validation, thumbnails, analyses. All of it blocks, and takes turns on the cores.
+//! Everything that looks at pixels: validation, thumbnails, analyses. All of it blocks, and takes turns in the
+//! [`Workshop`].
 
 mod analyse;
+mod colour;
 mod decode;
+mod header;
+mod jpeg;
+mod png;
+mod reduce;
 mod thumbnail;
+mod workshop;
 
-use std::sync::Arc;
-
+use image::ImageFormat;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 
-pub(crate) use analyse::{AnalysisKind, Findings, analyse};
-pub(crate) use decode::{Picture, inspect};
-pub(crate) use thumbnail::{Size, thumbnail, thumbnail_type};
-
-use crate::error::ApiError;
+use analyse::analyse;
+pub(crate) use analyse::{AnalysisKind, Findings};
+pub(crate) use decode::Inspected;
+pub(crate) use header::THUMBNAIL_SIDE_MAX;
+pub(crate) use thumbnail::{Size, thumbnail_type};
+pub(crate) use workshop::{Workshop, blocking};
 
 /// A format of pictures that is kept here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -37,47 +43,19 @@ impl Format {
         }
     }
 
+    /// As the library that decodes calls it.
+    fn decoded_by(self) -> ImageFormat {
+        match self {
+            Self::Jpeg => ImageFormat::Jpeg,
+            Self::Png => ImageFormat::Png,
+            Self::Gif => ImageFormat::Gif,
+            Self::WebP => ImageFormat::WebP,
+        }
+    }
+
     /// The format of that media type.
     pub(crate) fn from_content_type(content_type: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.content_type() == content_type)
-    }
-}
-
-/// Runs work on pixels: no more at once than there are cores, whatever the number of requests.
-///
-/// A decoded picture takes up to eight bytes a pixel, so that this also bounds the memory.
-#[derive(Debug, Clone)]
-pub(crate) struct Workshop {
-    benches: Arc<Semaphore>,
-}
-
-impl Workshop {
-    /// One place for each core.
-    pub(crate) fn new() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { benches: Arc::new(Semaphore::new(cores)) }
-    }
-
-    /// Runs `work` on a thread that may block, once there is a free core.
-    ///
-    /// # Cancellation
-    /// Work that waits is dropped; work that began runs to its end and keeps its core until then.
-    pub(crate) async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
-    ) -> Result<T, ApiError> {
-        let bench = Arc::clone(&self.benches).acquire_owned().await.expect("nobody closes the semaphore");
-        let done = tokio::task::spawn_blocking(move || {
-            let _bench = bench;
-            work()
-        });
-        done.await.unwrap_or_else(|panic| Err(ApiError::internal("work on a picture", panic)))
-    }
-}
-
-impl Default for Workshop {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -85,9 +63,32 @@ impl Default for Workshop {
 pub(crate) mod testing {
     use std::io::Cursor;
 
-    use image::{DynamicImage, ImageEncoder, ImageFormat, Rgb, RgbImage};
+    use image::{DynamicImage, ImageEncoder, Rgb, RgbImage};
 
-    use super::Format;
+    use super::decode::{self, Inspected};
+    use super::header::probe;
+    use super::{Format, Size};
+    use crate::error::ApiError;
+
+    /// Checks a file as an upload is checked.
+    pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspected, ApiError> {
+        let file = kept(bytes);
+        let header = probe(file.path())?;
+        decode::check(file.path(), &header)?;
+        Ok(Inspected { format: header.format, size: header.shown() })
+    }
+
+    /// The thumbnail of a file.
+    pub(crate) fn thumbnail(bytes: &[u8], size: Size) -> Result<Vec<u8>, ApiError> {
+        let file = kept(bytes);
+        super::thumbnail::thumbnail(file.path(), &probe(file.path())?, size)
+    }
+
+    fn kept(bytes: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        file
+    }
 
     /// Dark on the left, bright on the right, with some green from the top down.
     pub(crate) fn gradient(width: u32, height: u32) -> DynamicImage {
@@ -98,14 +99,8 @@ pub(crate) mod testing {
 
     /// The picture as a file.
     pub(crate) fn encoded(pixels: &DynamicImage, format: Format) -> Vec<u8> {
-        let format = match format {
-            Format::Jpeg => ImageFormat::Jpeg,
-            Format::Png => ImageFormat::Png,
-            Format::Gif => ImageFormat::Gif,
-            Format::WebP => ImageFormat::WebP,
-        };
         let mut file = Cursor::new(Vec::new());
-        pixels.write_to(&mut file, format).unwrap();
+        pixels.write_to(&mut file, format.decoded_by()).unwrap();
         file.into_inner()
     }
 
@@ -117,6 +112,56 @@ pub(crate) mod testing {
         let mut encoder = image::codecs::jpeg::JpegEncoder::new(&mut file);
         encoder.set_exif_metadata(exif).unwrap();
         pixels.write_with_encoder(encoder).unwrap();
+        file
+    }
+
+    /// A CMYK JPEG of one colour and 8 pixels a side, written as Adobe does: inverted.
+    pub(crate) fn cmyk_jpeg(ink: [u8; 4], profile: Option<&[u8]>) -> Vec<u8> {
+        let mut file = vec![0xFF, 0xD8];
+        let mut segment = |marker: u8, content: &[u8]| {
+            file.extend([0xFF, marker]);
+            file.extend(u16::try_from(content.len() + 2).unwrap().to_be_bytes());
+            file.extend(content);
+        };
+        segment(0xEE, b"Adobe\0\x64\0\0\0\0\0");
+        let chunks: Vec<&[u8]> = profile.map_or_else(Vec::new, |profile| profile.chunks(60_000).collect());
+        for (number, chunk) in (1..).zip(&chunks) {
+            segment(
+                0xE2,
+                &[b"ICC_PROFILE\0", [number, u8::try_from(chunks.len()).unwrap()].as_slice(), chunk].concat(),
+            );
+        }
+        // Quantised by eights, so that a coefficient is the colour; codes of four bits for its length, of one for its end.
+        segment(0xDB, &[[0].as_slice(), &[8; 64]].concat());
+        segment(0xC0, &[8, 0, 8, 0, 8, 4, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0, 4, 0x11, 0]);
+        segment(
+            0xC4,
+            &[[0, 0, 0, 0, 12].as_slice(), &[0; 12], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]].concat(),
+        );
+        segment(0xC4, &[[0x10, 1].as_slice(), &[0; 15], &[0]].concat());
+        segment(0xDA, &[4, 1, 0, 2, 0, 3, 0, 4, 0, 0, 63, 0]);
+        let mut bits = String::new();
+        for ink in ink {
+            let value = 127 - i32::from(ink);
+            let length = 32 - value.unsigned_abs().leading_zeros();
+            bits += &format!("{length:04b}");
+            if length > 0 {
+                let coded = if value < 0 { value - 1 + (1 << length) } else { value };
+                bits += &format!("{coded:0width$b}", width = length as usize);
+            }
+            bits += "0";
+        }
+        while bits.len() % 8 > 0 {
+            bits += "1";
+        }
+        for byte in bits.as_bytes().chunks(8) {
+            let byte = byte.iter().fold(0, |byte, bit| byte << 1 | (bit - b'0'));
+            file.push(byte);
+            if byte == 0xFF {
+                file.push(0);
+            }
+        }
+        file.extend([0xFF, 0xD9]);
         file
     }
 
@@ -144,8 +189,6 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
 
     #[test]
@@ -154,28 +197,5 @@ mod tests {
             assert_eq!(Format::from_content_type(format.content_type()), Some(format));
         }
         assert_eq!(Format::from_content_type("image/svg+xml"), None);
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn no_more_work_runs_at_once_than_there_are_places() {
-        static RUNNING: AtomicUsize = AtomicUsize::new(0);
-        let workshop = Workshop { benches: Arc::new(Semaphore::new(2)) };
-        let mut pieces = tokio::task::JoinSet::new();
-        for _ in 0..64 {
-            let workshop = workshop.clone();
-            pieces.spawn(async move {
-                workshop
-                    .run(|| {
-                        let running = RUNNING.fetch_add(1, Ordering::SeqCst) + 1;
-                        std::thread::yield_now();
-                        RUNNING.fetch_sub(1, Ordering::SeqCst);
-                        Ok(running)
-                    })
-                    .await
-            });
-        }
-        while let Some(piece) = pieces.join_next().await {
-            assert!(piece.unwrap().unwrap() <= 2);
-        }
     }
 }

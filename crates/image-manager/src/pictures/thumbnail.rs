@@ -1,14 +1,18 @@
 //! Thumbnails: how large, and the pixels.
 
 use std::fmt;
+use std::path::Path;
 
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::imageops::FilterType;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageEncoder, ImageError};
 
-use super::{Format, Picture};
+use super::Format;
+use super::colour::in_srgb;
+use super::decode::{Shrunk, shrunk};
+use super::header::Header;
+use super::reduce::straightened;
 use crate::error::ApiError;
 
 /// Of 100; above it files grow faster than pictures improve.
@@ -71,26 +75,24 @@ impl fmt::Display for Size {
     }
 }
 
-/// The picture as a file of `size` (as it is shown), upright: JPEG of a JPEG, PNG of all else.
+/// The picture as a file of `size` (as it is shown), upright and in sRGB: JPEG of a JPEG, PNG of all else.
 ///
 /// # Errors
-/// Internal only.
-pub(crate) fn thumbnail(picture: Picture, size: Size) -> Result<Vec<u8>, ApiError> {
-    let Picture { format, pixels, orientation, colour_profile } = picture;
+/// When the file is gone, or does not decode.
+pub(super) fn thumbnail(path: &Path, header: &Header, size: Size) -> Result<Vec<u8>, ApiError> {
     // Turned after shrinking, when there is less to turn; turning back and forth swaps the sides alike.
-    let mut small = shrunk(&pixels, size.turned(orientation));
-    drop(pixels);
-    small.apply_orientation(orientation);
-    let small = eight_bits(small);
+    let lying = size.turned(header.orientation);
+    let Shrunk { mut pixels, is_ink, colour_profile } = shrunk(path, header, lying)?;
+    if lying != Size::new(pixels.width(), pixels.height()) {
+        pixels = pixels.resize_exact(lying.width, lying.height, FilterType::CatmullRom);
+    }
+    let mut pixels = in_srgb(straightened(pixels), is_ink, colour_profile.as_deref());
+    pixels.apply_orientation(header.orientation);
 
     let mut file = Vec::new();
-    let encoded = match format {
-        Format::Jpeg => {
-            encode(&small, JpegEncoder::new_with_quality(&mut file, JPEG_QUALITY), colour_profile)
-        }
-        Format::Png | Format::Gif | Format::WebP => {
-            encode(&small, PngEncoder::new(&mut file), colour_profile)
-        }
+    let encoded = match header.format {
+        Format::Jpeg => pixels.write_with_encoder(JpegEncoder::new_with_quality(&mut file, JPEG_QUALITY)),
+        Format::Png | Format::Gif | Format::WebP => pixels.write_with_encoder(PngEncoder::new(&mut file)),
     };
     encoded.map_err(|error| ApiError::internal("encoding a thumbnail", error))?;
     Ok(file)
@@ -102,61 +104,21 @@ pub(crate) fn thumbnail_type(file: &[u8]) -> &'static str {
     format.content_type()
 }
 
-fn encode(
-    pixels: &DynamicImage,
-    mut encoder: impl ImageEncoder,
-    profile: Option<Vec<u8>>,
-) -> image::ImageResult<()> {
-    if let Some(profile) = profile {
-        encoder.set_icc_profile(profile).map_err(ImageError::Unsupported)?;
-    }
-    pixels.write_with_encoder(encoder)
-}
-
 /// `side * numerator / denominator`, rounded, at least 1. The result fits where `numerator <= denominator`.
 fn scaled(side: u64, numerator: u64, denominator: u64) -> u32 {
     let rounded = (side * numerator + denominator / 2) / denominator;
     u32::try_from(rounded).unwrap_or(u32::MAX).max(1)
 }
 
-fn shrunk(pixels: &DynamicImage, size: Size) -> DynamicImage {
-    if size == Size::new(pixels.width(), pixels.height()) {
-        return pixels.clone();
-    }
-    // A good filter looks at every pixel of a large picture several times: a quick one takes the first, greatest step.
-    let (width, height) = (size.width.saturating_mul(2), size.height.saturating_mul(2));
-    if pixels.width() > width.saturating_mul(2) && pixels.height() > height.saturating_mul(2) {
-        let half_way = pixels.thumbnail_exact(width, height);
-        return half_way.resize_exact(size.width, size.height, FilterType::CatmullRom);
-    }
-    pixels.resize_exact(size.width, size.height, FilterType::CatmullRom)
-}
-
-/// The same pixels with eight bits a channel, which every encoder and viewer takes.
-fn eight_bits(pixels: DynamicImage) -> DynamicImage {
-    let color = pixels.color();
-    match (color.has_color(), color.has_alpha()) {
-        (true, true) => DynamicImage::ImageRgba8(pixels.into_rgba8()),
-        (true, false) => DynamicImage::ImageRgb8(pixels.into_rgb8()),
-        (false, true) => DynamicImage::ImageLumaA8(pixels.into_luma_alpha8()),
-        (false, false) => DynamicImage::ImageLuma8(pixels.into_luma8()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::testing::{encoded, gradient, jpeg_with_orientation};
-    use super::super::{Format, inspect};
-    use super::*;
+    use image::DynamicImage;
 
-    fn open(bytes: &[u8]) -> Picture {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("original");
-        std::fs::write(&path, bytes).unwrap();
-        Picture::open(&path).unwrap()
-    }
+    use super::super::Format;
+    use super::super::testing::{encoded, gradient, inspect, jpeg_with_orientation, thumbnail};
+    use super::*;
 
     proptest! {
         #[test]
@@ -179,7 +141,7 @@ mod tests {
     #[test]
     fn a_thumbnail_has_the_size_that_was_asked_for_and_the_family_of_its_original() {
         for format in Format::ALL {
-            let file = thumbnail(open(&encoded(&gradient(300, 150), format)), Size::new(64, 32)).unwrap();
+            let file = thumbnail(&encoded(&gradient(300, 150), format), Size::new(64, 32)).unwrap();
             let inspected = inspect(&file).unwrap();
             assert_eq!(inspected.size, Size::new(64, 32), "{format:?}");
             let family = if format == Format::Jpeg { Format::Jpeg } else { Format::Png };
@@ -192,7 +154,7 @@ mod tests {
     fn a_thumbnail_stands_upright() {
         // Dark on the left and bright on the right; turned by a quarter, dark is on top.
         let bytes = jpeg_with_orientation(&gradient(400, 200), 6);
-        let file = thumbnail(open(&bytes), Size::new(50, 100)).unwrap();
+        let file = thumbnail(&bytes, Size::new(50, 100)).unwrap();
         let shown = image::load_from_memory(&file).unwrap().into_luma8();
         assert_eq!(shown.dimensions(), (50, 100));
         assert!(shown.get_pixel(25, 2).0[0] + 100 < shown.get_pixel(25, 97).0[0]);
@@ -202,10 +164,27 @@ mod tests {
 
     #[test]
     fn a_large_picture_keeps_its_brightness_when_it_shrinks() {
-        let file = thumbnail(open(&encoded(&gradient(2000, 1000), Format::Png)), Size::new(100, 50)).unwrap();
+        let file = thumbnail(&encoded(&gradient(2000, 1000), Format::Png), Size::new(100, 50)).unwrap();
         let small = image::load_from_memory(&file).unwrap().into_luma8();
         let mean = small.pixels().map(|pixel| u64::from(pixel.0[0])).sum::<u64>() / 5000;
         assert!((120..=136).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn what_is_transparent_leaves_its_neighbours_their_colour() {
+        for side in [100, 150, 400, 399] {
+            let stripes = image::RgbaImage::from_fn(400, 400, |x, y| {
+                if (x / 3 + y / 5) % 2 == 0 { image::Rgba([255, 255, 255, 255]) } else { image::Rgba([0; 4]) }
+            });
+            for format in [Format::Png, Format::WebP] {
+                let file =
+                    thumbnail(&encoded(&stripes.clone().into(), format), Size::new(side, side)).unwrap();
+                let small = image::load_from_memory(&file).unwrap().into_rgba8();
+                let visible = small.pixels().filter(|pixel| pixel.0[3] > 0);
+                assert!(visible.clone().count() > 100);
+                visible.for_each(|pixel| assert_eq!(pixel.0[..3], [255; 3], "{side} {format:?}"));
+            }
+        }
     }
 
     #[test]
@@ -213,7 +192,7 @@ mod tests {
         let pixels = image::ImageBuffer::from_pixel(40, 40, image::Rgba([65535u16, 0, 0, 32768]));
         let mut bytes = std::io::Cursor::new(Vec::new());
         DynamicImage::ImageRgba16(pixels).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
-        let file = thumbnail(open(bytes.get_ref()), Size::new(20, 20)).unwrap();
+        let file = thumbnail(bytes.get_ref(), Size::new(20, 20)).unwrap();
         let small = image::load_from_memory(&file).unwrap();
         assert_eq!(small.color(), image::ColorType::Rgba8);
         assert_eq!(small.into_rgba8().get_pixel(10, 10).0, [255, 0, 0, 128]);

@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::database::{self, Analysis};
 use crate::error::ApiError;
 use crate::extract::{Body, Id, User};
-use crate::pictures::{AnalysisKind, Findings, Picture, analyse};
+use crate::pictures::{AnalysisKind, Findings};
 use crate::retry::retried;
 
 #[derive(Debug, Deserialize)]
@@ -93,5 +93,5 @@ fn unknown_kind() -> ApiError {
 async fn compute(app: &App, id: Uuid) -> Result<Findings, ApiError> {
     let (kind, image) = app.database().read(move |db| database::stored_analysis(db, id)).await?;
     let path = app.originals().path(image.alive()?.file);
-    app.workshop().run(move || Ok(analyse(kind, Picture::open(&path)?))).await
+    app.workshop().analyse(path, kind).await
 }

@@ -17,12 +17,12 @@ use crate::caching::Answered;
 use crate::database::{self, StoredImage};
 use crate::error::ApiError;
 use crate::extract::{Id, Query, User};
-use crate::pictures::{Picture, Size, thumbnail, thumbnail_type};
+use crate::pictures::{Size, THUMBNAIL_SIDE_MAX, thumbnail_type};
 use crate::ranges::precondition;
 use crate::retry::retried;
 
 const SIDE_MIN: u32 = 16;
-const SIDE_MAX: u32 = 2048;
+const SIDE_MAX: u32 = THUMBNAIL_SIDE_MAX;
 const SIDE_DEFAULT: u32 = 200;
 
 #[derive(Debug, Deserialize)]
@@ -69,7 +69,7 @@ async fn load(app: &App, expected: StoredImage, size: Size) -> Result<Bytes, Api
         return Err(ApiError::changed_meanwhile());
     }
     let path = app.originals().path(image.file);
-    app.workshop().run(move || thumbnail(Picture::open(&path)?, size).map(Bytes::from)).await
+    app.workshop().thumbnail(path, size).await.map(Bytes::from)
 }
 
 /// A side in pixels; too small or too large becomes the nearest that is allowed.

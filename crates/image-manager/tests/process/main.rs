@@ -3,8 +3,10 @@
 
 mod directory;
 mod memory;
+mod pictures;
 mod redis;
 mod server;
+mod silent;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -1,0 +1,122 @@
+//! The conformance suite: one named test per law of the contract, for any backend.
+//!
+//! Describe the backend by a [`Subject`] and let [`conformance_tests!`](crate::conformance_tests) make a test of every
+//! law. This is the whole of it for a store without a runtime of its own:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use async_trait::async_trait;
+//! use cache_conformance::{Eviction, Figures, Opened, Promises, Subject};
+//! use cache_core::{ManualClock, MemoryBackend};
+//!
+//! #[derive(Debug, Default)]
+//! struct Memory {
+//!     clock: Arc<ManualClock>,
+//! }
+//!
+//! #[async_trait]
+//! impl Subject for Memory {
+//!     fn promises(&self) -> Promises {
+//!         Promises {
+//!             eviction: Eviction::LeastRecentlyUsed,
+//!             figures: Figures::Exact,
+//!             limit_bytes: Some(8 << 20),
+//!             largest_value: Some(1 << 20),
+//!             ..Promises::default()
+//!         }
+//!     }
+//!
+//!     fn clock(&self) -> &Arc<ManualClock> {
+//!         &self.clock
+//!     }
+//!
+//!     async fn open(&self, _place: &str) -> Opened {
+//!         Opened::with_atomic(MemoryBackend::with_limit(8 << 20).with_clock(self.clock.clone()))
+//!     }
+//! }
+//!
+//! cache_conformance::conformance_tests!(Memory::default());
+//! ```
+//!
+//! [`forgetful_conformance_tests!`](crate::forgetful_conformance_tests) makes those that hold for a store that may fail
+//! and forget at any time: nothing at all, a chain with outages, or any backend behind [`chaos`].
+//!
+//! A law that asks for more than the subject [promises](Promises) passes at once.
+
+pub mod chaos;
+pub mod counters;
+pub mod eviction;
+mod expected;
+pub mod expiry;
+pub mod explaining;
+pub mod figures;
+pub mod freshness;
+pub mod lifetime;
+mod list;
+pub mod many;
+pub mod model;
+pub mod neighbours;
+mod probe;
+mod subject;
+pub mod threads;
+pub mod tokens;
+pub mod values;
+
+pub use probe::{Probe, Value, key, noise, what};
+pub use subject::{Eviction, Figures, Keeping, Law, Opened, Promises, Subject, block_on};
+
+/// Puts one law to `subject`.
+#[doc(hidden)]
+pub fn check(subject: &dyn Subject, law: for<'a> fn(&'a dyn Subject) -> Law<'a>) {
+    subject.run(law(subject));
+}
+
+/// Makes one `#[test]` of every law, for the [`Subject`](crate::Subject) that the expression makes anew
+/// for each.
+#[macro_export]
+macro_rules! conformance_tests {
+    ($subject:expr) => {
+        $crate::__laws_of_truth! { [$crate::__law_tests] ($subject) }
+        $crate::__laws_of_keeping! { [$crate::__law_tests] ($subject) }
+        $crate::__laws_of_threads! { [$crate::__thread_law_tests] ($subject) }
+        $crate::__laws_of_counting_threads! { [$crate::__thread_law_tests] ($subject) }
+    };
+}
+
+/// Makes one `#[test]` of every law that holds for a store that may fail and forget at any time.
+#[macro_export]
+macro_rules! forgetful_conformance_tests {
+    ($subject:expr) => {
+        $crate::__laws_of_truth! { [$crate::__law_tests] ($subject) }
+        $crate::__laws_of_threads! { [$crate::__thread_law_tests] ($subject) }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __law_tests {
+    (($subject:expr) $($module:ident: $($law:ident)*;)*) => {
+        $($(
+            #[test]
+            fn $law() {
+                $crate::check(&$subject, |subject| {
+                    ::std::boxed::Box::pin($crate::$module::$law(subject))
+                });
+            }
+        )*)*
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __thread_law_tests {
+    (($subject:expr) $($module:ident: $($law:ident)*;)*) => {
+        $($(
+            #[test]
+            fn $law() {
+                $crate::$module::$law(&$subject);
+            }
+        )*)*
+    };
+}

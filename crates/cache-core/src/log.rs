@@ -1,0 +1,131 @@
+//! Log lines: a line whose subscriber panics interrupts nothing, and a line that repeats is limited.
+//!
+//! Every event of the product is emitted in here. A subscriber may panic: tracing-subscriber does when it can write neither
+//! to its writer nor to the standard error. Such a panic must not skip the rest of a critical section.
+
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::panic::Location;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::clock::{Clock, Monotonic, SystemClock};
+use crate::panics::contained;
+
+/// How long a line that was emitted stays silent.
+const QUIET: Duration = Duration::from_mins(1);
+
+/// The most lines that are told apart by their subject.
+const MOST: usize = 512;
+
+static LIMITS: LazyLock<Mutex<Limits>> = LazyLock::new(Mutex::default);
+
+/// Emits one event, which is all that `event` does.
+#[inline]
+pub fn emit(event: impl FnOnce()) {
+    contained(event);
+}
+
+/// Emits an event that may repeat: at once, then at most once a minute for this place in the code and this `subject`.
+/// `event` is given how many were suppressed since the last one. Returns whether it was emitted.
+#[track_caller]
+pub fn limited(subject: impl Hash, event: impl FnOnce(u64)) -> bool {
+    let place = Location::caller();
+    let (mut of_place, mut of_subject) = (Xxh3::new(), Xxh3::new());
+    place.hash(&mut of_place);
+    (place, subject).hash(&mut of_subject);
+    let admitted = LIMITS.lock().admits(of_subject.finish(), of_place.finish(), SystemClock.monotonic());
+    if let Some(suppressed) = admitted {
+        emit(|| event(suppressed));
+    }
+    admitted.is_some()
+}
+
+#[derive(Debug, Default)]
+struct Limits(HashMap<u64, Limit>);
+
+#[derive(Debug)]
+struct Limit {
+    emitted: Monotonic,
+    suppressed: u64,
+}
+
+impl Limits {
+    /// How many lines were suppressed before this one, if it may be emitted `now`. Subjects past the first 512 of a minute
+    /// share the limit of their place.
+    fn admits(&mut self, subject: u64, place: u64, now: Monotonic) -> Option<u64> {
+        let Self(limits) = self;
+        let is_over = |limit: &Limit| now.saturating_since(limit.emitted) >= QUIET;
+        let mut line = subject;
+        if !limits.contains_key(&line) && limits.len() >= MOST {
+            limits.retain(|_, limit| !is_over(limit));
+            if limits.len() >= MOST {
+                line = place;
+            }
+        }
+        match limits.get_mut(&line) {
+            Some(limit) if !is_over(limit) => {
+                limit.suppressed += 1;
+                None
+            }
+            Some(limit) => {
+                limit.emitted = now;
+                Some(std::mem::take(&mut limit.suppressed))
+            }
+            None => {
+                limits.insert(line, Limit { emitted: now, suppressed: 0 });
+                Some(0)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Monotonic {
+        SystemClock.monotonic().saturating_add(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_line_is_emitted_at_once_and_then_once_a_minute_with_a_count() {
+        let mut limits = Limits::default();
+        let start = at(0);
+        let after = |seconds| start.saturating_add(Duration::from_secs(seconds));
+        assert_eq!(limits.admits(1, 0, after(0)), Some(0));
+        assert!((1..60).all(|second| limits.admits(1, 0, after(second)).is_none()));
+        assert_eq!(limits.admits(2, 0, after(30)), Some(0), "another subject");
+        assert_eq!(limits.admits(1, 0, after(60)), Some(59));
+        assert_eq!(limits.admits(1, 0, after(61)), None);
+    }
+
+    #[test]
+    fn subjects_without_number_are_bounded_and_share_a_limit() {
+        let mut limits = Limits::default();
+        let start = at(0);
+        let emitted = (0..100_000).filter(|subject| limits.admits(*subject, u64::MAX, start).is_some());
+        assert_eq!(emitted.count(), MOST + 1);
+        assert_eq!(limits.0.len(), MOST + 1);
+        assert_eq!(limits.admits(7, u64::MAX, start.saturating_add(QUIET)), Some(0));
+    }
+
+    #[test]
+    fn each_place_in_the_code_has_a_limit_of_its_own_for_each_subject() {
+        let mut emitted = 0;
+        for subject in ["one", "two", "one"] {
+            limited(subject, |_| emitted += 1);
+        }
+        limited("one", |_| emitted += 1);
+        assert_eq!(emitted, 3);
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_written_interrupts_nothing() {
+        emit(|| panic!("failed printing to stderr"));
+        limited("a broken log", |_| panic!("failed printing to stderr"));
+    }
+}

@@ -1,0 +1,148 @@
+//! [`advice`]: what to type about a connection that fails, as far as the error and one more look at the port can tell.
+
+use std::error::Error as StdError;
+
+use cache_core::{Error, ErrorKind};
+use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
+use rustls::{AlertDescription, CertificateError, Error as TlsError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::client::connect;
+use crate::config::RedisConfig;
+use crate::error::{CHECK_SETTINGS, tls_error};
+
+/// `error`, of connecting to the server of `config`, with what to do about it.
+///
+/// # Cost
+/// At most two more connections, each of which takes [`RedisConfig::connect_timeout`] at most; none where the server refuses
+/// connections.
+pub(crate) async fn advised(config: &RedisConfig, error: Error) -> Error {
+    let Some(advice) = advice(config, &error).await else { return error };
+    let message = error.to_string();
+    let message = message.strip_suffix(CHECK_SETTINGS).unwrap_or(&message);
+    Error::new(error.kind(), format!("{message}; {advice}")).with_source(error)
+}
+
+/// What to do about `error`, which came of connecting to the server of `config`; `None` where nothing is known.
+pub(crate) async fn advice(config: &RedisConfig, error: &Error) -> Option<&'static str> {
+    let cause = StdError::source(error)?.downcast_ref::<RedisError>()?;
+    if let Some(cause) = tls_error(cause) {
+        return about_tls(config, cause);
+    }
+    match (cause.kind(), cause.code()) {
+        (RedisKind::AuthenticationFailed, _) | (_, Some("WRONGPASS")) => Some(about_password(config)),
+        (_, Some("NOAUTH")) => Some("the server wants a password: set REDIS_PASSWORD"),
+        (RedisKind::Io, _) if cause.is_connection_refusal() => None,
+        (RedisKind::Io, _) => about_port(config, error, false).await,
+        (RedisKind::Parse | RedisKind::UnexpectedReturnType, _) => about_port(config, error, true).await,
+        _ => None,
+    }
+}
+
+fn about_tls(config: &RedisConfig, cause: &TlsError) -> Option<&'static str> {
+    use CertificateError::{
+        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext, UnknownIssuer,
+    };
+    match cause {
+        TlsError::InvalidMessage(_) => Some(PLAIN_PORT),
+        TlsError::InvalidCertificate(UnknownIssuer | BadSignature) if config.ca_file.is_some() => Some(
+            "the file in REDIS_CA_FILE does not hold the authority that signed the server's certificate: name the right file",
+        ),
+        TlsError::InvalidCertificate(UnknownIssuer | BadSignature) => {
+            Some("name the PEM file of the authority that signed the server's certificate in REDIS_CA_FILE")
+        }
+        TlsError::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {
+            Some("set REDIS_HOST to a name that the server's certificate holds")
+        }
+        TlsError::InvalidCertificate(Expired | ExpiredContext { .. }) => {
+            Some("renew the server's certificate, or correct the clock of this machine")
+        }
+        TlsError::AlertReceived(AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure) => {
+            Some("the server must allow TLS 1.3")
+        }
+        TlsError::AlertReceived(_) => Some(about_client_certificate(config)),
+        _ => None,
+    }
+}
+
+const PLAIN_PORT: &str = "this port does not speak TLS: correct REDIS_PORT, or for a server without encryption set REDIS_TLS=false";
+
+fn about_client_certificate(config: &RedisConfig) -> &'static str {
+    if config.client_certificate.is_some() {
+        "the server ended the connection; if it asks clients for certificates, it must trust the authority of the one in REDIS_CLIENT_CERT"
+    } else {
+        "the server ended the connection; if it asks clients for certificates, set REDIS_CLIENT_CERT and REDIS_CLIENT_KEY"
+    }
+}
+
+fn about_password(config: &RedisConfig) -> &'static str {
+    let password = config.password.as_deref().unwrap_or_default();
+    let is_quoted = ['"', '\'']
+        .iter()
+        .any(|quote| password.len() > 1 && password.starts_with(*quote) && password.ends_with(*quote));
+    if password.ends_with(['\n', '\r']) {
+        "REDIS_PASSWORD ends with a line break, which is sent as a part of it: remove it (printf writes none, echo does)"
+    } else if password.trim() != password {
+        "REDIS_PASSWORD begins or ends with white space, which is sent as a part of it: remove it"
+    } else if is_quoted {
+        "REDIS_PASSWORD stands in quotes, which are sent as a part of it: remove them (docker's --env-file keeps quotes)"
+    } else {
+        "correct REDIS_PASSWORD, and REDIS_USERNAME where the server has access lists"
+    }
+}
+
+/// What to do about a connection that is ended or gives no answer, or none of a Redis (`is_garbage`).
+async fn about_port(config: &RedisConfig, error: &Error, is_garbage: bool) -> Option<&'static str> {
+    if !config.tls && speaks_tls(config).await {
+        return Some("this port speaks TLS: set REDIS_TLS=true");
+    }
+    let answer = answer_to_plain(config).await;
+    let is_of_redis = matches!(answer, Some(b'+' | b'-'));
+    if config.tls && is_of_redis {
+        return Some(PLAIN_PORT);
+    }
+    if is_garbage || !config.tls && answer.is_some() && !is_of_redis {
+        return Some("what answers there is no Redis: correct REDIS_HOST and REDIS_PORT");
+    }
+    // The handshake of TLS 1.3 is over for the client before the server has seen whether it has a certificate.
+    (config.tls && error.kind() == ErrorKind::Unavailable).then(|| about_client_certificate(config))
+}
+
+/// The first byte that the port answers to a command that is not encrypted. Nothing is sent that tells who asks.
+async fn answer_to_plain(config: &RedisConfig) -> Option<u8> {
+    let asking = async {
+        let mut socket = TcpStream::connect((config.host.as_str(), config.port)).await.ok()?;
+        socket.write_all(b"PING\r\n").await.ok()?;
+        socket.read_u8().await.ok()
+    };
+    timeout(config.connect_timeout, asking).await.ok().flatten()
+}
+
+/// Whether the port answers a handshake, were it to refuse it.
+async fn speaks_tls(config: &RedisConfig) -> bool {
+    let encrypted =
+        RedisConfig { tls: true, ca_file: None, client_certificate: None, ..config.without_login() };
+    match connect(&encrypted).await {
+        Ok(_) => true,
+        Err(error) => {
+            let cause = StdError::source(&error).and_then(|cause| cause.downcast_ref::<RedisError>());
+            cause.and_then(tls_error).is_some_and(|cause| {
+                matches!(cause, TlsError::InvalidCertificate(_) | TlsError::AlertReceived(_))
+            })
+        }
+    }
+}
+
+/// What to do about a login that fails, where [`advice`] knows nothing.
+pub(crate) fn about_login(error: &Error) -> &'static str {
+    let cause = StdError::source(error).and_then(|cause| cause.downcast_ref::<RedisError>());
+    match cause.map(RedisError::kind) {
+        Some(RedisKind::Server(ServerErrorKind::NoPerm)) => "allow SELECT to this user, or set REDIS_DB=0",
+        Some(RedisKind::Server(ServerErrorKind::ResponseError)) => {
+            "set REDIS_DB to a database that the server has; many hosted ones have 0 only"
+        }
+        _ => "look at the server's log",
+    }
+}

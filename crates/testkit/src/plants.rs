@@ -1,0 +1,30 @@
+//! Tests that must fail while a bug is planted.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs `test`, which must succeed, or fail with a message that contains `stale` if `is_planted`.
+///
+/// # Panics
+/// As `test` does without the bug; with it, when `test` succeeds or fails for another reason.
+pub fn stale_only_if(is_planted: bool, test: impl FnOnce()) {
+    if !is_planted {
+        return test();
+    }
+    let found = catch_unwind(AssertUnwindSafe(test)).expect_err("the planted bug was not found");
+    let message = found.downcast_ref::<String>().expect("an assertion failed with a message");
+    assert!(message.contains("stale"), "the test failed for another reason: {message}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_planted_bug_must_be_found_and_for_the_right_reason() {
+        stale_only_if(false, || {});
+        stale_only_if(true, || assert_eq!(1, 2, "stale: {}", 3));
+        for wrong in [(|| {}) as fn(), || assert_eq!(1, 2, "something else: {}", 3)] {
+            assert!(catch_unwind(|| stale_only_if(true, wrong)).is_err());
+        }
+    }
+}
