@@ -77,6 +77,31 @@ impl DiskBackend {
         Error::new(ErrorKind::Unavailable, message)
     }
 
+    /// Keeps nothing from here on: every lookup is a miss, every fill is refused, and invalidations have nothing to do.
+    /// `cause` is what [`health`](CacheBackend::health) says.
+    ///
+    /// For a directory that is not this process's any more: what another process does there is not seen here.
+    ///
+    /// # Cost
+    /// Takes every entry out of the index. What the file holds is let go of in the background.
+    pub fn suspend(&self, cause: &Error) {
+        self.engine.suspend(&cause.to_string());
+        self.engine.queue.wake();
+    }
+
+    /// Ends a suspension: begins an empty database in the directory, which is created and locked as by
+    /// [`open`](Self::open). Values that were loaded before are not stored.
+    ///
+    /// Blocks the thread for a few writes to disk: not for asynchronous callers.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), and `Closed`; the cache then stays suspended.
+    pub fn resume(&self) -> Result<()> {
+        let (ack, done) = oneshot::channel();
+        self.engine.queue.push_urgent(Urgent::Resume { ack });
+        done.blocking_recv().map_err(|_| Engine::closed())?
+    }
+
     fn check_open(&self) -> Result<()> {
         if self.engine.closed.is_open() { Err(Engine::closed()) } else { Ok(()) }
     }
@@ -196,7 +221,10 @@ impl CacheBackend for DiskBackend {
         let bytes = record_bytes(key.as_str(), &entry.payload);
         budget::check_size(key, bytes, self.engine.config.limit_bytes)?;
         if let Some(place) = self.place(bytes, false).await {
-            return if self.engine.admit(key, None, entry, place) { Ok(()) } else { Err(Engine::closed()) };
+            if self.engine.admit(key, None, entry, place) {
+                return Ok(());
+            }
+            return Err(if self.engine.is_suspended() { self.engine.suspended() } else { Engine::closed() });
         }
         // A dropped write must not leave the value before it readable.
         self.engine.counters.errors.add(1);

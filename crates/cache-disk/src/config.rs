@@ -23,6 +23,7 @@ pub struct DiskConfig {
     pub(crate) page_cache_bytes: usize,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) start_empty: bool,
+    pub(crate) is_watched: bool,
     /// Bits of a key's hash that are used; tests take few, so that keys collide.
     pub(crate) hash_mask: u64,
     #[cfg(feature = "testing")]
@@ -39,10 +40,17 @@ impl DiskConfig {
             page_cache_bytes: 32 << 20,
             clock: Arc::new(SystemClock),
             start_empty: false,
+            is_watched: false,
             hash_mask: u64::MAX,
             #[cfg(feature = "testing")]
             storage: crate::testing::StorageHook::default(),
         }
+    }
+
+    /// Another directory. Default: that of [`new`](Self::new).
+    #[must_use]
+    pub fn directory(self, directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into(), ..self }
     }
 
     /// The space the directory may take, in bytes; at least 8 MiB. Default: 1000 MiB.
@@ -75,6 +83,14 @@ impl DiskConfig {
     #[must_use]
     pub fn start_empty(self) -> Self {
         Self { start_empty: true, ..self }
+    }
+
+    /// Leaves it to the caller to see whether the directory still is the one that was opened, and to say so with
+    /// [`suspend`](crate::DiskBackend::suspend) and [`resume`](crate::DiskBackend::resume). Default: the cache looks itself,
+    /// once a second and before it acknowledges an invalidation, and begins an empty database where its own is gone.
+    #[must_use]
+    pub fn watched_by_the_caller(self) -> Self {
+        Self { is_watched: true, ..self }
     }
 
     /// Within what the system lets this process write into one file: a byte more, and a signal would end it.

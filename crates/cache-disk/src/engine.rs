@@ -6,7 +6,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use cache_core::envelope::{KeyHash, KeyHasher, Rejected};
 use cache_core::plants::{Plant, is_planted};
 use cache_core::sync::Mutex;
-use cache_core::sync::atomic::{AtomicU64, Ordering};
+use cache_core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use cache_core::{
     BackendKind, CacheKey, CacheStats, Entry, EpochScope, Epochs, Error, ErrorKind, FillToken, Invalidation,
     Lookup, MissCause, NewEntry, Result, Timestamp,
@@ -52,6 +52,8 @@ pub(crate) struct Engine {
     pub(crate) allowance: AtomicU64,
     pub(crate) counters: Counters,
     pub(crate) condition: Mutex<Condition>,
+    /// Whether nothing is kept, because the directory is not this process's any more. Set under the lock of the condition.
+    pub(crate) is_suspended: AtomicBool,
 }
 
 /// Whether the database works, since when, and why not.
@@ -80,6 +82,7 @@ impl Engine {
             allowance: AtomicU64::new(Budget::new(config.limit_bytes).live_bytes()),
             counters: Counters::default(),
             condition: Mutex::new(Condition { since: config.clock.now(), cause: None, is_logged: false }),
+            is_suspended: AtomicBool::new(false),
             config,
         }
     }
@@ -175,6 +178,10 @@ impl Engine {
         // The writer removes before it adds.
         self.discard(self.make_room(u64::from(cost)));
         let mut shard = self.index.shard(hash);
+        // Under the shard's lock, which a suspension passes after it has set this.
+        if self.is_suspended() {
+            return false;
+        }
         // The check, the id and the insertion are one step: an invalidation bumps the epoch and then passes this lock.
         match token {
             Some(token) if !is_planted(Plant::CheckOutsideLock) && !self.epochs.stands(key, token) => {
@@ -288,10 +295,14 @@ impl Engine {
         );
     }
 
-    /// Has readers read `snapshot`, and notes that the database works; what they read until now.
+    /// Has readers read `snapshot`, and notes that the database works; what they read until now. Does nothing while the
+    /// cache is suspended.
     pub(crate) fn restore(&self, snapshot: Snapshot) -> Weak<Snapshot> {
-        let before = self.snapshot.swap(Some(Arc::new(snapshot)));
         let mut condition = self.condition.lock();
+        if self.is_suspended() {
+            return Weak::new();
+        }
+        let before = self.snapshot.swap(Some(Arc::new(snapshot)));
         if condition.cause.is_some() {
             let was_logged = condition.is_logged;
             *condition = Condition { since: self.now(), cause: None, is_logged: false };

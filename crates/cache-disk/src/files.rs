@@ -1,12 +1,16 @@
 //! The files of a cache directory: modes, refusals of what is not ours, the lock, the quarantine of a damaged database.
+//!
+//! Files are reached through the directory that was opened, not by its path: what stands at the path later, after the
+//! directory was moved or removed, may be another process's.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use cache_core::{Error, ErrorKind, Result};
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 
 /// The database.
 const DATABASE: &str = "cache.redb";
@@ -21,6 +25,7 @@ const LOCK: &str = "cache.lock";
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
+    root: File,
     lock: File,
 }
 
@@ -31,75 +36,103 @@ impl Directory {
     /// `Locked` when another process has it open, `Io` when it cannot be used.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         create_directory(path)?;
-        let lock = lock(path)?;
+        let root = File::open(path).map_err(|error| io_error("cannot open", path, error))?;
+        let lock = lock(&root, path)?;
+        let directory = Self { path: path.to_owned(), root, lock };
         // What a process left that was killed in the middle of a clear takes space, and is of no use.
-        remove_if_there(&path.join(REPLACEMENT))?;
-        Ok(Self { path: path.to_owned(), lock })
+        directory.remove_if_there(REPLACEMENT)?;
+        Ok(directory)
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
+    /// Whether the lock still is the file at its path: else another process can lock the directory, too.
+    ///
+    /// # Errors
+    /// `Unavailable` says what became of it.
+    pub(crate) fn stands(&self) -> Result<()> {
+        let path = self.path.join(LOCK);
+        let became = match (self.lock.metadata(), fs::symlink_metadata(&path)) {
+            (Ok(ours), Ok(there)) if (ours.dev(), ours.ino()) == (there.dev(), there.ino()) => return Ok(()),
+            (Ok(_), Ok(_)) => "was replaced",
+            (Err(_), _) | (_, Err(_)) => "is gone",
+        };
+        let message = format!("the disk cache at {} {became} while it was in use", self.path.display());
+        Err(Error::new(ErrorKind::Unavailable, message))
+    }
+
+    /// Lets go of the lock before its time.
+    pub(crate) fn unlock(&self) {
+        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
+    }
+
     /// Opens the database file, creating it with mode 0600 if need be.
     pub(crate) fn database(&self) -> Result<File> {
-        open_file(&self.path.join(DATABASE))
+        open_file(&self.root, &self.path, DATABASE)
     }
 
     /// Opens an empty file that [`install`](Self::install) will make the database.
     pub(crate) fn replacement(&self) -> Result<File> {
-        let path = self.path.join(REPLACEMENT);
-        remove_if_there(&path)?;
-        open_file(&path)
+        self.remove_if_there(REPLACEMENT)?;
+        open_file(&self.root, &self.path, REPLACEMENT)
     }
 
     /// Puts the replacement in the place of the database, durably.
     pub(crate) fn install(&self) -> Result<()> {
-        let (from, to) = (self.path.join(REPLACEMENT), self.path.join(DATABASE));
-        fs::rename(&from, &to)
-            .and_then(|()| self.sync())
-            .map_err(|error| io_error("cannot replace", &to, error))
+        self.rename(REPLACEMENT, DATABASE)
+            .map_err(|error| io_error("cannot replace", &self.path.join(DATABASE), error))
     }
 
     /// Removes a replacement that did not come about.
     pub(crate) fn discard_replacement(&self) -> Result<()> {
-        remove_if_there(&self.path.join(REPLACEMENT))
+        self.remove_if_there(REPLACEMENT)
     }
 
     /// Removes the database, durably.
     pub(crate) fn remove_database(&self) -> Result<()> {
-        let path = self.path.join(DATABASE);
-        remove_if_there(&path)?;
+        self.remove_if_there(DATABASE)?;
         self.sync().map_err(|error| io_error("cannot sync", &self.path, error))
     }
 
     /// Sets the database aside, in place of the one that was set aside before.
     pub(crate) fn quarantine(&self) -> Result<PathBuf> {
-        let (from, to) = (self.path.join(DATABASE), self.path.join(QUARANTINED));
-        fs::rename(&from, &to)
-            .and_then(|()| self.sync())
-            .map_err(|error| io_error("cannot set aside", &from, error))?;
-        Ok(to)
+        self.rename(DATABASE, QUARANTINED)
+            .map_err(|error| io_error("cannot set aside", &self.path.join(DATABASE), error))?;
+        Ok(self.path.join(QUARANTINED))
     }
 
     /// Space the quarantined database takes, in bytes.
     pub(crate) fn quarantined_bytes(&self) -> u64 {
-        let metadata = fs::symlink_metadata(self.path.join(QUARANTINED));
+        let file = open(&self.root, QUARANTINED, OFlags::RDONLY | OFlags::NONBLOCK);
+        let metadata = file.and_then(|file| file.metadata());
         metadata.map_or(0, |metadata| if metadata.is_file() { metadata.blocks() * 512 } else { 0 })
     }
 
     /// Cuts the quarantined database to `bytes`, or removes it where that would leave nothing.
     pub(crate) fn shrink_quarantined(&self, bytes: u64) -> io::Result<()> {
-        let path = self.path.join(QUARANTINED);
         if bytes < 4096 {
-            fs::remove_file(&path)
+            Ok(rustix::fs::unlinkat(&self.root, QUARANTINED, AtFlags::empty())?)
         } else {
-            OpenOptions::new().write(true).open(&path)?.set_len(bytes)
+            open(&self.root, QUARANTINED, OFlags::WRONLY)?.set_len(bytes)
         }
     }
 
     fn sync(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+        self.root.sync_all()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        rustix::fs::renameat(&self.root, from, &self.root, to)?;
+        self.sync()
+    }
+
+    fn remove_if_there(&self, name: &str) -> Result<()> {
+        match rustix::fs::unlinkat(&self.root, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(io_error("cannot remove", &self.path.join(name), error.into())),
+        }
     }
 }
 
@@ -107,7 +140,7 @@ impl Drop for Directory {
     fn drop(&mut self) {
         // A child that was forked a moment ago, and runs its own program in the next, still has the file open: closing
         // it here alone would leave it locked until then.
-        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
+        self.unlock();
     }
 }
 
@@ -133,12 +166,12 @@ fn create_directory(path: &Path) -> Result<()> {
     created.map_err(|error| io_error("cannot create the cache directory", path, error))
 }
 
-fn lock(directory: &Path) -> Result<File> {
+fn lock(root: &File, directory: &Path) -> Result<File> {
     let path = directory.join(LOCK);
-    let mut file = open_file(&path)?;
+    let mut file = open_file(root, directory, LOCK)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
+        Err(Errno::WOULDBLOCK) => {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
             let holder = holder.trim();
@@ -158,23 +191,21 @@ fn lock(directory: &Path) -> Result<File> {
     Ok(file)
 }
 
-fn open_file(path: &Path) -> Result<File> {
-    let mut options = OpenOptions::new();
-    let flags = i32::try_from(OFlags::NOFOLLOW.bits()).expect("open's flags are an int");
-    let opened = options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(flags)
-        .open(path);
-    let file = opened.map_err(|error| match error.raw_os_error() {
-        Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => {
-            refused(path, "is a symbolic link; remove it")
-        }
-        _ => io_error("cannot open", path, error),
-    })?;
+/// Opens a file of `root`, with mode 0600 where it is created; a link is not followed.
+fn open(root: &File, name: &str, flags: OFlags) -> io::Result<File> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(root, name, flags, Mode::RUSR | Mode::WUSR)?.into())
+}
+
+fn open_file(root: &File, directory: &Path, name: &str) -> Result<File> {
+    let path = &directory.join(name);
+    let file =
+        open(root, name, OFlags::RDWR | OFlags::CREATE).map_err(|error| match error.raw_os_error() {
+            Some(code) if code == Errno::LOOP.raw_os_error() => {
+                refused(path, "is a symbolic link; remove it")
+            }
+            _ => io_error("cannot open", path, error),
+        })?;
     let metadata = file.metadata().map_err(|error| io_error("cannot examine", path, error))?;
     if !metadata.is_file() {
         return Err(refused(path, "is not a regular file; remove it"));
@@ -195,13 +226,6 @@ fn is_ours(metadata: &fs::Metadata) -> bool {
 /// Whether it belongs to the one user who could read it anyway: so do the volumes that containers are given.
 fn is_roots(metadata: &fs::Metadata) -> bool {
     metadata.uid() == 0
-}
-
-fn remove_if_there(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("cannot remove", path, error)),
-        _ => Ok(()),
-    }
 }
 
 fn refused(path: &Path, why: &str) -> Error {

@@ -38,6 +38,7 @@ mod record;
 mod recovery;
 mod room;
 mod store;
+mod suspension;
 #[cfg(feature = "testing")]
 mod testing;
 mod writer;

@@ -23,6 +23,8 @@ pub(crate) enum Urgent {
     Count { key: CacheKey, change: CounterChange, ack: Ack<i64> },
     /// Make everything that was queued before durable.
     Flush { ack: Ack<()> },
+    /// Begin an empty database in the directory, after a suspension.
+    Resume { ack: Ack<()> },
     /// A read of the database of this opening failed: reopen it.
     Reopen { opening: u64, fault: Fault },
 }

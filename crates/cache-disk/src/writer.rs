@@ -7,6 +7,7 @@
 mod finish;
 mod heal;
 mod space;
+mod suspension;
 mod sweep;
 mod urgent;
 
@@ -30,6 +31,8 @@ use crate::store::{Batch, Commit, Meta, Snapshot, Store};
 
 /// How long a lazy commit may stay lazy.
 const DURABLE_EVERY: Duration = Duration::from_secs(1);
+/// How often the directory is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often the order of use is saved.
 const SAVE_ORDER_EVERY: Duration = Duration::from_mins(5);
 /// Most bytes of values in one transaction.
@@ -75,6 +78,8 @@ pub(crate) struct Writer {
     flushes: Vec<Flush>,
     durable_at: Monotonic,
     order_saved_at: Monotonic,
+    /// When the directory was looked at last.
+    looked_at: Monotonic,
     retry_at: Monotonic,
     retry_after: Duration,
 }
@@ -140,6 +145,7 @@ impl Writer {
             flushes: Vec::new(),
             durable_at: now,
             order_saved_at: now,
+            looked_at: now,
             retry_at: now,
             retry_after: heal::FIRST_RETRY,
         }
@@ -168,6 +174,7 @@ impl Writer {
             if work.closing {
                 return work.urgent;
             }
+            self.look_when_due();
             self.heal_when_due();
             self.serve(work.urgent);
             // Taken behind the urgent: whoever reopens the file must see in the queue all that is not written.
@@ -218,14 +225,16 @@ impl Writer {
     /// How long there is nothing to do but to wait for work.
     fn patience(&self) -> Duration {
         let now = SystemClock.monotonic();
-        if self.store.is_none() {
+        if self.engine.is_suspended() {
+            LOOK_EVERY
+        } else if self.store.is_none() {
             self.retry_at.saturating_since(now).max(Duration::from_millis(1))
         } else if self.has_much_to_sweep() && self.may_write() {
             Duration::ZERO
         } else if self.is_dirty || (!self.unswept.is_empty() && self.may_write()) {
             DURABLE_EVERY.saturating_sub(now.saturating_since(self.durable_at)).max(Duration::from_millis(1))
         } else {
-            Duration::from_mins(1)
+            LOOK_EVERY
         }
     }
 

@@ -39,6 +39,7 @@ pub struct CacheConfig {
     fallback: Fallback,
     fallback_max_age: Duration,
     clear_on_start: bool,
+    clear_without_record: bool,
     verify: f64,
     page_cache_mb: u64,
     load_timeout: Duration,
@@ -169,6 +170,12 @@ impl CacheConfig {
         self.clear_on_start
     }
 
+    /// Whether Redis is cleared, for all instances, at a start that finds no record of an earlier run in the cache directory:
+    /// a journal may have been lost with it. Default: false.
+    pub fn clear_without_record(&self) -> bool {
+        self.clear_without_record
+    }
+
     /// The share of hits, 0 to 1, that are loaded again in the background and compared. Default: 0.
     pub fn verify(&self) -> f64 {
         self.verify
@@ -211,6 +218,7 @@ impl Default for CacheConfig {
             fallback: Fallback::Disk,
             fallback_max_age: Duration::from_secs(30),
             clear_on_start: false,
+            clear_without_record: false,
             verify: 0.0,
             page_cache_mb: 32,
             load_timeout: Duration::from_secs(30),
@@ -233,6 +241,7 @@ impl fmt::Debug for CacheConfig {
             .field("fallback", &self.fallback)
             .field("fallback_max_age", &self.fallback_max_age)
             .field("clear_on_start", &self.clear_on_start)
+            .field("clear_without_record", &self.clear_without_record)
             .field("verify", &self.verify)
             .field("page_cache_mb", &self.page_cache_mb)
             .field("load_timeout", &self.load_timeout)

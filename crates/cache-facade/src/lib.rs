@@ -115,6 +115,7 @@ pub use global::get_cache;
 pub use lifetime::Lifetime;
 pub use load::{LoadError, Loaded, Source};
 pub use options::Load;
+pub use select::examine_directory;
 #[cfg(feature = "redis")]
 pub use select::examine_redis;
 pub use testing::assert_invalidates;

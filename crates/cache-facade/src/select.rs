@@ -2,6 +2,8 @@
 //!
 //! With `lib.rs` the only file of this crate that knows which backends a build has.
 
+#[cfg(feature = "disk")]
+mod disk;
 #[cfg(feature = "redis")]
 mod redis;
 mod registry;
@@ -9,19 +11,21 @@ mod registry;
 mod standin;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cache_core::{
     AtomicBackend, BackendKind, CacheBackend, Error, ErrorKind, Health, HealthStatus, JournalKind,
     NullBackend, Result,
 };
-use parking_lot::Mutex;
 
 use crate::config::CacheConfig;
+use crate::outage::hold::{Hold, LOCK};
 use crate::outage::journal::Journal;
-use crate::outage::lock::{LockFile, Sharing};
+use crate::outage::lock::Sharing;
 use crate::outage::trust::{Primary, State};
+use crate::outage::{files, instance};
 
 #[cfg(feature = "redis")]
 pub use redis::examine_redis;
@@ -44,8 +48,8 @@ pub(crate) struct Selected {
     /// Why the wanted store is not in use, when it is not.
     trouble: Option<String>,
     settings: registry::Settings,
-    /// Gone when this is closed.
-    lock: Mutex<Option<LockFile>>,
+    /// Whether others may join it; not once it was closed.
+    is_open: AtomicBool,
 }
 
 /// Opens the store that `config` asks for, or joins the one that this process has open in the same directory.
@@ -62,7 +66,7 @@ pub(crate) struct Selected {
 /// Blocks for a few writes to disk. Logs which backend is used.
 ///
 /// # Errors
-/// `Locked` and `Configuration` as above, after ten seconds and at once; `Io` for the second case.
+/// `Locked` and `Configuration` as above, after 45 seconds and at once; `Io` for the second case.
 ///
 /// # Cancellation
 /// Nothing stays open.
@@ -73,16 +77,34 @@ pub(crate) async fn connect(config: &CacheConfig) -> Result<Arc<Selected>> {
     if config.redis().enabled() && !cfg!(feature = "redis") {
         return Err(without_redis());
     }
-    let directory = std::path::absolute(config.directory())
-        .map_err(|error| Error::new(ErrorKind::Configuration, format!("CACHE_DIR is no path: {error}")))?;
+    let directory = absolute(config)?;
     let selected = match registry::open(config, &directory).await {
         Err(error) if error.kind() == ErrorKind::Io && !may_hold_a_cache(&directory) => {
-            Arc::new(without_directory(config, &error).await)
+            Arc::new(without_directory(config, &directory, &error).await?)
         }
         outcome => outcome?,
     };
     selected.announce(config, &directory);
     Ok(selected)
+}
+
+/// Says of the directory that `config` names what [`Cache::connect`](crate::Cache::connect) would say, and makes nothing: that
+/// it, or what is in it, is a link or another user's.
+///
+/// # Errors
+/// `Configuration`: a start would be refused. `Io`: it cannot be looked at, and would not be used.
+pub fn examine_directory(config: &CacheConfig) -> Result<()> {
+    let directory = absolute(config)?;
+    files::examine(&directory, &[directory.join(LOCK)])?;
+    for (_, instance) in instance::paths(&directory) {
+        files::examine(&instance, &[instance.join(LOCK)])?;
+    }
+    Ok(())
+}
+
+fn absolute(config: &CacheConfig) -> Result<PathBuf> {
+    std::path::absolute(config.directory())
+        .map_err(|error| Error::new(ErrorKind::Configuration, format!("CACHE_DIR is no path: {error}")))
 }
 
 impl Selected {
@@ -101,12 +123,18 @@ impl Selected {
             health.status = HealthStatus::Degraded;
             health.wanted = BackendKind::Disk;
             health.cause = Some(trouble.clone());
-        } else if health.journal == JournalKind::Memory && health.status == HealthStatus::Ok {
+        } else if health.status == HealthStatus::Ok
+            && let Some(cause) = self.journal_trouble(health.journal)
+        {
             health.status = HealthStatus::Degraded;
-            health.cause =
-                Some("the journal cannot be written: after a crash the cache starts empty".to_owned());
+            health.cause = Some(cause);
         }
         health
+    }
+
+    fn journal_trouble(&self, kind: JournalKind) -> Option<String> {
+        let in_memory = || "the journal cannot be written: after a crash the cache starts empty".to_owned();
+        self.journal.cause().or_else(|| (kind == JournalKind::Memory).then(in_memory))
     }
 
     /// Closes the store and the journal, and lets go of the directory, for all caches that share them. Closing twice
@@ -115,14 +143,14 @@ impl Selected {
     /// # Errors
     /// As the store says; it is closed all the same.
     pub(crate) async fn close(&self) -> Result<()> {
+        self.is_open.store(false, Ordering::Release);
         let closed = self.backend.close().await;
         self.journal.close().await;
-        drop(self.lock.lock().take());
         closed
     }
 
     fn is_open(&self) -> bool {
-        self.lock.lock().is_some()
+        self.is_open.load(Ordering::Acquire)
     }
 
     fn announce(&self, config: &CacheConfig, directory: &Path) {
@@ -176,7 +204,7 @@ impl Selected {
 
     #[cfg(feature = "redis")]
     fn over_redis(config: &CacheConfig, opened: redis::Opened) -> Self {
-        let redis::Opened { backend, journal, lock } = opened;
+        let redis::Opened { backend, journal } = opened;
         Self {
             backend: Arc::clone(&backend) as Arc<dyn CacheBackend>,
             atomic: Some(Arc::clone(&backend) as Arc<dyn AtomicBackend>),
@@ -184,22 +212,23 @@ impl Selected {
             journal,
             trouble: None,
             settings: registry::Settings::of(config),
-            lock: Mutex::new(lock),
+            is_open: AtomicBool::new(true),
         }
     }
 
-    /// A cache that keeps nothing, because its directory cannot be used. Nothing is in there that could become stale.
-    fn unusable(config: &CacheConfig, error: &Error) -> Self {
-        Self {
+    /// A cache that keeps nothing, because its directory cannot be used. Nothing is in there that could become stale; once
+    /// it can be used it is locked, so that no other process begins there that would not hear of this one's changes.
+    fn unusable(config: &CacheConfig, directory: &Path, error: &Error) -> Result<Self> {
+        Ok(Self {
             backend: Arc::new(NullBackend::new()),
             atomic: None,
             #[cfg(feature = "redis")]
             redis: None,
-            journal: Arc::new(Journal::in_memory()),
+            journal: Arc::new(Journal::watching(&Hold::lost(directory, Sharing::Exclusive))?),
             trouble: config.enabled().then(|| error.to_string()),
             settings: registry::Settings::of(config),
-            lock: Mutex::new(None),
-        }
+            is_open: AtomicBool::new(false),
+        })
     }
 
     /// A cache that keeps nothing over a directory that may hold a store: the record says that it was not kept up to
@@ -207,7 +236,7 @@ impl Selected {
     fn bypassing(
         config: &CacheConfig,
         directory: &Path,
-        lock: LockFile,
+        hold: &Arc<Hold>,
         trouble: Option<String>,
     ) -> Result<Self> {
         let namespace = config.namespace().to_owned();
@@ -217,10 +246,10 @@ impl Selected {
             atomic: None,
             #[cfg(feature = "redis")]
             redis: None,
-            journal: Arc::new(Journal::none()),
+            journal: Arc::new(Journal::watching(hold)?),
             trouble,
             settings: registry::Settings::of(config),
-            lock: Mutex::new(Some(lock)),
+            is_open: AtomicBool::new(true),
         })
     }
 }
@@ -230,7 +259,7 @@ impl Selected {
     not(feature = "redis"),
     expect(clippy::unused_async, reason = "the form of the builds with Redis")
 )]
-async fn without_directory(config: &CacheConfig, error: &Error) -> Selected {
+async fn without_directory(config: &CacheConfig, directory: &Path, error: &Error) -> Result<Selected> {
     #[cfg(feature = "redis")]
     if config.redis().enabled() {
         cache_core::log::emit(|| {
@@ -239,12 +268,12 @@ async fn without_directory(config: &CacheConfig, error: &Error) -> Selected {
                 "the cache directory cannot be used; what Redis misses while it is away is lost with this process"
             )
         });
-        return Selected::over_redis(config, redis::open_without_directory(config).await);
+        return Ok(Selected::over_redis(config, redis::open_without_directory(config).await));
     }
     cache_core::log::emit(
         || tracing::warn!(%error, "the cache directory cannot be used; running without a cache"),
     );
-    Selected::unusable(config, error)
+    Selected::unusable(config, directory, error)
 }
 
 /// Opens the store in `directory`, which this process does not have open yet.
@@ -253,38 +282,38 @@ async fn open(config: &CacheConfig, directory: &Path) -> Result<Selected> {
     if config.redis().enabled() {
         return Ok(Selected::over_redis(config, redis::open(config, directory).await?));
     }
-    let lock = LockFile::lock_directory(directory, Sharing::Exclusive).await?;
+    let hold = Hold::take(directory, Sharing::Exclusive).await?;
     if !config.enabled() {
-        return Selected::bypassing(config, directory, lock, None);
+        return Selected::bypassing(config, directory, &hold, None);
     }
-    open_enabled(config, directory, lock).await
+    open_enabled(config, directory, &hold).await
 }
 
-/// What stands in for Redis, in the directory `path`.
+/// What stands in for Redis, in the directory of this instance.
 #[cfg(feature = "redis")]
-fn standin(config: &CacheConfig, path: &Path) -> Arc<dyn crate::fallback::Standin> {
+fn standin(config: &CacheConfig, hold: &Arc<Hold>) -> Arc<dyn crate::fallback::Standin> {
     #[cfg(feature = "disk")]
     if config.enabled() && config.fallback() == crate::config::Fallback::Disk {
-        let settings = disk::settings(config, path);
-        return Arc::new(standin::Disk { settings, path: path.to_owned() });
+        let settings = disk::settings(config, hold.directory());
+        return Arc::new(standin::Disk { settings, hold: Arc::clone(hold) });
     }
     // Without a disk cache there is nothing that the settings could choose.
-    let _ = (config, path);
+    let _ = (config, hold);
     Arc::new(redis::Nothing)
 }
 
 #[cfg(not(feature = "disk"))]
 #[expect(clippy::unused_async, reason = "the form of the other builds")]
-async fn open_enabled(config: &CacheConfig, directory: &Path, lock: LockFile) -> Result<Selected> {
+async fn open_enabled(config: &CacheConfig, directory: &Path, hold: &Arc<Hold>) -> Result<Selected> {
     cache_core::log::emit(|| {
         tracing::info!("this build of cache-facade has no backend; build it with the feature `disk`")
     });
-    Selected::bypassing(config, directory, lock, None)
+    Selected::bypassing(config, directory, hold, None)
 }
 
 #[cfg(feature = "disk")]
-async fn open_enabled(config: &CacheConfig, directory: &Path, lock: LockFile) -> Result<Selected> {
-    match disk::open(config, directory).await {
+async fn open_enabled(config: &CacheConfig, directory: &Path, hold: &Arc<Hold>) -> Result<Selected> {
+    match disk::open(config, hold).await {
         Ok(disk::Opened { backend, journal }) => Ok(Selected {
             backend: Arc::clone(&backend) as Arc<dyn CacheBackend>,
             atomic: Some(backend),
@@ -293,121 +322,14 @@ async fn open_enabled(config: &CacheConfig, directory: &Path, lock: LockFile) ->
             journal: Arc::new(journal),
             trouble: None,
             settings: registry::Settings::of(config),
-            lock: Mutex::new(Some(lock)),
+            is_open: AtomicBool::new(true),
         }),
         Err(error) if matches!(error.kind(), ErrorKind::Locked | ErrorKind::Configuration) => Err(error),
         Err(error) => {
             cache_core::log::emit(
                 || tracing::warn!(%error, "the disk cache cannot be opened; running without a cache"),
             );
-            Selected::bypassing(config, directory, lock, Some(error.to_string()))
-        }
-    }
-}
-
-#[cfg(feature = "disk")]
-mod disk {
-    //! Opening the disk cache: what it may still serve, and what it has to forget first.
-
-    use std::future::ready;
-    use std::path::Path;
-    use std::sync::Arc;
-
-    use cache_core::{CacheBackend, Error, ErrorKind, Invalidated, Result};
-    use cache_disk::{DiskBackend, DiskConfig};
-
-    use crate::config::CacheConfig;
-    use crate::outage::instance::Instance;
-    use crate::outage::journal::Journal;
-    use crate::outage::leftover::Leftover;
-    use crate::outage::lock::{locked, patiently};
-    use crate::outage::slots::Owner;
-    use crate::outage::trust::{Primary, State};
-
-    pub(super) struct Opened {
-        pub(super) backend: Arc<DiskBackend>,
-        pub(super) journal: Journal,
-    }
-
-    /// Opens the store, makes up for what was interrupted, and only then records that the store is in use: a crash
-    /// anywhere in between leaves the record that made it start so.
-    pub(super) async fn open(config: &CacheConfig, directory: &Path) -> Result<Opened> {
-        let state = State::read(directory);
-        let instances = patiently(|| ready(Instance::claim_all(directory))).await?;
-        let (own, dead) = instances.ok_or_else(|| locked(directory))?;
-        let mut own = Leftover::read(own);
-        let mut dead: Vec<_> = dead.into_iter().map(Leftover::read).collect();
-        let namespace = config.namespace().to_owned();
-        let distrust = state.distrust_of_disk(&namespace);
-        let start_empty = distrust.or(config.clear_on_start().then_some("CACHE_CLEAR_ON_START is set"));
-        if let Some(reason) = start_empty.filter(|_| state != State::Missing) {
-            cache_core::log::emit(|| tracing::info!(reason, "the disk cache starts empty"));
-        }
-        let backend = open_store(config, directory, start_empty.is_some()).await?;
-        if start_empty.is_none() {
-            make_up_for(&backend, dead.iter().chain([&own])).await?;
-        }
-        state.record(directory, &Primary::Disk { namespace, reads: true })?;
-        for leftover in dead.iter_mut().chain([&mut own]) {
-            if let Err(error) = leftover.erase(&Owner::Disk) {
-                cache_core::log::emit(
-                    || tracing::warn!(%error, "cannot erase a journal; the next start invalidates it again"),
-                );
-            }
-        }
-        for leftover in dead {
-            if let Err(error) = leftover.discard() {
-                cache_core::log::emit(
-                    || tracing::warn!(%error, "cannot remove the journal of a process that is gone"),
-                );
-            }
-        }
-        Ok(Opened { backend: Arc::new(backend), journal: Journal::open(own, &Owner::Disk, directory) })
-    }
-
-    /// The settings of a disk cache in `directory`.
-    pub(super) fn settings(config: &CacheConfig, directory: &Path) -> DiskConfig {
-        let page_cache = config.page_cache_mb().saturating_mul(cache_core::MEGABYTE);
-        DiskConfig::new(directory)
-            .limit_bytes(config.limit_bytes())
-            .namespace(config.namespace())
-            .page_cache_bytes(usize::try_from(page_cache).unwrap_or(usize::MAX))
-            .clock(config.clock())
-    }
-
-    async fn open_store(config: &CacheConfig, directory: &Path, start_empty: bool) -> Result<DiskBackend> {
-        let disk = settings(config, directory);
-        let disk = if start_empty { disk.start_empty() } else { disk };
-        // The store before this one may still be closing, in this process or in one that is ending.
-        let opened = patiently(|| async {
-            match DiskBackend::open(disk.clone()).await {
-                Err(error) if error.kind() == ErrorKind::Locked => Ok(None),
-                outcome => outcome.map(Some),
-            }
-        });
-        opened.await?.ok_or_else(|| locked(directory))
-    }
-
-    /// Invalidates what processes that are gone had begun to change.
-    async fn make_up_for(backend: &DiskBackend, leftovers: impl Iterator<Item = &Leftover>) -> Result<()> {
-        let owed: Vec<_> = leftovers.flat_map(|leftover| leftover.owed_to(&Owner::Disk)).collect();
-        if owed.is_empty() {
-            return Ok(());
-        }
-        match backend.invalidate(&owed).await? {
-            Invalidated::Applied { removed } => {
-                cache_core::log::emit(|| {
-                    tracing::info!(
-                        invalidations = owed.len(),
-                        removed,
-                        "made up for changes that were interrupted"
-                    )
-                });
-                Ok(())
-            }
-            Invalidated::Journaled { .. } => {
-                Err(Error::new(ErrorKind::NotDurable, "the disk cache only noted what it had to invalidate"))
-            }
+            Selected::bypassing(config, directory, hold, Some(error.to_string()))
         }
     }
 }

@@ -10,9 +10,11 @@ use cache_core::{
 
 use crate::config::RedisConfig;
 use crate::engine::Engine;
+use crate::error::Fault;
 use crate::finish::ToTheEnd;
 use crate::keeper::Keeper;
 use crate::removed::Removed;
+use crate::scan::{self, Pace, Scan};
 
 /// A cache in a Redis that many instances share; see the crate's documentation.
 ///
@@ -43,6 +45,26 @@ impl RedisBackend {
         }
         let keeper = Keeper::start(&engine, config.heartbeat);
         Ok(Self { engine, keeper })
+    }
+
+    /// Whether the server holds entries of this namespace, of whichever of its lives.
+    ///
+    /// # Errors
+    /// `Unavailable` and `Timeout` when it does not answer.
+    ///
+    /// # Cost
+    /// A scan up to the first group.
+    pub async fn is_in_use(&self) -> Result<bool> {
+        let engine = &self.engine;
+        let failed = |fault: Fault| fault.into_error(&engine.pool.address);
+        let mut connection = engine.pool.tries().next().await?;
+        let (mut scan, mut pace) = (Scan::keys(engine.layout.groups_from("")), Pace::start());
+        while let Some(found) = scan.next(&mut connection, &mut pace).await.map_err(failed)? {
+            if found.into_iter().filter_map(scan::text).any(|key| engine.layout.parse(&key).is_some()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Connects anew and sees whether the server answers, is a master and is still the same one; a new one is entered.

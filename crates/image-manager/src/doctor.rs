@@ -8,11 +8,12 @@ use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use cache_facade::{CacheConfig, Environment, Fallback, Finding, examine_redis};
+use cache_facade::{CacheConfig, Environment, Fallback, Finding, examine_directory, examine_redis};
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{Access, FlockOperation, access, flock, statvfs};
 
 use crate::app::DATABASE_FILE;
+use crate::directories::check_directories;
 use crate::settings::{Diagnostics, Settings, variables};
 
 const MEGABYTE: u64 = 1024 * 1024;
@@ -101,6 +102,7 @@ fn described(settings: &Settings, config: &CacheConfig) -> Vec<(String, String)>
         ("CACHE_NAMESPACE", config.namespace().to_owned()),
         ("CACHE_FALLBACK_MAX_AGE", config.fallback_max_age().as_secs().to_string()),
         ("CACHE_CLEAR_ON_START", config.clear_on_start().to_string()),
+        ("CACHE_CLEAR_WITHOUT_RECORD", config.clear_without_record().to_string()),
         ("CACHE_VERIFY", config.verify().to_string()),
         ("CACHE_PAGE_CACHE_MB", config.page_cache_mb().to_string()),
         ("CACHE_LOAD_TIMEOUT_MS", config.load_timeout().as_millis().to_string()),
@@ -150,7 +152,7 @@ async fn findings(settings: &Settings, config: &CacheConfig) -> Vec<(String, Fin
         let steps = examine_redis(config).await;
         findings.extend(steps.into_iter().map(|(step, finding)| (format!("redis {step}"), finding)));
     }
-    findings.push(("CACHE_DIR".to_owned(), directory(config.directory(), "CACHE_DIR")));
+    findings.push(("CACHE_DIR".to_owned(), cache_directory(settings, config)));
     findings.push(("lock".to_owned(), lock(&config.directory().join("lock"), config.redis().enabled())));
     findings.push(("free space".to_owned(), space(config)));
     findings
@@ -204,6 +206,19 @@ fn directory(path: &Path, variable: &str) -> Finding {
             }
         }
         Err(error) => wrong(format!("{shown} cannot be looked at: {error}")),
+    }
+}
+
+/// What a start would say of the cache's directory.
+fn cache_directory(settings: &Settings, config: &CacheConfig) -> Finding {
+    let refused = check_directories(settings, config).map_err(|error| error.to_string());
+    match refused.and_then(|()| examine_directory(config).map_err(|error| error.to_string())) {
+        Ok(()) => directory(config.directory(), "CACHE_DIR"),
+        Err(text) => {
+            let (found, advice) =
+                text.split_once("; ").unwrap_or((&text, "set CACHE_DIR to another directory"));
+            Finding::Wrong { found: found.to_owned(), advice: advice.to_owned() }
+        }
     }
 }
 
@@ -313,16 +328,42 @@ mod tests {
     #[tokio::test]
     async fn what_is_wrong_says_what_to_do() {
         let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("file");
+        let (file, cache) = (directory.path().join("file"), directory.path().join("cache"));
         std::fs::write(&file, "x").unwrap();
-        let config = CacheConfig::builder().directory(&file).build().unwrap();
+        std::fs::write(&cache, "x").unwrap();
+        let config = CacheConfig::builder().directory(&cache).build().unwrap();
         let (healthy, text) = examined(&settings(&file), &config).await;
         assert!(!healthy);
         assert!(
-            text.contains("is no directory")
+            text.contains("is a file, not a directory")
                 && text.contains("set CACHE_DIR")
                 && text.contains("set DATA_DIR")
         );
+    }
+
+    #[tokio::test]
+    async fn a_cache_directory_that_a_start_would_refuse_is_wrong() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = directory.path().join("cache");
+        std::fs::create_dir(&cache).unwrap();
+        let config = |path: &Path| CacheConfig::builder().directory(path).size_mb(8).build().unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&cache, &link).unwrap();
+        let linked = directory.path().join("linked");
+        std::fs::create_dir(&linked).unwrap();
+        std::os::unix::fs::symlink(&cache, linked.join("lock")).unwrap();
+        let mut refused = vec![link, linked, directory.path().to_owned()];
+        let others = directory.path().join("others");
+        std::fs::create_dir(&others).unwrap();
+        if std::os::unix::fs::chown(&others, Some(65_534), None).is_ok() {
+            refused.push(others);
+        }
+        for path in refused {
+            let (healthy, text) = examined(&settings(directory.path()), &config(&path)).await;
+            assert!(!healthy && text.contains("FAIL  CACHE_DIR"), "{}: {text}", path.display());
+        }
+        let (healthy, text) = examined(&settings(directory.path()), &config(&cache)).await;
+        assert!(healthy, "{text}");
     }
 
     #[test]

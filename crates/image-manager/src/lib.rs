@@ -12,6 +12,7 @@ mod app;
 mod caching;
 mod connections;
 mod database;
+mod directories;
 mod disposition;
 pub mod doctor;
 mod error;
@@ -36,6 +37,7 @@ mod uploads;
 
 pub use app::{App, StartError};
 pub use database::OpenError;
+pub use directories::check_directories;
 pub use error::ApiError;
 pub use metrics::install as install_metrics;
 pub use seed::seed;

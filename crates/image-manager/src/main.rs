@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use cache_facade::{Cache, CacheConfig, Environment};
 use image_manager::{
-    App, Seed, Settings, StopSignals, doctor, install_metrics, parse_address, seed, serve, variables,
+    App, Seed, Settings, StopSignals, check_directories, doctor, install_metrics, parse_address, seed, serve,
+    variables,
 };
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -112,6 +113,7 @@ async fn serve_until_stopped(bind: Option<String>, folder: Option<PathBuf>) -> R
     log_to_stderr(&variable)?;
     let cache_config = CacheConfig::from_environment(&environment)?;
     let settings = settings(&variable, bind, folder)?;
+    check_directories(&settings, &cache_config)?;
 
     let mut signals = StopSignals::listen()?;
     // A start may have to wait for the cache's directory: a signal ends it as well.

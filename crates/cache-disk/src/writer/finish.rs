@@ -69,6 +69,9 @@ impl Writer {
 
     /// The last commit. A value that is not written any more, or was lost, must not leave the one before it behind.
     fn drop_unwritten(&mut self) {
+        if self.engine.is_suspended() {
+            return;
+        }
         let unwritten = self.engine.queue.lazy(Lazy::take_values);
         self.owed.extend(unwritten.into_iter().map(|Value { key, id, .. }| Owed { key, id }));
         for _ in 0..3 {

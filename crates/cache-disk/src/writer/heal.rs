@@ -76,7 +76,7 @@ impl Writer {
     /// Reopens the file if it is closed and the time has come to try again.
     pub(super) fn heal_when_due(&mut self) {
         let now = SystemClock.monotonic();
-        if self.store.is_some() || now < self.retry_at {
+        if self.store.is_some() || now < self.retry_at || self.engine.is_suspended() {
             return;
         }
         let healed = if self.is_condemned { self.start_anew().map(drop) } else { self.reopen() };
@@ -98,6 +98,9 @@ impl Writer {
 
     /// Opens the file again, makes the losses of the last handle good, and has the index complete itself.
     pub(super) fn reopen(&mut self) -> Result<(), Error> {
+        if self.engine.is_suspended() {
+            return Err(self.engine.suspended());
+        }
         let opened = if self.is_damaged {
             recovery::replace_damaged(&self.directory, &self.engine.config)?
         } else if self.is_short {

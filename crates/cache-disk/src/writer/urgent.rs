@@ -19,14 +19,15 @@ fn acknowledged() -> Commit {
 
 /// An invalidation that somebody waits for.
 pub(super) struct Waiting {
-    what: Vec<Invalidation>,
-    ids: Vec<u64>,
-    ack: Ack<u64>,
+    pub(super) what: Vec<Invalidation>,
+    pub(super) ids: Vec<u64>,
+    pub(super) ack: Ack<u64>,
 }
 
 impl Writer {
     /// Serves what has gathered: all invalidations in one durable commit.
     pub(super) fn serve(&mut self, urgent: Vec<Urgent>) {
+        let urgent = if self.engine.is_suspended() { self.serve_nothing(urgent) } else { urgent };
         let mut invalidations = Vec::new();
         for operation in urgent {
             match operation {
@@ -36,6 +37,8 @@ impl Writer {
                     self.flushes.push(Flush { mark: self.engine.queue.lazy(|lazy| lazy.end()), ack });
                 }
                 Urgent::Reopen { opening, fault } => self.reopen_if_open(opening, &fault),
+                // Nothing was suspended.
+                Urgent::Resume { ack } => drop(ack.send(Ok(()))),
             }
         }
         if !invalidations.is_empty() {
@@ -47,7 +50,11 @@ impl Writer {
         let clears = waiting.iter().any(|one| one.what.contains(&Invalidation::Everything));
         let done = if clears { self.clear(&waiting) } else { self.remove(&waiting) };
         match done {
-            Ok(removed) => acknowledge(waiting, removed),
+            Ok(removed) => {
+                // Where the directory is gone, what was removed there says nothing: nothing is served from here on.
+                self.look();
+                acknowledge(waiting, removed);
+            }
             Err(fault) => {
                 // What was committed lazily may be what brings an old value back: with the file, all of it goes.
                 self.fail(&fault);
@@ -296,7 +303,7 @@ fn change_counter(
     }
 }
 
-fn acknowledge(waiting: Vec<Waiting>, removed: Vec<u64>) {
+pub(super) fn acknowledge(waiting: Vec<Waiting>, removed: Vec<u64>) {
     for (Waiting { ack, .. }, removed) in waiting.into_iter().zip(removed) {
         // Whoever asked may have gone away; it is done all the same.
         drop(ack.send(Ok(removed)));

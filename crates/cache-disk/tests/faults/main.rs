@@ -19,6 +19,7 @@ mod io_errors;
 mod kill;
 mod lifetimes;
 mod limit;
+mod lost;
 mod model;
 mod panics;
 mod places;

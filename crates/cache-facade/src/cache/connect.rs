@@ -17,7 +17,7 @@ impl Cache {
     ///
     /// # Errors
     /// `Configuration` for settings that contradict each other or this build, and for a directory that is not this
-    /// user's; `Locked` after ten seconds when another process holds the directory; `Io` when it holds a cache and
+    /// user's; `Locked` after 45 seconds when another process holds the directory; `Io` when it holds a cache and
     /// cannot be written: going on could make the next run serve old values.
     ///
     /// # Cancellation

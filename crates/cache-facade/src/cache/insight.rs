@@ -63,7 +63,8 @@ impl Cache {
     /// refused before they are committed; closing twice is no error.
     ///
     /// Every view and clone of this cache is closed with it. Changes that are under way are waited for, 5 seconds at
-    /// most; what they could not invalidate is made up for at the next start.
+    /// most; what they could not invalidate is made up for at the next start, which waits until their commits have ended:
+    /// until then the cache directory stays locked.
     ///
     /// # Errors
     /// As the store says; it is closed all the same.

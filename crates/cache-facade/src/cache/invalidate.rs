@@ -44,7 +44,8 @@ impl Cache {
     /// an error, it never comes. A replica that lags, or a commit that is still on its way, cannot be seen through.
     ///
     /// # Errors
-    /// `NotBegun` when the cache was closed before: the closure did not run. `Failed` and `Panicked` for a commit that did not succeed: it may have been written all the same, so that it is
+    /// `NotBegun` when the cache was closed before, or its directory was taken by another process: the closure did not
+    /// run. `Failed` and `Panicked` for a commit that did not succeed: it may have been written all the same, so that it is
     /// invalidated too, unless the closure returned [`Commit::RolledBack`]. `NotInvalidated` for one that did, when the
     /// cache could not be told.
     ///
@@ -200,9 +201,12 @@ impl Shared {
         Fut: Future<Output = O> + Send + 'static,
         O: CommitOutcome,
     {
-        let intent = self.journal.intend(stale).await.map_err(ChangeError::NotBegun)?;
+        let mut intent = self.journal.intend(stale).await.map_err(ChangeError::NotBegun)?;
         let commit = AssertUnwindSafe(async move { commit().await.into_commit() });
-        let failed = match commit.catch_unwind().await {
+        intent.commits();
+        let committed = commit.catch_unwind().await;
+        intent.committed();
+        let failed = match committed {
             Ok(Commit::Done(value)) => {
                 return match self.invalidate(stale, Some(intent)).await {
                     Ok(invalidated) => Ok(Changed { value, invalidated }),
@@ -229,7 +233,11 @@ impl Shared {
             let started = self.started();
             let outcome = asked(self.backend.invalidate(stale)).await;
             self.took(Operation::Invalidate, started);
-            outcome
+            // Where another process has taken the directory meanwhile, this one's store alone is not enough.
+            match outcome {
+                Ok(invalidated) => self.journal.confirm().await.map(|()| invalidated),
+                failed => failed,
+            }
         };
         match outcome {
             Ok(invalidated) => {

@@ -100,6 +100,13 @@ impl CacheConfigBuilder {
         self
     }
 
+    /// Sets whether Redis is cleared, for all instances, at a start that finds no record of an earlier run in the cache
+    /// directory: for directories that go away with their container. Default: false.
+    pub fn clear_without_record(mut self, clear: bool) -> Self {
+        self.config.clear_without_record = clear;
+        self
+    }
+
     /// Sets the share of hits, 0 to 1, that are loaded again in the background and compared. Default: 0.
     pub fn verify(mut self, share: f64) -> Self {
         self.config.verify = share;

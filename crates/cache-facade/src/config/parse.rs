@@ -65,6 +65,9 @@ impl Parser {
             fallback: self.read(FALLBACK, fallback).unwrap_or(default.fallback),
             fallback_max_age: self.read(rules::MAX_AGE, seconds).unwrap_or(default.fallback_max_age),
             clear_on_start: self.boolean("CACHE_CLEAR_ON_START").unwrap_or(default.clear_on_start),
+            clear_without_record: self
+                .boolean("CACHE_CLEAR_WITHOUT_RECORD")
+                .unwrap_or(default.clear_without_record),
             verify: self.read(rules::VERIFY, |text| text.parse().ok()).unwrap_or(default.verify),
             page_cache_mb: self.read(rules::PAGE_CACHE, plain_number).unwrap_or(default.page_cache_mb),
             load_timeout: self.read(rules::LOAD_TIMEOUT, millis).unwrap_or(default.load_timeout),

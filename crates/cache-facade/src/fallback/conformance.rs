@@ -19,9 +19,10 @@ use tokio::runtime::Runtime;
 
 use super::testing::{InMemory, Mood, Shop, Way, Whole};
 use super::*;
+use crate::outage::hold::Hold;
 use crate::outage::instance::{self, Instance};
 use crate::outage::leftover::Leftover;
-use crate::outage::lock::patiently;
+use crate::outage::lock::{Sharing, patiently};
 use crate::outage::slots::Owner;
 
 /// Each law has a name space of its own.
@@ -84,7 +85,8 @@ async fn journal(directory: &Path) -> Journal {
     let is_free = || std::future::ready(Ok((!instance::is_held_here(directory)).then_some(())));
     patiently(is_free).await.unwrap();
     let owner = Owner::Redis { db: 0, namespace: "app".to_owned() };
-    Journal::open(Leftover::read(Instance::claim(directory).unwrap()), &owner, directory)
+    let hold = Hold::take(directory, Sharing::Shared).await.unwrap();
+    Journal::open(Leftover::read(Instance::claim(directory).unwrap()), &owner, &hold).unwrap()
 }
 
 /// A real server, or an address where nobody listens.

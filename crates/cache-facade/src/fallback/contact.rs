@@ -17,13 +17,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cache_core::{Clock, Result, Timestamp};
+use cache_core::{Clock, Error, ErrorKind, Result, Timestamp};
 use cache_redis::{Contact, ContactRecord};
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::outage::hold::Hold;
 use crate::outage::slots::Owner;
-use crate::outage::{files, instance};
+use crate::outage::{files, instance, trust};
 
 const NAME: &str = "contact";
 const HEADING: &str = "cache contact 1";
@@ -32,8 +33,8 @@ const RUNNING: Timestamp = Timestamp::from_millis(u64::MAX);
 /// The contacts of the processes in one directory with one Redis.
 #[derive(Debug)]
 pub(crate) struct Contacts {
-    /// The directory of this process.
-    own: PathBuf,
+    /// What says which directory is this process's.
+    hold: Arc<Hold>,
     owner: Owner,
     last: Option<Contact>,
     /// Directories of processes that are gone; what they knew is in `last`.
@@ -47,7 +48,7 @@ impl Contacts {
     /// invalidations there that this one's may have missed.
     pub(crate) fn read(
         directory: &Path,
-        own: PathBuf,
+        hold: &Arc<Hold>,
         dead: Vec<PathBuf>,
         owner: Owner,
         clock: Arc<dyn Clock>,
@@ -58,7 +59,8 @@ impl Contacts {
             incarnation: if one.incarnation == other.incarnation { one.incarnation } else { NO_SERVER },
             at: one.at.max(other.at),
         });
-        Self { own, owner, last, dead: Mutex::new(dead), entered: Mutex::new(None), clock }
+        let (hold, dead) = (Arc::clone(hold), Mutex::new(dead));
+        Self { hold, owner, last, dead, entered: Mutex::new(None), clock }
     }
 
     /// Notes that the server is not used any more.
@@ -70,8 +72,33 @@ impl Contacts {
         }
     }
 
+    /// Notes the server in use again, in the directory that this process has now.
+    pub(crate) fn moved(&self) {
+        if let Some(incarnation) = *self.entered.lock() {
+            self.write_or_distrust(Contact { incarnation, at: RUNNING });
+        }
+    }
+
     fn write(&self, contact: Contact) -> Result<()> {
-        files::replace_durably(&self.own, NAME, format(&self.owner, contact).as_bytes())
+        let own = self.hold.instance_path().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unavailable,
+                "the cache directory is lost, and what was noted there with it",
+            )
+        })?;
+        files::replace_durably(&own, NAME, format(&self.owner, contact).as_bytes())
+    }
+
+    /// Without a note of the server the next run could not tell it from another one that missed something: it is made to
+    /// clear what it finds. A disk without room must not keep a healthy server from being used.
+    fn write_or_distrust(&self, contact: Contact) {
+        if let Err(error) = self.write(contact) {
+            cache_core::log::limited(
+                self.hold.directory(),
+                |suppressed| tracing::warn!(%error, suppressed, "cannot note which Redis is in use; the next start clears it"),
+            );
+            trust::distrust_or_warn(self.hold.directory());
+        }
     }
 }
 
@@ -81,7 +108,7 @@ impl ContactRecord for Contacts {
     }
 
     fn entered(&self, incarnation: u64) -> Result<()> {
-        self.write(Contact { incarnation, at: RUNNING })?;
+        self.write_or_distrust(Contact { incarnation, at: RUNNING });
         *self.entered.lock() = Some(incarnation);
         for path in self.dead.lock().drain(..) {
             if let Err(error) = files::remove_durably(&path, NAME) {
@@ -138,6 +165,8 @@ mod tests {
     use cache_core::ManualClock;
 
     use super::*;
+    use crate::outage::instance::Instance;
+    use crate::outage::lock::{LockFile, Sharing};
 
     fn redis(db: u32) -> Owner {
         Owner::Redis { db, namespace: "app".to_owned() }
@@ -157,7 +186,10 @@ mod tests {
             let path = |number: &u32| self.root.path().join(format!("instance-{number}"));
             fs::create_dir_all(path(&number)).unwrap();
             let dead = dead.iter().map(path).collect();
-            Contacts::read(self.root.path(), path(&number), dead, owner, self.clock.clone())
+            let lock = LockFile::try_lock(&self.root.path().join("lock"), Sharing::Shared).unwrap().unwrap();
+            let hold = Hold::of(self.root.path(), Sharing::Shared, lock).unwrap();
+            hold.place().unwrap().keep(Instance::numbered(self.root.path(), number).unwrap().unwrap());
+            Contacts::read(self.root.path(), &hold, dead, owner, self.clock.clone())
         }
     }
 
@@ -179,13 +211,13 @@ mod tests {
         assert_eq!(first.last(), None);
         first.entered(7).unwrap();
         assert_eq!(
-            place.process(0, &[], redis(0)).last(),
+            place.process(1, &[], redis(0)).last(),
             Some(Contact { incarnation: 7, at: RUNNING }),
             "it crashed"
         );
         first.ended();
         let contact = Contact { incarnation: 7, at: place.clock.now() };
-        assert_eq!(place.process(0, &[], redis(0)).last(), Some(contact));
+        assert_eq!(place.process(1, &[], redis(0)).last(), Some(contact));
         assert_eq!(place.process(1, &[], redis(3)).last(), None, "another database is another matter");
     }
 

@@ -33,6 +33,18 @@ impl FirstReturn {
         Self(Mutex::new(Some(Box::new(duty))))
     }
 
+    /// Something else to be done then, after what is still to be done.
+    pub(super) fn add(&self, duty: impl FnOnce() + Send + 'static) {
+        let mut duties = self.0.lock();
+        let before = duties.take();
+        *duties = Some(Box::new(move || {
+            if let Some(before) = before {
+                before();
+            }
+            duty();
+        }));
+    }
+
     fn fulfil(&self) {
         let duty = self.0.lock().take();
         if let Some(duty) = duty {

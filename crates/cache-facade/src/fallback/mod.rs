@@ -125,6 +125,20 @@ impl FallbackBackend {
         }
     }
 
+    /// Whether the primary answers in time that it holds something.
+    pub(crate) async fn is_primary_in_use(&self, patience: Duration) -> bool {
+        let Ok(Route::Primary(primary, _)) = self.route() else { return false };
+        let asked = rt::before(rt::now() + patience, primary.is_in_use()).await;
+        matches!(asked, Some(Ok(true)))
+    }
+
+    /// Leaves the primary and comes back to it, as after an outage: what is owed is told to it first, and then `duty` is
+    /// done. What is owed by then must be in the journal already.
+    pub(crate) fn come_back_anew(&self, duty: impl FnOnce() + Send + 'static) {
+        self.shared.first_return.add(duty);
+        self.shared.switch.leave(&Error::new(ErrorKind::Unavailable, "the cache directory was lost"));
+    }
+
     fn route(&self) -> Result<Route> {
         self.shared.switch.route()
     }

@@ -14,6 +14,14 @@ pub(crate) trait Primary: CacheBackend + AtomicBackend {
     /// # Errors
     /// Whatever keeps it from being used.
     async fn probe(&self) -> Result<()>;
+
+    /// Whether it holds anything, of this process or of others.
+    ///
+    /// # Errors
+    /// Whatever keeps it from answering.
+    async fn is_in_use(&self) -> Result<bool> {
+        Ok(self.stats().await?.count > 0)
+    }
 }
 
 /// Connects to a store that may be away.

@@ -164,6 +164,11 @@ impl Switch {
         append
     }
 
+    /// Leaves the primary, which has to be told something before it is read again.
+    pub(super) fn leave(&self, cause: &Error) {
+        self.fail(&mut self.state.lock(), Failure::Fatal, cause);
+    }
+
     /// Replaces what stands in by something empty, because it could not forget what it had to.
     pub(super) fn discard(&self, generation: &Generation) {
         let mut state = self.state.lock();

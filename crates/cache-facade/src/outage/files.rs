@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cache_core::{Error, ErrorKind, Result};
 use rustix::fs::OFlags;
@@ -19,6 +19,44 @@ pub(crate) fn prepare_directory(path: &Path) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => create_directory(path),
         Err(error) => Err(io_error("cannot use the cache directory", path, error)),
     }
+}
+
+/// Says what [`prepare_directory`] and [`open_private`] would say of a directory and of files, and makes nothing.
+///
+/// # Errors
+/// As for those.
+pub(crate) fn examine(directory: &Path, files: &[PathBuf]) -> Result<()> {
+    let there = |path: &Path| match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error("cannot use the cache directory", path, error)),
+    };
+    if let Some(metadata) = there(directory)? {
+        check_directory(directory, &metadata)?;
+    }
+    for file in files {
+        if let Some(metadata) = there(file)? {
+            check_file(file, &metadata)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether `file` still is what stands at `path`: else it was removed, moved or replaced, or something was mounted over it.
+///
+/// # Errors
+/// `Unavailable` says what became of it.
+pub(crate) fn stands(file: &File, path: &Path) -> Result<()> {
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let there = fs::symlink_metadata(path).map(identity);
+    let became = match (file.metadata().map(identity), there) {
+        (Ok(ours), Ok(there)) if ours == there => return Ok(()),
+        (Ok(_), Ok(_)) => "was replaced".to_owned(),
+        (Ok(_), Err(error)) if error.kind() == io::ErrorKind::NotFound => "is gone".to_owned(),
+        (Err(error), _) | (_, Err(error)) => format!("cannot be examined ({error})"),
+    };
+    let message = format!("{} {became} while the cache was in use", path.display());
+    Err(Error::new(ErrorKind::Unavailable, message))
 }
 
 /// Opens a file to read it. A link is not followed, and nothing but a file is waited for.
@@ -51,19 +89,11 @@ pub(crate) fn open_private(path: &Path) -> Result<File> {
         opened => (opened, true),
     };
     let file = opened.map_err(|error| match error.raw_os_error() {
-        Some(code) if code == Errno::LOOP.raw_os_error() => refused(path, "is a symbolic link; remove it"),
+        Some(code) if code == Errno::LOOP.raw_os_error() => refused(path, LINK),
         _ => io_error("cannot open", path, error),
     })?;
     let metadata = file.metadata().map_err(|error| io_error("cannot examine", path, error))?;
-    if !metadata.is_file() {
-        return Err(refused(path, "is not a regular file; remove it"));
-    }
-    if !is_ours(&metadata) {
-        return Err(refused(
-            path,
-            "belongs to another user; remove it, or set CACHE_DIR to another directory",
-        ));
-    }
+    check_file(path, &metadata)?;
     if is_new {
         // The umask may have taken even our own permissions away.
         let mode = Permissions::from_mode(0o600);
@@ -138,6 +168,24 @@ fn check_directory(path: &Path, metadata: &fs::Metadata) -> Result<()> {
     }
     Ok(())
 }
+
+fn check_file(path: &Path, metadata: &fs::Metadata) -> Result<()> {
+    if metadata.is_symlink() {
+        return Err(refused(path, LINK));
+    }
+    if !metadata.is_file() {
+        return Err(refused(path, "is not a regular file; remove it"));
+    }
+    if !is_ours(metadata) {
+        return Err(refused(
+            path,
+            "belongs to another user; remove it, or set CACHE_DIR to another directory",
+        ));
+    }
+    Ok(())
+}
+
+const LINK: &str = "is a symbolic link; remove it";
 
 fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cache_core::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
@@ -19,8 +20,10 @@ const MOST_INSTANCES: u32 = 4096;
 #[derive(Debug)]
 pub(crate) struct Instance {
     path: PathBuf,
-    /// Gone when this is dropped.
-    lock: Option<LockFile>,
+    /// What [`HELD`] knows it by: its path may have ceased to exist.
+    canonical: PathBuf,
+    lock: LockFile,
+    is_held: AtomicBool,
 }
 
 /// The directories that this process holds.
@@ -41,15 +44,33 @@ impl Instance {
     /// # Errors
     /// `Configuration` for a directory or lock that is not ours, `Io` when the system refuses.
     pub(crate) fn claim(directory: &Path) -> Result<Self> {
+        Self::claim_where(directory, |instance| Ok(Some(instance)))
+    }
+
+    /// Takes the first directory that nobody holds and that `takes` takes.
+    ///
+    /// # Errors
+    /// As for [`claim`](Self::claim), and those of `takes`.
+    pub(crate) fn claim_where<T>(
+        directory: &Path,
+        mut takes: impl FnMut(Self) -> Result<Option<T>>,
+    ) -> Result<T> {
         for number in 0..MOST_INSTANCES {
-            let path = directory.join(format!("{PREFIX}{number}"));
-            files::prepare_directory(&path)?;
-            if let Some(instance) = Self::try_lock(path)? {
-                return Ok(instance);
+            if let Some(instance) = Self::numbered(directory, number)?
+                && let Some(taken) = takes(instance)?
+            {
+                return Ok(taken);
             }
         }
         let message = format!("{} has {MOST_INSTANCES} running processes", directory.display());
         Err(Error::new(ErrorKind::Locked, message))
+    }
+
+    /// Takes the directory of this number, which is made if need be; `None` if somebody holds it.
+    pub(crate) fn numbered(directory: &Path, number: u32) -> Result<Option<Self>> {
+        let path = directory.join(format!("{PREFIX}{number}"));
+        files::prepare_directory(&path)?;
+        Self::try_lock(path)
     }
 
     /// Takes the directories of all processes that died.
@@ -87,20 +108,35 @@ impl Instance {
         &self.path
     }
 
-    fn try_lock(path: PathBuf) -> Result<Option<Self>> {
-        let lock = LockFile::try_lock(&path.join("lock"), Sharing::Exclusive)?;
-        if lock.is_some() {
-            HELD.lock().insert(canonical(&path));
+    /// Whether it still keeps others out.
+    ///
+    /// # Errors
+    /// As for [`LockFile::stands`].
+    pub(crate) fn stands(&self) -> Result<()> {
+        self.lock.stands()
+    }
+
+    /// Lets go of it before its time.
+    pub(crate) fn unlock(&self) {
+        if self.is_held.swap(false, Ordering::AcqRel) {
+            self.lock.unlock();
+            HELD.lock().remove(&self.canonical);
         }
-        Ok(lock.map(|lock| Self { path, lock: Some(lock) }))
+    }
+
+    fn try_lock(path: PathBuf) -> Result<Option<Self>> {
+        let Some(lock) = LockFile::try_lock(&path.join("lock"), Sharing::Exclusive)? else {
+            return Ok(None);
+        };
+        let canonical = canonical(&path);
+        HELD.lock().insert(canonical.clone());
+        Ok(Some(Self { path, canonical, lock, is_held: AtomicBool::new(true) }))
     }
 }
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        let held = canonical(&self.path);
-        drop(self.lock.take());
-        HELD.lock().remove(&held);
+        self.unlock();
     }
 }
 

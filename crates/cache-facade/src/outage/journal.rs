@@ -8,8 +8,7 @@
 //! file at once: its slot is usually overwritten by the next change, and what a crash leaves there is invalidated once
 //! too often.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use cache_core::plants::{Plant, is_planted};
@@ -18,7 +17,8 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::debt::Debt;
-use super::leftover::{Leftover, TakenOver};
+use super::hold::{Hold, Place, Tenant};
+use super::leftover::{self, Leftover, TakenOver};
 use super::slots::{self, Owner, Reason, Record};
 use super::table::{Claim, Table};
 use super::trust;
@@ -40,11 +40,18 @@ pub(crate) struct Intent {
     claim: Option<Claim>,
     /// Whether the caller has it: until then nothing was committed that it stands for.
     is_handed_out: bool,
+    /// Keeps the directory's locks until the change has ended.
+    place: Option<Arc<Place>>,
+    is_committing: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) owner: Owner,
+    /// `None` where nothing is kept in a directory.
+    hold: Option<Arc<Hold>>,
+    /// What goes by the directory beside this journal.
+    pub(super) tenant: OnceLock<Box<dyn Tenant>>,
     pub(super) state: Mutex<State>,
     /// Signalled when the thread has something to do.
     pub(super) work: Condvar,
@@ -53,11 +60,13 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) kind: JournalKind,
+    /// Why the directory is not this process's at the moment.
+    pub(super) cause: Option<String>,
     pub(super) table: Table,
     /// What the owner has not acknowledged.
     debt: Debt,
     /// Changes that wait to be on disk.
-    pub(super) waiting: Vec<oneshot::Sender<()>>,
+    pub(super) waiting: Vec<Waiting>,
     pub(super) is_closing: bool,
     /// Records that wait for somebody else: a store that is not in use, or the next start.
     kept: u64,
@@ -65,30 +74,61 @@ pub(super) struct State {
     ended: Option<oneshot::Receiver<()>>,
 }
 
+/// A change that waits to be on disk in a directory that is this process's.
+pub(super) type Waiting = oneshot::Sender<Result<()>>;
+
 impl Journal {
     /// A journal that writes nothing down: for stores that do not outlive the process, and where there is none.
     pub(crate) fn none() -> Self {
-        Self { shared: Shared::new(JournalKind::None, Owner::Disk, Table::new([])) }
+        Self { shared: Shared::new(JournalKind::None, Owner::Disk, Table::new([]), None) }
     }
 
     /// A journal for where no file can be written: what it holds is lost with the process.
     pub(crate) fn in_memory() -> Self {
-        Self { shared: Shared::new(JournalKind::Memory, Owner::Disk, Table::new([])) }
+        Self { shared: Shared::new(JournalKind::Memory, Owner::Disk, Table::new([]), None) }
     }
 
     /// Opens the journal of this process for what is owed to `owner`; `own` may hold what is owed to it and to others.
     ///
-    /// Where no file can be written, the journal is in memory, and the next run starts empty.
-    pub(crate) fn open(own: Leftover, owner: &Owner, directory: &Path) -> Self {
+    /// Where no file can be written, the journal is in memory until one can, and the next run starts empty.
+    ///
+    /// # Errors
+    /// `Io` when its thread cannot be started.
+    pub(crate) fn open(own: Leftover, owner: &Owner, hold: &Arc<Hold>) -> Result<Self> {
         let owed = own.owed_to(owner);
-        let journal = own.take_over(owner).and_then(|file| Self::start(file, owner, directory));
-        journal.unwrap_or_else(|error| {
-            cache_core::log::limited(directory, |suppressed| tracing::warn!(%error, suppressed, "cannot write the journal; the next run starts with an empty cache"));
-            trust::distrust_or_warn(directory, owner);
-            let journal = Self::in_memory();
-            journal.owe_for_others(&owed);
-            journal
-        })
+        let (instance, error) = match own.take_over(owner) {
+            Ok(taken_over) => return Self::start(taken_over, owner, hold),
+            Err(failed) => *failed,
+        };
+        cache_core::log::limited(
+            hold.directory(),
+            |suppressed| tracing::warn!(%error, suppressed, "cannot write the journal; the next run starts with an empty cache"),
+        );
+        trust::distrust_or_warn(hold.directory());
+        if let Some(place) = hold.place() {
+            place.keep(instance);
+        }
+        let shared = Shared::new(JournalKind::Memory, owner.clone(), Table::new([]), Some(hold));
+        let journal = Self::run(shared, Writer::new(hold, true, None))?;
+        journal.owe_for_others(&owed);
+        Ok(journal)
+    }
+
+    /// A journal that writes nothing down, and yet lets no change pass while the directory is another process's: for a
+    /// run that does not read what a later one may.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub(crate) fn watching(hold: &Arc<Hold>) -> Result<Self> {
+        let kind = if hold.stands().is_ok() { JournalKind::None } else { JournalKind::Memory };
+        let shared = Shared::new(kind, Owner::Disk, Table::new([]), Some(hold));
+        Self::run(shared, Writer::new(hold, false, None))
+    }
+
+    /// Has `tenant` hear of the loss of the directory, and of its return.
+    pub(crate) fn tell(&self, tenant: impl Tenant) {
+        // There is one for each journal.
+        let _ = self.shared.tenant.set(Box::new(tenant));
     }
 
     /// Writes `what` down; once it returned, a crash does not lose it.
@@ -97,7 +137,8 @@ impl Journal {
     /// its data. [`kind`](Self::kind) says so, and the next disk run starts empty.
     ///
     /// # Errors
-    /// `Closed` after [`close`](Self::close).
+    /// `Closed` after [`close`](Self::close). `Locked` when another process has taken the directory, and does not let go of
+    /// it: it would never hear of the change.
     ///
     /// # Cancellation
     /// Dropping the future takes it back.
@@ -107,10 +148,37 @@ impl Journal {
     pub(crate) async fn intend(&self, what: &[Invalidation]) -> Result<Intent> {
         let (mut intent, on_disk) = self.enlist(what)?;
         if let Some(on_disk) = on_disk {
-            on_disk.await.map_err(|_| closed())?;
+            on_disk.await.map_err(|_| closed())??;
         }
         intent.is_handed_out = true;
+        intent.place = self.shared.hold.as_ref().and_then(|hold| hold.place());
         Ok(intent)
+    }
+
+    /// Makes sure that the directory still is this process's, before an invalidation is acknowledged: else another process
+    /// may cache what it does not hear of.
+    ///
+    /// # Errors
+    /// As for [`intend`](Self::intend).
+    ///
+    /// # Cost
+    /// A few system calls, some microseconds; where the directory is lost, the time to take it again.
+    pub(crate) async fn confirm(&self) -> Result<()> {
+        match &self.shared.hold {
+            Some(hold) if hold.stands().is_err() => {}
+            _ => return Ok(()),
+        }
+        let looked = {
+            let mut state = self.shared.state.lock();
+            if state.is_closing || state.ended.is_none() {
+                return Ok(());
+            }
+            let (looked, answer) = oneshot::channel();
+            state.waiting.push(looked);
+            answer
+        };
+        self.shared.work.notify_one();
+        looked.await.map_err(|_| closed())?
     }
 
     /// Writes down what the owner did not acknowledge; once it returned, a crash does not lose it.
@@ -145,7 +213,7 @@ impl Journal {
             on_disk
         };
         self.shared.work.notify_one();
-        on_disk.await.map_err(|_| closed())
+        on_disk.await.map_err(|_| closed())?
     }
 
     /// Takes on what stands in the journals of processes that are gone, and stays there until they are erased.
@@ -174,6 +242,11 @@ impl Journal {
         self.shared.state.lock().kind
     }
 
+    /// Why the directory is not this process's at the moment; `None` when it is.
+    pub(crate) fn cause(&self) -> Option<String> {
+        self.shared.state.lock().cause.clone()
+    }
+
     /// How many records wait for somebody else: a store that is not in use, or the next start.
     pub(crate) fn depth(&self) -> u64 {
         let state = self.shared.state.lock();
@@ -194,7 +267,7 @@ impl Journal {
         }
     }
 
-    fn start(taken_over: TakenOver, owner: &Owner, directory: &Path) -> Result<Self> {
+    fn start(taken_over: TakenOver, owner: &Owner, hold: &Arc<Hold>) -> Result<Self> {
         let TakenOver { instance, file, records } = taken_over;
         let is_owed = |record: &Record| record.owner == *owner;
         let kept = records.iter().filter(|(_, record)| !is_owed(record)).count() as u64;
@@ -203,19 +276,25 @@ impl Journal {
             let texts = slots::texts(record.reason, &record.owner, &record.what);
             texts.into_iter().map(move |text| (*number, text))
         });
-        let shared = Shared::new(JournalKind::File, owner.clone(), Table::new(taken));
-        let (alive, ended) = oneshot::channel::<()>();
+        let shared = Shared::new(JournalKind::File, owner.clone(), Table::new(taken), Some(hold));
         {
             let mut state = shared.state.lock();
             state.kept = kept;
             state.debt = debt;
-            state.ended = Some(ended);
         }
-        let writer = Writer::new(Arc::clone(&shared), file, directory.to_owned());
+        let path = leftover::path_of(&instance);
+        if let Some(place) = hold.place() {
+            place.keep(instance);
+        }
+        Self::run(shared, Writer::new(hold, true, Some((file, path))))
+    }
+
+    fn run(shared: Arc<Shared>, writer: Writer) -> Result<Self> {
+        let (alive, ended) = oneshot::channel::<()>();
+        shared.state.lock().ended = Some(ended);
+        let of_the_writer = Arc::clone(&shared);
         let write = move || {
-            writer.run();
-            // The lock goes after the last write: whoever takes it next finds nobody writing.
-            drop(instance);
+            writer.run(&of_the_writer);
             drop(alive);
         };
         match thread::Builder::new().name("cache-journal".to_owned()).spawn(write) {
@@ -228,23 +307,25 @@ impl Journal {
     }
 
     /// Puts `what` into the table. Gives what tells when it is on disk; `None` where there is no disk.
-    fn enlist(&self, what: &[Invalidation]) -> Result<(Intent, Option<oneshot::Receiver<()>>)> {
+    fn enlist(&self, what: &[Invalidation]) -> Result<(Intent, Option<oneshot::Receiver<Result<()>>>)> {
         let shared = Arc::clone(&self.shared);
         let texts = slots::texts(Reason::Intent, &shared.owner, what);
         let mut state = self.shared.state.lock();
         if state.is_closing {
             return Err(closed());
         }
+        let intent =
+            |shared, claim| Intent { shared, claim, is_handed_out: false, place: None, is_committing: false };
         if texts.is_empty() || state.ended.is_none() {
-            return Ok((Intent { shared, claim: None, is_handed_out: false }, None));
+            return Ok((intent(shared, None), None));
         }
         let everything = slots::texts(Reason::Intent, &shared.owner, &[Invalidation::Everything]).concat();
-        let claim = state.table.claim(texts, everything);
+        let claim = (state.kind != JournalKind::None).then(|| state.table.claim(texts, everything));
         let (written, on_disk) = oneshot::channel();
         state.waiting.push(written);
         drop(state);
         self.shared.work.notify_one();
-        Ok((Intent { shared, claim: Some(claim), is_handed_out: false }, Some(on_disk)))
+        Ok((intent(shared, claim), Some(on_disk)))
     }
 }
 
@@ -256,6 +337,17 @@ impl Drop for Journal {
 }
 
 impl Intent {
+    /// Notes that the commit begins: until it [has ended](Self::committed), no other process may begin in the directory,
+    /// which would invalidate what is noted before it is committed.
+    pub(crate) fn commits(&mut self) {
+        self.is_committing = true;
+    }
+
+    /// Notes that the commit has ended, well or not.
+    pub(crate) fn committed(&mut self) {
+        self.is_committing = false;
+    }
+
     /// Erases it: what it stands for was invalidated, or never committed.
     pub(crate) fn finish(mut self) {
         self.take_back();
@@ -270,6 +362,10 @@ impl Intent {
 
 impl Drop for Intent {
     fn drop(&mut self) {
+        if self.is_committing {
+            // Cut off with its runtime; what it began may go on in the database until the process ends.
+            std::mem::forget(self.place.take());
+        }
         if !self.is_handed_out {
             self.take_back();
         } else if self.claim.is_some() {
@@ -279,10 +375,18 @@ impl Drop for Intent {
 }
 
 impl Shared {
-    fn new(kind: JournalKind, owner: Owner, table: Table) -> Arc<Self> {
+    fn new(kind: JournalKind, owner: Owner, table: Table, hold: Option<&Arc<Hold>>) -> Arc<Self> {
         let (debt, waiting) = (Debt::default(), Vec::new());
-        let state = State { kind, table, debt, waiting, is_closing: false, kept: 0, ended: None };
-        Arc::new(Self { owner, state: Mutex::new(state), work: Condvar::new() })
+        let state =
+            State { kind, cause: None, table, debt, waiting, is_closing: false, kept: 0, ended: None };
+        let hold = hold.map(Arc::clone);
+        Arc::new(Self {
+            owner,
+            hold,
+            tenant: OnceLock::new(),
+            state: Mutex::new(state),
+            work: Condvar::new(),
+        })
     }
 }
 

@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use cache_core::{Invalidation, Result};
+use cache_core::{Error, Invalidation, Result};
 
 use super::files;
 use super::instance::Instance;
@@ -97,6 +97,19 @@ impl Leftover {
         }
     }
 
+    /// Whether anybody but `owner` is owed something.
+    pub(super) fn is_owed_to_others(&self, owner: &Owner) -> bool {
+        match &self.contents {
+            Contents::Sound { records, .. } => records.iter().any(|(_, record)| record.owner != *owner),
+            Contents::Nothing | Contents::Damaged => false,
+        }
+    }
+
+    /// Its instance, for a process that settles otherwise what is owed here.
+    pub(super) fn into_instance(self) -> Instance {
+        self.instance
+    }
+
     /// Removes the file if it holds nothing more, and lets go of the instance.
     ///
     /// # Errors
@@ -118,8 +131,8 @@ impl Leftover {
     /// owes everything to `owner` where the old one was damaged.
     ///
     /// # Errors
-    /// `Io` when the system refuses, as when there is no room.
-    pub(super) fn take_over(self, owner: &Owner) -> Result<TakenOver> {
+    /// `Io` when the system refuses, as when there is no room; the instance comes back with it.
+    pub(super) fn take_over(self, owner: &Owner) -> Result<TakenOver, Box<(Instance, Error)>> {
         let Self { instance, contents } = self;
         let records = match contents {
             Contents::Sound { file, records } => return Ok(TakenOver { instance, file, records }),
@@ -129,10 +142,25 @@ impl Leftover {
                 vec![(slots::FIRST_RECORD, Record { reason: Reason::Owed, owner: owner.clone(), what })]
             }
         };
-        files::replace_durably(instance.path(), NAME, &slots::file_of(&records))?;
-        let file = files::open_private(&instance.path().join(NAME))?;
-        Ok(TakenOver { instance, file, records })
+        match new_file(&instance, &records) {
+            Ok(file) => Ok(TakenOver { instance, file, records }),
+            Err(error) => Err(Box::new((instance, error))),
+        }
     }
+}
+
+/// Where the journal of `instance` is.
+pub(super) fn path_of(instance: &Instance) -> PathBuf {
+    instance.path().join(NAME)
+}
+
+/// Replaces the journal of `instance` by one that holds `records`.
+///
+/// # Errors
+/// `Io` when the system refuses, as when there is no room.
+pub(super) fn new_file(instance: &Instance, records: &[(usize, Record)]) -> Result<File> {
+    files::replace_durably(instance.path(), NAME, &slots::file_of(records))?;
+    files::open_private(&path_of(instance))
 }
 
 /// Where slot `number` begins.

@@ -3,17 +3,23 @@
 use std::fs::{File, TryLockError};
 use std::future::ready;
 use std::io::{Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cache_core::{Error, ErrorKind, Result};
+use cache_core::{Clock, Error, ErrorKind, Result, SystemClock, random_nonzero};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::{files, instance};
 
 /// How long a cache waits for the one before it to let go of the directory, as in a rolling restart.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+///
+/// Longer than an application lets requests run once it was told to stop, and the cache then takes to close: image-manager
+/// gives requests 20 seconds by default, and closing takes 10 at most.
+const LONGEST_WAIT: Duration = Duration::from_secs(45);
+
+/// How long [`LockFile::take_over`] waits for others to notice, which they do within a second.
+const LONGEST_TAKE_OVER: Duration = Duration::from_secs(5);
 
 /// How often it tries: the system offers no wait with an end.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -27,16 +33,18 @@ pub(crate) enum Sharing {
     Shared,
 }
 
-/// A file that is locked as long as this value lives; never removed, because a lock on a removed file is nobody's.
+/// A file that is locked as long as this value lives. Never removed by this crate but to [take it over](Self::take_over):
+/// a lock on a file that is not at its path keeps nobody out.
 ///
 /// It holds the id of the process that locked it last, for people.
 #[derive(Debug)]
 pub(crate) struct LockFile {
     file: File,
+    path: PathBuf,
 }
 
 impl LockFile {
-    /// Locks `path` if nobody else has it; `None` otherwise.
+    /// Locks `path` if nobody else has it; `None` otherwise, and when the file was replaced meanwhile.
     ///
     /// # Errors
     /// `Configuration` for a file that is not ours, `Io` when the system refuses.
@@ -51,17 +59,20 @@ impl LockFile {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(files::io_error("cannot lock", path, error)),
         }
-        let lock = Self { file };
+        let lock = Self { file, path: path.to_owned() };
+        if lock.stands().is_err() {
+            return Ok(None);
+        }
         if sharing == Sharing::Exclusive {
             lock.sign();
         }
         Ok(Some(lock))
     }
 
-    /// Locks `CACHE_DIR/lock`, waiting ten seconds for others to let go.
+    /// Locks `CACHE_DIR/lock`, waiting 45 seconds for others to let go.
     ///
     /// # Errors
-    /// `Locked` after ten seconds, naming the directory and the process; else as for [`try_lock`](Self::try_lock).
+    /// `Locked` after that time, naming the directory and the process; else as for [`try_lock`](Self::try_lock).
     pub(crate) async fn lock_directory(directory: &Path, sharing: Sharing) -> Result<Self> {
         let path = directory.join("lock");
         if let Some(lock) = Self::try_lock(&path, sharing)? {
@@ -72,6 +83,53 @@ impl LockFile {
             || tracing::info!(directory = %directory.display(), held_by, "waiting for the cache directory"),
         );
         patiently(|| ready(Self::try_lock(&path, sharing))).await?.ok_or_else(|| locked(directory))
+    }
+
+    /// Locks `path` in the place of those who hold it: their file is replaced, which they notice by [`stands`](Self::stands),
+    /// and they are waited for until they have let go of it. `None` if they do not in time.
+    ///
+    /// For a process that had the directory, lost it, and has changed the database meanwhile: what others cached there
+    /// must not be served any more. Blocks the thread.
+    ///
+    /// # Errors
+    /// As for [`try_lock`](Self::try_lock).
+    pub(crate) fn take_over(path: &Path, sharing: Sharing) -> Result<Option<Self>> {
+        let deadline = SystemClock.monotonic().saturating_add(LONGEST_TAKE_OVER);
+        let mut others: Vec<File> = Vec::new();
+        let mut own: Option<Self> = None;
+        while SystemClock.monotonic() < deadline {
+            // Another process may take over from this one at the same time.
+            own = own.filter(|lock| lock.stands().is_ok());
+            if own.is_none() {
+                own = Self::try_lock(path, sharing)?;
+                if own.is_none() {
+                    others.extend(set_aside(path)?);
+                    continue;
+                }
+            }
+            others.retain(|file| file.try_lock().is_err());
+            if others.is_empty() {
+                return Ok(own);
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(None)
+    }
+
+    /// Whether it still keeps others out: the file that is locked is the one at its path.
+    ///
+    /// # Errors
+    /// `Unavailable` says what became of it.
+    pub(crate) fn stands(&self) -> Result<()> {
+        files::stands(&self.file, &self.path)
+    }
+
+    /// Lets go of it before its time.
+    pub(crate) fn unlock(&self) {
+        // Closing alone is not enough: a child that was just forked holds the same lock until it runs its program.
+        if let Err(error) = self.file.unlock() {
+            cache_core::log::emit(|| tracing::debug!(%error, "a lock goes with its file"));
+        }
     }
 
     /// Writes this process's id into the file. The lock does not depend on it.
@@ -89,14 +147,27 @@ impl LockFile {
 
 impl Drop for LockFile {
     fn drop(&mut self) {
-        // Closing alone is not enough: a child that was just forked holds the same lock until it runs its program.
-        if let Err(error) = self.file.unlock() {
-            cache_core::log::emit(|| tracing::debug!(%error, "a lock goes with its file"));
-        }
+        self.unlock();
     }
 }
 
-/// Tries `attempt` until it gives something, for ten seconds.
+/// Takes the file away from `path`, and gives it, for whoever waits for its lock. It is moved first and opened then, so
+/// that it is the very file that stood there, and moved to a name that no other process uses.
+fn set_aside(path: &Path) -> Result<Option<File>> {
+    let aside = path.with_extension(format!("{:x}", random_nonzero()));
+    match std::fs::rename(path, &aside) {
+        Ok(()) => {
+            let file = files::open_private(&aside);
+            // What stays after a crash in between is an empty file.
+            let _ = std::fs::remove_file(&aside);
+            file.map(Some)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(files::io_error("cannot set aside", path, error)),
+    }
+}
+
+/// Tries `attempt` until it gives something, for 45 seconds.
 ///
 /// # Errors
 /// The attempt's own, at once.
@@ -188,16 +259,54 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lock_that_is_never_let_go_is_an_error_after_ten_seconds_that_names_path_and_process() {
+    async fn a_lock_that_is_never_let_go_is_an_error_after_45_seconds_that_names_path_and_process() {
         let root = tempfile::tempdir().unwrap();
         let _other = LockFile::try_lock(&root.path().join("lock"), Sharing::Exclusive).unwrap().unwrap();
         let before = tokio::time::Instant::now();
         let error = LockFile::lock_directory(root.path(), Sharing::Exclusive).await.unwrap_err();
-        assert_eq!(before.elapsed().as_secs(), 10);
+        assert_eq!(before.elapsed().as_secs(), 45);
         assert_eq!(error.kind(), ErrorKind::Locked);
         let text = error.to_string();
         assert!(text.contains(&root.path().display().to_string()), "{text}");
         assert!(text.contains(&format!("process {}", std::process::id())), "{text}");
+    }
+
+    #[test]
+    fn a_lock_whose_file_is_gone_or_another_keeps_nobody_out() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("lock");
+        let lock = LockFile::try_lock(&path, Sharing::Exclusive).unwrap().unwrap();
+        lock.stands().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(lock.stands().unwrap_err().to_string().contains("is gone"));
+        let other = LockFile::try_lock(&path, Sharing::Exclusive).unwrap().unwrap();
+        other.stands().unwrap();
+        assert!(lock.stands().unwrap_err().to_string().contains("was replaced"));
+    }
+
+    #[test]
+    fn taking_over_waits_for_all_who_held_the_lock_and_gives_up_on_one_that_keeps_it() {
+        for sharing in [Sharing::Exclusive, Sharing::Shared] {
+            let root = tempfile::tempdir().unwrap();
+            let path = root.path().join("lock");
+            let held = LockFile::try_lock(&path, sharing).unwrap().unwrap();
+            assert!(
+                LockFile::take_over(&path, Sharing::Exclusive).unwrap().is_none(),
+                "it is never let go of"
+            );
+            let next = LockFile::try_lock(&path, Sharing::Exclusive).unwrap().unwrap();
+            assert!(held.stands().is_err());
+            std::thread::scope(|scope| {
+                let taking = scope.spawn(|| LockFile::take_over(&path, Sharing::Exclusive).unwrap());
+                while next.stands().is_ok() {
+                    std::thread::sleep(PAUSE);
+                }
+                std::thread::sleep(PAUSE * 5);
+                assert!(!taking.is_finished());
+                drop(next);
+                taking.join().unwrap().unwrap().stands().unwrap();
+            });
+        }
     }
 
     #[tokio::test(start_paused = true)]

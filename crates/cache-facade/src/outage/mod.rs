@@ -9,11 +9,12 @@
 //! CACHE_DIR/instance-N/fallback  what stands in while Redis is away; worthless to anybody else
 //! ```
 //!
-//! In reading order: [`files`] (modes and refusals), [`lock`], [`instance`], [`trust`] (the state), [`slots`] and
-//! [`table`] (a journal's bytes), [`debt`] (what is owed), [`leftover`] (a dead process's journal), [`journal`] and its [`writer`].
+//! In reading order: [`files`] (modes and refusals), [`lock`], [`instance`], [`trust`] (the state), [`hold`] (all locks, and
+//! whether they still keep others out), [`slots`] and [`table`] (a journal's bytes), [`debt`] (what is owed), [`leftover`] (a dead process's journal), [`journal`] and its [`writer`].
 
 mod debt;
 pub(crate) mod files;
+pub(crate) mod hold;
 pub(crate) mod instance;
 pub(crate) mod journal;
 pub(crate) mod leftover;

@@ -12,14 +12,16 @@
 //! With Redis the second line is `primary redis` and the line `db 0` stands in place of `reads`. The checksum is the xxh3-64 of all lines above its own.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use cache_core::Result;
+use cache_core::{Error, Result};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::files;
-use super::slots::Owner;
 
 const NAME: &str = "state";
 
@@ -105,13 +107,17 @@ impl State {
     /// in Redis, or, where that has to be cleared first, that no store is up to date.
     ///
     /// # Errors
-    /// `Io` where there is a record that cannot be replaced: the next run would trust what it must not.
+    /// `Io` where there is a record that can neither be replaced nor emptied: the next run would trust what it must not.
     pub(crate) fn enter_redis(&self, directory: &Path, db: u32, namespace: &str) -> Result<()> {
         let primary = match self.distrust_of_redis(db, namespace) {
             Some(_) => neither(namespace),
             None => Primary::Redis { db, namespace: namespace.to_owned() },
         };
-        if *self == Self::Known(primary.clone()) { Ok(()) } else { primary.write(directory) }
+        if *self == Self::Known(primary.clone()) {
+            return Ok(());
+        }
+        let Err(error) = primary.write(directory) else { return Ok(()) };
+        self.instead_of_a_record(directory, &error)
     }
 
     /// Records that the Redis was cleared and is up to date from here on. Until then the next run clears it again.
@@ -124,8 +130,7 @@ impl State {
 
     /// Records `primary` durably, where it is not what is recorded anyway.
     ///
-    /// Where there is no room for a new record and the last run was on disk, the record is removed: the next disk run
-    /// then starts empty. Any other record must not be lost, because a run on Redis takes none for a new instance.
+    /// Where there is no room for a new record, the old one is emptied: the next run then trusts no store.
     ///
     /// # Errors
     /// `Io` when neither is possible: a run that leaves no trace would let the next one trust what it must not.
@@ -136,27 +141,47 @@ impl State {
         let Err(error) = primary.write(directory) else {
             return Ok(());
         };
-        match self {
-            Self::Missing | Self::Known(Primary::Disk { .. }) => {
-                cache_core::log::emit(
-                    || tracing::warn!(%error, "cannot record which cache is in use; the next run starts empty"),
-                );
-                forget(directory)
-            }
-            Self::Unreadable | Self::Known(Primary::Redis { .. }) => Err(error),
-        }
+        self.instead_of_a_record(directory, &error)
+    }
+
+    /// Sees to it that a run whose record could not be written does not leave one behind that the next run trusts.
+    fn instead_of_a_record(&self, directory: &Path, error: &Error) -> Result<()> {
+        cache_core::log::emit(
+            || tracing::warn!(%error, "cannot record which cache is in use; the next run starts empty"),
+        );
+        if *self == Self::Unreadable { Ok(()) } else { distrust(directory) }
     }
 }
 
-/// Makes the next run start empty, because what `owner` has to hear of may be lost with this process; warns where that is
+/// Makes the next run trust no store: it finds a record that it cannot read. An empty file, which needs no space.
+///
+/// # Errors
+/// `Io` when the system refuses.
+pub(crate) fn distrust(directory: &Path) -> Result<()> {
+    files::replace_durably(directory, NAME, b"").or_else(|error| {
+        let emptied = File::open(directory).and_then(|root| empty_record(&root));
+        if emptied.is_ok_and(|was_there| was_there) { Ok(()) } else { Err(error) }
+    })
+}
+
+/// Empties the record of the directory that `root` is, wherever it is now: a directory that was moved may come back. Whether
+/// there was one.
+///
+/// # Errors
+/// The operating system's.
+pub(super) fn empty_record(root: &File) -> io::Result<bool> {
+    let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(root, NAME, flags, Mode::empty()) {
+        Ok(record) => File::from(record).sync_all().map(|()| true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes the next run trust no store, because what one has to hear of may be lost with this process; warns where that is
 /// impossible.
-pub(super) fn distrust_or_warn(directory: &Path, owner: &Owner) {
-    let distrusted = match owner {
-        Owner::Disk => forget(directory),
-        // A run on Redis takes no record for a new instance, and one of a run that kept nothing up to date for what it is.
-        Owner::Redis { namespace, .. } => neither(namespace).write(directory),
-    };
-    if let Err(error) = distrusted {
+pub(crate) fn distrust_or_warn(directory: &Path) {
+    if let Err(error) = distrust(directory) {
         cache_core::log::limited(
             directory,
             |suppressed| tracing::warn!(%error, suppressed, "cannot make the next run start empty; after a crash it may serve old values"),
@@ -173,10 +198,6 @@ impl Primary {
     fn write(&self, directory: &Path) -> Result<()> {
         files::replace_durably(directory, NAME, format(self).as_bytes())
     }
-}
-
-fn forget(directory: &Path) -> Result<()> {
-    files::remove_durably(directory, NAME)
 }
 
 fn format(primary: &Primary) -> String {
@@ -332,16 +353,19 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_cannot_be_written_is_removed_after_a_disk_run_and_an_error_after_redis() {
-        for (last, is_removed) in primaries().into_iter().zip([true, true, false, false]) {
+    fn a_record_that_cannot_be_replaced_is_emptied_and_then_no_store_is_trusted() {
+        for last in primaries() {
             let root = tempfile::tempdir().unwrap();
             State::Missing.record(root.path(), &last).unwrap();
             // Where the new record would be written, a directory stands in the way.
             std::fs::create_dir_all(root.path().join("state.new/x")).unwrap();
             let other = Primary::Disk { namespace: "other".to_owned(), reads: true };
-            let recorded = State::read(root.path()).record(root.path(), &other);
-            assert_eq!(recorded.is_ok(), is_removed);
-            assert_eq!(State::read(root.path()) == State::Missing, is_removed);
+            let state = State::read(root.path());
+            state.record(root.path(), &other).unwrap();
+            assert_eq!(State::read(root.path()), State::Unreadable);
+            State::Unreadable.record(root.path(), &other).unwrap();
+            state.enter_redis(root.path(), 7, "another").unwrap();
+            assert_eq!(State::read(root.path()), State::Unreadable);
         }
     }
 }

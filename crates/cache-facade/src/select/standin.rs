@@ -9,22 +9,40 @@ use cache_disk::{DiskBackend, DiskConfig};
 
 use crate::fallback::Standin;
 use crate::outage::files;
+use crate::outage::hold::Hold;
+use crate::outage::leftover::FALLBACK;
 
 /// Opens disk caches in the directory of this instance.
 #[derive(Debug)]
 pub(super) struct Disk {
     pub(super) settings: DiskConfig,
-    pub(super) path: PathBuf,
+    /// What says where that is: another one after the cache directory was lost.
+    pub(super) hold: Arc<Hold>,
+}
+
+impl Disk {
+    fn path(&self) -> Option<PathBuf> {
+        Some(self.hold.instance_path()?.join(FALLBACK))
+    }
 }
 
 #[async_trait]
 impl Standin for Disk {
     async fn open(&self) -> Arc<dyn CacheBackend> {
-        match DiskBackend::open(self.settings.clone().start_empty()).await {
+        let Some(path) = self.path() else {
+            cache_core::log::limited("fallback", |suppressed| {
+                tracing::warn!(
+                    suppressed,
+                    "there is no cache directory for the fallback; everything is loaded while Redis is away"
+                );
+            });
+            return Arc::new(NullBackend::new());
+        };
+        match DiskBackend::open(self.settings.clone().directory(path).start_empty()).await {
             Ok(backend) => Arc::new(backend),
             Err(error) => {
                 cache_core::log::limited(
-                    &self.path,
+                    self.hold.directory(),
                     |suppressed| tracing::warn!(%error, suppressed, "the fallback cannot be opened; everything is loaded while Redis is away"),
                 );
                 Arc::new(NullBackend::new())
@@ -33,6 +51,8 @@ impl Standin for Disk {
     }
 
     fn tidy(&self) {
-        files::remove_directory(&self.path);
+        if let Some(path) = self.path() {
+            files::remove_directory(&path);
+        }
     }
 }

@@ -18,7 +18,7 @@ const ADDRESS: &str = "REDIS_CRASH_ADDRESS";
 const STAGE: &str = "REDIS_CRASH_STAGE";
 
 /// Reads row `id`; the database of this test is a file for each row.
-async fn read(cache: &Cache, root: &Path, id: u64) -> (String, Source) {
+pub(crate) async fn read(cache: &Cache, root: &Path, id: u64) -> (String, Source) {
     let row = root.join(id.to_string());
     let load = async move || Ok::<_, Infallible>(fs::read_to_string(row).unwrap());
     let loaded = cache.get_or_load_with(&key(id), Load::new(), load).await.unwrap();
@@ -47,6 +47,9 @@ async fn be_the_victim(root: &Path) {
         return;
     }
     is_away(&cache).await;
+    if std::env::var(STAGE).unwrap() == "lost" {
+        fs::remove_dir_all(root.join("cache")).unwrap();
+    }
     let commit = async move || {
         fs::write(row, "new").unwrap();
         Ok::<_, Infallible>(())
@@ -57,13 +60,13 @@ async fn be_the_victim(root: &Path) {
     std::future::pending::<()>().await;
 }
 
-struct Victim {
+pub(crate) struct Victim {
     process: Child,
     said: Lines<BufReader<ChildStdout>>,
 }
 
 impl Victim {
-    fn start(root: &Path, address: SocketAddr, stage: &str) -> Self {
+    pub(crate) fn start(root: &Path, address: SocketAddr, stage: &str) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", NAME, "--nocapture"]).stdout(Stdio::piped());
         command.env(VICTIM, root).env(ADDRESS, address.to_string()).env(STAGE, stage);
@@ -72,7 +75,7 @@ impl Victim {
         Self { process, said }
     }
 
-    fn says(&mut self, word: &str) {
+    pub(crate) fn says(&mut self, word: &str) {
         assert!(self.said.any(|line| line.unwrap() == word), "it ended before it was {word}");
     }
 }

@@ -12,6 +12,7 @@ mod faults;
 mod halfway;
 mod histories;
 mod large_batches;
+mod lost;
 mod migration;
 mod outage;
 mod rotation;

@@ -1,6 +1,7 @@
 //! The command itself, as a process: started, told to stop, killed, and given wrong settings.
 #![cfg(test)]
 
+mod directory;
 mod memory;
 mod pictures;
 mod redis;

@@ -8,6 +8,7 @@ use cache_core::{CacheGroup, CacheKey, Health};
 
 use super::*;
 use crate::outage::instance::Instance;
+use crate::outage::lock::{LockFile, Sharing};
 use crate::outage::slots::{FILE_BYTES, SLOT_BYTES, SLOTS};
 use crate::outage::trust::{Primary, State as Trust};
 
@@ -24,7 +25,12 @@ impl Place {
     fn start(&self) -> Journal {
         let mut own = Leftover::read(Instance::claim(self.root.path()).unwrap());
         own.erase(&Owner::Disk).unwrap();
-        Journal::open(own, &Owner::Disk, self.root.path())
+        Journal::open(own, &Owner::Disk, &self.hold()).unwrap()
+    }
+
+    fn hold(&self) -> Arc<Hold> {
+        let lock = LockFile::try_lock(&self.root.path().join("lock"), Sharing::Shared).unwrap().unwrap();
+        Hold::of(self.root.path(), Sharing::Shared, lock).unwrap()
     }
 
     fn file(&self) -> PathBuf {
@@ -79,7 +85,8 @@ async fn what_is_intended_survives_until_it_is_finished() {
     assert_eq!(place.after_death(), ["group image:1", "group image:2", "group image:3"]);
     one.finish();
     journal.close().await;
-    assert_eq!(place.owed(), ["group image:2", "group image:3"]);
+    assert_eq!(place.after_death(), ["group image:2", "group image:3"]);
+    assert!(place.owed().is_empty(), "its change may still be committed: nobody else may begin here");
     two.finish();
     assert_eq!(place.owed(), ["group image:2", "group image:3"], "a closed journal writes nothing");
 }
@@ -94,6 +101,26 @@ async fn what_is_finished_is_gone_after_a_clean_end() {
     journal.close().await;
     assert!(place.owed().is_empty());
     assert_eq!(fs::metadata(place.file()).unwrap().len(), FILE_BYTES as u64);
+}
+
+#[tokio::test]
+async fn a_note_is_not_acknowledged_before_it_is_in_the_directory_at_the_path_with_all_before_it() {
+    let place = Place::new();
+    let journal = place.start();
+    let mut notes = vec![journal.intend(&[group(0)]).await.unwrap()];
+    let losses: [fn(&Place); 3] = [
+        |place| fs::remove_dir_all(place.root.path()).unwrap(),
+        |place| fs::remove_dir_all(place.file().parent().unwrap()).unwrap(),
+        |place| fs::remove_file(place.file()).unwrap(),
+    ];
+    for (id, lose) in (1..).zip(losses) {
+        lose(&place);
+        notes.push(journal.intend(&[group(id)]).await.unwrap());
+        let all: Vec<_> = (0..=id).map(|id| format!("group image:{id}")).collect();
+        assert_eq!(place.after_death(), all);
+        assert_eq!((journal.kind(), journal.cause()), (JournalKind::File, None));
+        assert_eq!(Trust::read(place.root.path()), Trust::Unreadable);
+    }
 }
 
 #[tokio::test]
@@ -160,7 +187,7 @@ async fn more_changes_than_there_is_room_for_become_everything() {
     let intent = journal.intend(&[group(7)]).await.unwrap();
     assert_eq!(fs::metadata(place.file()).unwrap().len(), FILE_BYTES as u64);
     journal.close().await;
-    assert_eq!(place.owed(), ["group image:7"]);
+    assert_eq!(place.after_death(), ["group image:7"]);
     intent.finish();
 }
 
@@ -247,13 +274,14 @@ async fn a_journal_that_cannot_be_written_lets_the_change_go_on_and_takes_the_tr
     let file = fs::File::open(root.join("file")).unwrap();
     let instance = Instance::claim(root).unwrap();
     let taken_over = TakenOver { instance, file, records: Vec::new() };
-    let journal = Journal::start(taken_over, &Owner::Disk, root).unwrap();
+    fs::rename(root.join("file"), place.file()).unwrap();
+    let journal = Journal::start(taken_over, &Owner::Disk, &place.hold()).unwrap();
     assert_eq!(journal.kind(), JournalKind::File);
     for _ in 0..2 {
         journal.intend(&[group(1)]).await.unwrap().finish();
         assert_eq!(journal.kind(), JournalKind::Memory);
     }
-    assert_eq!(Trust::read(root), Trust::Missing);
+    assert_eq!(Trust::read(root), Trust::Unreadable);
 }
 
 #[tokio::test]
@@ -264,14 +292,14 @@ async fn where_no_journal_can_be_made_there_is_one_in_memory_and_no_trust() {
     Trust::Missing.record(root, &primary).unwrap();
     fs::create_dir_all(root.join("instance-0/journal.new/x")).unwrap();
     let journal = place.start();
-    assert_eq!((journal.kind(), Trust::read(root)), (JournalKind::Memory, Trust::Missing));
+    assert_eq!((journal.kind(), Trust::read(root)), (JournalKind::Memory, Trust::Unreadable));
     journal.intend(&[group(1)]).await.unwrap().finish();
 }
 
 /// The journal of a process on Redis that starts here.
 fn start_on_redis(place: &Place) -> Journal {
     let own = Leftover::read(Instance::claim(place.root.path()).unwrap());
-    Journal::open(own, &redis(), place.root.path())
+    Journal::open(own, &redis(), &place.hold()).unwrap()
 }
 
 /// What is owed to Redis by the process whose files are here, if it died now.

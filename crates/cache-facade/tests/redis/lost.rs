@@ -1,0 +1,96 @@
+//! The cache directory of an instance on Redis is removed while it runs, or cannot be written.
+
+use std::fs;
+
+use cache_facade::{HealthStatus, JournalKind};
+use testkit::{Lines, Mode, RedisServer, TcpProxy};
+use tracing::Level;
+
+use crate::crash::{Victim, read};
+use crate::support::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_noted_after_the_directory_was_lost_survives_a_kill() {
+    let server = RedisServer::start().unwrap();
+    let mut proxy = TcpProxy::start(server.address()).await.unwrap();
+    let other = Instance::patient(server.address()).await;
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("1"), "old").unwrap();
+    fs::write(root.path().join("2"), "unchanged").unwrap();
+    let mut victim = Victim::start(root.path(), proxy.address(), "lost");
+    tokio::task::block_in_place(|| victim.says("loaded"));
+    proxy.set(Mode::Refuse).await;
+    tokio::task::block_in_place(|| victim.says("journaled"));
+    drop(victim);
+    let next = connect(config(&root.path().join("cache"), server.address())).await;
+    is_back(&next).await;
+    for cache in [&next, &other.cache] {
+        assert_eq!(read(cache, root.path(), 1).await.0, "new");
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_is_gone_is_made_anew_and_redis_is_cleared_for_what_was_noted_there() {
+    let server = RedisServer::start().unwrap();
+    let other = Instance::patient(server.address()).await;
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("cache");
+    let cache = connect(config(&directory, server.address())).await;
+    let database = Database::new();
+    eventually("it is shared", async || {
+        database.hits(&cache, 1).await && database.hits(&other.cache, 1).await
+    })
+    .await;
+    fs::remove_dir_all(&directory).unwrap();
+    eventually("Redis was cleared", async || !database.hits(&other.cache, 1).await).await;
+    is_back(&cache).await;
+    let health = cache.health().await;
+    assert_eq!((health.status, health.journal), (HealthStatus::Ok, JournalKind::File));
+    eventually("the record says so", async || {
+        fs::read_to_string(directory.join("state")).is_ok_and(|text| text.contains("primary redis"))
+    })
+    .await;
+    eventually("it is shared again", async || database.hits(&cache, 1).await).await;
+}
+
+#[tokio::test]
+async fn a_healthy_redis_is_used_where_nothing_can_be_noted_and_cleared_at_the_next_start() {
+    let server = RedisServer::start().unwrap();
+    let root = tempfile::tempdir().unwrap();
+    // Where the note would be written, a directory stands in the way, as a full disk would.
+    let obstacle = root.path().join("instance-0/contact.new/x");
+    fs::create_dir_all(&obstacle).unwrap();
+    let cache = connect(config(root.path(), server.address())).await;
+    is_back(&cache).await;
+    let database = Database::new();
+    eventually("it keeps values", async || database.hits(&cache, 1).await).await;
+    cache.close().await.unwrap();
+    fs::remove_dir_all(obstacle.parent().unwrap()).unwrap();
+    let cache = connect(config(root.path(), server.address())).await;
+    is_back(&cache).await;
+    assert!(!database.hits(&cache, 1).await, "another server could have taken its place unnoticed");
+}
+
+const SAYS: &str = "WARN Redis is in use, and CACHE_DIR holds no record";
+
+#[tokio::test]
+async fn an_instance_without_a_record_over_a_redis_in_use_says_so_and_clears_it_where_it_is_told_to() {
+    Lines::capture(Level::INFO);
+    let server = RedisServer::start().unwrap();
+    let first = Instance::patient(server.address()).await;
+    assert!(Lines::beginning(SAYS).is_empty(), "nobody has used it");
+    let database = Database::new();
+    eventually("it holds a value", async || database.hits(&first.cache, 1).await).await;
+    let second = Instance::patient(server.address()).await;
+    assert_eq!(Lines::beginning(SAYS).len(), 1);
+    assert!(database.hits(&second.cache, 1).await);
+    let third = Instance::with(server.address(), |config| config.clear_without_record(true)).await;
+    is_back(&third.cache).await;
+    assert!(!database.hits(&second.cache, 1).await, "a journal may have been lost");
+    assert_eq!(Lines::beginning(SAYS).len(), 1);
+    third.cache.close().await.unwrap();
+    eventually("it holds a value", async || database.hits(&second.cache, 1).await).await;
+    let again = connect(config(third.directory.path(), server.address()).clear_without_record(true)).await;
+    is_back(&again).await;
+    assert!(database.hits(&second.cache, 1).await, "now there is a record");
+}
