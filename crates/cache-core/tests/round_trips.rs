@@ -53,7 +53,7 @@ where
         }
         Ok(())
     });
-    outcome.unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(outcome.is_ok(), "{outcome:?}");
 }
 
 #[test]
@@ -83,15 +83,9 @@ fn collections_without_an_order_come_back() {
 }
 
 /// Its values over 9 are written and not read.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 struct Digit(u32);
-
-impl Clone for Digit {
-    fn clone(&self) -> Self {
-        Self(self.0)
-    }
-}
 
 impl From<Digit> for u32 {
     fn from(digit: Digit) -> Self {
@@ -171,11 +165,11 @@ mod json {
     use super::*;
 
     #[track_caller]
-    fn comes_back<T>(value: T)
+    fn comes_back<T>(value: &T)
     where
         T: Serialize + DeserializeOwned + Debug + PartialEq + 'static,
     {
-        assert!(is_stored(&RoundTrips::new(), Codec::Json, &value), "{value:?}");
+        assert!(is_stored(&RoundTrips::new(), Codec::Json, value), "{value:?}");
     }
 
     #[test]
@@ -187,7 +181,7 @@ mod json {
         };
         for _ in 0..20_000 {
             let (any, unit) = (f64::from_bits(random()), (random() >> 11) as f64 / (1_u64 << 53) as f64);
-            let single = f32::from_bits(random() as u32);
+            let single = f32::from_bits(u32::try_from(random() >> 32).expect("32 bits are left"));
             for double in [any, unit, f64::from(single)].into_iter().filter(|double| double.is_finite()) {
                 let written = Codec::Json.encode(&double).unwrap();
                 let read: f64 = Codec::Json.decode(&written.payload, 0).unwrap();
@@ -199,17 +193,17 @@ mod json {
                 assert_eq!(read.to_bits(), single.to_bits(), "{single:?}");
             }
         }
-        comes_back((u64::MAX, i64::MIN, u128::MAX, i128::MIN, 0.921_568_632_125_854_5_f64));
+        comes_back(&(u64::MAX, i64::MIN, u128::MAX, i128::MIN, 0.921_568_632_125_854_5_f64));
         let zero = Codec::Json.encode(&-0.0_f64).unwrap();
         assert_eq!(Codec::Json.decode::<f64>(&zero.payload, 0).unwrap().to_bits(), (-0.0_f64).to_bits());
         comes_back(
-            serde_json::json!({"x": 0.921_568_632_125_854_5, "y": [u64::MAX, i64::MIN, -0.0, 1e300], "z": null}),
+            &serde_json::json!({"x": 0.921_568_632_125_854_5, "y": [u64::MAX, i64::MIN, -0.0, 1e300], "z": null}),
         );
     }
 
     /// A value that JSON has no text for, after values that it has and before others.
     #[track_caller]
-    fn is_refused_alone<T>(good: T, bad: &T)
+    fn is_refused_alone<T>(good: &T, bad: &T)
     where
         T: Serialize + DeserializeOwned + Debug + PartialEq + 'static,
     {
@@ -217,10 +211,14 @@ mod json {
         let first = trips.encode(Codec::Json, bad).expect_err("there is no text for it");
         assert!(first.is_first && first.error.to_string().contains("Codec::Bincode"), "{}", first.error);
         for _ in 0..3 {
-            assert!(is_stored(&trips, Codec::Json, &good), "one bad value does not switch the type off");
+            assert!(is_stored(&trips, Codec::Json, good), "one bad value does not switch the type off");
             assert!(trips.encode(Codec::Json, bad).is_err_and(|refusal| !refusal.is_first), "{bad:?}");
         }
-        assert_eq!(Codec::Json.encode(bad).unwrap_err().kind(), ErrorKind::Encode, "without a check too");
+        assert_eq!(
+            Codec::Json.encode(bad).expect_err("there is no text for it").kind(),
+            ErrorKind::Encode,
+            "without a check too"
+        );
         assert!(trips.encode(Codec::Bincode, bad).is_ok());
     }
 
@@ -232,18 +230,18 @@ mod json {
         #[derive(Debug, PartialEq, Serialize, Deserialize)]
         struct Wrapped(Option<u8>);
 
-        is_refused_alone(1.5, &f64::NAN);
-        is_refused_alone(1.5, &f32::INFINITY);
-        is_refused_alone(Some(1.5), &Some(f64::NAN));
-        is_refused_alone(None, &Some(f64::NEG_INFINITY));
-        is_refused_alone(Some(Some(1_u8)), &Some(None));
-        is_refused_alone(None, &Some(None::<u8>));
-        is_refused_alone(None, &Some(()));
-        is_refused_alone(None, &Some(Unit));
-        is_refused_alone(Some(Wrapped(Some(1))), &Some(Wrapped(None)));
-        is_refused_alone(vec![(1, Some(None::<()>)); 0], &vec![(1, Some(None::<()>))]);
+        is_refused_alone(&1.5, &f64::NAN);
+        is_refused_alone(&1.5, &f32::INFINITY);
+        is_refused_alone(&Some(1.5), &Some(f64::NAN));
+        is_refused_alone(&None, &Some(f64::NEG_INFINITY));
+        is_refused_alone(&Some(Some(1_u8)), &Some(None));
+        is_refused_alone(&None, &Some(None::<u8>));
+        is_refused_alone(&None, &Some(()));
+        is_refused_alone(&None, &Some(Unit));
+        is_refused_alone(&Some(Wrapped(Some(1))), &Some(Wrapped(None)));
+        is_refused_alone(&vec![(1, Some(None::<()>)); 0], &vec![(1, Some(None::<()>))]);
         is_refused_alone(
-            BTreeMap::from([("a", 1.0)]).into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+            &BTreeMap::from([("a", 1.0)]).into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
             &BTreeMap::from([("a".to_owned(), f64::NAN)]),
         );
         let null = serde_json::Value::Null;
@@ -261,6 +259,7 @@ mod json {
         #[derive(Debug, PartialEq, Serialize, Deserialize)]
         struct Patch {
             #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some")]
+            #[expect(clippy::option_option, reason = "what is tested")]
             name: Option<Option<String>>,
         }
 
@@ -310,7 +309,9 @@ mod json {
             Some(Option<Box<Chain>>),
         }
 
-        let links: [(fn(Chain) -> Chain, usize); 5] = [
+        type Link = fn(Chain) -> Chain;
+
+        let links: [(Link, usize); 5] = [
             (|chain| Chain::Newtype(Box::new(chain)), 1),
             (|chain| Chain::Tuple(1, Box::new(chain)), 2),
             (|chain| Chain::Struct { next: Box::new(chain) }, 2),
@@ -330,11 +331,11 @@ mod json {
 
     #[test]
     fn keys_of_maps_come_back_or_are_refused() {
-        comes_back(BTreeMap::from([(u128::MAX, 1), (0, 2)]));
-        comes_back(BTreeMap::from([(i8::MIN, 'a'), (0, 'b')]));
-        comes_back(BTreeMap::from([(true, 1), (false, 2)]));
-        comes_back(BTreeMap::from([('\u{0}', 1), ('é', 2)]));
-        comes_back(BTreeMap::from([(Some("a".to_owned()), 1)]));
+        comes_back(&BTreeMap::from([(u128::MAX, 1), (0, 2)]));
+        comes_back(&BTreeMap::from([(i8::MIN, 'a'), (0, 'b')]));
+        comes_back(&BTreeMap::from([(true, 1), (false, 2)]));
+        comes_back(&BTreeMap::from([('\u{0}', 1), ('é', 2)]));
+        comes_back(&BTreeMap::from([(Some("a".to_owned()), 1)]));
         assert!(!is_stored(&RoundTrips::new(), Codec::Json, &BTreeMap::from([((1, 2), 3)])));
         assert!(!is_stored(&RoundTrips::new(), Codec::Json, &BTreeMap::from([(None::<u8>, 3)])));
     }

@@ -84,8 +84,8 @@ impl<'de> Deserialize<'de> for Metadata {
 #[cfg(test)]
 impl Metadata {
     /// Metadata of a value that may be metadata.
-    pub(crate) fn of(value: &serde_json::Value) -> Self {
-        Self::new(&serde_json::value::to_raw_value(value).unwrap()).unwrap()
+    pub(crate) fn of(value: serde_json::Value) -> Self {
+        Self::new(&serde_json::from_value::<Box<RawValue>>(value).unwrap()).unwrap()
     }
 }
 

@@ -63,6 +63,7 @@ pub(crate) enum Tree {
     Leaf,
     Double(Double),
     OptionalDouble(Option<Double>),
+    #[expect(clippy::option_option, reason = "what is tested")]
     Nested(Option<Option<Option<u8>>>),
     Nothing(Option<()>),
     Fields(Box<Fields>),
@@ -71,7 +72,11 @@ pub(crate) enum Tree {
     List(Vec<Tree>),
     Both(Box<Tree>, Box<Tree>),
     ByName(BTreeMap<String, Tree>),
-    ByNumber { map: HashMap<i64, Tree>, by_colour: BTreeMap<Colour, u8>, by_flag: BTreeMap<bool, char> },
+    ByNumber {
+        map: HashMap<i64, Tree>,
+        by_colour: BTreeMap<Colour, u8>,
+        by_flag: BTreeMap<bool, char>,
+    },
 }
 
 fn double() -> impl Strategy<Value = Double> {

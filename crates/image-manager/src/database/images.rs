@@ -238,7 +238,7 @@ pub(super) mod testing {
             id,
             project,
             filename: filename.to_owned(),
-            metadata: Metadata::of(&metadata),
+            metadata: Metadata::of(metadata),
             uploaded_by: "ann".to_owned(),
         };
         let file = NewFile { file: Uuid::new_v4(), format: Format::Png, width: 3, height: 2, size_bytes: 9 };
@@ -283,7 +283,7 @@ mod tests {
                 let image = image(db, id).unwrap();
                 assert_eq!((image.project_id, image.filename.as_str()), (project, "a.png"));
                 assert_eq!((image.width, image.height, image.size_bytes), (3, 2, 9));
-                assert_eq!(image.metadata, Metadata::of(&json!({"k": [1]})));
+                assert_eq!(image.metadata, Metadata::of(json!({"k": [1]})));
                 assert_eq!(image.created_at.len(), "2026-01-02T03:04:05.678Z".len());
                 assert!(image.created_at.ends_with('Z') && image.deleted_at.is_none());
             },

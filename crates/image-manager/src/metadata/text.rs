@@ -129,8 +129,7 @@ mod tests {
         leaf.prop_recursive(5, 40, 5, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-                prop::collection::btree_map("[a\\\\\" :]{0,3}", inner, 0..5)
-                    .prop_map(|members| Value::from_iter(members)),
+                prop::collection::btree_map("[a\\\\\" :]{0,3}", inner, 0..5).prop_map(Value::from_iter),
             ]
         })
     }

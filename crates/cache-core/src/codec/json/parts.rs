@@ -92,6 +92,7 @@ macro_rules! named {
                 self.inner.serialize_field(name, &part)
             }
 
+            #[inline]
             fn skip_field(&mut self, name: &'static str) -> Result<(), C::Error> {
                 self.inner.skip_field(name)
             }
@@ -110,16 +111,19 @@ impl<C: SerializeMap> SerializeMap for Parts<'_, C> {
     type Ok = C::Ok;
     type Error = C::Error;
 
+    #[inline]
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), C::Error> {
         let key = self.part(key);
         self.inner.serialize_key(&key)
     }
 
+    #[inline]
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), C::Error> {
         let value = Part { value, watch: self.watch, place: self.place };
         self.inner.serialize_value(&value)
     }
 
+    #[inline]
     fn end(self) -> Result<C::Ok, C::Error> {
         self.close_list().end()
     }

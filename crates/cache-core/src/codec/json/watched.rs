@@ -49,6 +49,7 @@ impl<T: Serialize + ?Sized> Serialize for Part<'_, T> {
 }
 
 impl<'a, S: Serializer> Watched<'a, S> {
+    #[inline]
     pub(super) fn new(inner: S, watch: &'a Watch) -> Self {
         Self { inner, watch, place: Place::default() }
     }
@@ -94,6 +95,7 @@ macro_rules! leaves {
 /// Integers of 128 bits: those over 64 bits are a sort of their own, because fewer readers take them.
 macro_rules! wide {
     ($($method:ident($kind:ty) $narrow:ty, $token:ident);* $(;)?) => {$(
+        #[inline]
         fn $method(self, value: $kind) -> Result<S::Ok, S::Error> {
             let is_narrow = <$narrow>::try_from(value).is_ok();
             self.watch.saw(if is_narrow { token::$token } else { counted(token::$token, 1) });
@@ -155,11 +157,13 @@ impl<'a, S: Serializer> Serializer for Watched<'a, S> {
         serialize_u128(u128) u64, U128;
     }
 
+    #[inline]
     fn serialize_unit(self) -> Result<S::Ok, S::Error> {
         self.null(token::UNIT);
         self.inner.serialize_unit()
     }
 
+    #[inline]
     fn serialize_unit_struct(self, name: &'static str) -> Result<S::Ok, S::Error> {
         self.null(token::UNIT_STRUCT);
         self.inner.serialize_unit_struct(name)
@@ -200,6 +204,7 @@ impl<'a, S: Serializer> Serializer for Watched<'a, S> {
         self.inner.serialize_unit_variant(name, index, variant)
     }
 
+    #[inline]
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
         self,
         name: &'static str,
@@ -213,16 +218,19 @@ impl<'a, S: Serializer> Serializer for Watched<'a, S> {
         self.inner.serialize_newtype_variant(name, index, variant, &value)
     }
 
+    #[inline]
     fn serialize_seq(self, length: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
         let place = self.enter(1)?;
         Ok(Parts::new(self.inner.serialize_seq(length)?, self.watch, place, token::SEQUENCE))
     }
 
+    #[inline]
     fn serialize_tuple(self, length: usize) -> Result<Self::SerializeTuple, S::Error> {
         let place = self.enter(1)?;
         Ok(Parts::new(self.inner.serialize_tuple(length)?, self.watch, place, token::TUPLE))
     }
 
+    #[inline]
     fn serialize_tuple_struct(
         self,
         name: &'static str,
@@ -233,6 +241,7 @@ impl<'a, S: Serializer> Serializer for Watched<'a, S> {
         Ok(Parts::new(inner, self.watch, place, token::TUPLE_STRUCT))
     }
 
+    #[inline]
     fn serialize_tuple_variant(
         self,
         name: &'static str,
@@ -246,6 +255,7 @@ impl<'a, S: Serializer> Serializer for Watched<'a, S> {
         Ok(Parts::new(inner, self.watch, place, token::TUPLE))
     }
 
+    #[inline]
     fn serialize_map(self, length: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
         let place = self.enter(1)?;
         Ok(Parts::new(self.inner.serialize_map(length)?, self.watch, place, token::MAP))
@@ -260,6 +270,7 @@ impl<'a, S: Serializer> Serializer for Watched<'a, S> {
         Ok(Parts::new(self.inner.serialize_struct(name, length)?, self.watch, place, token::FIELDS))
     }
 
+    #[inline]
     fn serialize_struct_variant(
         self,
         name: &'static str,
@@ -273,11 +284,13 @@ impl<'a, S: Serializer> Serializer for Watched<'a, S> {
         Ok(Parts::new(inner, self.watch, place, token::FIELDS))
     }
 
+    #[inline]
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
         self.watch.saw(token::STR);
         self.inner.collect_str(value)
     }
 
+    #[inline]
     fn is_human_readable(&self) -> bool {
         self.inner.is_human_readable()
     }
