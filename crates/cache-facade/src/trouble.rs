@@ -61,7 +61,7 @@ impl Trouble {
     /// another type a moment ago must not hide its only warning.
     pub(crate) fn report_type(&self, family: &str, error: &Error) {
         self.errors.fetch_add(1, Ordering::Relaxed);
-        cache_core::log::emit(|| warn(Operation::Encode, family, error, 0));
+        warn(Operation::Encode, family, error, 0);
     }
 
     /// How many errors were reported so far.
@@ -71,12 +71,14 @@ impl Trouble {
 }
 
 fn warn(operation: Operation, family: &str, error: &Error, suppressed: u64) {
-    tracing::warn!(
-        operation = operation.as_str(),
-        family,
-        kind = ?error.kind(),
-        error = error as &dyn std::error::Error,
-        suppressed,
-        "cache trouble; the request goes on without the cache"
-    );
+    cache_core::log::emit(|| {
+        tracing::warn!(
+            operation = operation.as_str(),
+            family,
+            kind = ?error.kind(),
+            error = error as &dyn std::error::Error,
+            suppressed,
+            "cache trouble; the request goes on without the cache"
+        );
+    });
 }

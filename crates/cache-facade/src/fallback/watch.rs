@@ -38,7 +38,7 @@ impl Shared {
             };
             return match probed {
                 Ok(()) => {
-                    tracing::debug!("Redis is slow to answer, and not away");
+                    cache_core::log::emit(|| tracing::debug!("Redis is slow to answer, and not away"));
                     self.switch.clear_doubt(period);
                 }
                 Err(error) => self.switch.failed(period, Failure::Fatal, &error),
