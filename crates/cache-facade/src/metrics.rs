@@ -85,7 +85,7 @@ struct Figures {
 impl Meter {
     /// A meter of a cache over `backend`; describes all metrics to the exporter.
     pub(crate) fn new(backend: BackendKind) -> Self {
-        described::describe(backend);
+        contained(|| described::describe(backend));
         Self {
             families: (0..MOST_FAMILIES).map(|_| OnceLock::new()).collect(),
             other: Family::new(OTHER),

@@ -70,18 +70,21 @@ fn nearest(name: &str) -> Option<String> {
         // As many words as the prefix has, and then the family.
         let words = kind.prefix.matches('_').count();
         let end = name.match_indices('_').nth(words - 1).map_or(name.len(), |(end, _)| end + 1);
-        let family = name.get(end..).filter(|family| !family.is_empty()).unwrap_or("<FAMILY>");
-        format!("{}{family}", kind.prefix)
+        let (prefix, family) = name.split_at(end);
+        let family = if family.is_empty() { "<FAMILY>" } else { family };
+        (likeness(prefix, kind.prefix), format!("{}{family}", kind.prefix))
     });
-    let candidates = KNOWN.iter().map(|known| (*known).to_owned()).chain(of_families);
-    let likeness = |known: &str| {
-        let known = known.strip_suffix("<FAMILY>").unwrap_or(known);
-        // What one begins with or goes on after is likelier than any other mistake.
-        let is_part = known.starts_with(name) || name.starts_with(known);
-        if is_part { 1.0 } else { strsim::normalized_damerau_levenshtein(name, known) }
-    };
-    let near = candidates.map(|known| (likeness(&known), known)).filter(|(likeness, _)| *likeness > 0.6);
+    let known = KNOWN.iter().map(|known| (likeness(name, known), (*known).to_owned()));
+    let near = known.chain(of_families).filter(|(likeness, _)| *likeness > 0.6);
     near.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known)
+}
+
+/// How likely it is that `name` was meant to be `known`: a similarity from 0 to 1, and 1 more where one begins with the
+/// other or `known` has all words of `name`, which is likelier than any other mistake.
+fn likeness(name: &str, known: &str) -> f64 {
+    let has_all_words = name.split('_').all(|word| known.split('_').any(|other| other == word));
+    let is_part = has_all_words || known.starts_with(name) || name.starts_with(known);
+    f64::from(is_part) + strsim::normalized_damerau_levenshtein(name, known)
 }
 
 /// The family of keys that the setting `name` is for.

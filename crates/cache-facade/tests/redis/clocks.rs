@@ -1,6 +1,5 @@
 //! A clock that differs from the server's makes values with a time limit misses: it is said, and not at every heartbeat.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use cache_facade::ManualClock;
@@ -10,18 +9,15 @@ use tracing::Level;
 use crate::support::*;
 
 #[tokio::test]
-async fn a_clock_that_differs_from_the_servers_is_a_warning_once_in_ten_minutes() {
+async fn a_clock_that_differs_from_the_servers_is_a_warning_and_not_one_at_every_heartbeat() {
     Lines::capture(Level::TRACE);
     let server = RedisServer::start().unwrap();
-    let clock = Arc::new(ManualClock::new());
-    let shown = Arc::clone(&clock);
+    let clock = std::sync::Arc::new(ManualClock::new());
     let site = Instance::with(server.address(), |config| config.clock(clock)).await;
     let warnings = || Lines::with("the clock of this machine is").len();
     assert_eq!(warnings(), 1);
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(warnings(), 1, "not at every heartbeat");
-    shown.advance(Duration::from_mins(10));
-    eventually("it is said again", async || warnings() == 2).await;
     assert!(Lines::with("the clock of this machine is")[0].contains("behind the server's"));
     drop(site);
 }
