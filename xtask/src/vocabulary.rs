@@ -48,7 +48,7 @@ pub(crate) fn log_events_are_contained(root: &Path) -> Result<String> {
 
 /// Events that no call of `emit` or `limited` begins shortly before.
 fn bare_events(source: &Source) -> Vec<String> {
-    const NEAR: usize = 250;
+    const NEAR: usize = 400;
     let text = product_text(&source.text);
     let calls = ["trace", "debug", "info", "warn", "error"].map(|level| format!("tracing::{level}!("));
     let starts = calls.iter().flat_map(|call| text.match_indices(call.as_str()).map(|(start, _)| start));

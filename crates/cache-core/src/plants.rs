@@ -1,7 +1,7 @@
 //! Bugs that tests plant on purpose, to prove that the tests find them.
 //!
 //! In a build without the feature `plants` no bug can be planted and every check is the constant `false`. In a build
-//! with it at most one bug is planted in a process: by [`plant`], or by the environment variable `PLANTED_BUG`, which
+//! with it at most one bug is planted in a process: by `plant`, or by the environment variable `PLANTED_BUG`, which
 //! holds the name of a [`Plant`]. `cargo xtask test` lists which test finds which bug.
 
 /// A defence that can be switched off.

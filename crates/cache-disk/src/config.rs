@@ -104,7 +104,7 @@ impl DiskConfig {
                         file_bytes = most,
                         suppressed,
                         "disk cache takes less than its limit, because this process may not write larger files (ulimit -f)"
-                    )
+                    );
                 });
                 self.limit_bytes(most)
             }

@@ -286,7 +286,7 @@ impl Engine {
             &self.config.directory,
             |suppressed| match unwritable {
                 Some(why) => {
-                    tracing::warn!(%directory, cause = %fault, suppressed, "disk cache cannot be written: {why}")
+                    tracing::warn!(%directory, cause = %fault, suppressed, "disk cache cannot be written: {why}");
                 }
                 None => {
                     tracing::warn!(%directory, cause = %fault, suppressed, "disk cache database failed, reopening it");

@@ -79,7 +79,7 @@ pub(crate) fn open(directory: &Directory, config: &DiskConfig) -> Result<Opened>
             tracing::warn!(
                 directory = %directory.path().display(), limit_bytes = config.limit_bytes, file_bytes = space.length(),
                 suppressed, "disk cache is larger than its limit, starting empty"
-            )
+            );
         });
         return start_anew(directory, config);
     }
@@ -100,7 +100,7 @@ pub(crate) fn open(directory: &Directory, config: &DiskConfig) -> Result<Opened>
                 tracing::info!(
                     namespace = config.namespace,
                     "disk cache holds another namespace, starting empty"
-                )
+                );
             });
             start_anew(directory, config)
         }

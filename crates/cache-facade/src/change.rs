@@ -167,7 +167,7 @@ impl Changes {
             cache_core::log::emit(|| {
                 tracing::warn!(
                     "closing the cache while changes are under way; they are made up for at the next start"
-                )
+                );
             });
         }
     }

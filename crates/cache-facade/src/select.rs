@@ -159,7 +159,7 @@ impl Selected {
         }
         match if config.enabled() { self.backend.kind() } else { BackendKind::Null } {
             BackendKind::Null => {
-                cache_core::log::emit(|| tracing::info!(reason = self.trouble, "cache disabled"))
+                cache_core::log::emit(|| tracing::info!(reason = self.trouble, "cache disabled"));
             }
             kind => cache_core::log::emit(|| {
                 tracing::info!(
@@ -167,7 +167,7 @@ impl Selected {
                     limit_mb = config.size_mb(),
                     namespace = config.namespace(),
                     "Using {kind} cache backend"
-                )
+                );
             }),
         }
     }
@@ -175,7 +175,10 @@ impl Selected {
     fn announce_redis(&self, config: &CacheConfig, directory: &Path) {
         if let Some(cause) = self.redis_trouble() {
             cache_core::log::emit(|| {
-                tracing::warn!(error = cause, "Redis cache initialization failed, falling back to disk cache")
+                tracing::warn!(
+                    error = cause,
+                    "Redis cache initialization failed, falling back to disk cache"
+                );
             });
             return;
         }
@@ -187,7 +190,7 @@ impl Selected {
                 namespace = config.namespace(),
                 directory = %directory.display(),
                 "Using Redis cache backend"
-            )
+            );
         });
     }
 
@@ -266,7 +269,7 @@ async fn without_directory(config: &CacheConfig, directory: &Path, error: &Error
             tracing::warn!(
                 %error,
                 "the cache directory cannot be used; what Redis misses while it is away is lost with this process"
-            )
+            );
         });
         return Ok(Selected::over_redis(config, redis::open_without_directory(config).await));
     }

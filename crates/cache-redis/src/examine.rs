@@ -192,7 +192,7 @@ impl Walk<'_> {
                 match info.time.map(|time| skew::problem(before, time, clock.now())) {
                     None => self.fine("clock", "this server does not say what time it has".to_owned()),
                     Some(None) => {
-                        self.fine("clock", "that of this machine agrees with the server's".to_owned())
+                        self.fine("clock", "that of this machine agrees with the server's".to_owned());
                     }
                     Some(Some(found)) => self.doubtful("clock", found, skew::ADVICE.to_owned()),
                 }

@@ -103,17 +103,17 @@ impl Engine {
         let nobody = FillToken::never();
         let stores: Vec<Store> =
             entries.iter().map(|(key, entry)| self.store(&connection.world, key, entry, nobody)).collect();
-        let stored = match connection.set(&stores, deadline).await {
+        let replaced = match connection.set(&stores, deadline).await {
             Err(fault) if fault.is_wrong_type() => {
                 let groups: Vec<&str> = stores.iter().map(|store| store.group.as_str()).collect();
                 connection.unlink(&groups, deadline).await?;
                 connection.set(&stores, deadline).await?
             }
-            stored => stored?,
+            done => done?,
         };
-        for (((key, _), store), stored) in entries.iter().zip(stores).zip(stored) {
+        for (((key, _), store), replaced) in entries.iter().zip(stores).zip(replaced) {
             self.memory.stored(key);
-            self.count_stored(key, store.envelope.len(), stored);
+            self.count_stored(key, store.envelope.len(), replaced);
         }
         Ok(())
     }

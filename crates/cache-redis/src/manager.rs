@@ -101,6 +101,7 @@ impl About {
 
 /// What a server says about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the server")]
 pub(crate) struct ServerInfo {
     pub(crate) run_id: String,
     pub(crate) uptime: Duration,

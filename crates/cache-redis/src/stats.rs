@@ -83,12 +83,11 @@ impl Stats {
     /// A value of `bytes` was stored, in the place of an older one of `replaced` if there was one.
     pub(crate) fn stored(&self, family: &str, bytes: u64, replaced: Option<u64>) {
         let family = self.family(family);
-        match replaced {
-            Some(replaced) => family.bytes.take(replaced),
-            None => {
-                family.count.add(1);
-                self.changes.add(1);
-            }
+        if let Some(replaced) = replaced {
+            family.bytes.take(replaced)
+        } else {
+            family.count.add(1);
+            self.changes.add(1);
         }
         family.bytes.add(bytes);
     }

@@ -237,7 +237,7 @@ mod tests {
     fn connections_fit_the_limit_of_open_files() {
         for files in [48, 64, 128, 256, 1024, 4096] {
             let places = places(1000, Some(files)).unwrap();
-            assert!(places >= 1 && places <= 1000);
+            assert!((1..=1000).contains(&places));
             assert!(
                 OTHER_FILES + 2 * places + refusals(places) <= usize::try_from(files).unwrap(),
                 "{files}"

@@ -46,12 +46,11 @@ fn parameters(header: &str) -> Vec<(String, String)> {
         // Of what has no value, nothing is left but its end.
         let name = name.rsplit(';').next().unwrap_or(name).trim().to_ascii_lowercase();
         let value = value.trim_start();
-        let (value, after) = match value.strip_prefix('"') {
-            Some(quoted) => unquoted(quoted),
-            None => {
-                let (value, after) = value.split_once(';').unwrap_or((value, ""));
-                (value.trim_end().to_owned(), after)
-            }
+        let (value, after) = if let Some(quoted) = value.strip_prefix('"') {
+            unquoted(quoted)
+        } else {
+            let (value, after) = value.split_once(';').unwrap_or((value, ""));
+            (value.trim_end().to_owned(), after)
         };
         found.push((name, value));
         rest = after;

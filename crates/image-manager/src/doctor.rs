@@ -211,7 +211,7 @@ fn directory(path: &Path, variable: &str) -> Finding {
 
 /// What a start would say of the cache's directory.
 fn cache_directory(settings: &Settings, config: &CacheConfig) -> Finding {
-    let refused = check_directories(settings, config).map_err(|error| error.to_string());
+    let refused = check_directories(settings, config).map_err(|error| error.clone());
     match refused.and_then(|()| examine_directory(config).map_err(|error| error.to_string())) {
         Ok(()) => directory(config.directory(), "CACHE_DIR"),
         Err(text) => {

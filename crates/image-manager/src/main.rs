@@ -153,7 +153,7 @@ async fn start(settings: Settings, cache_config: CacheConfig) -> Result<(App, Tc
     install_metrics();
     let cache = Cache::connect(cache_config).await?;
     let app = App::open(settings, cache)?;
-    seed(&app).await?;
+    Box::pin(seed(&app)).await?;
     let tidying = app.clone();
     tokio::spawn(async move { tidying.tidy().await });
 

@@ -17,7 +17,7 @@ pub struct Steady {
 
 impl Steady {
     /// Makes `clock` steady.
-    pub fn new(clock: Arc<dyn Clock>) -> Arc<dyn Clock> {
+    pub fn wrap(clock: Arc<dyn Clock>) -> Arc<dyn Clock> {
         Arc::new(Self { clock, now: AtomicU64::new(0), monotonic_nanos: AtomicU64::new(0) })
     }
 }
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn a_clock_that_panics_stands_still() {
         let inside = Arc::new(Breaks::default());
-        let clock = Steady::new(inside.clone());
+        let clock = Steady::wrap(inside.clone());
         inside.clock.advance(Duration::from_secs(7));
         let before = (clock.now(), clock.monotonic());
         assert_eq!(before, (inside.clock.now(), inside.clock.monotonic()));

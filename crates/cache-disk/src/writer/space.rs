@@ -159,7 +159,7 @@ impl Writer {
                 tracing::warn!(
                     directory = %self.directory.path().display(),
                     suppressed, "disk cache has no room left to remove anything, starting empty"
-                )
+                );
             });
             self.is_condemned = true;
             self.freeing = None;

@@ -133,7 +133,7 @@ impl CacheConfigBuilder {
 
     /// Sets where the time comes from, for tests. One that panics stands still meanwhile. Default: the operating system.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.config.clock = Steady::new(clock);
+        self.config.clock = Steady::wrap(clock);
         self
     }
 

@@ -141,7 +141,7 @@ impl Shared {
                     invalidations = owed.len(),
                     suppressed,
                     "told Redis what was invalidated while it was away"
-                )
+                );
             });
         }
         told
@@ -176,7 +176,7 @@ impl Shared {
         if is_settings && said.is_none_or(|at| now.saturating_since(at) >= SAY_AGAIN) {
             let cause = self.switch.cause();
             cache_core::log::emit(|| {
-                tracing::warn!(error = cause, "Redis cannot be used as it is configured; the fallback stays")
+                tracing::warn!(error = cause, "Redis cannot be used as it is configured; the fallback stays");
             });
             *said = Some(now);
         }

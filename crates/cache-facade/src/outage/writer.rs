@@ -187,7 +187,7 @@ impl Writer {
                     state.kind = JournalKind::File;
                     drop(state);
                     cache_core::log::limited(self.hold.directory(), |suppressed| {
-                        tracing::info!(suppressed, "the journal can be written again")
+                        tracing::info!(suppressed, "the journal can be written again");
                     });
                 }
             }

@@ -65,7 +65,7 @@ impl Settings {
                     limit_mb = size_mb,
                     asked_for = new.size_mb,
                     suppressed, "the cache directory is open with another limit, which stays"
-                )
+                );
             });
         }
         Ok(())

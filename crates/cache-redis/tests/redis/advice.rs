@@ -17,7 +17,9 @@ async fn says(what: &str, config: RedisConfig, advice: &str) {
     assert!(error.contains(advice), "{what}, at the start: {error}");
     assert_eq!(error.matches("REDIS_*").count(), 0, "advice beside a hint to look for some: {error}");
     let steps = examine(&config).await;
-    let Some((_, Finding::Wrong { found, advice: said })) = steps.last() else { panic!("{what}: {steps:?}") };
+    let Some((_, Finding::Wrong { found, advice: said })) = steps.last() else {
+        unreachable!("{what}: {steps:?}")
+    };
     assert!(format!("{found}; {said}").contains(advice), "{what}, from the doctor: {found}; {said}");
     assert!(!format!("{error} {steps:?}").contains("hunter2"), "{what}: {error} {steps:?}");
 }

@@ -12,7 +12,7 @@ pub(super) fn in_srgb(picture: DynamicImage, is_ink: bool, profile: Option<&[u8]
     match converted {
         Some(Ok(Some(converted))) => return converted,
         Some(Ok(None)) => {
-            tracing::debug!("a colour profile for other colours than the picture's was left out")
+            tracing::debug!("a colour profile for other colours than the picture's was left out");
         }
         Some(Err(error)) => tracing::debug!(%error, "a colour profile that cannot be used was left out"),
         None => {}

@@ -144,14 +144,14 @@ pub(crate) mod testing {
         for ink in ink {
             let value = 127 - i32::from(ink);
             let length = 32 - value.unsigned_abs().leading_zeros();
-            bits += &format!("{length:04b}");
+            bits.push_str(&format!("{length:04b}"));
             if length > 0 {
                 let coded = if value < 0 { value - 1 + (1 << length) } else { value };
-                bits += &format!("{coded:0width$b}", width = length as usize);
+                bits.push_str(&format!("{coded:0width$b}", width = length as usize));
             }
             bits += "0";
         }
-        while bits.len() % 8 > 0 {
+        while !bits.len().is_multiple_of(8) {
             bits += "1";
         }
         for byte in bits.as_bytes().chunks(8) {

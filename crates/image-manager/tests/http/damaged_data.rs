@@ -36,8 +36,8 @@ fn an_image_whose_file_is_missing_is_gone_until_a_file_is_sent_again() {
     let (data, server) = start(directory.path());
     let project = server.project();
     let image = server.upload(&project, "a.png", &png([1, 2, 3]));
-    let analyses = format!("/api/images/{image}/analyses");
-    let analysis = server.send("POST", "ann", &analyses, &json!({"kind": "histogram"})).expect(201).json();
+    let collection = format!("/api/images/{image}/analyses");
+    let analysis = server.send("POST", "ann", &collection, &json!({"kind": "histogram"})).expect(201).json();
     fs::remove_dir_all(data.join("originals")).unwrap();
     let paths = [
         format!("/api/images/{image}/content"),

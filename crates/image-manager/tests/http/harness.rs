@@ -65,7 +65,7 @@ impl Server {
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async move {
                 let app = App::open(settings, cache().await).unwrap();
-                image_manager::seed(&app).await.unwrap();
+                Box::pin(image_manager::seed(&app)).await.unwrap();
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 ready.send((listener.local_addr().unwrap(), Handle::current())).unwrap();
                 let stop = async || match asked_to_stop.recv().await {

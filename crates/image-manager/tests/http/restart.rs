@@ -80,9 +80,13 @@ fn samples_that_failed_at_the_first_start_are_made_up_for() {
         std::fs::create_dir_all(&originals).unwrap();
         // Where the folder of a file should be there is something else.
         let in_the_way: Vec<_> = (0..broken).map(|number| originals.join(format!("{number:02x}"))).collect();
-        in_the_way.iter().for_each(|path| std::fs::write(path, "").unwrap());
+        for path in &in_the_way {
+            std::fs::write(path, "").unwrap();
+        }
         start(directory.path(), seeded()).stop();
-        in_the_way.iter().for_each(|path| drop(std::fs::remove_file(path)));
+        for path in &in_the_way {
+            let _ = std::fs::remove_file(path);
+        }
         for _ in 0..2 {
             let server = start(directory.path(), seeded());
             let projects = server.get("demo", "/api/projects").expect(200).json();
