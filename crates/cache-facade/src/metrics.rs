@@ -82,6 +82,10 @@ struct Figures {
     mismatches: Counter,
 }
 
+/// The operations that are timed, and whose errors are counted.
+const OPERATIONS: [Operation; 5] =
+    [Operation::Lookup, Operation::Fill, Operation::Encode, Operation::Place, Operation::Invalidate];
+
 impl Meter {
     /// A meter of a cache over `backend`; describes all metrics to the exporter.
     pub(crate) fn new(backend: BackendKind) -> Self {

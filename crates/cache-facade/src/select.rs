@@ -309,7 +309,7 @@ fn standin(config: &CacheConfig, hold: &Arc<Hold>) -> Arc<dyn crate::fallback::S
 #[expect(clippy::unused_async, reason = "the form of the other builds")]
 async fn open_enabled(config: &CacheConfig, directory: &Path, hold: &Arc<Hold>) -> Result<Selected> {
     cache_core::log::emit(|| {
-        tracing::info!("this build of cache-facade has no backend; build it with the feature `disk`")
+        tracing::info!("this build of cache-facade has no backend; build it with the feature `disk`");
     });
     Selected::bypassing(config, directory, hold, None)
 }

@@ -21,8 +21,6 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    pub(crate) const ALL: [Self; 5] = [Self::Lookup, Self::Fill, Self::Encode, Self::Place, Self::Invalidate];
-
     /// The name in logs and metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {

@@ -84,7 +84,7 @@ impl Stats {
     pub(crate) fn stored(&self, family: &str, bytes: u64, replaced: Option<u64>) {
         let family = self.family(family);
         if let Some(replaced) = replaced {
-            family.bytes.take(replaced)
+            family.bytes.take(replaced);
         } else {
             family.count.add(1);
             self.changes.add(1);

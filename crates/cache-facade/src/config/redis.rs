@@ -189,10 +189,6 @@ impl RedisConfig {
     }
 
     /// Host and port, for messages.
-    #[cfg_attr(
-        not(feature = "redis"),
-        expect(dead_code, reason = "only builds with Redis say which one they use")
-    )]
     pub(crate) fn address(&self) -> String {
         let Self { host, port, .. } = self;
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }

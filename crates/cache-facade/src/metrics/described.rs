@@ -3,7 +3,7 @@
 use cache_core::BackendKind;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram};
 
-use crate::trouble::Operation;
+use super::OPERATIONS;
 
 const COUNTERS: &[(&str, &str)] = &[
     ("cache_hits_total", "Reads answered from the cache."),
@@ -57,7 +57,7 @@ pub(super) fn describe(backend: BackendKind) {
         ref only => std::slice::from_ref(only),
     };
     for backend in backends.iter().map(|backend| backend.as_str()) {
-        for operation in Operation::ALL {
+        for operation in OPERATIONS {
             counter!("cache_errors_total", "operation" => operation.as_str(), "backend" => backend)
                 .increment(0);
         }

@@ -6,7 +6,7 @@ use cache_core::panics::contained;
 use cache_core::{BackendKind, Clock, Monotonic};
 use metrics::{Histogram, histogram};
 
-use super::KINDS;
+use super::{KINDS, OPERATIONS};
 use crate::trouble::Operation;
 
 /// When an operation began.
@@ -14,7 +14,7 @@ pub(crate) type Started = Monotonic;
 
 /// Measures operations, by operation and store.
 #[derive(Default)]
-pub(super) struct Stopwatch([[OnceLock<(BackendKind, Histogram)>; KINDS]; Operation::ALL.len()]);
+pub(super) struct Stopwatch([[OnceLock<(BackendKind, Histogram)>; KINDS]; OPERATIONS.len()]);
 
 impl Stopwatch {
     pub(super) fn took(

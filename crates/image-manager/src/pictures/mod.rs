@@ -61,6 +61,7 @@ impl Format {
 
 #[cfg(test)]
 pub(crate) mod testing {
+    use std::fmt::Write as _;
     use std::io::Cursor;
 
     use image::{DynamicImage, ImageEncoder, Rgb, RgbImage};
@@ -144,10 +145,10 @@ pub(crate) mod testing {
         for ink in ink {
             let value = 127 - i32::from(ink);
             let length = 32 - value.unsigned_abs().leading_zeros();
-            bits.push_str(&format!("{length:04b}"));
+            write!(bits, "{length:04b}").unwrap();
             if length > 0 {
                 let coded = if value < 0 { value - 1 + (1 << length) } else { value };
-                bits.push_str(&format!("{coded:0width$b}", width = length as usize));
+                write!(bits, "{coded:0width$b}", width = length as usize).unwrap();
             }
             bits += "0";
         }
