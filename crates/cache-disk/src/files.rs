@@ -90,6 +90,12 @@ impl Directory {
         self.remove_if_there(REPLACEMENT)
     }
 
+    /// Frees the blocks of the database, also while it is open elsewhere in this process.
+    pub(crate) fn empty_database(&self) -> Result<()> {
+        let emptied = self.database()?.set_len(0);
+        emptied.map_err(|error| io_error("cannot empty", &self.path.join(DATABASE), error))
+    }
+
     /// Removes the database, durably.
     pub(crate) fn remove_database(&self) -> Result<()> {
         self.remove_if_there(DATABASE)?;

@@ -105,8 +105,16 @@ pub(crate) fn open(directory: &Directory, config: &DiskConfig) -> Result<Opened>
             start_anew(directory, config)
         }
         Err(Unusable::Damaged(cause)) if space.is_disk_full() => {
-            let path = directory.path().display();
-            Err(Error::new(ErrorKind::Io, format!("no room to open the disk cache at {path}: {cause}")))
+            // Opening it takes room that it may fill itself: kept, it could keep the cache from opening for ever.
+            cache_core::log::limited(directory.path(), |suppressed| {
+                tracing::warn!(
+                    directory = %directory.path().display(), cause, suppressed,
+                    "disk cache cannot be opened on a full disk, starting empty"
+                );
+            });
+            // Others may have the file open, which would keep its blocks from being freed by the removal alone.
+            directory.empty_database()?;
+            start_anew(directory, config)
         }
         Err(Unusable::Damaged(cause)) => {
             set_aside(directory, &cause);

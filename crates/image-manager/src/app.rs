@@ -105,9 +105,7 @@ impl App {
     /// The whole HTTP interface.
     pub fn router(&self) -> Router {
         let pictures = usize::try_from(self.settings().max_upload_bytes).unwrap_or(usize::MAX);
-        let uploads = routes::uploads()
-            .layer(DefaultBodyLimit::max(pictures.saturating_add(JSON_MAX_BYTES)))
-            .layer(from_fn(hear_out));
+        let uploads = routes::uploads().layer(DefaultBodyLimit::max(pictures.saturating_add(JSON_MAX_BYTES)));
         let others = routes::others().layer(DefaultBodyLimit::max(JSON_MAX_BYTES));
         uploads
             .merge(others)
@@ -120,6 +118,7 @@ impl App {
             .layer(CsrfLayer::new().with_rejection_response(|_: ProtectionError| {
                 ApiError::forbidden("a web page of another site may not do this").into_response()
             }))
+            .layer(from_fn(hear_out))
             .layer(from_fn_with_state(self.clone(), limit_body_time))
             .layer(from_fn_with_state(self.clone(), check_host))
             .layer(CatchPanicLayer::custom(|_| answer_to_a_panic()))

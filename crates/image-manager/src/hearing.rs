@@ -1,12 +1,13 @@
-//! Refusing an upload so that its client learns why.
+//! Refusing a request with a body so that its client learns why.
 //!
-//! Most clients send their whole body before they read an answer. A server that answers early and closes the connection
-//! makes them report a broken connection instead of the refusal.
+//! Most clients send their whole body before they read an answer. A server that answers early and closes the connection,
+//! as hyper does when a body was not read, makes them report a broken connection instead of the refusal, or at their next
+//! request.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::Request;
 use axum::http::header::EXPECT;
 use axum::middleware::Next;
@@ -20,8 +21,8 @@ const LONGEST_TIME: Duration = Duration::from_secs(10);
 
 /// Reads on, and throws away, what the client of a refused request still sends.
 pub(crate) async fn hear_out(request: Request, next: Next) -> Response {
-    // Such a client waits for leave to send, which reading would give.
-    if request.headers().contains_key(EXPECT) {
+    // A client that announced `Expect` waits for leave to send, which reading would give.
+    if request.body().is_end_stream() || request.headers().contains_key(EXPECT) {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
@@ -30,7 +31,7 @@ pub(crate) async fn hear_out(request: Request, next: Next) -> Response {
     let response = next.run(Request::from_parts(parts, lent)).await;
     if response.status().is_client_error() {
         let rest = discard(chunks(body));
-        // Who takes longer has had his chance.
+        // A client that takes longer finds the connection closed.
         let _ = tokio::time::timeout(LONGEST_TIME, rest).await;
     }
     response

@@ -28,7 +28,9 @@ impl Writer {
         // What could not be written is not damaged, whatever redb makes of it.
         self.is_damaged |= fault.is_damage() && !is_disk_full;
         if is_disk_full {
-            self.budget.disk_is_full(space.taken_bytes());
+            // Less than is live, so that each failure evicts: free pages within the file may be holes, which take room too.
+            let taken = space.taken_bytes();
+            self.budget.disk_is_full(taken.min(self.engine.index.cost().max(taken / 4)));
             self.out_of_room();
         } else if space.take_refused() {
             self.refused();

@@ -118,3 +118,30 @@ fn connections_over_the_limit_are_answered_503_until_there_is_room() {
         assert!(started.elapsed() < PATIENCE, "there is no room again");
     }
 }
+
+#[test]
+fn after_a_refusal_the_connection_serves_the_next_request_though_the_body_came_late() {
+    let (_directory, server) = start(|settings| settings);
+    let nobody = "00000000-0000-7000-8000-000000000000";
+    for (method, path, status) in [
+        ("PUT", format!("/api/images/{nobody}/metadata"), "404"),
+        ("PUT", "/api/images/7/metadata".to_owned(), "404"),
+        ("POST", "/api/nothing".to_owned(), "404"),
+        ("PUT", "/api/projects".to_owned(), "405"),
+        ("POST", format!("/api/projects/{nobody}/images"), "400"),
+    ] {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nx-user: ann\r\ncontent-type: application/json\r\n\
+             content-length: 2\r\n\r\n"
+        );
+        let mut socket = connect(&server, &head);
+        std::thread::sleep(Duration::from_millis(200));
+        socket.write_all(b"{}GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+        let (answers, _) = rest(socket);
+        assert!(answers.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path}: {answers}");
+        assert!(
+            answers.contains("\r\nHTTP/1.1 200 ") || answers.contains("}HTTP/1.1 200 "),
+            "{method} {path}: {answers}"
+        );
+    }
+}
