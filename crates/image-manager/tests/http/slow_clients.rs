@@ -128,7 +128,7 @@ fn after_a_refusal_the_connection_serves_the_next_request_though_the_body_came_l
         ("PUT", "/api/images/7/metadata".to_owned(), "404"),
         ("POST", "/api/nothing".to_owned(), "404"),
         ("PUT", "/api/projects".to_owned(), "405"),
-        ("POST", format!("/api/projects/{nobody}/images"), "400"),
+        ("POST", format!("/api/projects/{nobody}/images"), "404"),
     ] {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nx-user: ann\r\ncontent-type: application/json\r\n\
