@@ -16,7 +16,8 @@ use redb::{BackendError, StorageBackend};
 /// The space of one file: what it takes, and where it must end.
 #[derive(Debug)]
 pub(crate) struct Space {
-    file: File,
+    /// `None` where there is no file.
+    file: Option<File>,
     /// The file's length, in bytes.
     length: AtomicU64,
     /// The longest that it may get, in bytes.
@@ -30,7 +31,7 @@ impl Space {
     pub(crate) fn new(file: &File, most: u64) -> io::Result<Arc<Self>> {
         let length = AtomicU64::new(file.metadata()?.len());
         Ok(Arc::new(Self {
-            file: file.try_clone()?,
+            file: Some(file.try_clone()?),
             length,
             most,
             was_refused: AtomicBool::new(false),
@@ -38,9 +39,21 @@ impl Space {
         }))
     }
 
+    /// The space of no file. A removed file takes its place on the disk as long as its space is held.
+    pub(crate) fn none() -> Arc<Self> {
+        Arc::new(Self {
+            file: None,
+            length: AtomicU64::new(0),
+            most: 0,
+            was_refused: AtomicBool::new(false),
+            is_disk_full: AtomicBool::new(false),
+        })
+    }
+
     /// What the file takes on the disk, in bytes, as `du` counts it; its length where that cannot be asked.
     pub(crate) fn taken_bytes(&self) -> u64 {
-        self.file.metadata().map_or_else(|_| self.length(), |metadata| metadata.blocks() * 512)
+        let metadata = self.file.as_ref().and_then(|file| file.metadata().ok());
+        metadata.map_or_else(|| self.length(), |metadata| metadata.blocks() * 512)
     }
 
     /// The file's length, in bytes: parts of it may never have been written.

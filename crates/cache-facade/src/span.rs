@@ -1,7 +1,6 @@
 //! [`Span`]: a span of `tracing`, whose subscriber may panic without cutting off what runs inside.
 
 use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
 
 use cache_core::panics::{Contained, contained};
@@ -30,12 +29,12 @@ impl Span {
     }
 
     /// Runs `future` inside this span.
-    pub(crate) async fn around<F: Future>(self, future: F) -> F::Output {
-        let mut future = pin!(future);
-        poll_fn(|context| {
+    pub(crate) fn around<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        // On the heap: whoever carries it about would carry it twice.
+        let mut future = Box::pin(future);
+        poll_fn(move |context| {
             let _entered = contained(|| Contained::new(self.0.enter()));
             future.as_mut().poll(context)
         })
-        .await
     }
 }

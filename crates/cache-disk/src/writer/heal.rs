@@ -10,6 +10,7 @@ use cache_core::{Clock, Error, ErrorKind, SystemClock};
 use super::sweep::Unswept;
 use super::{Owed, Unsynced, Writer};
 use crate::error::Fault;
+use crate::guard::Space;
 use crate::loader;
 use crate::recency::Order;
 use crate::recovery::{self, Opened};
@@ -153,6 +154,7 @@ impl Writer {
         self.engine.snapshot.store(None);
         self.is_condemned = true;
         self.directory.remove_database()?;
+        self.engine.space.store(Space::none());
         // From here on nothing can come back, whether the new file can be written or not.
         self.is_condemned = false;
         self.owed.clear();

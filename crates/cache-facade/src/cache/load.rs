@@ -152,7 +152,7 @@ impl Cache {
         let patience = &mut patience;
         let missed = Missed { shared, form, key: &key, patience, span: span.clone(), options, load };
         // On the heap, so that a hit does not carry the miss's state along.
-        let resolved = Box::pin(span.clone().around(missed.resolve(mark, found.token, found.backend))).await;
+        let resolved = span.clone().around(missed.resolve(mark, found.token, found.backend)).await;
         match resolved {
             Err(LoadError::Failed(_) | LoadError::Panicked(_)) if lifetime.stale_if_error.is_some() => {
                 let rescued = Box::pin(shared.rescued(form, &key, lifetime, patience)).await;

@@ -27,6 +27,8 @@ pub(super) enum Mood {
     Moody,
     /// No answer ever, but to probes.
     Busy,
+    /// Every call panics.
+    Panics,
 }
 
 /// A store that outlives whoever uses it, and a network to it.
@@ -59,6 +61,7 @@ impl Shop {
             2 | 5 => std::future::pending().await,
             3 if is_invalidation => away(),
             0 | 3 => Ok(()),
+            6 => unreachable!("a bug in the client"),
             _ => {
                 // About one call in four fails.
                 let dice = call.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60;

@@ -78,6 +78,27 @@ fn what() -> Vec<Invalidation> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_task_that_brings_the_primary_back_begins_again_after_a_panic_and_nothing_owed_is_lost() {
+    let site = Site::new().await;
+    let before = site.whole.health().await.panics;
+    site.shop.set(Mood::Panics);
+    // The primary panics while it is told: that it did not acknowledge it is all that is known.
+    let invalidated = site.whole.invalidate(&what()).await.unwrap();
+    assert_eq!(invalidated, Invalidated::Journaled { removed: 0 });
+    site.until("health tells of the panic", |site| {
+        let health = site.whole.backend.shared.switch.health();
+        health.cause.is_some_and(|cause| cause.contains("panicked") && cause.contains("a bug in the client"))
+    })
+    .await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert!(site.whole.health().await.panics >= before + 10);
+    assert_ne!(site.breaker(), BreakerState::Closed);
+    site.shop.set(Mood::Up);
+    site.is_back().await;
+    assert!(site.whole.journal.owes_nothing());
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_the_breaker_is_open_no_call_reaches_the_store() {
     let site = Site::new().await;
     site.falls_back().await;

@@ -51,7 +51,7 @@ async fn no_read_of_any_instance_is_stale_while_everything_fails_at_random() {
     // Some bugs take chance to be seen.
     let mut violations = None;
     for round in 0..if is_planted { 4 } else { 1 } {
-        let (verdict, times) = put_to_the_test(TEST, seconds, seed + round).await;
+        let (verdict, times) = put_to_the_test(TEST, seconds, seed + round, 1000).await;
         let first: Vec<_> = verdict.violations.iter().take(5).collect();
         if !first.is_empty() {
             violations = Some(format!("{first:#?} while {times:#?}"));
@@ -76,15 +76,16 @@ async fn no_read_is_stale_either_where_every_log_line_span_and_metric_panics() {
     if is_planted() {
         return;
     }
-    let (verdict, times) = put_to_the_test(BROKEN, 10, 2).await;
+    // So many panics take their time.
+    let (verdict, times) = put_to_the_test(BROKEN, 15, 2, 100).await;
     assert!(verdict.violations.is_empty(), "{:#?} while {times:#?}", verdict.violations);
 }
 
 /// When what went wrong, from and to.
 type Faults = Vec<(Duration, Duration, &'static str)>;
 
-/// Lets everything fail for so long, and checks what the instances saw.
-async fn put_to_the_test(test: &'static str, seconds: u64, seed: u64) -> (Verdict, Faults) {
+/// Lets everything fail for so long, and checks what the instances saw, which must be `least` hits in Redis at least.
+async fn put_to_the_test(test: &'static str, seconds: u64, seed: u64, least: usize) -> (Verdict, Faults) {
     let tally = Tally::new("reads checked for staleness, 4 processes", seed);
     let root = tempfile::tempdir().unwrap();
     Database::create(&root.path().join("database"));
@@ -127,6 +128,7 @@ async fn put_to_the_test(test: &'static str, seconds: u64, seed: u64) -> (Verdic
     for (what, times) in &faults {
         println!("{times:4} x {what}");
     }
-    assert!(verdict.shared_hits > 1000 && verdict.invalidations > 100, "too little was put to the test");
+    let is_enough = verdict.shared_hits > least && verdict.invalidations > least / 10;
+    assert!(is_enough, "too little was put to the test");
     (verdict, times)
 }

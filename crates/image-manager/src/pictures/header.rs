@@ -48,7 +48,7 @@ pub(super) enum Purpose {
 /// Reads the first part of a file.
 ///
 /// # Errors
-/// 415 for another format or a damaged file, 413 for too many pixels; [`ApiError::changed_meanwhile`] when the file is gone.
+/// 415 for another format or a damaged file, 413 for too many pixels; [`ApiError::original_missing`] when the file is gone.
 pub(super) fn probe(path: &Path) -> Result<Header, ApiError> {
     let file = open(path)?;
     let file_bytes = file.metadata().map_err(|error| ApiError::internal("reading an original", error))?.len();

@@ -64,7 +64,7 @@ impl Workshop {
     /// The picture as a file of `size` (as it is shown), upright.
     ///
     /// # Errors
-    /// [`ApiError::changed_meanwhile`] when the file is gone, since files are removed once they are replaced; 413 when it
+    /// [`ApiError::original_missing`] when the file is gone, as when it was replaced meanwhile; 413 when it
     /// does not fit into the limit of memory; else internal.
     ///
     /// # Cancellation
