@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
     report.check("settings: code, docs/configuration.md and .env.example name the same", || {
         vocabulary::settings(&root)
     });
-    report.check("log events: code and docs/operations.md name the same", || vocabulary::log_events(&root));
+    report.check("log events: code and docs/reference.md name the same", || vocabulary::log_events(&root));
     report.check("log events of the cache: none can interrupt the code around it", || {
         vocabulary::log_events_are_contained(&root)
     });

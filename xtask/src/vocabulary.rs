@@ -29,11 +29,11 @@ pub(crate) fn settings(root: &Path) -> Result<String> {
     .map_err(Error::msg)
 }
 
-/// The log events of the code, from INFO up, are those of the table in docs/operations.md.
+/// The log events of the code, from INFO up, are those of the table in docs/reference.md.
 pub(crate) fn log_events(root: &Path) -> Result<String> {
     let sources = speakers(root)?;
     let code = sources.iter().flat_map(|source| events_in_code(&product_text(&source.text))).collect();
-    same_events(&code, &events_in_table(&read(root, "docs/operations.md")?)).map_err(Error::msg)
+    same_events(&code, &events_in_table(&read(root, "docs/reference.md")?)).map_err(Error::msg)
 }
 
 /// Every log event of the cache is emitted by `cache_core::log`: else a subscriber that panics would interrupt the code
@@ -70,7 +70,7 @@ fn same_events(code: &BTreeSet<String>, documented: &BTreeSet<String>) -> Result
     let unknown = documented.iter().filter(|event| !code.iter().any(|pattern| says(pattern, event)));
     let missing = code.iter().filter(|pattern| !documented.iter().any(|event| says(pattern, event)));
     let wrong: Vec<String> = missing
-        .map(|event| format!("docs/operations.md lacks {event:?}"))
+        .map(|event| format!("docs/reference.md lacks {event:?}"))
         .chain(unknown.map(|event| format!("the code lacks {event:?}")))
         .collect();
     if wrong.is_empty() { Ok(format!("{} log events", code.len())) } else { Err(wrong.join("\n          ")) }

@@ -46,7 +46,7 @@
 //! | `disk` | yes | the disk backend: one instance, zero configuration |
 //! | `redis` | no | the Redis backend, shared by many instances; while it is away, the disk stands in |
 //! | `json` | no | [`Codec`]`::Json`, for values that need a format which describes itself |
-//! | `metrics` | no | counters, gauges and histograms through the crate `metrics`; docs/operations.md lists them |
+//! | `metrics` | no | counters, gauges and histograms through the crate `metrics`; docs/reference.md lists them |
 //!
 //! # In code that is not async
 //! Take the runtime's handle in async code, by `tokio::runtime::Handle::current()`, and block on it in a thread that is no

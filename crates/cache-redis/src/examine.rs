@@ -77,7 +77,7 @@ impl Walk<'_> {
         let info = self.meet(&mut socket).await?;
         let checked = Engine::connect_checked(config).await;
         let allowed = checked.map(|_| "all that the cache needs are allowed".to_owned());
-        let advice = "do what the message names; the smallest access list is in docs/operations.md";
+        let advice = "do what the message names; the smallest access list is in docs/reference.md";
         self.step("commands", allowed, |_| advice.to_owned())?;
         self.remember(&info);
         self.persist(&mut socket, &info).await;
@@ -215,8 +215,7 @@ impl Walk<'_> {
                 self.fine("memory", format!("{used} of {limit} MB in use, {policy}"));
             }
             Some(warning) => {
-                let (found, advice) =
-                    warning.split_once("; ").unwrap_or((&warning, "see docs/operations.md"));
+                let (found, advice) = warning.split_once("; ").unwrap_or((&warning, "see docs/reference.md"));
                 self.doubtful("memory", format!("{used} MB in use: {found}"), advice.to_owned());
             }
         }

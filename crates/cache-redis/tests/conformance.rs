@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 /// One server for all laws that run at a time; the last one to end stops it.
 static SERVER: Mutex<Weak<RedisServer>> = Mutex::new(Weak::new());
 /// What the cache may do there is what this tells users to allow, and nothing else.
-const OPERATIONS: &str = include_str!("../../../docs/operations.md");
+const REFERENCE: &str = include_str!("../../../docs/reference.md");
 /// Each law has a name space of its own.
 static LAWS: AtomicU64 = AtomicU64::new(0);
 
@@ -33,8 +33,8 @@ fn restrict(server: &RedisServer) {
     let client = redis::Client::open(server.url()).expect("the address is good");
     let mut raw = client.get_connection().expect("the server answers");
     // As they would be pasted: a line a command, which ends with the line.
-    let lines: Vec<&str> = OPERATIONS.lines().filter(|line| line.starts_with("ACL SETUSER ")).collect();
-    assert!(!lines.is_empty(), "docs/operations.md holds no access list");
+    let lines: Vec<&str> = REFERENCE.lines().filter(|line| line.starts_with("ACL SETUSER ")).collect();
+    assert!(!lines.is_empty(), "docs/reference.md holds no access list");
     for line in lines {
         let line = line.replace(">PASSWORD", ">s3cr3t").replace("~app:*", "~law*");
         let (command, arguments) = line.split_once(' ').expect("more than a word");

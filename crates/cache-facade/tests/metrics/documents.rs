@@ -79,7 +79,7 @@ fn the_dashboard_shows_every_metric_and_no_other() {
 
 #[test]
 fn the_table_of_metrics_names_every_metric_and_no_other() {
-    let text = document("operations.md");
+    let text = document("reference.md");
     let (_, table) = text.split_once("## Metrics").unwrap();
     let (table, _) = table.split_once("\n## ").unwrap();
     let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| `")).collect();
