@@ -108,8 +108,8 @@ const NOT_PROMISED: &str = "
 A dash where a figure does not apply. Rows without a seed try everything there is to try, or depend on the order of threads.
 
 ## What is not promised
-What no protocol can promise, and no row tries: [reference](reference.md#redis-and-what-stands-in-for-it) says it. A disk that
-says it has synced and has not; a virtual machine restored to an earlier state; a database replica that lags behind.
+[What no protocol can guarantee](reference.md#what-is-not-guaranteed), which no row tests; a disk that reports a sync that did not happen; a virtual
+machine restored to an earlier state; a database replica that lags behind.
 ";
 
 #[cfg(test)]
