@@ -38,8 +38,8 @@ pub(super) fn text(scores: &[(&Row, Score)], run: &Run) -> String {
     let Run { machine, redis, minutes, took, seed } = run;
     let mut page = format!(
         "# Reliability\n\n\
-         What the cache survived, counted. `cargo xtask reliability` writes this page and fails on any violation;\n\
-         `--minutes 60` is the soak, `--seed N` other dice, `--only ROW` one row.\n\n\
+         The failures that the cache survived, counted. `cargo xtask reliability` writes this page and fails on any violation;\n\
+         `--minutes 60` runs longer, `--seed N` with other random numbers, `--only ROW` one row.\n\n\
          {CALM} {machine}.\nServer: {redis}.\n\
          Planned for {minutes:.0} minutes, took {:.0} with building; seed {seed}.\n\n\
          | what | survived | worst added delay | worst time to heal | seed | |\n\
@@ -105,7 +105,7 @@ fn line(row: &Row, score: &Score, seed: u64, since: &str) -> String {
 }
 
 const NOT_PROMISED: &str = "
-A dash where a figure does not apply. Rows without a seed try everything there is to try, or depend on the order of threads.
+A dash means that a figure does not apply. Rows without a seed try all cases, or depend on the order of threads.
 
 ## What is not promised
 [What no protocol can guarantee](reference.md#what-is-not-guaranteed), which no row tests; a disk that reports a sync that did not happen; a virtual

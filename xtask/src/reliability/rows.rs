@@ -84,14 +84,14 @@ pub(super) const ROWS: &[Row] = &[
     ),
     row(
         "simulated power losses",
-        "Writes that were not synced are lost, reordered or torn, a third of the time once more while the store is being \
-         opened; also after a sync that failed. The same must hold.",
+        "Writes that were not synced are lost, reordered or torn, in a third of the cases again while the store is \
+         being opened; also after a sync that failed. No value is wrong and no acknowledged invalidation is undone.",
         &[disk("power::", Count::Lines, &[("CACHE_DISK_POWER_LOSSES", 4000.0)])],
     ),
     row(
         "failed n-th operations",
-        "The n-th operation on the file fails, once or until the disk is mended; nothing wrong or stale is served, and \
-         the cache is in use again within 5 s.",
+        "The n-th operation on the file fails, once, or until the disk works again; nothing wrong or stale is \
+         served, and the cache is in use again within 5 s.",
         &[disk(
             "io_errors::an_io_error io_errors::a_disk_that_stays",
             Count::Lines,
@@ -100,14 +100,16 @@ pub(super) const ROWS: &[Row] = &[
     ),
     row(
         "damaged files",
-        "Bits flipped, blocks overwritten, zeroed, swapped or cut off, in closed files, in those of killed processes and \
-         under a running cache: no wrong and no old value, and it works again within 5 s.",
+        "Bits flipped, blocks overwritten, zeroed, swapped or cut off, in closed files, in those of killed \
+         processes and under a running cache: nothing wrong or stale is served, and the cache is in use again \
+         within 5 s.",
         &[disk("damage::", Count::Lines, &[("CACHE_DISK_DAMAGES", 1000.0)])],
     ),
     row(
         "full disk and foreign permissions",
-        "No space left at the n-th operation; directories in use, of other users, read-only, in the way of a symbolic \
-         link: refused by path, or done without, and nothing of others is touched.",
+        "No space left at the n-th operation; directories in use, of other users, read-only, or replaced by a \
+         symbolic link: the start is refused with the path, or the cache runs without the directory, and no file of \
+         another user is changed.",
         &[
             disk("io_errors::a_full_disk", Count::Lines, &[("CACHE_DISK_IO_STEP", 4.0)]),
             disk("places::", Count::Tests, &[]),
@@ -115,20 +117,22 @@ pub(super) const ROWS: &[Row] = &[
     ),
     row(
         "samples of space within the limit",
-        "Floods of values of shifting sizes, invalidations, clears, kill -9 and lowered limits, while the space on disk is \
-         looked at every 2 ms.",
+        "Floods of values of shifting sizes, invalidations, clears, kill -9 and lowered limits, while the space on \
+         disk is measured every 2 ms.",
         &[disk("limit::", Count::Lines, &[(TIMES, 4.0)])],
     ),
     row(
         "Redis faults",
-        "Killed and restarted empty or from an old snapshot, stopped, full, read-only, another password, connections cut, \
-         swallowed, garbled or slow, flushed, under load: every request is answered, none stale, and Redis is in use again \
-         by itself. The delay is the longest that any request took, the machine's own stalls included.",
+        "Killed and restarted empty or from an old snapshot, stopped, full, read-only, another password, \
+         connections cut, swallowed, garbled or slow, flushed, under load: every request is answered, none stale, \
+         and Redis is in use again by itself. The delay is the longest time of any request, including stalls of the \
+         machine.",
         &[facade("faults::", Count::Lines, &[(TIMES, 2.0)]), redis("faults::", Count::Tests, &[])],
     ),
     row(
         "stampedes",
-        "Ten thousand callers of one missing value over memory, on disk and with Redis away, and five hundred over Redis (whose answer a request awaits for 250 ms at most): one load.",
+        "Ten thousand callers of one missing value over memory, on disk and with Redis away, and five hundred over \
+         Redis (for which a request waits 250 ms at most): one load.",
         &[
             core("test --locked --package cache-facade --test handle", &[(TIMES, 20.0)]).only("ten_thousand"),
             facade("stampede::", Count::Lines, &[(TIMES, 20.0)]),
@@ -176,8 +180,8 @@ pub(super) const ROWS: &[Row] = &[
     ),
     Row {
         name: "planted bugs found",
-        what: "The same checks with a defence switched off: the fence, the incarnation, the journal, the lock, the durable \
-               delete. Each must see what must not happen; else the rows above prove nothing.",
+        what: "The checks above with a defence switched off: the fence, the server epoch, the journal, the lock, \
+               the durable delete. Each check must observe the violation; otherwise the rows above prove nothing.",
         trials: Trials::PlantedBugs,
         searches_all_output: false,
     },
@@ -192,9 +196,9 @@ pub(super) const ROWS: &[Row] = &[
     ),
     row(
         "operations while memory is watched",
-        "A mixed load of ever new keys, failing loads and invalidations: memory does not grow, descriptors and tasks are \
-         what they were; a leak of 64 bytes an operation is seen. The application under requests while nothing reads its \
-         metrics: its memory does not grow.",
+        "A mixed load of new keys, failing loads and invalidations: memory, descriptors and tasks do not grow; a \
+         leak of 64 bytes an operation is detected. The application under requests while nothing reads its metrics: \
+         its memory does not grow.",
         &[
             core("test --locked --package cache-facade --features redis --test memory", &[(TIMES, 15.0)]),
             core("test --locked --package image-manager --test process", &[(TIMES, 15.0)]).only("memory::"),
@@ -202,8 +206,8 @@ pub(super) const ROWS: &[Row] = &[
     ),
     Row {
         name: "lines without a secret",
-        what: "Every line from TRACE up of a cache with a password while everything goes wrong, everything it can print, \
-               and everything that the rows above printed.",
+        what: "Every log line from TRACE up of a cache with a password during failures, the output of Debug and \
+               Display, and the output of the rows above.",
         trials: Trials::Runs(&[facade("secrets::", Count::Lines, &[])]),
         searches_all_output: true,
     },
