@@ -1,6 +1,9 @@
 //! [`Request`]: what applications ask of a cache, made by chance that is the same in every run.
 
-use cache_core::{CacheKey, Change, Invalidates, Invalidation, keys};
+use cache_core::{
+    CacheKey, Invalidates, Invalidation,
+    images::{self, ImageChange},
+};
 use fastrand::Rng;
 
 use crate::Outcome;
@@ -70,18 +73,18 @@ pub fn of_the_application(count: usize) -> Outcome<Mix> {
             0 | 1 => {
                 let (project, image) = (project.to_string(), image.to_string());
                 let change = match random.usize(..4) {
-                    0 => Change::ImageUploaded { project },
-                    1 => Change::ImageReplaced { project, image, analyses: Vec::new() },
-                    _ => Change::ImageUpdated { project, image },
+                    0 => ImageChange::ImageUploaded { project },
+                    1 => ImageChange::ImageReplaced { project, image, analyses: Vec::new() },
+                    _ => ImageChange::ImageUpdated { project, image },
                 };
                 Request::Write(change.invalidations())
             }
             2..22 => {
                 let page = random.usize(..5) as u64 * 100;
-                Request::Read(keys::project_images(project).skip(page).limit(100).build()?, 24_000)
+                Request::Read(images::project_images(project).skip(page).limit(100).build()?, 24_000)
             }
-            22..62 => Request::Read(keys::image_metadata(image), 900),
-            _ => Request::Read(keys::thumbnail(image, 256, 256), thumbnail_bytes(image)),
+            22..62 => Request::Read(images::image_metadata(image), 900),
+            _ => Request::Read(images::thumbnail(image, 256, 256), thumbnail_bytes(image)),
         });
     }
     Ok(Mix { name: "the application's mix".to_owned(), requests, limit_mb: 64 })

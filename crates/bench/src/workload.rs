@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cache_core::{CacheKey, keys};
+use cache_core::{CacheKey, images};
 use fastrand::Rng;
 
 /// How often each of many keys is asked for.
@@ -84,12 +84,12 @@ pub fn zipf(count: usize, exponent: f64, draws: usize, random: &mut Rng) -> Vec<
 
 /// The keys of `count` images' metadata, from image `first` on.
 pub fn image_keys(first: usize, count: usize) -> Vec<CacheKey> {
-    (first..first + count).map(keys::image_metadata).collect()
+    (first..first + count).map(images::image_metadata).collect()
 }
 
 /// Keys in groups of `size`: the pages of a project's listing.
 pub fn listing_keys(groups: usize, size: usize) -> Result<Vec<CacheKey>, cache_core::Error> {
-    let page = |at: usize| keys::project_images(at / size).skip(at as u64 % size as u64 * 100).build();
+    let page = |at: usize| images::project_images(at / size).skip(at as u64 % size as u64 * 100).build();
     (0..groups * size).map(page).collect()
 }
 

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 
 use super::subject::{Keeping, Law, Opened, Promises, Subject};
 use cache_core::{
-    BackendKind, CacheBackend, CacheKey, CachePattern, CacheStats, Entry, Error, ErrorKind, Explanation,
-    Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, ManualClock, NewEntry, Result,
+    BackendKind, CacheBackend, CacheKey, CacheStats, Entry, Error, ErrorKind, Explanation, Fill, FillOutcome,
+    FillToken, Health, Invalidated, Invalidation, Lookup, ManualClock, NewEntry, Result,
 };
 
 /// How much trouble a [`ChaosBackend`] makes: each a probability in percent.
@@ -149,18 +149,6 @@ impl<B: CacheBackend + ?Sized> CacheBackend for ChaosBackend<B> {
 
     async fn set_many(&self, entries: Vec<(CacheKey, NewEntry)>) -> Result<()> {
         self.pass(self.inner.set_many(entries)).await
-    }
-
-    async fn delete(&self, key: &CacheKey) -> Result<Invalidated> {
-        self.pass(self.inner.delete(key)).await
-    }
-
-    async fn clear_pattern(&self, pattern: &CachePattern) -> Result<Invalidated> {
-        self.pass(self.inner.clear_pattern(pattern)).await
-    }
-
-    async fn clear(&self) -> Result<Invalidated> {
-        self.pass(self.inner.clear()).await
     }
 
     async fn explain(&self, key: &CacheKey) -> Result<Explanation> {

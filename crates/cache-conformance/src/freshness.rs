@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::probe::{Probe, key, what};
 use super::subject::Subject;
-use cache_core::{Invalidated, Invalidation};
+use cache_core::{CacheBackendExt, Invalidated, Invalidation};
 
 const KEY: &str = "image:5:metadata";
 

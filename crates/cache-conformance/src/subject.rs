@@ -83,6 +83,9 @@ pub struct Promises {
     ///
     /// A store may count other things towards the size of an entry: half as large must be accepted.
     pub largest_value: Option<u64>,
+    /// Whether calls after `close` fail with `Closed`, as they must where files or connections are released. Default:
+    /// yes; no for a store that keeps the trait's default `close`.
+    pub refuses_after_close: bool,
 }
 
 /// How certain it is that what was stored is found again.
@@ -122,6 +125,7 @@ impl Default for Promises {
             figures: Figures::Approximate,
             limit_bytes: None,
             largest_value: None,
+            refuses_after_close: true,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 
+use crate::clock::{Clock, SystemClock};
 use crate::entry::{BackendKind, Entry, FillOutcome, FillToken, Invalidated, Lookup, NewEntry};
 use crate::error::Result;
 use crate::health::{Explanation, Health};
@@ -26,7 +27,9 @@ pub struct Fill {
 /// A store of encoded values that never serves what was invalidated.
 ///
 /// The trait is object safe and deals in bytes: types, single flight and fallback are the facade's. Any implementation
-/// that passes the conformance suite (feature `conformance`) can be plugged in.
+/// that passes the conformance suite (crate `cache-conformance`) can be plugged in. Five methods are required; the others
+/// have defaults that a store replaces where it can do better. [`CacheBackendExt`] adds `delete`, `clear_pattern` and
+/// `clear`.
 ///
 /// # Contract
 /// **Freshness.** A value whose load began before [`invalidate`](Self::invalidate) was called is never served to a
@@ -93,11 +96,13 @@ pub trait CacheBackend: Debug + Send + Sync + 'static {
     /// Once polled, it runs to its end.
     async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated>;
 
-    /// Figures of this store and of this process's use of it.
+    /// Returns figures of this store and of this process's use of it. The default has none.
     ///
     /// # Cost
     /// O(1): no scan.
-    async fn stats(&self) -> Result<CacheStats>;
+    async fn stats(&self) -> Result<CacheStats> {
+        Ok(CacheStats { approximate: true, ..CacheStats::empty(self.kind()) })
+    }
 
     /// Looks `key` up for a caller that does not mean to fill it.
     async fn get(&self, key: &CacheKey) -> Result<Option<Entry>> {
@@ -139,32 +144,49 @@ pub trait CacheBackend: Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// Removes one key; see [`invalidate`](Self::invalidate).
+    /// Describes the entry of `key`, and why the last lookup of it missed, without changing the order of eviction where
+    /// that can be avoided.
+    ///
+    /// The default looks the key up and knows no cause of a miss.
+    async fn explain(&self, key: &CacheKey) -> Result<Explanation> {
+        let entry = self.get(key).await?;
+        Ok(Explanation::of(key, self.kind(), entry.as_ref(), SystemClock.now()))
+    }
+
+    /// Returns the state of the store. The default is `Ok` since now.
+    async fn health(&self) -> Health {
+        Health::ok(self.kind(), SystemClock.now())
+    }
+
+    /// Writes what is pending and releases files and connections. Later calls fail with `Closed`; closing twice is no
+    /// error.
+    ///
+    /// The default does nothing, for a store that has nothing to release: later calls go on to work.
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// [`CacheBackend::invalidate`] by one name each; no backend implements it.
+#[async_trait]
+pub trait CacheBackendExt: CacheBackend {
+    /// Removes one key; see [`invalidate`](CacheBackend::invalidate).
     async fn delete(&self, key: &CacheKey) -> Result<Invalidated> {
         self.invalidate(&[Invalidation::Key(key.clone())]).await
     }
 
-    /// Removes whatever matches `pattern`; see [`invalidate`](Self::invalidate).
+    /// Removes every key that matches `pattern`; see [`invalidate`](CacheBackend::invalidate).
     async fn clear_pattern(&self, pattern: &CachePattern) -> Result<Invalidated> {
         self.invalidate(&[Invalidation::Pattern(pattern.clone())]).await
     }
 
-    /// Removes everything, every scope included; see [`invalidate`](Self::invalidate).
+    /// Removes everything, every scope included; see [`invalidate`](CacheBackend::invalidate).
     async fn clear(&self) -> Result<Invalidated> {
         self.invalidate(&[Invalidation::Everything]).await
     }
-
-    /// Says where `key` stands, without touching its place in the order of eviction where that can be avoided.
-    async fn explain(&self, key: &CacheKey) -> Result<Explanation>;
-
-    /// The state of the store.
-    async fn health(&self) -> Health;
-
-    /// Writes what is pending and lets go of files and connections. Later calls fail with `Closed`.
-    ///
-    /// Closing twice is no error.
-    async fn close(&self) -> Result<()>;
 }
+
+impl<B: CacheBackend + ?Sized> CacheBackendExt for B {}
 
 /// Counters and first-come entries in a name space of their own, for stores that can do them atomically.
 ///

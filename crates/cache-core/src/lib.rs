@@ -1,10 +1,12 @@
 //! The contract of the cache, without any store: read it in the order of the modules below.
 //!
-//! 1. [`CacheKey`] and [`keys`]: what a value is stored under, and the *group* that is invalidated together.
-//! 2. [`CachePattern`], [`Invalidation`], [`Invalidates`] and [`Change`]: what a change makes stale.
+//! 1. [`CacheKey`]: what a value is stored under, and the *group* that is invalidated together.
+//! 2. [`CachePattern`], [`Invalidation`] and [`Invalidates`]: what a change makes stale.
 //! 3. [`CacheBackend`]: the contract of a store, law by law, with [`Lookup`] and [`FillToken`], which keep stale values out.
 //! 4. [`Codec`] and the shape hash: how values become bytes, and why a changed struct reads as a miss.
 //! 5. [`MemoryBackend`] and [`NullBackend`]: the reference implementation and the one that stores nothing.
+//!
+//! [`images`] holds the keys and rules of one application, the Image Project Manager; nothing else here depends on it.
 //!
 //! The crate `cache-conformance` holds one test per law, for any backend.
 //!
@@ -20,9 +22,9 @@ pub mod envelope;
 mod epochs;
 mod error;
 mod health;
+pub mod images;
 mod invalidation;
 mod key;
-pub mod keys;
 #[doc(hidden)]
 pub mod log;
 mod memory;
@@ -33,7 +35,6 @@ mod pattern;
 #[doc(hidden)]
 pub mod plants;
 mod random;
-mod rules;
 mod shape;
 pub mod soon;
 mod stats;
@@ -41,7 +42,7 @@ mod stats;
 pub mod sync;
 mod transfer;
 
-pub use backend::{AtomicBackend, CacheBackend, Fill};
+pub use backend::{AtomicBackend, CacheBackend, CacheBackendExt, Fill};
 #[doc(hidden)]
 pub use clock::Steady;
 pub use clock::{Clock, ManualClock, Monotonic, SystemClock, Timestamp};
@@ -58,6 +59,5 @@ pub use memory::MemoryBackend;
 pub use null::NullBackend;
 pub use pattern::CachePattern;
 pub use random::random_nonzero;
-pub use rules::Change;
 pub use stats::{CacheStats, FamilyStats, MEGABYTE, MOST_FAMILIES};
 pub use transfer::transfer_time;

@@ -7,7 +7,7 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::entry::{BackendKind, FillOutcome, FillToken, Invalidated, Lookup, NewEntry};
 use crate::epochs::Epochs;
 use crate::error::{Error, ErrorKind, Result};
-use crate::health::{Explanation, Health};
+use crate::health::Health;
 use crate::invalidation::{EpochScope, Invalidation};
 use crate::key::CacheKey;
 use crate::stats::CacheStats;
@@ -80,21 +80,6 @@ impl CacheBackend for NullBackend {
         Ok(CacheStats::empty(BackendKind::Null))
     }
 
-    async fn explain(&self, key: &CacheKey) -> Result<Explanation> {
-        self.check_open()?;
-        Ok(Explanation {
-            key: key.as_str().to_owned(),
-            group: key.group().to_owned(),
-            backend: BackendKind::Null,
-            found: false,
-            size_bytes: None,
-            age_ms: None,
-            expires_in_ms: None,
-            codec: None,
-            last_miss: None,
-        })
-    }
-
     async fn health(&self) -> Health {
         Health::ok(BackendKind::Null, self.since)
     }
@@ -108,6 +93,7 @@ impl CacheBackend for NullBackend {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::CacheBackendExt;
 
     fn key() -> CacheKey {
         CacheKey::builder("image", 5).part("metadata").build().unwrap()

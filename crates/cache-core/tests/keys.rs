@@ -1,11 +1,11 @@
 //! The bytes of keys are part of the stored format: a key built today reads what an older build stored.
 
-use cache_core::{CacheGroup, CacheKey, keys};
+use cache_core::{CacheGroup, CacheKey, images};
 
 /// Every builder with every sort of part, in the order of the golden file.
 fn samples() -> Vec<String> {
     let long = "x".repeat(201);
-    let listing = || keys::project_images(42);
+    let listing = || images::project_images(42);
     let mut samples = vec![
         CacheKey::builder("report", 42).build(),
         CacheKey::builder("report", 42).part("2026-01").part("euro:net").build(),
@@ -25,13 +25,13 @@ fn samples() -> Vec<String> {
     .map(|key| key.expect("the samples are keys").to_string())
     .collect::<Vec<_>>();
     samples.extend([
-        keys::image_metadata("a:b").to_string(),
-        keys::thumbnail(7, 640, 480).to_string(),
-        keys::analysis_results("").to_string(),
-        keys::project_images_group(42).to_string(),
-        keys::image_group("").to_string(),
-        keys::thumbnail_group("a b").to_string(),
-        keys::analysis_group(&long).to_string(),
+        images::image_metadata("a:b").to_string(),
+        images::thumbnail(7, 640, 480).to_string(),
+        images::analysis_results("").to_string(),
+        images::project_images_group(42).to_string(),
+        images::image_group("").to_string(),
+        images::thumbnail_group("a b").to_string(),
+        images::analysis_group(&long).to_string(),
         CacheGroup::new("report", "%-").to_string(),
     ]);
     samples

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cache_core::{
-    AtomicBackend, BackendKind, CacheBackend, CacheKey, CacheStats, Entry, Error, ErrorKind, Explanation,
-    Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, NewEntry, Result,
+    AtomicBackend, BackendKind, CacheBackend, CacheBackendExt, CacheKey, CacheStats, Entry, Error, ErrorKind,
+    Explanation, Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, NewEntry, Result,
 };
 use tokio::sync::oneshot;
 
@@ -292,18 +292,6 @@ impl CacheBackend for DiskBackend {
             self.set(&key, entry).await?;
         }
         Ok(())
-    }
-
-    async fn delete(&self, key: &CacheKey) -> Result<Invalidated> {
-        self.invalidate(&[Invalidation::Key(key.clone())]).await
-    }
-
-    async fn clear_pattern(&self, pattern: &cache_core::CachePattern) -> Result<Invalidated> {
-        self.invalidate(&[Invalidation::Pattern(pattern.clone())]).await
-    }
-
-    async fn clear(&self) -> Result<Invalidated> {
-        self.invalidate(&[Invalidation::Everything]).await
     }
 
     async fn explain(&self, key: &CacheKey) -> Result<Explanation> {

@@ -41,6 +41,7 @@ impl Subject for Disk {
             figures: Figures::Exact,
             limit_bytes: Some(LIMIT),
             largest_value: Some(LIMIT / 8),
+            refuses_after_close: true,
         }
     }
 

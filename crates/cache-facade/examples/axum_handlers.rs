@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Router, routing};
-use cache_facade::{Cache, Change, Load, keys};
+use cache_facade::{
+    Cache, Load,
+    images::{self, ImageChange},
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -23,7 +26,7 @@ async fn view(State(app): State<App>, Path(id): Path<u64>) -> Result<String, Sta
     // Whether the user may see this is asked here, before the cache: an answer in the cache is everybody's.
     let name = Arc::clone(&app.name);
     let load = async move || name.lock().map(|name| name.clone()).map_err(|_| "poisoned");
-    match app.cache.get_or_load_with(&keys::image_metadata(id), Load::new(), load).await {
+    match app.cache.get_or_load_with(&images::image_metadata(id), Load::new(), load).await {
         Ok(loaded) => Ok(format!("{} ({})", *loaded, loaded.source)),
         Err(_) => Err(StatusCode::INTERNAL_SERVER_ERROR),
     }
@@ -31,7 +34,7 @@ async fn view(State(app): State<App>, Path(id): Path<u64>) -> Result<String, Sta
 
 async fn rename(State(app): State<App>, Path(id): Path<u64>, new: String) -> Result<String, StatusCode> {
     // From here on a client that goes away changes nothing: what is committed is invalidated.
-    let change = Change::ImageUpdated { project: 7, image: id };
+    let change = ImageChange::ImageUpdated { project: 7, image: id };
     let commit = async move || {
         let mut name = app.name.lock().map_err(|_| "poisoned")?;
         *name = new;

@@ -4,7 +4,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use cache_facade::{Cache, Change, Invalidated, Load, Source, assert_invalidates, keys};
+use cache_facade::{
+    Cache, Invalidated, Load, Source, assert_invalidates,
+    images::{self, ImageChange},
+};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,7 +37,7 @@ impl Database {
 }
 
 async fn list(cache: &Cache, database: &Database, skip: usize) -> Result<Source, Box<dyn std::error::Error>> {
-    let key = keys::project_images(7).skip(skip as u64).limit(2).build()?;
+    let key = images::project_images(7).skip(skip as u64).limit(2).build()?;
     let database = database.clone();
     let page = cache.get_or_load_with(&key, Load::new(), async move || database.page(skip, 2).await).await?;
     println!("{key}: {} images, {}", page.len(), page.source);
@@ -52,8 +55,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     // The rules say which listings an upload makes stale: all pages of the project, whatever their parameters.
-    let upload = Change::ImageUploaded { project: 7 };
-    assert_invalidates(&upload, &[keys::project_images(7).skip(2).limit(2).build()?]);
+    let upload = ImageChange::ImageUploaded { project: 7 };
+    assert_invalidates(&upload, &[images::project_images(7).skip(2).limit(2).build()?]);
     let rows = database.clone();
     let image = cache.change(&upload, async move || rows.insert("fox.png").await).await?;
     assert_eq!(image.invalidated, Invalidated::Applied { removed: 2 });

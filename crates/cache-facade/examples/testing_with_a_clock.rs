@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_facade::{
-    Cache, CacheConfig, CacheKey, Load, LoadError, ManualClock, MemoryBackend, Result, Source,
+    Cache, CacheConfig, CacheKey, Load, LoadError, ManualClock, Result, Source, backend::MemoryBackend,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cache_facade::{Cache, Load, Warmed, keys};
+use cache_facade::{Cache, Load, Warmed, images};
 
 /// Stands for a database; it counts its queries.
 #[derive(Clone, Default)]
@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // One by one, eight at a time. What fails is counted, and the rest goes on.
     let load = async |cache: &Cache, id: u64| {
         let database = database.clone();
-        cache.get_or_load(&keys::image_metadata(id), async move || database.name(id).await).await
+        cache.get_or_load(&images::image_metadata(id), async move || database.name(id).await).await
     };
     let progress = |warmed: Warmed| {
         if warmed.done.is_multiple_of(10) {
@@ -46,7 +46,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!((warmed.done, warmed.failed), (19, 1));
 
     // Many at once: the load is called with what is missing, and only with that.
-    let items = (1..=100).map(|id: u64| (id, keys::image_metadata(id)));
+    let items = (1..=100).map(|id: u64| (id, images::image_metadata(id)));
     let rows = database.clone();
     let names = cache.get_or_load_many(items, Load::new(), async move |ids| rows.names(ids).await).await?;
     println!("{} names with {} queries", names.len(), database.queries.load(Ordering::Relaxed));

@@ -3,16 +3,16 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use cache_facade::{Cache, Change, keys};
+//! use cache_facade::{Cache, images::{self, ImageChange}};
 //!
 //! let cache = Cache::memory(); // in production: Cache::from_env().await?
 //!
 //! // Read through the cache: the closure runs on a miss, once for all who ask at the same time.
-//! let key = keys::image_metadata(42);
+//! let key = images::image_metadata(42);
 //! let name = cache.get_or_load(&key, async || Ok::<_, std::io::Error>("cat.png".to_owned())).await?;
 //!
 //! // Write to the database through the cache: whoever reads after this sees the change.
-//! let change = Change::ImageUpdated { project: 7, image: 42 };
+//! let change = ImageChange::ImageUpdated { project: 7, image: 42 };
 //! cache.change(&change, async || Ok::<_, std::io::Error>(())).await?;
 //! assert!(!cache.contains(&key).await);
 //! # assert_eq!(name, "cat.png");
@@ -26,13 +26,13 @@
 //! | open a cache | [`Cache::from_env`], [`Cache::connect`] with a [`CacheConfig`], [`get_cache`] |
 //! | read | [`Cache::get_or_load`], with options [`Load`]; [`Cache::get_or_load_bytes`] for files |
 //! | write | [`Cache::change`]; [`Cache::invalidate`] where there is no commit |
-//! | name things | [`CacheKey::builder`], or the application's own in [`keys`]; [`CachePattern`] |
+//! | name things | [`CacheKey::builder`]; those of the image application in [`images`]; [`CachePattern`] |
 //! | say what goes stale | [`Change`], or [`Invalidates`] for an enum of your own; [`assert_invalidates`] tests it |
 //! | store what no database holds | [`Cache::set`], [`Cache::set_expiring`], [`Cache::increment`] |
 //! | separate caches | [`Cache::scoped`] |
 //! | see what it does | [`Cache::stats`], [`Cache::health`], [`Cache::explain`] |
 //! | test | [`Cache::memory`], [`Cache::disabled`], [`ManualClock`] |
-//! | plug in a store | [`CacheBackend`], [`Cache::new`] |
+//! | plug in a store | [`backend`], [`Cache::new`] |
 //!
 //! # What it promises
 //! A value whose load began before an invalidation was called is never served to a read that starts after it returned:
@@ -121,12 +121,22 @@ pub use select::examine_redis;
 pub use testing::assert_invalidates;
 
 pub use cache_core::{
-    AtomicBackend, BackendKind, BreakerState, CacheBackend, CacheGroup, CacheKey, CachePattern, CacheStats,
-    Change, Clock, Codec, CodecId, Credentials, CredentialsProvider, Entry, EpochScope, Epochs, Error,
-    ErrorKind, Explanation, FamilyStats, Fill, FillOutcome, FillToken, Health, HealthStatus, Invalidated,
-    Invalidates, Invalidation, JournalKind, KeyBuilder, KeyPart, Lookup, ManualClock, MemoryBackend,
-    MissCause, Monotonic, NewEntry, NullBackend, Result, SystemClock, Timestamp, keys,
+    BackendKind, BreakerState, CacheGroup, CacheKey, CachePattern, CacheStats, Clock, Codec, Credentials,
+    CredentialsProvider, Error, ErrorKind, Explanation, FamilyStats, Health, HealthStatus, Invalidated,
+    Invalidates, Invalidation, JournalKind, KeyBuilder, KeyPart, ManualClock, MissCause, Result, SystemClock,
+    images,
 };
+
+/// The contract of a store, and what an implementation of it needs; [`Cache::new`] takes the store.
+///
+/// The crate `cache-conformance` has a test for each law of [`CacheBackend`](backend::CacheBackend);
+/// `examples/custom_backend.rs` is a store to copy.
+pub mod backend {
+    pub use cache_core::{
+        AtomicBackend, CacheBackend, CacheBackendExt, CodecId, Entry, EpochScope, Epochs, Fill, FillOutcome,
+        FillToken, Lookup, MemoryBackend, Monotonic, NewEntry, NullBackend, Timestamp,
+    };
+}
 
 #[doc(hidden)]
 pub use cache_core::log;

@@ -5,10 +5,10 @@ use cache_core::{CacheKey, Invalidates};
 /// Asserts that `change` makes every one of `keys` stale.
 ///
 /// ```
-/// use cache_facade::{Change, assert_invalidates, keys};
+/// use cache_facade::{assert_invalidates, images::{self, ImageChange}};
 ///
-/// let change = Change::ImageUpdated { project: 7, image: 42 };
-/// assert_invalidates(&change, &[keys::image_metadata(42), keys::project_images(7).build()?]);
+/// let change = ImageChange::ImageUpdated { project: 7, image: 42 };
+/// assert_invalidates(&change, &[images::image_metadata(42), images::project_images(7).build()?]);
 /// # Ok::<(), cache_facade::Error>(())
 /// ```
 ///
@@ -28,7 +28,7 @@ pub fn assert_invalidates(change: &(impl Invalidates + ?Sized), keys: &[CacheKey
 
 #[cfg(test)]
 mod tests {
-    use cache_core::{Change, keys};
+    use cache_core::images::{self, ImageChange};
 
     use super::*;
 
@@ -37,6 +37,9 @@ mod tests {
         expected = r#"leaves ["thumbnail:5:64x64"] in the cache; it invalidates ["key image:5:metadata""#
     )]
     fn a_key_that_a_change_leaves_is_named() {
-        assert_invalidates(&Change::ImageUpdated { project: 1, image: 5 }, &[keys::thumbnail(5, 64, 64)]);
+        assert_invalidates(
+            &ImageChange::ImageUpdated { project: 1, image: 5 },
+            &[images::thumbnail(5, 64, 64)],
+        );
     }
 }

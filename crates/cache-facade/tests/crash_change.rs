@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use cache_facade::{Cache, CacheConfig, CacheKey, Change, ErrorKind, Load, Source};
+use cache_facade::{Cache, CacheConfig, CacheKey, ErrorKind, Load, Source, images::ImageChange};
 use tokio::sync::Barrier;
 
 /// Says to a process of this test that it is the one to be killed, and where it runs.
@@ -59,7 +59,7 @@ async fn be_the_victim(root: &Path) {
     for image in CHANGED {
         let (cache, committed, row) = (cache.clone(), Arc::clone(&committed), root.join(image.to_string()));
         tokio::spawn(async move {
-            let change = Change::ImageUpdated { project: 7, image };
+            let change = ImageChange::ImageUpdated { project: 7, image };
             let commit = async move || {
                 fs::write(row, "new").unwrap();
                 committed.wait().await;

@@ -18,7 +18,7 @@ struct Map {
 #[async_trait]
 impl Subject for Map {
     fn promises(&self) -> Promises {
-        Promises::default()
+        Promises { refuses_after_close: false, ..Promises::default() }
     }
 
     fn clock(&self) -> &Arc<ManualClock> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cache_facade::{Cache, CacheConfig, CacheKey, Change, Load};
+use cache_facade::{Cache, CacheConfig, CacheKey, Load, images::ImageChange};
 
 /// Says to a process of this test that it is to do what it is told, and where.
 const WORKER: &str = "LOST_DIRECTORY_WORKER";
@@ -197,7 +197,7 @@ async fn change(cache: &Cache, root: &Path, image: &str, value: &str, gate: Opti
         }
         fs::write(row, value)
     };
-    let what = Change::ImageUpdated { project: 7, image: image.parse::<u32>().unwrap() };
+    let what = ImageChange::ImageUpdated { project: 7, image: image.parse::<u32>().unwrap() };
     match cache.change(what, commit).await {
         Ok(_) => "changed".to_owned(),
         Err(error) => format!("failed {error:?}"),

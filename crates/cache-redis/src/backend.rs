@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cache_core::{
-    BackendKind, CacheBackend, CacheKey, CachePattern, CacheStats, Entry, Explanation, Fill, FillOutcome,
-    FillToken, Health, Invalidated, Invalidation, Lookup, NewEntry, Result,
+    BackendKind, CacheBackend, CacheKey, CacheStats, Entry, Explanation, Fill, FillOutcome, FillToken,
+    Health, Invalidated, Invalidation, Lookup, NewEntry, Result,
 };
 
 use crate::config::RedisConfig;
@@ -141,18 +141,6 @@ impl CacheBackend for RedisBackend {
 
     async fn set_many(&self, entries: Vec<(CacheKey, NewEntry)>) -> Result<()> {
         self.engine.set(&entries).await
-    }
-
-    async fn delete(&self, key: &CacheKey) -> Result<Invalidated> {
-        self.invalidate(&[Invalidation::Key(key.clone())]).await
-    }
-
-    async fn clear_pattern(&self, pattern: &CachePattern) -> Result<Invalidated> {
-        self.invalidate(&[Invalidation::Pattern(pattern.clone())]).await
-    }
-
-    async fn clear(&self) -> Result<Invalidated> {
-        self.invalidate(&[Invalidation::Everything]).await
     }
 
     async fn explain(&self, key: &CacheKey) -> Result<Explanation> {

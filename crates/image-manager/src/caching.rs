@@ -8,7 +8,7 @@ use axum::response::{IntoResponseParts, ResponseParts};
 use bytes::Bytes;
 use cache_facade::{
     BackendKind, CacheKey, ChangeError, Commit, Invalidates, Invalidation, Load, LoadError, Loaded, Source,
-    keys,
+    images,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -45,7 +45,7 @@ pub(crate) struct ProjectChange {
 
 impl Invalidates for ProjectChange {
     fn invalidations(&self) -> Vec<Invalidation> {
-        vec![keys::project_images_group(self.project).into()]
+        vec![images::project_images_group(self.project).into()]
     }
 }
 

@@ -7,7 +7,7 @@ use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use cache_facade::Change;
+use cache_facade::images::ImageChange;
 use futures_util::{Stream, TryStreamExt};
 use uuid::Uuid;
 
@@ -100,7 +100,7 @@ pub(crate) async fn add(app: &App, user: String, project: Uuid, upload: Upload) 
         uploaded_by: user,
     };
     let (database, originals) = (app.database().clone(), app.originals().clone());
-    app.change(Change::ImageUploaded { project }, async move |announced| {
+    app.change(ImageChange::ImageUploaded { project }, async move |announced| {
         database
             .write(announced, move |db| {
                 database::project_for(db, &new.uploaded_by, project)?;
@@ -128,7 +128,7 @@ pub(crate) async fn replace(
     retried(image, async || {
         // Named before the transaction, as the cache must know what will be stale; checked again inside it.
         let analyses = analyses_of(app, image).await?;
-        let what = Change::ImageReplaced { project, image, analyses: analyses.clone() };
+        let what = ImageChange::ImageReplaced { project, image, analyses: analyses.clone() };
         let (database, originals) = (app.database().clone(), app.originals().clone());
         let (user, upload) = (user.to_owned(), Arc::clone(&upload));
         app.change(what, async move |announced| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Error, ensure};
-use cache_core::keys;
+use cache_core::images;
 use tokio::sync::Barrier;
 
 use super::{Caches, Metadata};
@@ -18,7 +18,7 @@ const CALLERS: usize = 10_000;
 
 /// How often the value of image `image` was loaded for ten thousand callers that started together.
 pub fn stampede(caches: &Caches, image: usize) -> Outcome<u64> {
-    let key = Arc::new(keys::image_metadata(image));
+    let key = Arc::new(images::image_metadata(image));
     let loads = Arc::new(AtomicU64::new(0));
     let start = Arc::new(Barrier::new(CALLERS));
     caches.runtime.block_on(async {

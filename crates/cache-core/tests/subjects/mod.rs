@@ -23,6 +23,7 @@ impl Subject for Memory {
             figures: Figures::Exact,
             limit_bytes: Some(LIMIT),
             largest_value: Some(LIMIT / 8),
+            refuses_after_close: true,
         }
     }
 

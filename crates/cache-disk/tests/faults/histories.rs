@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{CacheBackend, CacheKey, ErrorKind, FillOutcome, Invalidation, ManualClock, NewEntry};
+use cache_core::{
+    CacheBackend, CacheBackendExt, CacheKey, ErrorKind, FillOutcome, Invalidation, ManualClock, NewEntry,
+};
 use cache_core::{HealthStatus, MissCause};
 use cache_disk::{DiskBackend, DiskConfig};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cache_core::{AtomicBackend, CacheBackend, CacheKey, NewEntry};
+use cache_core::{AtomicBackend, CacheBackend, CacheBackendExt, CacheKey, NewEntry};
 use cache_disk::{DiskBackend, DiskConfig};
 use testkit::reliability::{Tally, seed, times};
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cache_core::{CacheBackend, Error, ErrorKind, FillOutcome, HealthStatus, NewEntry};
+use cache_core::{CacheBackend, CacheBackendExt, Error, ErrorKind, FillOutcome, HealthStatus, NewEntry};
 
 use crate::support::{config, eventually, key, on_disk, open, runtime, what};
 use cache_disk::DiskBackend;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{CacheBackend, CacheKey, CachePattern, Invalidated, NewEntry};
+use cache_core::{CacheBackend, CacheBackendExt, CacheKey, CachePattern, Invalidated, NewEntry};
 use cache_disk::DiskBackend;
 use redb::{Database, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 

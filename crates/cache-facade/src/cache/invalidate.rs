@@ -28,9 +28,9 @@ impl Cache {
     /// # #[derive(Clone)] struct Db;
     /// # impl Db { async fn rename(&self, _: u64, _: &str) -> std::io::Result<String> { Ok(String::new()) } }
     /// # async fn handler(cache: cache_facade::Cache, db: Db) -> Result<(), Box<dyn std::error::Error>> {
-    /// use cache_facade::Change;
+    /// use cache_facade::images::ImageChange;
     ///
-    /// let change = Change::ImageUpdated { project: 7, image: 42 };
+    /// let change = ImageChange::ImageUpdated { project: 7, image: 42 };
     /// let image = cache.change(&change, async move || db.rename(42, "cat.png").await).await?;
     /// # Ok(())
     /// # }
@@ -86,7 +86,7 @@ impl Cache {
         answer.unwrap_or_else(|| Err(ChangeError::Panicked(CUT_OFF.into())))
     }
 
-    /// Takes what `what` makes stale out of the cache: a [`Change`](crate::Change), a key, a group, a pattern, several of
+    /// Takes what `what` makes stale out of the cache: a [`Invalidates`](crate::Invalidates), a key, a group, a pattern, several of
     /// them, or the application's own.
     ///
     /// After the commit of a change to the database prefer [`change`](Self::change), which also covers the time before.

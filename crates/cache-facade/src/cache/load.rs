@@ -28,10 +28,10 @@ impl Cache {
     ///
     /// ```
     /// # async fn example(cache: cache_facade::Cache) -> Result<(), Box<dyn std::error::Error>> {
-    /// use cache_facade::keys;
+    /// use cache_facade::images;
     ///
     /// let name: String = cache
-    ///     .get_or_load(&keys::image_metadata(7), async || Ok::<_, std::io::Error>("cat.png".to_owned()))
+    ///     .get_or_load(&images::image_metadata(7), async || Ok::<_, std::io::Error>("cat.png".to_owned()))
     ///     .await?;
     /// # Ok(())
     /// # }

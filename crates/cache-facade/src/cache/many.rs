@@ -32,9 +32,9 @@ impl Cache {
     /// #     async fn names(&self, ids: Vec<u64>) -> std::io::Result<Vec<(u64, String)>> { Ok(Vec::new()) }
     /// # }
     /// # async fn example(cache: cache_facade::Cache, db: Db) -> Result<(), Box<dyn std::error::Error>> {
-    /// use cache_facade::{Load, keys};
+    /// use cache_facade::{Load, images};
     ///
-    /// let items = (1..=100).map(|id: u64| (id, keys::image_metadata(id)));
+    /// let items = (1..=100).map(|id: u64| (id, images::image_metadata(id)));
     /// let names = cache.get_or_load_many(items, Load::new(), async move |ids| db.names(ids).await).await?;
     /// println!("{:?}", names.get(&7));
     /// # Ok(())

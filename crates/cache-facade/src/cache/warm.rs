@@ -19,12 +19,12 @@ impl Cache {
     ///
     /// ```
     /// # async fn example(cache: cache_facade::Cache) {
-    /// use cache_facade::keys;
+    /// use cache_facade::images;
     ///
     /// let warmed = cache
     ///     .warm(1..=100, 8, async |cache, id| {
     ///         let load = async move || Ok::<_, std::io::Error>(format!("image {id}"));
-    ///         cache.get_or_load(&keys::image_metadata(id), load).await
+    ///         cache.get_or_load(&images::image_metadata(id), load).await
     ///     }, |warmed| eprintln!("{} of 100", warmed.done))
     ///     .await;
     /// # }

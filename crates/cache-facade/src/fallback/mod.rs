@@ -36,9 +36,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cache_core::panics::supervise;
 use cache_core::{
-    AtomicBackend, BackendKind, CacheBackend, CacheKey, CachePattern, CacheStats, Clock, Entry, Error,
-    ErrorKind, Explanation, Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup,
-    NewEntry, Result,
+    AtomicBackend, BackendKind, CacheBackend, CacheKey, CacheStats, Clock, Entry, Error, ErrorKind,
+    Explanation, Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, NewEntry, Result,
 };
 use tokio::task::AbortHandle;
 
@@ -280,18 +279,6 @@ impl CacheBackend for FallbackBackend {
                 Ok(())
             }
         }
-    }
-
-    async fn delete(&self, key: &CacheKey) -> Result<Invalidated> {
-        self.invalidate(&[Invalidation::Key(key.clone())]).await
-    }
-
-    async fn clear_pattern(&self, pattern: &CachePattern) -> Result<Invalidated> {
-        self.invalidate(&[Invalidation::Pattern(pattern.clone())]).await
-    }
-
-    async fn clear(&self) -> Result<Invalidated> {
-        self.invalidate(&[Invalidation::Everything]).await
     }
 
     async fn explain(&self, key: &CacheKey) -> Result<Explanation> {

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use cache_core::{
-    AtomicBackend, BackendKind, CacheBackend, CacheKey, CachePattern, CacheStats, Entry, Error, ErrorKind,
-    Explanation, Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, MemoryBackend,
-    NewEntry, NullBackend, Result,
+    AtomicBackend, BackendKind, CacheBackend, CacheKey, CacheStats, Entry, Error, ErrorKind, Explanation,
+    Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, MemoryBackend, NewEntry,
+    NullBackend, Result,
 };
 
 use super::{Connector, Primary, Standin};
@@ -291,18 +291,6 @@ impl CacheBackend for Whole {
 
     async fn set_many(&self, entries: Vec<(CacheKey, NewEntry)>) -> Result<()> {
         self.backend.set_many(entries).await
-    }
-
-    async fn delete(&self, key: &CacheKey) -> Result<Invalidated> {
-        self.backend.delete(key).await
-    }
-
-    async fn clear_pattern(&self, pattern: &CachePattern) -> Result<Invalidated> {
-        self.backend.clear_pattern(pattern).await
-    }
-
-    async fn clear(&self) -> Result<Invalidated> {
-        self.backend.clear().await
     }
 
     async fn explain(&self, key: &CacheKey) -> Result<Explanation> {

@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cache_facade::{
-    BackendKind, Cache, CacheBackend, CacheConfig, CacheKey, CacheStats, Change, Explanation, FillOutcome,
-    FillToken, Health, Invalidated, Invalidation, Load, Lookup, ManualClock, MemoryBackend, NewEntry, Result,
+    BackendKind, Cache, CacheConfig, CacheKey, CacheStats, Explanation, Health, Invalidated, Invalidation,
+    Load, ManualClock, Result,
+    backend::{CacheBackend, FillOutcome, FillToken, Lookup, MemoryBackend, NewEntry},
+    images::ImageChange,
 };
 
 use crate::support::{Nothing, every_store, key, let_others_run};
 
-const CHANGE: Change<u32> = Change::ImageUpdated { project: 1, image: 5 };
+const CHANGE: ImageChange<u32> = ImageChange::ImageUpdated { project: 1, image: 5 };
 
 /// A store that is in no hurry: every operation waits before and after it.
 #[derive(Debug, Default)]

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Waker};
 
 use cache_facade::{
-    Cache, CacheConfig, Change, ChangeError, Commit, Invalidated, Invalidation, MemoryBackend,
+    Cache, CacheConfig, ChangeError, Commit, Invalidated, Invalidation, backend::MemoryBackend,
+    images::ImageChange,
 };
 use tokio::sync::Semaphore;
 
 use crate::support::{Faulty, every_store, key, let_others_run};
 
-const CHANGE: Change<u32> = Change::ImageUpdated { project: 1, image: 5 };
+const CHANGE: ImageChange<u32> = ImageChange::ImageUpdated { project: 1, image: 5 };
 
 async fn warm(cache: &Cache) {
     cache.set(&key(5), "old").await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cache_facade::{Cache, CacheKey, Invalidated, Load, MemoryBackend, Source};
+use cache_facade::{Cache, CacheKey, Invalidated, Load, Source, backend::MemoryBackend};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_facade::{
-    Cache, CacheBackend, CacheConfig, CacheConfigBuilder, Load, LoadError, ManualClock, MemoryBackend, Source,
+    Cache, CacheConfig, CacheConfigBuilder, Load, LoadError, ManualClock, Source,
+    backend::{CacheBackend, MemoryBackend},
 };
 use tokio::sync::Semaphore;
 

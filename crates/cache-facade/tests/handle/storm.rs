@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cache_facade::{Cache, CacheKey, MemoryBackend};
+use cache_facade::{Cache, CacheKey, backend::MemoryBackend};
 
 use crate::support::{Nothing, every_store, key};
 

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use cache_facade::{
-    BackendKind, Cache, CacheBackend, CacheConfig, CacheKey, CacheStats, Error, ErrorKind, Explanation,
-    FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, MemoryBackend, NewEntry, Result,
+    BackendKind, Cache, CacheConfig, CacheKey, CacheStats, Error, ErrorKind, Explanation, Health,
+    Invalidated, Invalidation, Result,
+    backend::{CacheBackend, FillOutcome, FillToken, Lookup, MemoryBackend, NewEntry},
 };
 
 pub(crate) type Nothing = std::convert::Infallible;

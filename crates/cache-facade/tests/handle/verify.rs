@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_facade::{
-    Cache, CacheConfig, CacheKey, Change, Invalidates, Invalidation, Load, MemoryBackend, keys,
+    Cache, CacheConfig, CacheKey, Invalidates, Invalidation, Load,
+    backend::MemoryBackend,
+    images::{self, ImageChange},
 };
 
 use crate::support::{Nothing, key, let_others_run};
@@ -32,7 +34,7 @@ struct Renamed {
 
 impl Invalidates for Renamed {
     fn invalidations(&self) -> Vec<Invalidation> {
-        vec![keys::image_metadata(self.image).into()]
+        vec![images::image_metadata(self.image).into()]
     }
 }
 
@@ -45,8 +47,8 @@ async fn read(cache: &Cache, key: &CacheKey, row: &Arc<AtomicU64>) -> u64 {
 async fn a_rule_that_was_forgotten_is_found_and_named_by_family() {
     let (voice, _listening, _alone) = Voice::listen().await;
     let (cache, row) = (verifying(1.0), Arc::new(AtomicU64::new(1)));
-    let listing = keys::project_images(7).build().unwrap();
-    let image = keys::image_metadata(42);
+    let listing = images::project_images(7).build().unwrap();
+    let image = images::image_metadata(42);
     for key in [&listing, &image] {
         assert_eq!(read(&cache, key, &row).await, 1);
     }
@@ -67,7 +69,7 @@ async fn a_rule_that_was_forgotten_is_found_and_named_by_family() {
 
     // The whole rules say it.
     cache
-        .change(Change::ImageUpdated { project: 7, image: 42 }, async || Ok::<_, Nothing>(()))
+        .change(ImageChange::ImageUpdated { project: 7, image: 42 }, async || Ok::<_, Nothing>(()))
         .await
         .unwrap();
     for _ in 0..2 {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_facade::{
-    Cache, CacheConfig, CacheKey, ErrorKind, HealthStatus, LoadError, ManualClock, MemoryBackend, MissCause,
+    Cache, CacheConfig, CacheKey, ErrorKind, HealthStatus, LoadError, ManualClock, MissCause,
+    backend::MemoryBackend,
 };
 
 use crate::support::{Nothing, key};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use cache_facade::{Cache, CacheConfig, CacheKey, Load, ManualClock, MemoryBackend};
+use cache_facade::{Cache, CacheConfig, CacheKey, Load, ManualClock, backend::MemoryBackend};
 
 use crate::book::Book;
 

@@ -64,7 +64,7 @@ struct World {
 }
 
 /// Since when this instance has been on Redis; `None` when it is not, or owes it something.
-async fn on_redis(cache: &Cache) -> Option<cache_facade::Timestamp> {
+async fn on_redis(cache: &Cache) -> Option<cache_facade::backend::Timestamp> {
     let health = cache.health().await;
     (health.breaker == Some(BreakerState::Closed) && health.journal_depth == 0).then_some(health.since)
 }

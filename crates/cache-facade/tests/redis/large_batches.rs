@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cache_facade::{BackendKind, BreakerState, Cache, CacheKey, ErrorKind, Load, Source, Timestamp};
+use cache_facade::{BackendKind, BreakerState, Cache, CacheKey, ErrorKind, Load, Source, backend::Timestamp};
 use testkit::RedisServer;
 use tokio::sync::Mutex;
 

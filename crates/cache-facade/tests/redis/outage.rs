@@ -4,7 +4,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use cache_facade::{
-    BackendKind, Change, ErrorKind, Fallback, HealthStatus, Invalidated, Load, ManualClock, Source,
+    BackendKind, ErrorKind, Fallback, HealthStatus, Invalidated, Load, ManualClock, Source,
+    images::ImageChange,
 };
 use testkit::{Mode, RedisServer, TcpProxy};
 use tokio::sync::oneshot;
@@ -193,7 +194,7 @@ async fn an_outage_with_more_changes_than_the_journal_holds_ends_in_one_clear() 
         eventually("it is shared", async || database.hits(&site.one.cache, id).await).await;
     }
     site.cut().await;
-    let many: Vec<_> = (0..6_000).map(|image| Change::ImageUpdated { project: image, image }).collect();
+    let many: Vec<_> = (0..6_000).map(|image| ImageChange::ImageUpdated { project: image, image }).collect();
     assert!(matches!(site.one.cache.invalidate(&many).await.unwrap(), Invalidated::Journaled { .. }));
     assert_eq!(site.one.cache.health().await.journal_depth, 1);
     site.mend().await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cache_facade::{Cache, CacheConfig, Load, ManualClock, MemoryBackend, Source};
+use cache_facade::{Cache, CacheConfig, Load, ManualClock, Source, backend::MemoryBackend};
 use futures_util::future::join_all;
 use shuttle::future::{spawn, yield_now};
 

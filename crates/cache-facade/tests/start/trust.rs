@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cache_facade::{Change, Changed, Source};
+use cache_facade::{Changed, Source, images::ImageChange};
 use tokio::sync::oneshot;
 
 use super::{config, connect, hits, key, open, read};
@@ -25,7 +25,7 @@ fn journal(root: &Path, number: u32) -> PathBuf {
 async fn journal_amid_a_change(cache: &cache_facade::Cache, root: &Path) -> Vec<u8> {
     let (begun, begins) = oneshot::channel();
     let (go, going) = oneshot::channel::<()>();
-    let change = Change::ImageUpdated { project: 7, image: 1 };
+    let change = ImageChange::ImageUpdated { project: 7, image: 1 };
     let change = cache.change(change, async move || {
         begun.send(()).unwrap();
         going.await.unwrap();
@@ -57,8 +57,9 @@ async fn a_run_with_caching_off_makes_the_next_one_start_empty() {
     let root = filled().await;
     let off = connect(config(root.path()).enabled(false)).await;
     assert_eq!(read(&off, 1, "newer").await, ("newer".to_owned(), Source::Bypassed));
-    let changed =
-        off.change(Change::ImageUpdated { project: 7, image: 1 }, async || Ok::<_, std::io::Error>(())).await;
+    let changed = off
+        .change(ImageChange::ImageUpdated { project: 7, image: 1 }, async || Ok::<_, std::io::Error>(()))
+        .await;
     assert!(changed.is_ok());
     off.close().await.unwrap();
     let cache = open(root.path()).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cache_core::{CacheBackend, CacheKey, ErrorKind, Fill, FillOutcome, NewEntry};
+use cache_core::{CacheBackend, CacheBackendExt, CacheKey, ErrorKind, Fill, FillOutcome, NewEntry};
 use cache_redis::RedisBackend;
 
 use crate::support::*;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cache_core::{AtomicBackend, CacheBackend, ErrorKind, Invalidation};
+use cache_core::{AtomicBackend, CacheBackend, CacheBackendExt, ErrorKind, Invalidation};
 use cache_redis::RedisBackend;
 use testkit::{Mode, RedisServer};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{CacheBackend, CacheKey, CachePattern, Invalidation, ManualClock};
+use cache_core::{CacheBackend, CacheBackendExt, CacheKey, CachePattern, Invalidation, ManualClock};
 use cache_redis::{Finding, RedisBackend, examine};
 use testkit::RedisServer;
 

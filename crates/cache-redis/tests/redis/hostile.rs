@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cache_core::{CacheBackend, CacheKey, ErrorKind};
+use cache_core::{CacheBackend, CacheBackendExt, CacheKey, ErrorKind};
 use redis::Connection;
 use testkit::Mode;
 

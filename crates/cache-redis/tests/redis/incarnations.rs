@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use cache_core::{CacheBackend, ErrorKind, FillOutcome, HealthStatus};
+use cache_core::{CacheBackend, CacheBackendExt, ErrorKind, FillOutcome, HealthStatus};
 use cache_redis::RedisBackend;
 use testkit::{Mode, RedisServer, Restart, TcpProxy};
 use tokio::io::copy_bidirectional;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cache_core::{CacheBackend, ErrorKind, Fill, FillOutcome};
+use cache_core::{CacheBackend, CacheBackendExt, ErrorKind, Fill, FillOutcome};
 
 use crate::support::*;
 

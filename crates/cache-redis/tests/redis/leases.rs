@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cache_core::{CacheBackend, CacheKey, ErrorKind, FillOutcome, Invalidation, NewEntry};
+use cache_core::{CacheBackend, CacheBackendExt, CacheKey, ErrorKind, FillOutcome, Invalidation, NewEntry};
 use testkit::Mode;
 
 use crate::support::*;

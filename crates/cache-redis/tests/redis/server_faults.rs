@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use cache_core::{CacheBackend, ErrorKind, FillOutcome, Invalidation, Result};
+use cache_core::{CacheBackend, CacheBackendExt, ErrorKind, FillOutcome, Invalidation, Result};
 use cache_redis::RedisBackend;
 use testkit::{RedisServer, Restart};
 

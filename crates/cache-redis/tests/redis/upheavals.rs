@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use cache_core::{CacheBackend, FillOutcome, Invalidation};
+use cache_core::{CacheBackend, CacheBackendExt, FillOutcome, Invalidation};
 use cache_redis::RedisBackend;
 use testkit::{Mode, RedisServer};
 use tokio::runtime::Handle;

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use cache_facade::{Change, keys};
+use cache_facade::images::{self, ImageChange};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -53,7 +53,7 @@ pub(super) async fn create(
     let kind = AnalysisKind::from_name(&kind).ok_or_else(unknown_kind)?;
     let new = Analysis { id: Uuid::now_v7(), kind };
     let database = app.database().clone();
-    app.change(Change::AnalysisChanged { analysis: new.id }, async move |announced| {
+    app.change(ImageChange::AnalysisChanged { analysis: new.id }, async move |announced| {
         database
             .write(announced, move |db| {
                 database::image_for(db, &user, image)?.alive()?;
@@ -76,7 +76,7 @@ pub(super) async fn results(
         image.alive()?;
         let app_of_load = app.clone();
         let load = async move || compute(&app_of_load, id).await;
-        let findings = app.cached::<Findings, _, _>(keys::analysis_results(id), load).await?;
+        let findings = app.cached::<Findings, _, _>(images::analysis_results(id), load).await?;
         Ok((kind, findings))
     });
     let (kind, findings) = findings.await?;

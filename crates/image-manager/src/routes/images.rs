@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use cache_facade::{Change, keys};
+use cache_facade::images::{self, ImageChange};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -35,7 +35,7 @@ pub(super) async fn view(
     }
     let database = app.database().clone();
     let image = app
-        .cached(keys::image_metadata(id), async move || {
+        .cached(images::image_metadata(id), async move || {
             database.read(move |db| database::image(db, id)).await
         })
         .await?;
@@ -80,7 +80,7 @@ pub(super) async fn set_metadata(
     let metadata = Metadata::new(&sent)?;
     let project = visible(&app, &user, id).await?.alive()?.project;
     let database = app.database().clone();
-    app.change(Change::ImageUpdated { project, image: id }, async move |announced| {
+    app.change(ImageChange::ImageUpdated { project, image: id }, async move |announced| {
         database
             .write(announced, move |db| {
                 database::image_for(db, &user, id)?.alive()?;
@@ -99,7 +99,7 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, ApiError> {
     let project = visible(&app, &user, id).await?.alive()?.project;
     let database = app.database().clone();
-    app.change(Change::ImageDeleted { project, image: id }, async move |announced| {
+    app.change(ImageChange::ImageDeleted { project, image: id }, async move |announced| {
         database
             .write(announced, move |db| {
                 database::image_for(db, &user, id)?.alive()?;
@@ -118,7 +118,7 @@ pub(super) async fn restore(
 ) -> Result<Json<Image>, ApiError> {
     let project = visible(&app, &user, id).await?.project;
     let database = app.database().clone();
-    app.change(Change::ImageRestored { project, image: id }, async move |announced| {
+    app.change(ImageChange::ImageRestored { project, image: id }, async move |announced| {
         database
             .write(announced, move |db| {
                 if !database::image_for(db, &user, id)?.deleted {

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use cache_facade::{CacheKey, keys};
+use cache_facade::{CacheKey, images};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -78,7 +78,7 @@ impl Parameters {
 /// Every parameter that changes the page is in its key.
 fn key(project: Uuid, query: &ListingQuery) -> Result<CacheKey, ApiError> {
     let ListingQuery { skip, limit, include_deleted, deleted_only, search } = query;
-    let mut key = keys::project_images(project)
+    let mut key = images::project_images(project)
         .skip(*skip)
         .limit(*limit)
         .include_deleted(*include_deleted)

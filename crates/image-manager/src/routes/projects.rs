@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use cache_facade::Change;
+use cache_facade::images::ImageChange;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -113,7 +113,7 @@ pub(super) async fn remove(
     let (database, originals) = (app.database().clone(), app.originals().clone());
     // The entries of its images stay until they are evicted: no request reaches them, as their rows are gone and ids
     // are never used again.
-    app.change(Change::ProjectDeleted { project }, async move |announced| {
+    app.change(ImageChange::ProjectDeleted { project }, async move |announced| {
         let deleted = database.write(announced, move |db| {
             database::project_for(db, &user, project)?;
             let files = database::files_of(db, project)?;

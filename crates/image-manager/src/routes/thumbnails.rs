@@ -5,7 +5,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_TYPE, ETAG};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use cache_facade::keys;
+use cache_facade::images;
 use serde::Deserialize;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
@@ -57,7 +57,7 @@ pub(super) async fn view(
 async fn cached(app: &App, user: &str, id: Uuid, bounds: Size) -> Result<Answered<Bytes>, ApiError> {
     let image = visible(app, user, id).await?.alive()?;
     let size = Size::new(image.width, image.height).fitted(bounds);
-    let key = keys::thumbnail(id, size.width, size.height);
+    let key = images::thumbnail(id, size.width, size.height);
     let app_of_load = app.clone();
     app.cached_bytes(key, async move || load(&app_of_load, image, size).await).await
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use cache_core::{
-    BackendKind, CacheBackend, CacheKey, CachePattern, CacheStats, Entry, Explanation, Fill, FillOutcome,
-    FillToken, Health, Invalidated, Invalidation, Lookup, MemoryBackend, NewEntry, Result,
+    BackendKind, CacheBackend, CacheKey, CacheStats, Entry, Explanation, Fill, FillOutcome, FillToken,
+    Health, Invalidated, Invalidation, Lookup, MemoryBackend, NewEntry, Result,
 };
 use cache_facade::Cache;
 use serde_json::json;
@@ -66,15 +66,6 @@ impl CacheBackend for Recording {
     }
     async fn set_many(&self, entries: Vec<(CacheKey, NewEntry)>) -> Result<()> {
         self.store.set_many(entries).await
-    }
-    async fn delete(&self, key: &CacheKey) -> Result<Invalidated> {
-        self.invalidate(&[key.clone().into()]).await
-    }
-    async fn clear_pattern(&self, pattern: &CachePattern) -> Result<Invalidated> {
-        self.invalidate(&[pattern.clone().into()]).await
-    }
-    async fn clear(&self) -> Result<Invalidated> {
-        self.invalidate(&[Invalidation::Everything]).await
     }
     async fn explain(&self, key: &CacheKey) -> Result<Explanation> {
         self.store.explain(key).await
