@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Router, routing};
 use cache_facade::{
-    Cache, Load,
+    Cache, LoadOptions,
     images::{self, ImageChange},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,7 +26,7 @@ async fn view(State(app): State<App>, Path(id): Path<u64>) -> Result<String, Sta
     // Whether the user may see this is asked here, before the cache: an answer in the cache is everybody's.
     let name = Arc::clone(&app.name);
     let load = async move || name.lock().map(|name| name.clone()).map_err(|_| "poisoned");
-    match app.cache.get_or_load_with(&images::image_metadata(id), Load::new(), load).await {
+    match app.cache.get_or_load_with(&images::image_metadata(id), LoadOptions::new(), load).await {
         Ok(loaded) => Ok(format!("{} ({})", *loaded, loaded.source)),
         Err(_) => Err(StatusCode::INTERNAL_SERVER_ERROR),
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cache_facade::backend::{CacheBackend, Entry, Epochs, FillOutcome, FillToken, Lookup, NewEntry};
 use cache_facade::{
-    BackendKind, Cache, CacheKey, Clock, Error, Invalidated, Invalidation, Load, Result, SystemClock,
+    BackendKind, Cache, CacheKey, Clock, Error, Invalidated, Invalidation, LoadOptions, Result, SystemClock,
 };
 use parking_lot::Mutex;
 
@@ -74,7 +74,8 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let cache = Cache::new(Arc::new(MapBackend::new(Arc::new(SystemClock))));
     let key = CacheKey::builder("answer", 42).build()?;
     for _ in 0..2 {
-        let answer = cache.get_or_load_with(&key, Load::new(), async || Ok::<_, Error>(42_u32)).await?;
+        let answer =
+            cache.get_or_load_with(&key, LoadOptions::new(), async || Ok::<_, Error>(42_u32)).await?;
         println!("{} ({} from {})", *answer, answer.source, answer.backend);
     }
     println!("{:?}", cache.delete(&key).await?);

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 
 use cache_facade::{
-    Cache, Invalidated, Load, Source, assert_invalidates,
+    Cache, Invalidated, LoadOptions, Source, assert_invalidates,
     images::{self, ImageChange},
 };
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,8 @@ impl Database {
 async fn list(cache: &Cache, database: &Database, skip: usize) -> Result<Source, Box<dyn std::error::Error>> {
     let key = images::project_images(7).skip(skip as u64).limit(2).build()?;
     let database = database.clone();
-    let page = cache.get_or_load_with(&key, Load::new(), async move || database.page(skip, 2).await).await?;
+    let page =
+        cache.get_or_load_with(&key, LoadOptions::new(), async move || database.page(skip, 2).await).await?;
     println!("{key}: {} images, {}", page.len(), page.source);
     Ok(page.source)
 }

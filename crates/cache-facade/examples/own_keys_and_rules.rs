@@ -3,7 +3,7 @@
 //! `cargo run -p cache-facade --example own_keys_and_rules`
 
 use cache_facade::{
-    Cache, CacheGroup, CacheKey, Invalidates, Invalidation, Load, Result, assert_invalidates,
+    Cache, CacheGroup, CacheKey, Invalidates, Invalidation, LoadOptions, Result, assert_invalidates,
 };
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +58,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let cache = Cache::memory().scoped("blog")?;
     let load = async || Ok::<_, std::io::Error>(Post { title: "On engines".to_owned(), likes: 1 });
     // What is not worth keeping is returned and not stored.
-    let options = Load::new().keep(|post: &Post| post.likes > 0);
+    let options = LoadOptions::new().keep(|post: &Post| post.likes > 0);
     let post = cache.get_or_load_with(&key::post(1)?, options, load).await?;
     println!("{} ({})", post.title, post.source);
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use cache_facade::{Cache, CacheKey, Load};
+use cache_facade::{Cache, CacheKey, LoadOptions};
 
 /// Something slow, such as a query.
 async fn slow_name(id: u32) -> Result<String, std::io::Error> {
@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let key = CacheKey::builder("picture", 7).part("name").build()?;
 
     for _ in 0..2 {
-        let name = cache.get_or_load_with(&key, Load::new(), async || slow_name(7).await).await?;
+        let name = cache.get_or_load_with(&key, LoadOptions::new(), async || slow_name(7).await).await?;
         println!("{} ({} from {})", *name, name.source, name.backend);
     }
 

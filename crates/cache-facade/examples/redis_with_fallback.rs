@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use cache_facade::{Cache, CacheConfig, CacheKey, Fallback, Invalidated, Load, RedisConfig};
+use cache_facade::{Cache, CacheConfig, CacheKey, Fallback, Invalidated, LoadOptions, RedisConfig};
 
 /// How many rounds are shown, one a second.
 const ROUNDS: u32 = 5;
@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     for round in 0..ROUNDS {
         let load = async move || Ok::<_, std::io::Error>(format!("picture-{round}.jpg"));
-        let name = cache.get_or_load_with(&key, Load::new(), load).await?;
+        let name = cache.get_or_load_with(&key, LoadOptions::new(), load).await?;
         println!("{} ({} from {})", *name, name.source, name.backend);
 
         let changed = cache.change(&key, async || Ok::<_, std::io::Error>(())).await?;

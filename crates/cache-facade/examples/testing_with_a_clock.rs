@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_facade::{
-    Cache, CacheConfig, CacheKey, Load, LoadError, ManualClock, Result, Source, backend::MemoryBackend,
+    Cache, CacheConfig, CacheKey, LoadError, LoadOptions, ManualClock, Result, Source, backend::MemoryBackend,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -16,7 +16,7 @@ async fn rate(
     cache: &Cache,
     from_the_bank: std::result::Result<f64, &'static str>,
 ) -> std::result::Result<(f64, Source), LoadError<&'static str>> {
-    let options = Load::new().expire(MINUTE).stale_if_error(10 * MINUTE);
+    let options = LoadOptions::new().expire(MINUTE).stale_if_error(10 * MINUTE);
     let key = CacheKey::builder("rates", "eur").build().expect("both parts are short");
     let loaded = cache.get_or_load_with(&key, options, async move || from_the_bank).await?;
     Ok((loaded.value, loaded.source))

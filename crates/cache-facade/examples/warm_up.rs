@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cache_facade::{Cache, Load, Warmed, images};
+use cache_facade::{Cache, LoadOptions, Warmed, images};
 
 /// Stands for a database; it counts its queries.
 #[derive(Clone, Default)]
@@ -48,7 +48,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Many at once: the load is called with what is missing, and only with that.
     let items = (1..=100).map(|id: u64| (id, images::image_metadata(id)));
     let rows = database.clone();
-    let names = cache.get_or_load_many(items, Load::new(), async move |ids| rows.names(ids).await).await?;
+    let names =
+        cache.get_or_load_many(items, LoadOptions::new(), async move |ids| rows.names(ids).await).await?;
     println!("{} names with {} queries", names.len(), database.queries.load(Ordering::Relaxed));
     assert_eq!((names.len(), database.queries.load(Ordering::Relaxed)), (100, 21));
     Ok(())

@@ -24,7 +24,7 @@
 //! | to | see |
 //! | --- | --- |
 //! | open a cache | [`Cache::from_env`], [`Cache::connect`] with a [`CacheConfig`], [`get_cache`] |
-//! | read | [`Cache::get_or_load`], with options [`Load`]; [`Cache::get_or_load_bytes`] for files |
+//! | read | [`Cache::get_or_load`], with options [`LoadOptions`]; [`Cache::get_or_load_bytes`] for files |
 //! | write | [`Cache::change`]; [`Cache::invalidate`] where there is no commit |
 //! | name things | [`CacheKey::builder`]; those of the image application in [`images`]; [`CachePattern`] |
 //! | say what goes stale | [`Change`], or [`Invalidates`] for an enum of your own; [`assert_invalidates`] tests it |
@@ -114,7 +114,7 @@ pub use config::{CacheConfig, CacheConfigBuilder, Environment, Fallback, RedisCo
 pub use global::get_cache;
 pub use lifetime::Lifetime;
 pub use load::{LoadError, Loaded, Source};
-pub use options::Load;
+pub use options::LoadOptions;
 pub use select::examine_directory;
 #[cfg(feature = "redis")]
 pub use select::examine_redis;

@@ -7,7 +7,7 @@ use cache_core::{Entry, NewEntry, Timestamp, random_nonzero};
 /// How long values may be served, and whether an old one may stand in for a new one a little longer.
 ///
 /// All of it concerns time alone: what an invalidation removed is never served again, whatever is said here.
-/// Everything is off by default. What a [`Load`](crate::Load) leaves open is taken from the settings of its key's
+/// Everything is off by default. What a [`LoadOptions`](crate::LoadOptions) leaves open is taken from the settings of its key's
 /// family, and what these leave open from the default of all families; see
 /// [`CacheConfigBuilder::family_lifetime`](crate::CacheConfigBuilder::family_lifetime).
 ///

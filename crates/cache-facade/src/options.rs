@@ -1,4 +1,4 @@
-//! [`Load`]: how a load's value is to be kept.
+//! [`LoadOptions`]: how a load's value is to be kept.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,15 +15,15 @@ type Expires<T> = Box<dyn Fn(&T) -> Option<Duration> + Send + Sync + 'static>;
 /// removed: old values are old by time alone, and a refresh that an invalidation overtakes is not stored.
 ///
 /// ```
-/// use cache_facade::Load;
+/// use cache_facade::LoadOptions;
 /// use std::time::Duration;
 ///
 /// struct Analysis { finished: bool }
 ///
-/// let load = Load::new().expire(Duration::from_secs(60)).keep(|analysis: &Analysis| analysis.finished);
+/// let load = LoadOptions::new().expire(Duration::from_secs(60)).keep(|analysis: &Analysis| analysis.finished);
 /// ```
 #[must_use]
-pub struct Load<T> {
+pub struct LoadOptions<T> {
     pub(crate) lifetime: Lifetime,
     keeps: Option<Keeps<T>>,
     expires: Option<Expires<T>>,
@@ -31,7 +31,7 @@ pub struct Load<T> {
     pub(crate) absent: Option<fn() -> T>,
 }
 
-impl<T> Load<T> {
+impl<T> LoadOptions<T> {
     /// A load whose value lives as long as the configuration lets values of its key's family live.
     pub fn new() -> Self {
         Self { lifetime: Lifetime::new(), keeps: None, expires: None, absent: None }
@@ -99,7 +99,7 @@ impl<T> Load<T> {
     }
 }
 
-impl<T: 'static> Load<Option<T>> {
+impl<T: 'static> LoadOptions<Option<T>> {
     /// How long it may be served that there is nothing: a `None`. Default: as long as any other value; what creates the
     /// thing invalidates its key, as every other change does.
     ///
@@ -107,10 +107,10 @@ impl<T: 'static> Load<Option<T>> {
     /// is stored and returned.
     ///
     /// ```
-    /// use cache_facade::Load;
+    /// use cache_facade::LoadOptions;
     /// use std::time::Duration;
     ///
-    /// let user: Load<Option<String>> = Load::new().negative(Duration::from_secs(10));
+    /// let user: LoadOptions<Option<String>> = LoadOptions::new().negative(Duration::from_secs(10));
     /// ```
     pub fn negative(self, duration: Duration) -> Self {
         let present = self.expires;
@@ -123,14 +123,14 @@ impl<T: 'static> Load<Option<T>> {
     }
 }
 
-impl<T> Default for Load<T> {
+impl<T> Default for LoadOptions<T> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<T> fmt::Debug for Load<T> {
+impl<T> fmt::Debug for LoadOptions<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Load").field("lifetime", &self.lifetime).finish_non_exhaustive()
+        f.debug_struct("LoadOptions").field("lifetime", &self.lifetime).finish_non_exhaustive()
     }
 }

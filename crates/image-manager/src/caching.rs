@@ -7,8 +7,8 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponseParts, ResponseParts};
 use bytes::Bytes;
 use cache_facade::{
-    BackendKind, CacheKey, ChangeError, Commit, Invalidates, Invalidation, Load, LoadError, Loaded, Source,
-    images,
+    BackendKind, CacheKey, ChangeError, Commit, Invalidates, Invalidation, LoadError, LoadOptions, Loaded,
+    Source, images,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -61,7 +61,7 @@ impl App {
         Fut: Future<Output = Result<T, ApiError>> + Send + 'static,
     {
         let started = Instant::now();
-        answered(started, self.cache().get_or_load_with(&key, Load::new(), load).await)
+        answered(started, self.cache().get_or_load_with(&key, LoadOptions::new(), load).await)
     }
 
     /// As [`cached`](Self::cached), for bytes that are stored as they are.
@@ -75,7 +75,7 @@ impl App {
         Fut: Future<Output = Result<Bytes, ApiError>> + Send + 'static,
     {
         let started = Instant::now();
-        answered(started, self.cache().get_or_load_bytes(&key, Load::new(), load).await)
+        answered(started, self.cache().get_or_load_bytes(&key, LoadOptions::new(), load).await)
     }
 
     /// Commits a change of the database, and answers once nothing that it makes stale can be read any more.

@@ -13,7 +13,7 @@ use crate::asked::asked;
 use crate::flight::{Lead, Outcome};
 use crate::form::Form;
 use crate::load::LoadError;
-use crate::options::Load;
+use crate::options::LoadOptions;
 use crate::parts::{self, Part};
 use crate::patience::Patience;
 use crate::rt;
@@ -36,7 +36,7 @@ pub(super) struct Batch<I, T, E, V> {
     pub(super) led: Vec<Led<I, E>>,
     /// Items that nobody else can wait for, and that are not stored.
     pub(super) alone: Vec<I>,
-    pub(super) options: Arc<Load<T>>,
+    pub(super) options: Arc<LoadOptions<T>>,
 }
 
 /// What came of a load of many.

@@ -14,7 +14,7 @@ use super::verify::Verify;
 use crate::form::{Form, Plain, Typed};
 use crate::lifetime::Standing;
 use crate::load::{LoadError, Loaded, Source};
-use crate::options::Load;
+use crate::options::LoadOptions;
 use crate::patience::Patience;
 use crate::span::Span;
 use crate::trouble::Operation;
@@ -61,7 +61,7 @@ impl Cache {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
-        self.read_through(Typed(self.codec), key, Load::new(), load).await.map(Loaded::into_value)
+        self.read_through(Typed(self.codec), key, LoadOptions::new(), load).await.map(Loaded::into_value)
     }
 
     /// The same with options, and with where the value came from. Who waits for another's load goes by that one's
@@ -72,7 +72,7 @@ impl Cache {
     pub async fn get_or_load_with<T, E, F, Fut>(
         &self,
         key: &CacheKey,
-        options: Load<T>,
+        options: LoadOptions<T>,
         load: F,
     ) -> Result<Loaded<T>, LoadError<E>>
     where
@@ -91,7 +91,7 @@ impl Cache {
     pub async fn get_or_load_bytes<E, F, Fut>(
         &self,
         key: &CacheKey,
-        options: Load<Bytes>,
+        options: LoadOptions<Bytes>,
         load: F,
     ) -> Result<Loaded<Bytes>, LoadError<E>>
     where
@@ -106,7 +106,7 @@ impl Cache {
         &self,
         form: V,
         key: &CacheKey,
-        options: Load<T>,
+        options: LoadOptions<T>,
         load: F,
     ) -> Result<Loaded<T>, LoadError<E>>
     where

@@ -16,7 +16,7 @@ use crate::flight::{Boarding, FlightId, Outcome, Ticket};
 use crate::form::{Form, Typed};
 use crate::load::LoadError;
 use crate::loading::{self, Loading};
-use crate::options::Load;
+use crate::options::LoadOptions;
 use crate::patience::Patience;
 use crate::rt;
 use crate::span::Span;
@@ -32,17 +32,17 @@ impl Cache {
     /// #     async fn names(&self, ids: Vec<u64>) -> std::io::Result<Vec<(u64, String)>> { Ok(Vec::new()) }
     /// # }
     /// # async fn example(cache: cache_facade::Cache, db: Db) -> Result<(), Box<dyn std::error::Error>> {
-    /// use cache_facade::{Load, images};
+    /// use cache_facade::{LoadOptions, images};
     ///
     /// let items = (1..=100).map(|id: u64| (id, images::image_metadata(id)));
-    /// let names = cache.get_or_load_many(items, Load::new(), async move |ids| db.names(ids).await).await?;
+    /// let names = cache.get_or_load_many(items, LoadOptions::new(), async move |ids| db.names(ids).await).await?;
     /// println!("{:?}", names.get(&7));
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// `load` gives pairs of item and value, in any order; an item that it leaves out is left out here too, and nothing
-    /// is stored for it, unless the options say for how long it is remembered ([`Load::negative`]): then it is a `None`; one that it was not asked for is passed over. What another caller is loading, one value or many,
+    /// is stored for it, unless the options say for how long it is remembered ([`LoadOptions::negative`]): then it is a `None`; one that it was not asked for is passed over. What another caller is loading, one value or many,
     /// is waited for and not loaded again; while the store does not answer, every caller loads for himself. What
     /// [`get_or_load`](Self::get_or_load) says of freshness and of the loader holds here: each value is stored by the
     /// token of its own lookup. Values whose time is over are loaded, whatever the options say of old ones.
@@ -62,7 +62,7 @@ impl Cache {
     pub async fn get_or_load_many<I, T, E, F, Fut, R>(
         &self,
         items: impl IntoIterator<Item = (I, CacheKey)> + Send,
-        options: Load<T>,
+        options: LoadOptions<T>,
         load: F,
     ) -> Result<HashMap<I, T>, LoadError<E>>
     where
@@ -132,7 +132,7 @@ where
     async fn resolve<F, Fut, R>(
         mut self,
         places: Vec<(I, CacheKey)>,
-        options: Load<T>,
+        options: LoadOptions<T>,
         load: F,
     ) -> Result<HashMap<I, T>, LoadError<E>>
     where
@@ -225,7 +225,7 @@ where
     }
 
     /// Loads what nobody else loads, in a task of its own.
-    async fn lead<F, Fut, R>(&mut self, options: &Arc<Load<T>>, load: F) -> Result<(), LoadError<E>>
+    async fn lead<F, Fut, R>(&mut self, options: &Arc<LoadOptions<T>>, load: F) -> Result<(), LoadError<E>>
     where
         F: FnOnce(Vec<I>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<R, E>> + Send + 'static,

@@ -12,7 +12,7 @@ use crate::flight::{Boarding, FlightId, Lead, Outcome};
 use crate::form::Form;
 use crate::load::{LoadError, Loaded, Source};
 use crate::loading::{self, Loading};
-use crate::options::Load;
+use crate::options::LoadOptions;
 use crate::patience::Patience;
 use crate::rt;
 use crate::span::Span;
@@ -28,7 +28,7 @@ pub(super) struct Missed<'a, T, F, V> {
     pub(super) patience: &'a mut Patience,
     /// Says in the end how the miss was resolved.
     pub(super) span: Span,
-    pub(super) options: Load<T>,
+    pub(super) options: LoadOptions<T>,
     pub(super) load: F,
 }
 

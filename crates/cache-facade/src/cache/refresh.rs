@@ -11,7 +11,7 @@ use crate::form::{Form, Reads};
 use crate::lifetime::{Lifetime, Standing};
 use crate::load::{LoadError, Loaded, Source};
 use crate::loading::{self, Loading};
-use crate::options::Load;
+use crate::options::LoadOptions;
 use crate::patience::Patience;
 use crate::rt;
 use crate::span::Span;
@@ -21,7 +21,7 @@ pub(super) struct Refresh<'a, T, F, V> {
     pub(super) shared: &'a Arc<Shared>,
     pub(super) form: V,
     pub(super) key: &'a CacheKey,
-    pub(super) options: Load<T>,
+    pub(super) options: LoadOptions<T>,
     pub(super) load: F,
 }
 

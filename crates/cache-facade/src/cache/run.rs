@@ -13,7 +13,7 @@ use crate::asked::asked;
 use crate::flight::{Lead, Outcome};
 use crate::form::Form;
 use crate::load::{LoadError, Loaded, Source};
-use crate::options::Load;
+use crate::options::LoadOptions;
 use crate::patience::Patience;
 use crate::rt;
 use crate::span::Span;
@@ -31,7 +31,7 @@ pub(super) struct Run<T, E, F, V> {
     pub(super) lead: Lead<E>,
     /// Says in the end how the load ended.
     pub(super) span: Span,
-    pub(super) options: Load<T>,
+    pub(super) options: LoadOptions<T>,
     pub(super) load: F,
 }
 
@@ -99,7 +99,7 @@ impl Shared {
         lead: &Lead<E>,
         form: V,
         key: &CacheKey,
-        options: &Load<T>,
+        options: &LoadOptions<T>,
         value: &T,
     ) -> Option<NewEntry> {
         let Some(entry) = self.encoded(form, key, value) else {

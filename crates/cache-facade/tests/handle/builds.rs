@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(feature = "disk")]
 use cache_facade::CacheConfig;
-use cache_facade::{Cache, Load, MissCause, Source};
+use cache_facade::{Cache, LoadOptions, MissCause, Source};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -62,8 +62,10 @@ where
     T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
 {
     let value = value.clone();
-    let loaded =
-        cache.get_or_load_with(&key(5), Load::new(), async move || Ok::<_, Nothing>(value)).await.unwrap();
+    let loaded = cache
+        .get_or_load_with(&key(5), LoadOptions::new(), async move || Ok::<_, Nothing>(value))
+        .await
+        .unwrap();
     (loaded.value, loaded.source)
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cache_facade::{
     BackendKind, Cache, CacheConfig, CacheKey, CacheStats, Explanation, Health, Invalidated, Invalidation,
-    Load, ManualClock, Result,
+    LoadOptions, ManualClock, Result,
     backend::{CacheBackend, FillOutcome, FillToken, Lookup, MemoryBackend, NewEntry},
     images::ImageChange,
 };
@@ -186,7 +186,7 @@ async fn a_load_of_many_whose_caller_goes_away_is_neither_stale_nor_stuck() {
             }
         };
         let items = [4, 5, 6].map(|id| (id, key(id)));
-        let ended = cut_off(cache.get_or_load_many(items, Load::new(), load), polls).await;
+        let ended = cut_off(cache.get_or_load_many(items, LoadOptions::new(), load), polls).await;
         let written = row.write();
         let _ = cache.delete(&key(5)).await.unwrap();
         assert_eq!(read(&cache, &row).await, written, "after {polls} polls");
@@ -205,7 +205,7 @@ async fn callers_who_go_away_leave_no_place_in_the_background_taken() {
     let config = CacheConfig::builder().clock(clock.clone()).verify(1.0).build().unwrap();
     let (cache, row) = (Cache::builder(store).config(config).build(), Arc::new(Row::default()));
     let minute = Duration::from_mins(1);
-    let options = || Load::new().expire(minute).stale_while_revalidate(minute);
+    let options = || LoadOptions::new().expire(minute).stale_while_revalidate(minute);
     let ask = async || {
         let row = Arc::clone(&row);
         cache.get_or_load_with(&key(5), options(), move || row.load()).await

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cache_facade::{Lifetime, Load, Source};
+use cache_facade::{Lifetime, LoadOptions, Source};
 
 use crate::lifetimes::{MINUTE, Timed, revalidated};
 use crate::support::{Nothing, key};
@@ -13,13 +13,13 @@ async fn a_familys_settings_hold_where_a_load_says_nothing_and_point_by_point() 
         let all = Lifetime::new().expire(MINUTE).stale_while_revalidate(10 * MINUTE);
         config.default_lifetime(all).family_lifetime("image", Lifetime::new().stale_while_revalidate(MINUTE))
     });
-    timed.ask(Load::new(), 1).await;
+    timed.ask(LoadOptions::new(), 1).await;
     timed.wait(119);
-    assert_eq!(timed.ask(Load::new(), 2).await, (1, Source::Stale));
+    assert_eq!(timed.ask(LoadOptions::new(), 2).await, (1, Source::Stale));
     timed.wait(120);
-    assert_eq!(timed.ask(Load::new(), 3).await, (3, Source::Loaded));
+    assert_eq!(timed.ask(LoadOptions::new(), 3).await, (3, Source::Loaded));
     timed.wait(60);
-    let strict = || Load::new().stale_while_revalidate(Duration::ZERO);
+    let strict = || LoadOptions::new().stale_while_revalidate(Duration::ZERO);
     assert_eq!(timed.ask(strict(), 4).await, (4, Source::Loaded));
 }
 
@@ -31,14 +31,14 @@ async fn what_was_set_ends_with_its_time_and_is_not_kept_for_longer() {
     });
     timed.cache.set(&key(1), &1_u32).await.unwrap();
     timed.wait(60);
-    assert_eq!(timed.ask(Load::new(), 2).await, (2, Source::Loaded));
+    assert_eq!(timed.ask(LoadOptions::new(), 2).await, (2, Source::Loaded));
 }
 
 #[tokio::test]
 async fn what_was_loaded_together_does_not_end_together() {
     let Timed { clock, cache } = Timed::new();
     for id in 0..200 {
-        let options = Load::new().expire(100 * MINUTE).jitter(0.5);
+        let options = LoadOptions::new().expire(100 * MINUTE).jitter(0.5);
         cache.get_or_load_with(&key(id), options, async || Ok::<_, Nothing>(1_u32)).await.unwrap();
     }
     let left = async || {

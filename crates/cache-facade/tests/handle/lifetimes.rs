@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_facade::{
-    Cache, CacheConfig, CacheConfigBuilder, Load, LoadError, ManualClock, Source,
+    Cache, CacheConfig, CacheConfigBuilder, LoadError, LoadOptions, ManualClock, Source,
     backend::{CacheBackend, MemoryBackend},
 };
 use tokio::sync::Semaphore;
@@ -45,7 +45,7 @@ impl Timed {
     }
 
     /// Asks for the value, which a load would find to be `value`.
-    pub(crate) async fn ask(&self, options: Load<u32>, value: u32) -> (u32, Source) {
+    pub(crate) async fn ask(&self, options: LoadOptions<u32>, value: u32) -> (u32, Source) {
         let load = async move || Ok::<_, Nothing>(value);
         let loaded = self.cache.get_or_load_with(&key(1), options, load).await.unwrap();
         let_others_run().await;
@@ -53,7 +53,7 @@ impl Timed {
     }
 
     /// The same for a load that fails.
-    async fn ask_in_vain(&self, options: Load<u32>) -> Result<(u32, Source), String> {
+    async fn ask_in_vain(&self, options: LoadOptions<u32>) -> Result<(u32, Source), String> {
         let load = async || Err::<u32, _>("the database is away");
         let asked = self.cache.get_or_load_with(&key(1), options, load).await;
         let_others_run().await;
@@ -61,37 +61,39 @@ impl Timed {
     }
 }
 
-pub(crate) fn revalidated() -> Load<u32> {
-    Load::new().expire(MINUTE).stale_while_revalidate(MINUTE)
+pub(crate) fn revalidated() -> LoadOptions<u32> {
+    LoadOptions::new().expire(MINUTE).stale_while_revalidate(MINUTE)
 }
 
-fn tolerant() -> Load<u32> {
-    Load::new().expire(MINUTE).stale_if_error(MINUTE)
+fn tolerant() -> LoadOptions<u32> {
+    LoadOptions::new().expire(MINUTE).stale_if_error(MINUTE)
 }
 
 #[tokio::test]
 async fn without_options_nothing_ever_ends() {
     let timed = Timed::new();
-    timed.ask(Load::new(), 1).await;
+    timed.ask(LoadOptions::new(), 1).await;
     timed.wait(1 << 40);
-    assert_eq!(timed.ask(Load::new(), 2).await, (1, Source::Hit));
+    assert_eq!(timed.ask(LoadOptions::new(), 2).await, (1, Source::Hit));
 }
 
 #[tokio::test]
 async fn a_value_ends_when_its_load_said() {
     let timed = Timed::new();
-    timed.ask(Load::new().expire(MINUTE), 1).await;
+    timed.ask(LoadOptions::new().expire(MINUTE), 1).await;
     timed.wait(59);
-    assert_eq!(timed.ask(Load::new(), 2).await, (1, Source::Hit));
+    assert_eq!(timed.ask(LoadOptions::new(), 2).await, (1, Source::Hit));
     timed.wait(1);
-    assert_eq!(timed.ask(Load::new(), 3).await, (3, Source::Loaded));
+    assert_eq!(timed.ask(LoadOptions::new(), 3).await, (3, Source::Loaded));
 }
 
 #[tokio::test]
 async fn a_value_may_say_itself_when_it_ends() {
     let timed = Timed::new();
     let by_value = || {
-        Load::new().expire(MINUTE).expire_by(|n: &u32| (*n < 5).then_some(Duration::from_secs(u64::from(*n))))
+        LoadOptions::new()
+            .expire(MINUTE)
+            .expire_by(|n: &u32| (*n < 5).then_some(Duration::from_secs(u64::from(*n))))
     };
     timed.ask(by_value(), 3).await;
     timed.wait(3);
@@ -106,7 +108,7 @@ async fn a_value_may_say_itself_when_it_ends() {
 async fn that_there_is_nothing_is_remembered_for_as_long_as_was_said() {
     let Timed { clock, cache } = Timed::new();
     let ask = async |found: Option<u32>| {
-        let options = Load::new().negative(Duration::from_secs(10));
+        let options = LoadOptions::new().negative(Duration::from_secs(10));
         let load = async move || Ok::<_, Nothing>(found);
         let loaded = cache.get_or_load_with(&key(1), options, load).await.unwrap();
         (loaded.value, loaded.source)
@@ -123,7 +125,7 @@ async fn that_there_is_nothing_is_remembered_for_as_long_as_was_said() {
 #[tokio::test]
 async fn what_was_nothing_is_found_right_after_it_was_created() {
     let Timed { cache, .. } = Timed::new();
-    let options = || Load::new().negative(MINUTE);
+    let options = || LoadOptions::new().negative(MINUTE);
     let absent = cache.get_or_load_with(&key(1), options(), async || Ok::<Option<u32>, Nothing>(None)).await;
     assert_eq!(absent.unwrap().value, None);
     cache.change(&key(1), async || Ok::<_, Nothing>(())).await.unwrap();
@@ -152,11 +154,11 @@ async fn who_does_not_ask_for_old_values_gets_none() {
     assert_eq!(timed.cache.get::<u32>(&key(1)).await, None);
     assert_eq!(timed.cache.get_many::<u32>(&[key(1)]).await, [None]);
     assert!(!timed.cache.contains(&key(1)).await);
-    assert_eq!(timed.ask(Load::new(), 2).await, (2, Source::Loaded));
+    assert_eq!(timed.ask(LoadOptions::new(), 2).await, (2, Source::Loaded));
 }
 
 /// A load in the background that has begun, found `value`, and waits until its gate is opened.
-async fn slow_refresh(cache: &Cache, options: Load<u32>, value: u32) -> (u32, Arc<Semaphore>) {
+async fn slow_refresh(cache: &Cache, options: LoadOptions<u32>, value: u32) -> (u32, Arc<Semaphore>) {
     let gate = Arc::new(Semaphore::new(0));
     let load = {
         let gate = Arc::clone(&gate);
@@ -172,7 +174,7 @@ async fn slow_refresh(cache: &Cache, options: Load<u32>, value: u32) -> (u32, Ar
 
 #[tokio::test]
 async fn a_refresh_that_an_invalidation_overtakes_is_not_stored_and_the_old_value_is_gone() {
-    for options in [revalidated, || Load::new().expire(100 * MINUTE).refresh_ahead(1.0)] {
+    for options in [revalidated, || LoadOptions::new().expire(100 * MINUTE).refresh_ahead(1.0)] {
         let timed = Timed::new();
         timed.ask(options(), 1).await;
         timed.wait(60);
@@ -249,7 +251,7 @@ async fn refreshes_in_the_background_are_bounded() {
 #[tokio::test(start_paused = true)]
 async fn a_load_in_the_background_that_hangs_holds_one_place() {
     let Timed { clock, cache } = Timed::new();
-    let options = || Load::new().expire(MINUTE).stale_while_revalidate(Duration::MAX);
+    let options = || LoadOptions::new().expire(MINUTE).stale_while_revalidate(Duration::MAX);
     for id in [1, 2] {
         cache.get_or_load_with(&key(id), options(), async || Ok::<_, Nothing>(1)).await.unwrap();
     }
@@ -285,7 +287,7 @@ async fn a_refresh_that_fails_leaves_the_old_value_to_its_end() {
 
 #[tokio::test]
 async fn after_a_load_in_the_background_failed_none_begins_for_its_key_within_a_second() {
-    let options = [revalidated, || Load::new().expire(100 * MINUTE).refresh_ahead(1.0)];
+    let options = [revalidated, || LoadOptions::new().expire(100 * MINUTE).refresh_ahead(1.0)];
     for options in options {
         let Timed { clock, cache } = Timed::new();
         let loads = Arc::new(AtomicU64::new(0));
@@ -315,7 +317,7 @@ async fn after_a_load_in_the_background_failed_none_begins_for_its_key_within_a_
 #[tokio::test]
 async fn a_value_that_is_asked_for_late_in_its_life_is_loaded_anew_before_it_ends() {
     let timed = Timed::new();
-    let options = || Load::new().expire(MINUTE).refresh_ahead(0.5);
+    let options = || LoadOptions::new().expire(MINUTE).refresh_ahead(0.5);
     timed.ask(options(), 1).await;
     timed.wait(29);
     assert_eq!(timed.ask(options(), 2).await, (1, Source::Hit));
@@ -334,7 +336,7 @@ async fn an_old_value_stands_in_for_a_load_that_fails_and_no_longer_than_was_sai
     timed.ask(tolerant(), 1).await;
     timed.wait(60);
     assert_eq!(timed.ask_in_vain(tolerant()).await, Ok((1, Source::Stale)));
-    assert_eq!(timed.ask_in_vain(Load::new()).await, Err("the database is away".to_owned()));
+    assert_eq!(timed.ask_in_vain(LoadOptions::new()).await, Err("the database is away".to_owned()));
     let panics = async || -> Result<u32, Nothing> { panic!("broken") };
     let served = timed.cache.get_or_load_with(&key(1), tolerant(), panics).await.unwrap();
     assert_eq!((served.value, served.source), (1, Source::Stale));

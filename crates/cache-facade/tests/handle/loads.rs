@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cache_facade::{BackendKind, Cache, Load, LoadError, Loaded, Source};
+use cache_facade::{BackendKind, Cache, LoadError, LoadOptions, Loaded, Source};
 use testkit::reliability::{Tally, times};
 use tokio::sync::{Notify, Semaphore};
 
@@ -16,10 +16,11 @@ use crate::support::{Faulty, Nothing, every_store, key, let_others_run};
 #[tokio::test]
 async fn a_second_read_is_a_hit_and_does_not_load() {
     let cache = Cache::memory();
-    let first = cache.get_or_load_with(&key(1), Load::new(), async || Ok::<_, Nothing>(7_u32)).await.unwrap();
+    let first =
+        cache.get_or_load_with(&key(1), LoadOptions::new(), async || Ok::<_, Nothing>(7_u32)).await.unwrap();
     assert_eq!((first.value, first.source), (7, Source::Loaded));
     let second: Loaded<u32> = cache
-        .get_or_load_with(&key(1), Load::new(), async || -> Result<u32, Nothing> {
+        .get_or_load_with(&key(1), LoadOptions::new(), async || -> Result<u32, Nothing> {
             panic!("a hit loads nothing")
         })
         .await
@@ -34,7 +35,7 @@ async fn a_value_names_the_store_that_answered_not_the_one_that_serves_by_now() 
     let cache = Cache::new(Faulty::new());
     for source in [Source::Loaded, Source::Hit] {
         let load = async || Ok::<_, Nothing>(7_u32);
-        let loaded = cache.get_or_load_with(&key(1), Load::new(), load).await.unwrap();
+        let loaded = cache.get_or_load_with(&key(1), LoadOptions::new(), load).await.unwrap();
         assert_eq!((loaded.source, loaded.backend), (source, BackendKind::Memory));
     }
 }
@@ -145,7 +146,7 @@ async fn a_leader_who_goes_away_neither_kills_nor_stalls_the_load() {
     let_others_run().await;
     let waiter = tokio::spawn({
         let (cache, load) = (cache.clone(), load(2));
-        async move { cache.get_or_load_with(&key(1), Load::new(), load).await }
+        async move { cache.get_or_load_with(&key(1), LoadOptions::new(), load).await }
     });
     let_others_run().await;
     leader.abort();
@@ -167,7 +168,7 @@ async fn after_the_deadline_one_of_the_waiting_loads_and_the_leader_goes_on() {
                 release.notified().await;
                 Ok::<_, Nothing>("slow".to_owned())
             };
-            cache.get_or_load_with(&key(1), Load::new(), load).await.unwrap()
+            cache.get_or_load_with(&key(1), LoadOptions::new(), load).await.unwrap()
         }
     });
     let_others_run().await;
@@ -261,7 +262,7 @@ async fn only_what_is_to_be_kept_is_stored() {
     let load = |value: u32| {
         let cache = cache.clone();
         async move {
-            let options = Load::new().keep(|value: &u32| *value > 10);
+            let options = LoadOptions::new().keep(|value: &u32| *value > 10);
             cache
                 .get_or_load_with(&key(1), options, async move || Ok::<_, Nothing>(value))
                 .await
@@ -279,7 +280,7 @@ async fn bytes_are_stored_as_they_are() {
     let cache = Cache::memory();
     let picture = Bytes::from_static(b"\x89PNG");
     let load = async || Ok::<_, Nothing>(Bytes::from_static(b"\x89PNG"));
-    assert_eq!(cache.get_or_load_bytes(&key(1), Load::new(), load).await.unwrap().value, picture);
+    assert_eq!(cache.get_or_load_bytes(&key(1), LoadOptions::new(), load).await.unwrap().value, picture);
     assert_eq!(cache.get_bytes(&key(1)).await, Some(picture));
 }
 
@@ -287,8 +288,10 @@ async fn bytes_are_stored_as_they_are() {
 async fn a_disabled_cache_loads_every_time() {
     let cache = Cache::disabled();
     for _ in 0..2 {
-        let loaded =
-            cache.get_or_load_with(&key(1), Load::new(), async || Ok::<_, Nothing>(1_u32)).await.unwrap();
+        let loaded = cache
+            .get_or_load_with(&key(1), LoadOptions::new(), async || Ok::<_, Nothing>(1_u32))
+            .await
+            .unwrap();
         assert_eq!(loaded.source, Source::Bypassed);
     }
     cache.set(&key(1), &1_u32).await.unwrap();

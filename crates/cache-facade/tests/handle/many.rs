@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cache_facade::{Cache, CacheKey, Load, LoadError};
+use cache_facade::{Cache, CacheKey, LoadError, LoadOptions};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -51,7 +51,7 @@ impl Rows {
 
 async fn ask(cache: &Cache, ids: &[u64], rows: &Rows) -> Answer {
     let rows = rows.clone();
-    cache.get_or_load_many(items(ids), Load::new(), async move |ids| rows.load(ids).await).await
+    cache.get_or_load_many(items(ids), LoadOptions::new(), async move |ids| rows.load(ids).await).await
 }
 
 async fn ask_slowly(cache: &Cache, ids: &'static [u64], rows: &Rows) -> JoinHandle<Answer> {
@@ -91,7 +91,7 @@ async fn what_the_load_leaves_out_is_left_out_and_asked_for_again() {
 async fn what_the_load_leaves_out_is_remembered_for_as_long_as_the_options_say() {
     for stored in every_store().await {
         let (cache, rows) = (stored.cache.scoped("negative").unwrap(), Rows::default());
-        let ask = async |options: Load<Option<String>>| {
+        let ask = async |options: LoadOptions<Option<String>>| {
             let rows = rows.clone();
             let load = async move |ids| {
                 let found = rows.load(ids).await?;
@@ -101,7 +101,7 @@ async fn what_the_load_leaves_out_is_remembered_for_as_long_as_the_options_say()
             };
             cache.get_or_load_many(items(&[1, 101]), options, load).await.unwrap()
         };
-        let negative = || Load::new().negative(Duration::from_mins(1));
+        let negative = || LoadOptions::new().negative(Duration::from_mins(1));
         let expected = HashMap::from([(1, Some("1".to_owned())), (101, None)]);
         for _ in 0..2 {
             assert_eq!(ask(negative()).await, expected, "{}", stored.name);
@@ -112,7 +112,7 @@ async fn what_the_load_leaves_out_is_remembered_for_as_long_as_the_options_say()
         assert_eq!(rows.asked(), [vec![1, 101], vec![101]], "what creates it invalidates it");
     }
     let load = async |_ids: Vec<u64>| Ok::<_, Nothing>([(1, Some(1))]);
-    let options = Load::new().negative(Duration::from_mins(1));
+    let options = LoadOptions::new().negative(Duration::from_mins(1));
     let values = Cache::disabled().get_or_load_many(items(&[1, 2]), options, load).await.unwrap();
     assert_eq!(values, HashMap::from([(1, Some(1)), (2, None)]), "without a cache too");
 }
@@ -133,7 +133,7 @@ async fn who_waits_for_what_is_not_there_does_not_load_it_again() {
 async fn what_the_load_gives_unasked_is_passed_over() {
     for cache in [Cache::memory(), Cache::disabled()] {
         let load = async |_ids: Vec<u64>| Ok::<_, Nothing>((0..9).map(|id| (id, id)));
-        let values = cache.get_or_load_many(items(&[1, 2]), Load::new(), load).await.unwrap();
+        let values = cache.get_or_load_many(items(&[1, 2]), LoadOptions::new(), load).await.unwrap();
         assert_eq!(values, HashMap::from([(1, 1), (2, 2)]));
     }
 }
@@ -200,7 +200,7 @@ async fn an_error_reaches_all_who_waited_for_any_of_them_and_the_next_call_loads
                 gate.acquire().await.unwrap().forget();
                 Err::<Vec<(u64, String)>, _>("no database")
             };
-            cache.get_or_load_many(items(&[1, 2]), Load::new(), load).await
+            cache.get_or_load_many(items(&[1, 2]), LoadOptions::new(), load).await
         }
     });
     let_others_run().await;
@@ -215,14 +215,14 @@ async fn an_error_reaches_all_who_waited_for_any_of_them_and_the_next_call_loads
 #[tokio::test]
 async fn a_panic_of_the_load_is_an_error() {
     let load = async |_ids: Vec<u64>| -> Result<Vec<(u64, String)>, Nothing> { panic!("broken") };
-    let asked = Cache::memory().get_or_load_many(items(&[1, 2]), Load::new(), load).await;
+    let asked = Cache::memory().get_or_load_many(items(&[1, 2]), LoadOptions::new(), load).await;
     assert!(matches!(asked, Err(LoadError::Panicked(why)) if &*why == "broken"));
 }
 
 #[tokio::test]
 async fn options_hold_for_each_of_many() {
     let cache = Cache::memory();
-    let options = Load::new().expire(Duration::from_hours(1)).keep(|text: &String| text != "2");
+    let options = LoadOptions::new().expire(Duration::from_hours(1)).keep(|text: &String| text != "2");
     let rows = Rows::default();
     let load = {
         let rows = rows.clone();
@@ -243,7 +243,7 @@ async fn a_load_of_many_that_asks_for_one_of_its_own_is_told_so() {
         let _ = ids;
         Err::<Vec<(u64, String)>, _>(matches!(asked, Err(LoadError::Recursive)))
     };
-    let asked = cache.get_or_load_many(items(&[1, 2]), Load::new(), load).await;
+    let asked = cache.get_or_load_many(items(&[1, 2]), LoadOptions::new(), load).await;
     assert!(matches!(asked, Err(LoadError::Failed(told)) if *told));
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cache_facade::{Cache, ChangeError, Load, Source};
+use cache_facade::{Cache, ChangeError, LoadOptions, Source};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -13,7 +13,7 @@ use crate::support::{Faulty, Nothing, key, let_others_run};
 
 async fn ask(cache: &Cache, value: u32) -> (u32, Source) {
     let load = async move || Ok::<_, Nothing>(value);
-    let loaded = cache.get_or_load_with(&key(1), Load::new(), load).await.unwrap();
+    let loaded = cache.get_or_load_with(&key(1), LoadOptions::new(), load).await.unwrap();
     (loaded.value, loaded.source)
 }
 
@@ -196,7 +196,7 @@ async fn who_waits_for_a_value_that_cannot_be_encoded_loads_for_himself() {
                     gate.acquire().await.unwrap().forget();
                     Ok::<_, Nothing>(Unwritable(number))
                 };
-                cache.get_or_load_with(&key(1), Load::new(), load).await.unwrap()
+                cache.get_or_load_with(&key(1), LoadOptions::new(), load).await.unwrap()
             })
         })
         .collect();

@@ -1,6 +1,6 @@
 //! What is served is what was loaded; a value that cannot be stored so is loaded by each caller.
 
-use cache_facade::{Cache, Codec, ErrorKind, Load, Source};
+use cache_facade::{Cache, Codec, ErrorKind, LoadOptions, Source};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ where
     T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
 {
     let load = async move || Ok::<_, Nothing>(value);
-    let loaded = cache.get_or_load_with(&key(id), Load::new(), load).await.unwrap();
+    let loaded = cache.get_or_load_with(&key(id), LoadOptions::new(), load).await.unwrap();
     (loaded.value, loaded.source)
 }
 

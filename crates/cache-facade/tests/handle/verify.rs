@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_facade::{
-    Cache, CacheConfig, CacheKey, Invalidates, Invalidation, Load,
+    Cache, CacheConfig, CacheKey, Invalidates, Invalidation, LoadOptions,
     backend::MemoryBackend,
     images::{self, ImageChange},
 };
@@ -114,7 +114,7 @@ async fn what_the_caller_lets_end_by_time_is_not_verified() {
     for _ in 0..10 {
         let loads = Arc::clone(&loads);
         let load = async move || Ok::<_, Nothing>(loads.fetch_add(1, Ordering::SeqCst));
-        let options = Load::new().expire(Duration::from_mins(1));
+        let options = LoadOptions::new().expire(Duration::from_mins(1));
         cache.get_or_load_with(&key(1), options, load).await.unwrap();
         let_it_end().await;
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use cache_facade::{Cache, CacheConfig, CacheKey, Load, ManualClock, backend::MemoryBackend};
+use cache_facade::{Cache, CacheConfig, CacheKey, LoadOptions, ManualClock, backend::MemoryBackend};
 
 use crate::book::Book;
 
@@ -111,8 +111,11 @@ fn old_values_and_what_was_verified_are_counted() {
                 cache.get_or_load(&key("image"), changing()).await.unwrap();
                 tokio::time::sleep(Duration::from_secs(2)).await;
             }
-            let old =
-                || Load::new().expire(Duration::from_secs(1)).stale_while_revalidate(Duration::from_secs(9));
+            let old = || {
+                LoadOptions::new()
+                    .expire(Duration::from_secs(1))
+                    .stale_while_revalidate(Duration::from_secs(9))
+            };
             cache.get_or_load_with(&key("rate"), old(), changing()).await.unwrap();
             for fails in [true, false] {
                 clock.advance(Duration::from_secs(2));

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cache_facade::{BackendKind, BreakerState, Cache, CacheKey, ErrorKind, Load, Source, backend::Timestamp};
+use cache_facade::{
+    BackendKind, BreakerState, Cache, CacheKey, ErrorKind, LoadOptions, Source, backend::Timestamp,
+};
 use testkit::RedisServer;
 use tokio::sync::Mutex;
 
@@ -26,7 +28,7 @@ async fn read_all(cache: &Cache, loaded: &Arc<AtomicU64>) {
         Ok::<_, Infallible>(ids.into_iter().map(|id| (id, format!("value {id}"))))
     };
     let items = (0..ITEMS).map(|id| (id, key(id)));
-    let values: HashMap<u64, String> = cache.get_or_load_many(items, Load::new(), load).await.unwrap();
+    let values: HashMap<u64, String> = cache.get_or_load_many(items, LoadOptions::new(), load).await.unwrap();
     assert_eq!(values.len() as u64, ITEMS);
     assert!(values.iter().all(|(id, value)| *value == format!("value {id}")));
 }
@@ -137,7 +139,7 @@ async fn a_value_of_64_megabytes_is_stored_and_drives_nobody_off_redis() {
     for turn in 0..5 {
         let picture = picture.clone();
         let load = async move || Ok::<_, Infallible>(picture);
-        let loaded = site.cache.get_or_load_bytes(&key(turn), Load::new(), load).await.unwrap();
+        let loaded = site.cache.get_or_load_bytes(&key(turn), LoadOptions::new(), load).await.unwrap();
         assert_eq!(loaded.source, Source::Loaded);
         eventually("it is stored", async || site.cache.stats().await.unwrap().fills == turn + 1).await;
     }

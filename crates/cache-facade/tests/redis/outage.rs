@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use cache_facade::{
-    BackendKind, ErrorKind, Fallback, HealthStatus, Invalidated, Load, ManualClock, Source,
+    BackendKind, ErrorKind, Fallback, HealthStatus, Invalidated, LoadOptions, ManualClock, Source,
     images::ImageChange,
 };
 use testkit::{Mode, RedisServer, TcpProxy};
@@ -78,7 +78,9 @@ async fn a_load_that_began_on_one_store_does_not_end_in_another() {
             Ok::<_, Infallible>(0_u64)
         };
         let loading =
-            tokio::spawn(async move { cache.get_or_load_with(&key(id), Load::new(), load).await.unwrap() });
+            tokio::spawn(
+                async move { cache.get_or_load_with(&key(id), LoadOptions::new(), load).await.unwrap() },
+            );
         (loading, begins, go)
     };
     let (on_redis, begins, go_redis) = slow(1);
@@ -127,8 +129,9 @@ async fn in_an_outage_a_value_is_served_for_its_age_from_the_start_of_its_load_a
             Ok::<_, Infallible>(1)
         }
     };
-    let read =
-        async |took| one.cache.get_or_load_with(&key(1), Load::new(), load(took)).await.unwrap().source;
+    let read = async |took| {
+        one.cache.get_or_load_with(&key(1), LoadOptions::new(), load(took)).await.unwrap().source
+    };
     assert_eq!(read(4).await, Source::Loaded);
     clock.advance(Duration::from_millis(5_999));
     assert_eq!(read(0).await, Source::Hit);

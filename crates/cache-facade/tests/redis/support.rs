@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cache_facade::{
-    BackendKind, BreakerState, Cache, CacheConfig, CacheConfigBuilder, CacheKey, Changed, Invalidated, Load,
-    RedisConfig, Source,
+    BackendKind, BreakerState, Cache, CacheConfig, CacheConfigBuilder, CacheKey, Changed, Invalidated,
+    LoadOptions, RedisConfig, Source,
 };
 use tempfile::TempDir;
 use testkit::RedisServer;
@@ -89,7 +89,7 @@ impl Database {
     pub(crate) async fn read(self: &Arc<Self>, cache: &Cache, id: u64) -> (u64, Source) {
         let database = Arc::clone(self);
         let load = async move || Ok::<_, Infallible>(database.version(id));
-        let loaded = cache.get_or_load_with(&key(id), Load::new(), load).await.unwrap();
+        let loaded = cache.get_or_load_with(&key(id), LoadOptions::new(), load).await.unwrap();
         (loaded.value, loaded.source)
     }
 
@@ -132,7 +132,11 @@ pub(crate) async fn is_away(cache: &Cache) {
     // It is open as soon as it stores something.
     eventually("the fallback stores", async || {
         let probe = CacheKey::builder("probe", 1).build().unwrap();
-        cache.get_or_load_with(&probe, Load::new(), async || Ok::<_, Infallible>(1)).await.unwrap().source
+        cache
+            .get_or_load_with(&probe, LoadOptions::new(), async || Ok::<_, Infallible>(1))
+            .await
+            .unwrap()
+            .source
             == Source::Hit
     })
     .await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cache_facade::{Cache, CacheConfig, Load, ManualClock, Source, backend::MemoryBackend};
+use cache_facade::{Cache, CacheConfig, LoadOptions, ManualClock, Source, backend::MemoryBackend};
 use futures_util::future::join_all;
 use shuttle::future::{spawn, yield_now};
 
@@ -13,7 +13,7 @@ use crate::{Database, explore, explore_freshness, key};
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// Two instances over one store that holds a value whose time is over.
-async fn with_an_old_value(options: fn() -> Load<u64>) -> (Cache, Cache, Arc<Database>) {
+async fn with_an_old_value(options: fn() -> LoadOptions<u64>) -> (Cache, Cache, Arc<Database>) {
     let (clock, database) = (Arc::new(ManualClock::new()), Arc::new(Database::default()));
     let store = Arc::new(MemoryBackend::new().with_clock(clock.clone()));
     let instance = || {
@@ -30,16 +30,16 @@ async fn with_an_old_value(options: fn() -> Load<u64>) -> (Cache, Cache, Arc<Dat
     (here, there, database)
 }
 
-fn revalidated() -> Load<u64> {
-    Load::new().expire(MINUTE).stale_while_revalidate(MINUTE)
+fn revalidated() -> LoadOptions<u64> {
+    LoadOptions::new().expire(MINUTE).stale_while_revalidate(MINUTE)
 }
 
-fn tolerant() -> Load<u64> {
-    Load::new().expire(MINUTE).stale_if_error(MINUTE)
+fn tolerant() -> LoadOptions<u64> {
+    LoadOptions::new().expire(MINUTE).stale_if_error(MINUTE)
 }
 
 /// Asks twice, and checks that what the cache gives was not stale when it was asked; a load may fail.
-async fn read(database: Arc<Database>, cache: Cache, options: fn() -> Load<u64>, fails: bool) {
+async fn read(database: Arc<Database>, cache: Cache, options: fn() -> LoadOptions<u64>, fails: bool) {
     for _ in 0..2 {
         let acknowledged = database.acknowledged.load(Ordering::SeqCst);
         let load = {
