@@ -1,6 +1,6 @@
 //! Handlers of a web application: one reads through the cache, one writes through it.
 //!
-//! `cargo run -p cache-facade --example axum_handlers` starts the application, asks it three times, and ends.
+//! `cargo run -p cache-facade --example axum_handlers` starts the application, sends three requests, and ends.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,7 @@ use cache_facade::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What handlers share: clones are cheap, and closures own what they use.
+/// State of the handlers: clones are cheap, and closures own what they use.
 #[derive(Clone)]
 struct App {
     cache: Cache,
@@ -23,7 +23,7 @@ struct App {
 }
 
 async fn view(State(app): State<App>, Path(id): Path<u64>) -> Result<String, StatusCode> {
-    // Whether the user may see this is asked here, before the cache: an answer in the cache is everybody's.
+    // Permissions are checked here, before the cache: entries are the same for all users.
     let name = Arc::clone(&app.name);
     let load = async move || name.lock().map(|name| name.clone()).map_err(|_| "poisoned");
     match app.cache.get_or_load_with(&images::image_metadata(id), LoadOptions::new(), load).await {
@@ -33,7 +33,7 @@ async fn view(State(app): State<App>, Path(id): Path<u64>) -> Result<String, Sta
 }
 
 async fn rename(State(app): State<App>, Path(id): Path<u64>, new: String) -> Result<String, StatusCode> {
-    // From here on a client that goes away changes nothing: what is committed is invalidated.
+    // From here on the change completes also if the client goes away.
     let change = ImageChange::ImageUpdated { project: 7, image: id };
     let commit = async move || {
         let mut name = app.name.lock().map_err(|_| "poisoned")?;

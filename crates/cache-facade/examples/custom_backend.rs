@@ -1,4 +1,4 @@
-//! A custom store: any type that keeps the contract of `CacheBackend` can be plugged in.
+//! A custom backend: any type that keeps the contract of `CacheBackend` can be plugged in.
 //!
 //! `cargo run -p cache-facade --example custom_backend`. It passes the crate `cache-conformance`, which has a test for
 //! each law of the contract: see `tests/custom_backend.rs`.
@@ -41,7 +41,7 @@ impl CacheBackend for MapBackend {
 
     async fn fill(&self, key: &CacheKey, token: FillToken, entry: NewEntry) -> Result<FillOutcome> {
         let mut entries = self.entries.lock();
-        // Under the lock of the insertion, or an invalidation could run to its end between the two.
+        // Under the lock of the insertion: otherwise an invalidation could complete between the two.
         if !self.epochs.stands(key, token) {
             return Ok(FillOutcome::Refused);
         }

@@ -1,4 +1,4 @@
-//! Pages of a project's images, cached by every parameter, and gone with one change.
+//! Pages of a project's images, cached by every parameter and invalidated by one change.
 //!
 //! `cargo run -p cache-facade --example listing_with_invalidation`
 
@@ -16,7 +16,7 @@ struct Image {
     name: String,
 }
 
-/// Stands for a database: closures own a handle to it, because a load may outlive the request that asked for it.
+/// Stands for a database: closures own a handle to it, because a load may outlive its request.
 #[derive(Clone, Default)]
 struct Database(Arc<Mutex<Vec<Image>>>);
 
@@ -55,7 +55,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         list(&cache, &database, skip).await?;
     }
 
-    // The rules say which listings an upload makes stale: all pages of the project, whatever their parameters.
+    // An upload makes all pages of the project stale, whatever their parameters.
     let upload = ImageChange::ImageUploaded { project: 7 };
     assert_invalidates(&upload, &[images::project_images(7).skip(2).limit(2).build()?]);
     let rows = database.clone();

@@ -1,4 +1,4 @@
-//! Keys, groups and rules of an application of one's own: a blog.
+//! Keys, groups and changes of an application: a blog.
 //!
 //! `cargo run -p cache-facade --example own_keys_and_rules`
 
@@ -13,7 +13,7 @@ struct Post {
     likes: u32,
 }
 
-/// The application's keys in one place. The first two parts are the group: what one change makes stale together.
+/// The application's keys in one place. The first two parts are the group, which one change invalidates as a whole.
 mod key {
     use super::{CacheKey, Result};
 
@@ -26,7 +26,7 @@ mod key {
     }
 }
 
-/// What can happen, and what it makes stale: the rules, to be read and tested in one place.
+/// The changes of the application, and the entries that they make stale.
 enum BlogChange {
     Edited { post: u32, author: String },
     Liked { post: u32 },
@@ -47,7 +47,7 @@ impl Invalidates for BlogChange {
 
 #[tokio::main]
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    // A rule is tested as data, without a cache.
+    // Invalidations are tested as data, without a cache.
     let edited = BlogChange::Edited { post: 1, author: "ada: countess".to_owned() };
     assert_invalidates(&edited, &[key::post(1)?, key::posts_of("ada: countess", 3)?]);
     let renamed = BlogChange::AuthorRenamed { from: "ada".to_owned(), to: "lovelace".to_owned() };
@@ -57,7 +57,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     // A name space of its own: patterns and `clear` stay inside.
     let cache = Cache::memory().scoped("blog")?;
     let load = async || Ok::<_, std::io::Error>(Post { title: "On engines".to_owned(), likes: 1 });
-    // What is not worth keeping is returned and not stored.
+    // Values that are not worth storing are only returned.
     let options = LoadOptions::new().keep(|post: &Post| post.likes > 0);
     let post = cache.get_or_load_with(&key::post(1)?, options, load).await?;
     println!("{} ({})", post.title, post.source);

@@ -1,6 +1,6 @@
-//! A cache in ten lines: the first read loads, the second does not, and a change is in the very next read.
+//! A cache in ten lines: the first read loads, the second does not, and the next read after a change sees it.
 //!
-//! `cargo run -p cache-facade --example quickstart`, twice: the second run finds what the first one stored, in `_cache`.
+//! `cargo run -p cache-facade --example quickstart`, twice: the second run finds the entries of the first, in `_cache`.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{} ({} from {})", *name, name.source, name.backend);
     }
 
-    // Write to the database through the cache: whoever reads from now on sees the change.
+    // Write to the database through the cache: every later read sees the change.
     cache.change(&key, async || rename(7).await).await?;
     println!("still cached: {}", cache.contains(&key).await);
 

@@ -1,4 +1,4 @@
-//! Redis with the disk to stand in: who answers, and what a change says while Redis is away.
+//! Redis with a fallback to disk: the backend that answers, and the outcome of a change while Redis is unreachable.
 //!
 //! `cargo run -p cache-facade --features redis --example redis_with_fallback`, with a Redis on 127.0.0.1:6379 and without
 //! one. Stop and start the server while it runs.
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cache_facade::{Cache, CacheConfig, CacheKey, Fallback, Invalidated, LoadOptions, RedisConfig};
 
-/// How many rounds are shown, one a second.
+/// Number of rounds, one a second.
 const ROUNDS: u32 = 5;
 
 #[tokio::main]
@@ -16,10 +16,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = CacheConfig::builder()
         .redis(RedisConfig::at("127.0.0.1"))
         .fallback(Fallback::Disk)
-        // Other instances' changes cannot arrive during an outage: nothing older than this is served then.
+        // Other instances' changes cannot arrive during an outage: no older entry is served then.
         .fallback_max_age(Duration::from_secs(30))
         .build()?;
-    // That Redis is away is no error here: the log says so, the disk stands in, and Redis comes back by itself.
+    // An unreachable Redis is no error here: it is logged, the fallback answers, and Redis is used again when it is back.
     let cache = Cache::connect(config).await?;
     let key = CacheKey::builder("picture", 7).part("name").build()?;
 

@@ -1,4 +1,4 @@
-//! Testing what an application does when time passes, without waiting: a clock that the test moves.
+//! Tests of expiry without waiting, by a clock that the test moves.
 //!
 //! `cargo run -p cache-facade --example testing_with_a_clock`; in an application the functions below are its tests.
 
@@ -11,7 +11,7 @@ use cache_facade::{
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// The code that is tested: a rate that is old after a minute, and better old than none for ten more.
+/// The code that is tested: a rate that expires after a minute, and may be served stale for ten more if its load fails.
 async fn rate(
     cache: &Cache,
     from_the_bank: std::result::Result<f64, &'static str>,
@@ -22,7 +22,7 @@ async fn rate(
     Ok((loaded.value, loaded.source))
 }
 
-/// A cache in memory, and the clock that it goes by: store and handle take the same one.
+/// A cache in memory with its clock: backend and handle take the same one.
 fn cache_with_a_clock() -> Result<(Cache, Arc<ManualClock>)> {
     let clock = Arc::new(ManualClock::new());
     let store = Arc::new(MemoryBackend::new().with_clock(clock.clone()));
@@ -50,7 +50,7 @@ async fn an_old_rate_is_better_than_none_and_not_for_ever() -> Result<()> {
     Ok(())
 }
 
-// One thread: a load is stored before its caller goes on, so that what comes next is the same in every run.
+// One thread: a value is stored before the caller of its load continues, so that every run is the same.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     a_rate_is_asked_for_again_after_a_minute().await?;

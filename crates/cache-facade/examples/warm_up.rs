@@ -1,4 +1,4 @@
-//! Filling the cache before anybody asks: one by one with so many at a time, or many with one query.
+//! Fills the cache in advance: key by key with limited concurrency, or many keys with one query.
 //!
 //! `cargo run -p cache-facade --example warm_up`
 
@@ -32,7 +32,7 @@ impl Database {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (cache, database) = (Cache::memory(), Database::default());
 
-    // One by one, eight at a time. What fails is counted, and the rest goes on.
+    // Key by key, eight at a time. Failures are counted, and the others go on.
     let load = async |cache: &Cache, id: u64| {
         let database = database.clone();
         cache.get_or_load(&images::image_metadata(id), async move || database.name(id).await).await
@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let warmed = cache.warm(1..=20, 8, load, progress).await;
     assert_eq!((warmed.done, warmed.failed), (19, 1));
 
-    // Many at once: the load is called with what is missing, and only with that.
+    // Many at once: the load is called with the missing items alone.
     let items = (1..=100).map(|id: u64| (id, images::image_metadata(id)));
     let rows = database.clone();
     let names =

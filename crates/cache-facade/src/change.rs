@@ -1,4 +1,4 @@
-//! Writing to the database so that the cache always hears of it: what a commit came to, and what the caller is told.
+//! Changes of the database that the cache is told of: outcomes of commits, and what the caller gets.
 
 use std::fmt;
 use std::ops::Deref;
@@ -10,30 +10,30 @@ use tokio::sync::watch;
 
 use crate::rt;
 
-/// How long [`Cache::close`](crate::Cache::close) waits for changes that are under way.
+/// How long [`Cache::close`](crate::Cache::close) waits for running changes.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a commit came to, for those who know that nothing was written.
+/// Outcome of a commit, for closures that can tell that nothing was written.
 ///
 /// A closure given to [`Cache::change`](crate::Cache::change) returns this or a `Result`, whose `Err` counts as
 /// [`InDoubt`](Self::InDoubt).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Commit<T, E> {
-    /// It is in the database.
+    /// The change is in the database.
     Done(T),
-    /// It is certain that nothing was written: nothing is invalidated.
+    /// Certainly nothing was written: nothing is invalidated.
     RolledBack(E),
-    /// It failed, and may be in the database all the same, as when the connection breaks during a commit.
+    /// The commit failed, and may be in the database all the same, as when the connection breaks.
     InDoubt(E),
 }
 
-/// What a closure given to [`Cache::change`](crate::Cache::change) may return: a `Result`, or a [`Commit`].
+/// Return type of closures for [`Cache::change`](crate::Cache::change): a `Result`, or a [`Commit`].
 pub trait CommitOutcome {
-    /// What the commit gives.
+    /// Value of the commit.
     type Value;
-    /// Why it failed.
+    /// Error of the commit.
     type Error;
-    /// The same as a [`Commit`].
+    /// Converts to a [`Commit`].
     fn into_commit(self) -> Commit<Self::Value, Self::Error>;
 }
 
@@ -58,17 +58,17 @@ impl<T, E> CommitOutcome for Commit<T, E> {
     }
 }
 
-/// A change that is in the database and in the cache; it can be used as the commit's value itself.
+/// A change that is in the database and in the cache; it dereferences to the commit's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Changed<T> {
-    /// What the commit gave.
+    /// Value of the commit.
     pub value: T,
     /// How far the invalidation has reached.
     pub invalidated: Invalidated,
 }
 
 impl<T> Changed<T> {
-    /// The commit's value alone.
+    /// Returns the commit's value alone.
     pub fn into_value(self) -> T {
         self.value
     }
@@ -82,20 +82,20 @@ impl<T> Deref for Changed<T> {
     }
 }
 
-/// Why a change did not go through, or not wholly.
+/// Why a change failed, or was not invalidated.
 pub enum ChangeError<T, E> {
-    /// Nothing was committed, because the cache was closed: it could not be told any more, and would serve old values at
-    /// the next start.
+    /// Nothing was committed, because the cache is closed: it could not be invalidated, and would serve old values at the
+    /// next start.
     NotBegun(Error),
-    /// The commit failed with this error. What it may have changed was invalidated, unless it was
+    /// The commit failed with this error. Its change was invalidated all the same, unless it was
     /// [rolled back](Commit::RolledBack).
     Failed(E),
-    /// The commit panicked with this message. What it may have changed was invalidated.
+    /// The commit panicked with this message. Its change was invalidated all the same.
     Panicked(Arc<str>),
-    /// The commit is in the database, but the cache could not be told: old values may be served until the invalidation
-    /// is repeated, by the caller or at the next start.
+    /// The change is in the database, but was not invalidated: old values may be served until the invalidation is repeated,
+    /// by the caller or at the next start.
     NotInvalidated {
-        /// What the commit gave.
+        /// Value of the commit.
         value: T,
         /// Why the invalidation failed.
         cause: Error,
@@ -139,42 +139,24 @@ impl<T, E: std::error::Error + 'static> std::error::Error for ChangeError<T, E> 
     }
 }
 
-/// The changes that are under way.
-#[derive(Debug)]
-pub(crate) struct Changes(watch::Sender<usize>);
-
-/// A change that is under way, until it is dropped.
-#[derive(Debug)]
-pub(crate) struct UnderWay(watch::Sender<usize>);
-
-impl Default for Changes {
-    fn default() -> Self {
-        Self(watch::Sender::new(0))
-    }
-}
+/// The running changes: each is a receiver.
+#[derive(Debug, Default)]
+pub(crate) struct Changes(watch::Sender<()>);
 
 impl Changes {
-    pub(crate) fn begin(&self) -> UnderWay {
-        self.0.send_modify(|running| *running += 1);
-        UnderWay(self.0.clone())
+    /// Marks a change as running until the guard is dropped.
+    pub(crate) fn begin(&self) -> watch::Receiver<()> {
+        self.0.subscribe()
     }
 
-    /// Waits until none is under way, for a bounded time.
+    /// Waits until no change runs, for a bounded time.
     pub(crate) async fn settle(&self) {
-        let mut running = self.0.subscribe();
-        let none = running.wait_for(|running| *running == 0);
-        if rt::before(rt::now() + SETTLE_TIMEOUT, none).await.is_none() {
+        if rt::before(rt::now() + SETTLE_TIMEOUT, self.0.closed()).await.is_none() {
             cache_core::log::emit(|| {
                 tracing::warn!(
-                    "closing the cache while changes are under way; they are made up for at the next start"
+                    "closing the cache while changes are running; they are replayed at the next start"
                 );
             });
         }
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.send_modify(|running| *running = running.saturating_sub(1));
     }
 }

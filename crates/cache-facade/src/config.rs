@@ -2,16 +2,16 @@
 //! `docs/configuration.md` is their table.
 
 mod builder;
-mod layers;
 mod lifetimes;
-mod names;
 mod parse;
 mod redis;
-mod rules;
+mod redis_url;
+mod settings;
+mod sources;
 mod text_file;
-mod url;
+mod unknown_names;
+mod values;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,15 +21,16 @@ use cache_core::{Clock, MEGABYTE, Result, SystemClock};
 use crate::lifetime::Lifetime;
 
 pub use self::builder::CacheConfigBuilder;
-pub use self::layers::Environment;
 use self::lifetimes::Lifetimes;
 pub use self::redis::{RedisConfig, Secret, Tls};
+pub use self::sources::Environment;
 
 /// Settings of a cache, checked.
 ///
 /// [`from_env`](Self::from_env) reads them where operators put them; [`builder`](Self::builder) takes them from code and
-/// never reads the environment. docs/configuration.md lists every variable with its default.
-#[derive(Clone)]
+/// never reads the environment. docs/configuration.md lists every variable with its default. Passwords are hidden from
+/// `Debug`.
+#[derive(Debug, Clone)]
 pub struct CacheConfig {
     enabled: bool,
     directory: PathBuf,
@@ -48,7 +49,7 @@ pub struct CacheConfig {
     warnings: Vec<String>,
 }
 
-/// What answers while Redis is away.
+/// Store used while Redis is unreachable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fallback {
     /// An empty disk cache, whose entries live for [`CacheConfig::fallback_max_age`] at most.
@@ -63,7 +64,7 @@ impl CacheConfig {
     ///
     /// An empty value means unset, in the layer it stands in: an empty variable of the environment also hides the
     /// value that `.env` has for it. The file is TOML; `cache_dir = "x"` and `[cache] dir = "x"` are `CACHE_DIR`.
-    /// What looks wrong without being fatal is in [`warnings`](Self::warnings); connecting logs it.
+    /// Unknown names and settings without effect are in [`warnings`](Self::warnings); connecting logs them.
     ///
     /// # Errors
     /// `Configuration`, naming every setting that does not parse and what it takes, never its value; every line of
@@ -102,8 +103,7 @@ impl CacheConfig {
         N: Into<String>,
         V: Into<String>,
     {
-        let given = |(name, value): (N, V)| layers::Setting::new(name, value, layers::Origin::Given);
-        parse::config(&pairs.into_iter().map(given).collect())
+        parse::config(&pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
 
     /// Starts from the defaults.
@@ -121,7 +121,7 @@ impl CacheConfig {
         &self.directory
     }
 
-    /// The most megabytes (of 1,048,576 bytes) that this process may take in the directory. Default: 1000.
+    /// Limit of this process's share of the directory, in megabytes of 1,048,576 bytes. Default: 1000.
     pub fn size_mb(&self) -> u64 {
         self.size_mb
     }
@@ -136,25 +136,25 @@ impl CacheConfig {
         &self.namespace
     }
 
-    /// How long an entry of `family` (a key's first segment) lives that says nothing itself. Default: until it is
+    /// Time to live of entries of `family` (a key's first segment) whose load or call gives none. Default: until they are
     /// invalidated or evicted.
     pub fn ttl(&self, family: &str) -> Option<Duration> {
         self.lifetime(family).expire
     }
 
-    /// How long an entry of `family` lives that says nothing itself, and what becomes of it then. Default: it lives until
-    /// it is invalidated or evicted.
+    /// Lifetime of entries of `family`, as far as their load or call says nothing. Default: until they are invalidated or
+    /// evicted.
     pub fn lifetime(&self, family: &str) -> Lifetime {
         self.lifetimes.of(family)
     }
 
-    /// How long values live, as settings by name: the five for all families, and for each family those that are set for
-    /// it. `None` for one that is not set.
+    /// The settings of lifetimes by name: the five for all families, and for each family those that are set. `None` for
+    /// one that is not set.
     pub fn lifetime_settings(&self) -> Vec<(String, Option<String>)> {
-        self.lifetimes.settings()
+        settings::of_lifetimes(&self.lifetimes)
     }
 
-    /// What answers while Redis is away. Default: disk.
+    /// Store used while Redis is unreachable. Default: disk.
     pub fn fallback(&self) -> Fallback {
         self.fallback
     }
@@ -196,12 +196,12 @@ impl CacheConfig {
         &self.redis
     }
 
-    /// Where the time comes from. Default: the operating system.
+    /// The clock. Default: the operating system's.
     pub fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.clock)
     }
 
-    /// What looks wrong without being fatal, one sentence each: unknown names, settings without effect.
+    /// Warnings, one sentence each: unknown names, settings without effect.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -226,26 +226,5 @@ impl Default for CacheConfig {
             clock: Arc::new(SystemClock),
             warnings: Vec::new(),
         }
-    }
-}
-
-impl fmt::Debug for CacheConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Secrets hide themselves: `RedisConfig` keeps them as `Secret`.
-        f.debug_struct("CacheConfig")
-            .field("enabled", &self.enabled)
-            .field("directory", &self.directory)
-            .field("size_mb", &self.size_mb)
-            .field("namespace", &self.namespace)
-            .field("lifetimes", &self.lifetimes)
-            .field("fallback", &self.fallback)
-            .field("fallback_max_age", &self.fallback_max_age)
-            .field("clear_on_start", &self.clear_on_start)
-            .field("clear_without_record", &self.clear_without_record)
-            .field("verify", &self.verify)
-            .field("page_cache_mb", &self.page_cache_mb)
-            .field("load_timeout", &self.load_timeout)
-            .field("redis", &self.redis)
-            .finish_non_exhaustive()
     }
 }

@@ -1,21 +1,21 @@
-//! A cache for applications that never serves what a change has made stale, and is never in the way.
+//! A cache for applications: a read never returns a value that a completed change made stale, and an error of the cache
+//! never reaches it.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use cache_facade::{Cache, images::{self, ImageChange}};
+//! use cache_facade::{Cache, CacheKey};
 //!
 //! let cache = Cache::memory(); // in production: Cache::from_env().await?
 //!
-//! // Read through the cache: the closure runs on a miss, once for all who ask at the same time.
-//! let key = images::image_metadata(42);
-//! let name = cache.get_or_load(&key, async || Ok::<_, std::io::Error>("cat.png".to_owned())).await?;
+//! // Read through the cache: the closure runs on a miss, once for all concurrent callers.
+//! let key = CacheKey::builder("user", 42).part("name").build()?;
+//! let name = cache.get_or_load(&key, async || Ok::<_, std::io::Error>("Ada".to_owned())).await?;
 //!
-//! // Write to the database through the cache: whoever reads after this sees the change.
-//! let change = ImageChange::ImageUpdated { project: 7, image: 42 };
-//! cache.change(&change, async || Ok::<_, std::io::Error>(())).await?;
+//! // Write to the database through the cache: every read after this sees the change.
+//! cache.change(&key, async || Ok::<_, std::io::Error>(())).await?;
 //! assert!(!cache.contains(&key).await);
-//! # assert_eq!(name, "cat.png");
+//! # assert_eq!(name, "Ada");
 //! # Ok(())
 //! # }
 //! ```
@@ -26,30 +26,30 @@
 //! | open a cache | [`Cache::from_env`], [`Cache::connect`] with a [`CacheConfig`], [`get_cache`] |
 //! | read | [`Cache::get_or_load`], with options [`LoadOptions`]; [`Cache::get_or_load_bytes`] for files |
 //! | write | [`Cache::change`]; [`Cache::invalidate`] where there is no commit |
-//! | name things | [`CacheKey::builder`]; those of the image application in [`images`]; [`CachePattern`] |
-//! | say what goes stale | [`Change`], or [`Invalidates`] for an enum of your own; [`assert_invalidates`] tests it |
-//! | store what no database holds | [`Cache::set`], [`Cache::set_expiring`], [`Cache::increment`] |
+//! | name things | [`CacheKey::builder`], or the image application's in [`images`]; [`CachePattern`] |
+//! | declare what a change makes stale | [`Invalidates`] for an enum of your own; [`assert_invalidates`] tests it |
+//! | store values that no database holds | [`Cache::set`], [`Cache::set_expiring`], [`Cache::increment`] |
 //! | separate caches | [`Cache::scoped`] |
-//! | see what it does | [`Cache::stats`], [`Cache::health`], [`Cache::explain`] |
+//! | observe | [`Cache::stats`], [`Cache::health`], [`Cache::explain`] |
 //! | test | [`Cache::memory`], [`Cache::disabled`], [`ManualClock`] |
-//! | plug in a store | [`backend`], [`Cache::new`] |
+//! | plug in a backend | [`backend`], [`Cache::new`] |
 //!
-//! # What it promises
-//! A value whose load began before an invalidation was called is never served to a read that starts after it returned:
-//! not by a fill that comes late, not by a load that others joined, not after a crash. Trouble in the cache never
-//! reaches the caller of a read, who waits 250 ms for it at most. However many callers miss, one of them loads. With Redis this
-//! holds for all instances, through its outages and back; `Invalidated` says how far a change has reached.
+//! # Guarantees
+//! A value whose load began before an invalidation was called is never served to a read that starts after the invalidation
+//! returned: not by a late fill, not by a load that others joined, not after a crash. Errors of the cache never reach the
+//! caller of a read, which waits 250 ms for it at most. However many callers miss a key, one of them loads. With Redis this
+//! holds for all instances, through its outages and back; [`Invalidated`] tells how far a change has reached.
 //!
 //! # Features
 //! | feature | default | gives |
 //! | --- | --- | --- |
 //! | `disk` | yes | the disk backend: one instance, zero configuration |
-//! | `redis` | no | the Redis backend, shared by many instances; while it is away, the disk stands in |
-//! | `json` | no | [`Codec`]`::Json`, for values that need a format which describes itself |
+//! | `redis` | no | the Redis backend, shared by many instances, with a fallback to disk |
+//! | `json` | no | [`Codec`]`::Json`, for values that need a self-describing format |
 //! | `metrics` | no | counters, gauges and histograms through the crate `metrics`; docs/reference.md lists them |
 //!
 //! # In code that is not async
-//! Take the runtime's handle in async code, by `tokio::runtime::Handle::current()`, and block on it in a thread that is no
+//! Take the runtime's handle by `tokio::runtime::Handle::current()` in async code, and block on it in a thread that is no
 //! worker of the runtime:
 //!
 //! ```
@@ -63,26 +63,18 @@
 //! ```
 
 #[cfg(feature = "shuttle")]
-#[path = "rt_shuttle.rs"]
+#[path = "../tests/schedules/rt_shuttle.rs"]
 mod rt;
 #[cfg(not(feature = "shuttle"))]
 mod rt;
 
-#[cfg(feature = "metrics")]
-mod metrics;
-#[cfg(not(feature = "metrics"))]
-#[path = "metrics_off.rs"]
-mod metrics;
-
-mod asked;
-mod background;
 mod cache;
+mod catch_panic;
 mod change;
 mod config;
+mod encoding;
 #[cfg(feature = "redis")]
 mod fallback;
-mod flight;
-mod form;
 #[cfg(all(feature = "redis", feature = "metrics"))]
 mod gauges;
 #[cfg(all(feature = "redis", not(feature = "metrics")))]
@@ -91,30 +83,32 @@ mod gauges;
 mod global;
 mod lifetime;
 mod load;
-mod loading;
-mod options;
+/// Metrics, spans and errors that no caller gets.
+mod observe {
+    pub(crate) mod error_reporter;
+    pub(crate) mod events;
+    #[cfg(feature = "metrics")]
+    pub(crate) mod metrics;
+    #[cfg(not(feature = "metrics"))]
+    #[path = "metrics_off.rs"]
+    pub(crate) mod metrics;
+    pub(crate) mod span;
+}
 #[cfg_attr(
     not(any(all(feature = "disk", feature = "redis"), test)),
     expect(dead_code, reason = "each backend needs a part of it")
 )]
 mod outage;
-mod parts;
-mod patience;
-mod pauses;
 mod select;
-mod span;
-mod strangers;
 mod testing;
-mod trouble;
-mod waits;
+mod time_budget;
 
 pub use cache::{Cache, CacheBuilder, Warmed};
 pub use change::{ChangeError, Changed, Commit, CommitOutcome};
 pub use config::{CacheConfig, CacheConfigBuilder, Environment, Fallback, RedisConfig, Secret, Tls};
 pub use global::get_cache;
 pub use lifetime::Lifetime;
-pub use load::{LoadError, Loaded, Source};
-pub use options::LoadOptions;
+pub use load::{LoadError, LoadOptions, Loaded, Source};
 pub use select::examine_directory;
 #[cfg(feature = "redis")]
 pub use select::examine_redis;

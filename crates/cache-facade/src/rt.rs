@@ -1,4 +1,4 @@
-//! The one module that names the runtime, so that the schedule tests can put shuttle in its place.
+//! The runtime. Schedule tests replace this module by one over shuttle.
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -13,19 +13,24 @@ pub(crate) use tokio::time::Instant;
 
 pub(crate) use std::thread_local;
 
-/// The present, as deadlines of waiters measure it.
+/// The present, as deadlines measure it.
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// Starts `task` as a task of its own and waits for what it sends through `answer`; `None` if it was cut off before
-/// it sent anything, which happens when the runtime shuts down.
+/// Runs the task that `task` makes detached, and waits for its reply; `None` if the task ended without one, which happens
+/// when the runtime shuts down.
 ///
-/// Dropping the returned future does not stop the task. Outside a runtime the caller runs the task itself.
-pub(crate) async fn answer_of<T>(
-    task: impl Future<Output = ()> + Send + 'static,
-    answer: oneshot::Receiver<T>,
-) -> Option<T> {
+/// Outside a runtime the caller runs the task itself.
+///
+/// # Cancellation
+/// The task goes on.
+pub(crate) async fn detached<T, F>(task: impl FnOnce(oneshot::Sender<T>) -> F) -> Option<T>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    let task = task(reply);
     if let Ok(runtime) = Handle::try_current() {
         runtime.spawn(task);
         return answer.await.ok();
@@ -36,7 +41,7 @@ pub(crate) async fn answer_of<T>(
     }
 }
 
-/// Starts `task` as a task of its own that nobody waits for; outside a runtime it is dropped.
+/// Spawns `task` in the background; outside a runtime it is dropped.
 pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = Handle::try_current() {
         runtime.spawn(contained_in(task));
@@ -48,7 +53,7 @@ pub(crate) async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
-/// What `future` gives before `deadline`; `None` after it.
+/// Waits for `future` until `deadline`; `None` after it.
 pub(crate) async fn before<F: Future>(deadline: Instant, future: F) -> Option<F::Output> {
     if Handle::try_current().is_err() {
         return Some(future.await);
@@ -56,20 +61,21 @@ pub(crate) async fn before<F: Future>(deadline: Instant, future: F) -> Option<F:
     tokio::time::timeout_at(deadline, future).await.ok()
 }
 
-/// A time that comes.
+/// A timer.
 pub(crate) type Timer = tokio::time::Sleep;
 
-/// The time until `end`; `None` outside a runtime, where none comes.
+/// A timer that ends at `end`; `None` outside a runtime.
 pub(crate) fn timer(end: Instant) -> Option<Timer> {
     Handle::try_current().is_ok().then(|| tokio::time::sleep_until(end))
 }
 
-/// Whether the time has come, also for a task that has used up its turn: what keeps it busy must not keep it for ever.
+/// Polls `timer`, also in a task that has used up its budget of the runtime: a busy task must not wait for ever.
 pub(crate) fn poll_timer(timer: Pin<&mut Timer>, context: &mut Context<'_>) -> Poll<()> {
     Pin::new(&mut unconstrained(timer)).poll(context)
 }
 
 /// Polls `future` once.
+#[cfg(test)]
 pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     future::poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context))).await
 }

@@ -22,7 +22,7 @@ fn warnings(pairs: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
-fn nothing_set_is_the_documented_defaults() {
+fn without_settings_the_documented_defaults_apply() {
     let config = config(&[]).unwrap();
     assert!(config.enabled() && !config.clear_on_start());
     assert_eq!(config.directory(), Path::new("_cache"));
@@ -204,7 +204,7 @@ fn the_later_of_two_layers_wins_even_when_it_is_empty() {
 }
 
 #[test]
-fn an_unknown_name_warns_with_the_nearest_known_one_and_never_its_value() {
+fn an_unknown_name_is_a_warning_with_the_nearest_known_one_and_never_its_value() {
     let warnings = warnings(&[("CACHE_SIZE", "s3cr3t"), ("REDIS_PASSWRD", "s3cr3t"), ("PATH", "s3cr3t")]);
     assert_eq!(
         warnings,
@@ -263,7 +263,7 @@ fn a_setting_for_a_family_is_for_it_however_its_name_is_spelled_in_keys() {
 }
 
 #[test]
-fn a_misspelled_setting_of_a_family_is_answered_with_the_one_for_that_family() {
+fn advice_on_a_misspelled_setting_of_a_family_names_that_family() {
     assert_eq!(
         warnings(&[("CACHE_TLL_THUMBNAIL", "60")]),
         ["CACHE_TLL_THUMBNAIL is no setting of the cache; did you mean CACHE_TTL_THUMBNAIL?"]
@@ -271,7 +271,7 @@ fn a_misspelled_setting_of_a_family_is_answered_with_the_one_for_that_family() {
 }
 
 #[test]
-fn what_kubernetes_injects_is_understood_or_passed_over() {
+fn settings_that_kubernetes_injects_are_understood_or_ignored() {
     let injected = [
         ("REDIS_ENABLED", "true"),
         ("REDIS_PORT", "tcp://10.0.0.5:6390"),
@@ -288,7 +288,7 @@ fn what_kubernetes_injects_is_understood_or_passed_over() {
 }
 
 #[test]
-fn a_url_stands_instead_of_the_single_settings() {
+fn a_url_replaces_the_single_settings() {
     let config = config(&[
         ("REDIS_ENABLED", "true"),
         ("REDIS_URL", "rediss://me:pass@example.org:6390/4"),
@@ -324,7 +324,7 @@ fn a_password_comes_from_one_place() {
 }
 
 #[test]
-fn a_url_never_turns_encryption_off_that_was_asked_for() {
+fn a_url_never_turns_off_encryption_that_a_setting_requires() {
     let plain = ("REDIS_URL", "redis://example.org");
     let encrypted = ("REDIS_URL", "rediss://example.org");
     let on = ("REDIS_ENABLED", "true");

@@ -1,4 +1,4 @@
-//! The backend of the example `custom_backend` keeps every law of the contract: all it takes to put one's own to the test.
+//! The conformance suite over the backend of the example `custom_backend`.
 
 #[path = "../examples/custom_backend.rs"]
 #[expect(dead_code, reason = "the example's main is not called")]
@@ -30,5 +30,5 @@ impl Subject for Map {
     }
 }
 
-// Without the laws on why a lookup missed, which a map does not remember.
+// Without the laws on causes of misses, which a map does not record.
 cache_conformance::forgetful_conformance_tests!(Map::default());

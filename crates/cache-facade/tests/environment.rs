@@ -8,11 +8,11 @@ use std::process::{Command, Output};
 
 use cache_facade::CacheConfig;
 
-/// Says to a process of this test that it is the one to read its environment.
+/// Variable that makes a process of this test read its environment.
 const READER: &str = "ENVIRONMENT_READER";
 const NAME: &str = "the_environment_wins_over_the_env_file_and_that_over_the_config_file";
 
-/// What a process in `directory` with `variables` in its environment reads.
+/// Runs a process in `directory` with `variables` in its environment, and returns the settings that it reads.
 fn reader(directory: &Path, variables: &[(&str, &str)]) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", NAME, "--nocapture"]).current_dir(directory).env_clear().env(READER, "1");
@@ -53,7 +53,7 @@ fn the_environment_wins_over_the_env_file_and_that_over_the_config_file() {
         .unwrap();
     reads(&[], "22 file _cache 2 []");
     reads(&[("CACHE_SIZE_MB", "33")], "33 file _cache 2 []");
-    // An empty variable is there and says: unset. It hides what the weaker layers have.
+    // An empty variable means unset, and hides the value of weaker layers.
     reads(&[("CACHE_SIZE_MB", ""), ("CACHE_CONFIG_FILE", "")], "1000 app _cache 2 []");
     reads(&[("CACHE_SIZE_MB", "33"), ("CACHE_DIR", "elsewhere")], "33 file elsewhere 2 []");
     fs::write(root.path().join(".env"), "\nCACHE_SIZE_MB=lots\n").unwrap();

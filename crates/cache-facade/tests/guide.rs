@@ -1,4 +1,4 @@
-//! What the developer guide says of the examples.
+//! The table of examples in the developer guide.
 
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
 

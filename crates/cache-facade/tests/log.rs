@@ -1,4 +1,4 @@
-//! What the log says, and how often.
+//! Log events and spans, and how often they are emitted.
 
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
 
@@ -18,12 +18,12 @@ fn key(id: u32) -> CacheKey {
     CacheKey::builder("image", id).part("metadata").build().unwrap()
 }
 
-/// The log of this test's thread.
+/// The log of this thread.
 #[derive(Debug, Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Listens on this thread, one test at a time: what is enabled is cached for all threads.
+    /// Collects the log of this thread, one test at a time: tracing caches for all threads which events are enabled.
     async fn listen(level: Level) -> (Self, DefaultGuard, MutexGuard<'static, ()>) {
         static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         let alone = ALONE.lock().await;
@@ -73,14 +73,14 @@ async fn a_clear_leaves_one_line_that_names_its_caller() {
 }
 
 #[tokio::test]
-async fn trouble_is_logged_once_and_not_for_every_request() {
+async fn an_error_of_the_backend_is_logged_once_and_not_for_every_request() {
     let (log, _listening, _alone) = Log::listen(Level::DEBUG).await;
     let cache = Cache::memory();
     cache.close().await.unwrap();
     for _ in 0..100 {
         cache.get::<u32>(&key(1)).await;
     }
-    let lines = log.lines("cache trouble");
+    let lines = log.lines("cache operation failed");
     assert_eq!(lines.len(), 1);
     assert!(lines[0].contains("WARN") && lines[0].contains("was closed"), "{lines:?}");
 }
@@ -93,14 +93,14 @@ async fn each_type_that_cannot_be_stored_is_named_in_one_warning() {
         cache.get_or_load(&key(1), async || Ok::<_, Nothing>(Some(f64::NAN))).await.unwrap();
         cache.get_or_load(&key(2), async || Ok::<_, Nothing>(vec![Some(None::<u8>)])).await.unwrap();
     }
-    let lines = log.lines("cache trouble");
+    let lines = log.lines("cache operation failed");
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].contains("Option<f64>") && lines[0].contains("NaN"), "{lines:?}");
     assert!(lines[1].contains("Vec<") && lines[1].contains("null"), "{lines:?}");
 }
 
 #[tokio::test]
-async fn a_failed_invalidation_is_an_error_that_names_what_was_to_go() {
+async fn a_failed_invalidation_is_an_error_in_the_log_that_names_the_first_key() {
     let (log, _listening, _alone) = Log::listen(Level::ERROR).await;
     let cache = Cache::memory();
     cache.close().await.unwrap();
@@ -110,7 +110,7 @@ async fn a_failed_invalidation_is_an_error_that_names_what_was_to_go() {
 }
 
 #[tokio::test]
-async fn a_load_has_a_span_that_says_how_it_ended() {
+async fn the_span_of_a_load_has_its_outcome() {
     let (log, _listening, _alone) = Log::listen(Level::DEBUG).await;
     let cache = Cache::memory();
     let ask = async || cache.get_or_load(&key(1), async || Ok::<_, Nothing>(7_u32)).await;
@@ -126,7 +126,7 @@ async fn a_load_has_a_span_that_says_how_it_ended() {
 }
 
 #[tokio::test]
-async fn a_change_has_a_span_that_says_what_it_makes_stale_and_how_it_ended() {
+async fn the_span_of_a_change_has_its_keys_and_its_outcome() {
     let (log, _listening, _alone) = Log::listen(Level::DEBUG).await;
     let cache = Cache::memory();
     cache.change(&key(1), async || Ok::<_, Nothing>(())).await.unwrap();

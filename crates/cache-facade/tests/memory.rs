@@ -1,6 +1,6 @@
-//! A process that runs for ever grows by nothing: memory, descriptors and tasks after a mixed load of ever new keys.
+//! Memory, descriptors and tasks of a process do not grow under a mixed load of ever new keys.
 //!
-//! `RELIABILITY_TIMES=20 cargo test -p cache-facade --test memory` looks for a minute.
+//! `RELIABILITY_TIMES=20 cargo test -p cache-facade --test memory` runs for a minute.
 
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
 
@@ -12,21 +12,21 @@ use cache_facade::{Cache, CacheConfig, CacheKey};
 use testkit::memory::{growth, resident_bytes};
 use testkit::reliability::{Tally, times};
 
-/// How much the process may seem to grow while it is watched: what an allocator and the pages of a store do by themselves.
+/// Allowed growth during the measurement: allocators and pages of the database vary by themselves.
 const NOISE_BYTES: f64 = 2e6;
-/// Operations until everything that has a bound has reached it; a short look begins sooner.
+/// Operations until everything bounded has reached its bound; a short run begins to measure sooner.
 const WARM_UP: usize = 500_000;
 const SHORT_WARM_UP: usize = 40_000;
-/// Where the keys begin that no earlier call has used.
+/// First key that no earlier call has used.
 static FIRST: AtomicU64 = AtomicU64::new(64);
-/// Tasks that call at a time.
+/// Concurrent tasks.
 const CALLERS: u64 = 4;
 
 fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// Hits, misses of ever new keys, failing loads, invalidations of keys and groups; `leak` is what a bug would keep.
+/// Hits, misses of ever new keys, failing loads, invalidations of keys and groups; `leak` imitates a bug.
 async fn turn(cache: &Cache, caller: u64, number: u64, leak: &mut Vec<[u8; 64]>, leaks: bool) {
     let key = |id: u64| CacheKey::builder("image", id).part("metadata").build().unwrap();
     let new = caller << 48 | number;
@@ -34,7 +34,7 @@ async fn turn(cache: &Cache, caller: u64, number: u64, leak: &mut Vec<[u8; 64]>,
     match number % 64 {
         0..40 => drop(cache.get_or_load(&key(new), load).await.unwrap()),
         40..48 => drop(cache.get_or_load(&key(new), async || Err::<String, _>("broken")).await.unwrap_err()),
-        // Durable, and so the slowest by far.
+        // Durable, and therefore the slowest.
         48 => drop(cache.invalidate(&key(new - 48)).await.unwrap()),
         _ => drop(cache.get_or_load(&key(number % 100), load).await.unwrap()),
     }
@@ -43,7 +43,8 @@ async fn turn(cache: &Cache, caller: u64, number: u64, leak: &mut Vec<[u8; 64]>,
     }
 }
 
-/// Runs the load for `span`, its first third to warm up; the samples of the rest, and how many operations it was.
+/// Runs the load for `span`, of which the first third is a warm-up; returns the samples of the rest and the number of
+/// operations.
 async fn watch(cache: &Cache, span: Duration, leaks: bool) -> (Vec<(f64, f64)>, u64) {
     let start = Instant::now();
     let first = FIRST.fetch_add(1 << 32, Ordering::Relaxed);
@@ -74,7 +75,7 @@ async fn watch(cache: &Cache, span: Duration, leaks: bool) -> (Vec<(f64, f64)>, 
     (samples, operations)
 }
 
-/// One test: two at a time would see each other's memory.
+/// One test, because two at a time would see each other's memory.
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_descriptors_and_tasks_do_not_grow_and_a_leak_would_be_seen() {
     let tally = Tally::new("operations while memory is watched", None);
@@ -85,13 +86,13 @@ async fn memory_descriptors_and_tasks_do_not_grow_and_a_leak_would_be_seen() {
             CacheConfig::builder().directory(directory.path()).size_mb(8).page_cache_mb(1).build().unwrap();
         Cache::connect(config).await.unwrap()
     };
-    // What a first use leaves for good: thread-locals, pages of the allocator.
+    // A first use allocates for good: thread-locals, pages of the allocator.
     open().await.close().await.unwrap();
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let before = (descriptors(), tasks());
 
     let cache = open().await;
-    // Until it is full it grows by right: the store, and what is known of the last so many keys.
+    // The database and the miss log grow until they are full.
     let (until, mut warmed) = (Instant::now() + Duration::from_mins(5), 0);
     let warm_up = times(SHORT_WARM_UP).min(WARM_UP) as u64;
     while warmed < warm_up || cache.stats().await.unwrap().evictions == 0 {

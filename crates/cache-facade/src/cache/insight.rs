@@ -1,80 +1,80 @@
-//! What a cache says about itself.
+//! Statistics, health and closing of a cache.
 
 use cache_core::{CacheKey, CacheStats, Explanation, Health, MissCause, Result};
 
 use super::Cache;
-use crate::asked::asked;
-use crate::patience;
+use crate::catch_panic::catch_panic;
+use crate::observe::metrics::Metrics;
+use crate::time_budget::TimeBudget;
 
 impl Cache {
-    /// How full and how good the store is; with its name spaces, whatever this view's scope. Without a cache all
-    /// figures are zero.
+    /// Returns the statistics of the backend, for all scopes. With caching switched off all figures are zero.
     ///
-    /// `errors` holds the trouble that callers did not hear of.
+    /// `errors` counts the errors that no caller got, too.
     ///
     /// # Errors
-    /// `Unavailable` or `Closed`, when the store cannot say.
+    /// `Unavailable` or `Closed`, where the backend has none.
     ///
     /// # Cost
     /// O(1): no scan.
     pub async fn stats(&self) -> Result<CacheStats> {
-        if !self.shared.enabled {
-            return Ok(CacheStats::empty(self.shared.kind()));
+        if !self.engine.enabled {
+            return Ok(CacheStats::empty(self.engine.kind()));
         }
-        let mut stats = asked(self.shared.backend.stats()).await?;
-        stats.errors = stats.errors.saturating_add(self.shared.trouble.errors());
+        let mut stats = catch_panic(self.engine.backend.stats()).await?;
+        stats.errors = stats.errors.saturating_add(self.engine.errors.errors());
         Ok(stats)
     }
 
-    /// Shows the figures of [`stats`](Self::stats) as metrics: call it before an exporter is read. The counters and
-    /// histograms of loads need no such call. In a build without the feature `metrics` it does nothing.
+    /// Sets the metrics of [`stats`](Self::stats): call it before the exporter is read. The counters and histograms of loads
+    /// need no such call. In a build without the feature `metrics` it does nothing.
     ///
-    /// A store that cannot say within 250 ms leaves the figures as they were.
+    /// A backend that does not answer within 250 ms leaves them as they were.
     pub async fn show_stats(&self) {
-        if self.shared.meter.shows()
-            && let Some(Ok(stats)) = patience::wait(Box::pin(self.stats())).await
+        if Metrics::ENABLED
+            && let Some(Ok(stats)) = TimeBudget::new().wait(Box::pin(self.stats())).await
         {
-            self.shared.meter.show(&stats);
+            self.engine.metrics.show(&stats);
         }
     }
 
-    /// The state of the cache: which store was configured, which one answers, and why.
+    /// Returns the state of the cache: the configured backend, the one that answers, and why.
     pub async fn health(&self) -> Health {
-        match &self.shared.selected {
+        match &self.engine.selected {
             Some(selected) => selected.health().await,
-            None => self.shared.backend.health().await,
+            None => self.engine.backend.health().await,
         }
     }
 
-    /// Where `key` stands: size, age, expiry, and why its last lookup missed.
+    /// Explains the state of `key`: size, age, expiry, and why its last lookup missed.
     ///
     /// # Errors
-    /// `InvalidKey` when the scope makes the key too long, else as the store says.
+    /// `InvalidKey` when the scope makes the key too long, and those of the backend.
     pub async fn explain(&self, key: &CacheKey) -> Result<Explanation> {
-        let key = self.place(key)?;
-        let mut explanation = asked(self.shared.backend.explain(&key)).await?;
-        if explanation.found && self.shared.strangers.has_seen(&key) {
+        let key = self.scoped_key(key)?;
+        let mut explanation = catch_panic(self.engine.backend.explain(&key)).await?;
+        if explanation.found && self.engine.type_mismatches.contains(&key) {
             explanation.last_miss = Some(MissCause::ShapeChanged);
         }
         Ok(explanation)
     }
 
-    /// Writes what is pending and lets go of files and connections. Later reads are misses, later changes are
-    /// refused before they are committed; closing twice is no error.
+    /// Writes pending entries and releases files and connections. Later reads are misses, later changes are refused before
+    /// they are committed; closing twice is no error.
     ///
-    /// Every view and clone of this cache is closed with it. Changes that are under way are waited for, 5 seconds at
-    /// most; what they could not invalidate is made up for at the next start, which waits until their commits have ended:
-    /// until then the cache directory stays locked.
+    /// Every view and clone of this cache is closed with it. Running changes are waited for, 5 seconds at most. Those that
+    /// could not be invalidated are replayed at the next start, which waits until their commits have ended: until then the
+    /// cache directory stays locked.
     ///
     /// # Errors
-    /// As the store says; it is closed all the same.
+    /// Those of the backend; it is closed all the same.
     pub async fn close(&self) -> Result<()> {
-        self.shared.changes.settle().await;
-        if let Some(selected) = &self.shared.selected {
+        self.engine.changes.settle().await;
+        if let Some(selected) = &self.engine.selected {
             return selected.close().await;
         }
-        let closed = self.shared.backend.close().await;
-        self.shared.journal.close().await;
+        let closed = self.engine.backend.close().await;
+        self.engine.journal.close().await;
         closed
     }
 }

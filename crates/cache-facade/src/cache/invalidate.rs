@@ -1,28 +1,29 @@
-//! Taking values out of the cache: with a change of the database, or alone.
+//! Invalidation: with a change of the database, or alone.
 
-use std::panic::{AssertUnwindSafe, Location};
+use std::panic::Location;
 use std::sync::Arc;
 
-use cache_core::panics::message_of;
+use cache_core::panics::caught_in;
 use cache_core::{CacheKey, CachePattern, Error, ErrorKind, Invalidated, Invalidates, Invalidation, Result};
 use futures_util::FutureExt;
-use tokio::sync::oneshot;
+use futures_util::future::BoxFuture;
 
-use super::{Cache, Shared};
-use crate::asked::asked;
+use super::Cache;
+use crate::catch_panic::catch_panic;
 use crate::change::{ChangeError, Changed, Commit, CommitOutcome};
+use crate::load::engine::Engine;
+use crate::observe::events::Operation;
+use crate::observe::span::Span;
 use crate::outage::journal::Intent;
 use crate::rt;
-use crate::span::Span;
-use crate::trouble::Operation;
 
 impl Cache {
-    /// Changes the database with `commit`, and takes what `what` makes stale out of the cache: whoever reads after this
-    /// returned sees the change.
+    /// Changes the database with `commit`, and invalidates what `what` makes stale: every read after this returned sees the
+    /// change.
     ///
-    /// What is to be invalidated is written down durably first, then `commit` runs, then it is invalidated, then the
-    /// note is erased. All this happens in a task of its own: a client who goes away does not cut it short, and after
-    /// a crash of the process the note is made good at the next start, before the first read.
+    /// The invalidation is written to the journal first; then `commit` runs; then the cache is invalidated and the record
+    /// erased. All this happens in a task of its own: a client that goes away does not cut it short, and after a crash of
+    /// the process the next start replays the record before the first read.
     ///
     /// ```
     /// # #[derive(Clone)] struct Db;
@@ -37,23 +38,23 @@ impl Cache {
     /// ```
     ///
     /// `what` must be known before the commit. Where the commit decides what becomes stale, name the wider thing: the
-    /// group instead of its keys. What is only found on the way can be invalidated inside the closure after the commit,
-    /// which survives a client who goes away, but not a crash.
+    /// group instead of its keys. Keys that are only found on the way can be invalidated inside the closure after the
+    /// commit, which survives a client that goes away, but not a crash.
     ///
-    /// When `commit` answers, the database must have made up its mind: a read that starts then sees the change, or, after
-    /// an error, it never comes. A replica that lags, or a commit that is still on its way, cannot be seen through.
+    /// When `commit` returns, the database must have decided: a read that starts then sees the change, or, after an error,
+    /// the change never comes. The cache cannot see through a replica that lags, or a commit that is still running.
     ///
     /// # Errors
     /// `NotBegun` when the cache was closed before, or its directory was taken by another process: the closure did not
     /// run. `Failed` and `Panicked` for a commit that did not succeed: it may have been written all the same, so that it is
     /// invalidated too, unless the closure returned [`Commit::RolledBack`]. `NotInvalidated` for one that did, when the
-    /// cache could not be told.
+    /// invalidation failed.
     ///
     /// # Cancellation
-    /// From the first poll on, dropping the future changes nothing: the change runs to its end.
+    /// The change goes on once the future was polled.
     ///
     /// # Cost
-    /// On disk two durable writes beside the commit's own: the note, and the invalidation.
+    /// On disk two durable writes beside the commit's own: the record, and the invalidation.
     pub async fn change<O, F, Fut>(
         &self,
         what: impl Invalidates,
@@ -66,42 +67,41 @@ impl Cache {
         O::Value: Send + 'static,
         O::Error: Send + 'static,
     {
-        let stale = self.places(what.invalidations());
+        let stale = self.scoped_invalidations(what.invalidations());
         drop(what);
-        let shared = Arc::clone(&self.shared);
-        let under_way = shared.changes.begin();
-        let (reply, answer) = oneshot::channel();
+        let commit = async move { commit().await.into_commit() }.boxed();
+        let engine = Arc::clone(&self.engine);
+        let running = engine.changes.begin();
         let first = stale.first().map(tracing::field::display);
         let span = Span::new(|| {
             tracing::debug_span!("cache_change", first, count = stale.len(), outcome = tracing::field::Empty)
         });
-        let ended = span.clone();
-        let task = async move {
-            let outcome = shared.change(&stale, commit).await;
-            ended.record("outcome", outcome_of(&outcome));
-            drop(under_way);
-            drop(reply.send(outcome));
-        };
-        let answer = rt::answer_of(span.around(task), answer).await;
-        answer.unwrap_or_else(|| Err(ChangeError::Panicked(CUT_OFF.into())))
+        let outcome = rt::detached(|reply| {
+            span.clone().around(async move {
+                let outcome = engine.change(&stale, commit).await;
+                span.record("outcome", name_of(&outcome));
+                drop(running);
+                drop(reply.send(outcome));
+            })
+        });
+        outcome.await.unwrap_or_else(|| Err(ChangeError::Panicked(CUT_OFF.into())))
     }
 
-    /// Takes what `what` makes stale out of the cache: a [`Invalidates`](crate::Invalidates), a key, a group, a pattern, several of
-    /// them, or the application's own.
+    /// Invalidates what `what` makes stale: a key, a group, a pattern, several of them, or a change of the application.
     ///
-    /// After the commit of a change to the database prefer [`change`](Self::change), which also covers the time before.
+    /// For changes of a database use [`change`](Self::change), which also covers the time before this call.
     ///
     /// # Errors
-    /// `NotDurable`, `Unavailable`, `Timeout`, `WritesRefused`: it must be treated as not done.
+    /// `NotDurable`, `Unavailable`, `Timeout`, `WritesRefused`: the invalidation counts as not done.
     ///
     /// # Cancellation
-    /// Once polled, it runs to its end. It cannot cover what happens before: a handler that is dropped, or a process that
+    /// The invalidation goes on once the future was polled. It does not cover a handler that is dropped, or a process that
     /// dies, between the commit and this call.
     pub async fn invalidate(&self, what: &(impl Invalidates + ?Sized)) -> Result<Invalidated> {
         self.remove(what.invalidations()).await
     }
 
-    /// Takes one key out; see [`invalidate`](Self::invalidate).
+    /// Invalidates one key; see [`invalidate`](Self::invalidate).
     ///
     /// # Errors
     /// As for [`invalidate`](Self::invalidate).
@@ -109,10 +109,10 @@ impl Cache {
         self.remove(vec![Invalidation::Key(key.clone())]).await
     }
 
-    /// Takes out whatever matches `pattern`: a [`CachePattern`], or its text; see [`invalidate`](Self::invalidate).
+    /// Invalidates all keys that match `pattern`: a [`CachePattern`], or its text; see [`invalidate`](Self::invalidate).
     ///
     /// # Errors
-    /// `InvalidPattern` for a text that is none, an empty one too; else as for [`invalidate`](Self::invalidate).
+    /// `InvalidPattern` for a text that is no pattern, such as an empty one; else as for [`invalidate`](Self::invalidate).
     pub async fn clear_pattern<P>(&self, pattern: P) -> Result<Invalidated>
     where
         P: TryInto<CachePattern>,
@@ -120,12 +120,12 @@ impl Cache {
     {
         let pattern = pattern.try_into().map_err(Error::from)?;
         cache_core::log::emit(
-            || tracing::debug!(%pattern, scope = self.scope.as_deref(), "clearing what matches a pattern"),
+            || tracing::debug!(%pattern, scope = self.scope.as_deref(), "clearing by pattern"),
         );
         self.remove(vec![Invalidation::Pattern(pattern)]).await
     }
 
-    /// Takes everything out; in a scoped view, everything in its scope. Leaves a line in the log that names the caller.
+    /// Invalidates everything; in a scoped view, everything in its scope. Logs the caller.
     ///
     /// # Errors
     /// As for [`invalidate`](Self::invalidate).
@@ -143,7 +143,7 @@ impl Cache {
                 }
                 Err(error) => {
                     cache_core::log::limited(
-                        (self.shared.flights.number(), caller),
+                        (self.engine.flights.number(), caller),
                         |suppressed| tracing::warn!(%caller, scope, %error, suppressed, "cache not cleared"),
                     );
                 }
@@ -153,30 +153,30 @@ impl Cache {
     }
 
     async fn remove(&self, what: Vec<Invalidation>) -> Result<Invalidated> {
-        let stale = self.places(what);
-        let shared = Arc::clone(&self.shared);
-        let under_way = shared.changes.begin();
-        let (reply, answer) = oneshot::channel();
-        let task = async move {
-            let outcome = shared.invalidate(&stale, None).await;
-            drop(under_way);
-            drop(reply.send(outcome));
-        };
-        let answer = rt::answer_of(Span::current().around(task), answer).await;
-        answer.unwrap_or_else(|| Err(Error::new(ErrorKind::Closed, CUT_OFF)))
+        let stale = self.scoped_invalidations(what);
+        let engine = Arc::clone(&self.engine);
+        let running = engine.changes.begin();
+        let outcome = rt::detached(|reply| {
+            Span::current().around(async move {
+                let outcome = engine.invalidate(&stale, None).await;
+                drop(running);
+                drop(reply.send(outcome));
+            })
+        });
+        outcome.await.unwrap_or_else(|| Err(Error::new(ErrorKind::Closed, CUT_OFF)))
     }
 
-    /// `what` as the store knows it: inside this view's scope.
-    fn places(&self, what: Vec<Invalidation>) -> Vec<Invalidation> {
+    /// Puts invalidations into this view's scope.
+    fn scoped_invalidations(&self, what: Vec<Invalidation>) -> Vec<Invalidation> {
         let Some(scope) = &self.scope else { return what };
         let whole = || CachePattern::scope(scope).map_or(Invalidation::Everything, Invalidation::Pattern);
-        // What becomes too long inside the scope matches no key there as it stands: the whole scope covers it.
+        // A pattern that becomes too long inside the scope cannot be asked for: the whole scope covers it.
         what.into_iter().map(|what| what.in_scope(scope).unwrap_or_else(|_| whole())).collect()
     }
 }
 
-/// How a change ended, in its span.
-fn outcome_of<T, E>(outcome: &Result<Changed<T>, ChangeError<T, E>>) -> &'static str {
+/// The name of an outcome in the span.
+fn name_of<T, E>(outcome: &Result<Changed<T>, ChangeError<T, E>>) -> &'static str {
     match outcome {
         Ok(Changed { invalidated: Invalidated::Applied { .. }, .. }) => "applied",
         Ok(Changed { invalidated: Invalidated::Journaled { .. }, .. }) => "journaled",
@@ -187,24 +187,18 @@ fn outcome_of<T, E>(outcome: &Result<Changed<T>, ChangeError<T, E>>) -> &'static
     }
 }
 
-const CUT_OFF: &str = "the runtime was shut down before the cache was told";
+const CUT_OFF: &str = "the runtime was shut down before the cache was invalidated";
 
-impl Shared {
-    /// Writes down what becomes stale, commits, invalidates.
-    async fn change<O, F, Fut>(
+impl Engine {
+    /// Writes the intent to the journal, commits, and invalidates.
+    async fn change<T, E>(
         &self,
         stale: &[Invalidation],
-        commit: F,
-    ) -> Result<Changed<O::Value>, ChangeError<O::Value, O::Error>>
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = O> + Send + 'static,
-        O: CommitOutcome,
-    {
+        commit: BoxFuture<'static, Commit<T, E>>,
+    ) -> Result<Changed<T>, ChangeError<T, E>> {
         let mut intent = self.journal.intend(stale).await.map_err(ChangeError::NotBegun)?;
-        let commit = AssertUnwindSafe(async move { commit().await.into_commit() });
         intent.commits();
-        let committed = commit.catch_unwind().await;
+        let committed = caught_in(commit).await;
         intent.committed();
         let failed = match committed {
             Ok(Commit::Done(value)) => {
@@ -218,22 +212,22 @@ impl Shared {
                 return Err(ChangeError::Failed(error));
             }
             Ok(Commit::InDoubt(error)) => ChangeError::Failed(error),
-            Err(panic) => ChangeError::Panicked(message_of(panic.as_ref())),
+            Err(message) => ChangeError::Panicked(message),
         };
-        // Should this fail too, it is in the log: the caller hears of what came first.
+        // The caller gets the first error; should the invalidation fail too, it is in the log.
         let _ = self.invalidate(stale, Some(intent)).await;
         Err(failed)
     }
 
-    /// Invalidates; the note of it is erased only when that is done.
+    /// Invalidates, and erases the intent after that.
     async fn invalidate(&self, stale: &[Invalidation], intent: Option<Intent>) -> Result<Invalidated> {
         let outcome = if stale.is_empty() {
             Ok(Invalidated::Applied { removed: 0 })
         } else {
-            let started = self.started();
-            let outcome = asked(self.backend.invalidate(stale)).await;
-            self.took(Operation::Invalidate, started);
-            // Where another process has taken the directory meanwhile, this one's store alone is not enough.
+            let started = self.metrics.start(&*self.clock);
+            let outcome = catch_panic(self.backend.invalidate(stale)).await;
+            self.metrics.took(&*self.clock, self.kind(), Operation::Invalidate, started);
+            // Where another process has taken the directory meanwhile, the backend of this one is not enough.
             match outcome {
                 Ok(invalidated) => self.journal.confirm().await.map(|()| invalidated),
                 failed => failed,
@@ -241,14 +235,14 @@ impl Shared {
         };
         match outcome {
             Ok(invalidated) => {
-                self.meter.invalidated(self.backend.kind(), stale.len(), invalidated.removed());
+                self.metrics.invalidated(self.backend.kind(), stale.len(), invalidated.removed());
                 if let Some(intent) = intent {
                     intent.finish();
                 }
                 Ok(invalidated)
             }
             Err(error) => {
-                self.meter.error(self.kind(), Operation::Invalidate);
+                self.metrics.error(self.kind(), Operation::Invalidate);
                 let first = stale.first().map(ToString::to_string);
                 cache_core::log::limited(
                     self.flights.number(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cache_core::{Clock, Result, Steady};
 
-use super::{CacheConfig, Fallback, RedisConfig, rules};
+use super::{CacheConfig, Fallback, RedisConfig, settings};
 use crate::lifetime::Lifetime;
 
 /// Builds a [`CacheConfig`] from code; made by [`CacheConfig::builder`]. It never reads the environment.
@@ -30,125 +30,109 @@ impl CacheConfigBuilder {
     }
 
     /// Sets whether values are cached at all. Default: true.
-    pub fn enabled(mut self, enabled: bool) -> Self {
-        self.config.enabled = enabled;
-        self
+    pub fn enabled(self, enabled: bool) -> Self {
+        Self { config: CacheConfig { enabled, ..self.config } }
     }
 
     /// Sets the directory of the disk cache, the journal and the trust record. Default: `_cache`.
-    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.config.directory = directory.into();
-        self
+    pub fn directory(self, directory: impl Into<PathBuf>) -> Self {
+        Self { config: CacheConfig { directory: directory.into(), ..self.config } }
     }
 
     /// Sets the most megabytes that this process may take in the directory, at least 8. Default: 1000.
-    pub fn size_mb(mut self, size_mb: u64) -> Self {
-        self.config.size_mb = size_mb;
-        self
+    pub fn size_mb(self, size_mb: u64) -> Self {
+        Self { config: CacheConfig { size_mb, ..self.config } }
     }
 
     /// Sets the prefix of everything stored: 1 to 64 of the characters `a-z A-Z 0-9 - _ .`. Default: `app`.
-    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.config.namespace = namespace.into();
-        self
+    pub fn namespace(self, namespace: impl Into<String>) -> Self {
+        Self { config: CacheConfig { namespace: namespace.into(), ..self.config } }
     }
 
-    /// Sets how long an entry lives that says nothing itself, at least a second. Default: until it is invalidated or
-    /// evicted.
+    /// Sets the time to live of entries whose load or call gives none, at least a second. Default: until they are
+    /// invalidated or evicted.
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
         self.config.lifetimes.default.expire = Some(ttl);
         self
     }
 
-    /// Sets how long an entry of `family` (a key's first segment) lives that says nothing itself. Default: as
+    /// Sets the time to live of entries of `family` (a key's first segment) whose load or call gives none. Default: as
     /// [`default_ttl`](Self::default_ttl).
     pub fn family_ttl(mut self, family: impl Into<String>, ttl: Duration) -> Self {
         self.config.lifetimes.family(family).expire = Some(ttl);
         self
     }
 
-    /// Sets how long an entry lives that says nothing itself, and what becomes of it then. Default: it lives until it is
-    /// invalidated or evicted.
+    /// Sets the lifetime of entries, as far as their load or call says nothing. Default: until they are invalidated or
+    /// evicted.
     pub fn default_lifetime(mut self, lifetime: Lifetime) -> Self {
         self.config.lifetimes.default = lifetime;
         self
     }
 
-    /// The same for entries of `family` (a key's first segment). Default: as
+    /// Sets the lifetime of entries of `family` (a key's first segment). Default: as
     /// [`default_lifetime`](Self::default_lifetime), point by point.
     pub fn family_lifetime(mut self, family: impl Into<String>, lifetime: Lifetime) -> Self {
         *self.config.lifetimes.family(family) = lifetime;
         self
     }
 
-    /// Sets what answers while Redis is away. Default: disk.
-    pub fn fallback(mut self, fallback: Fallback) -> Self {
-        self.config.fallback = fallback;
-        self
+    /// Sets the store used while Redis is unreachable. Default: disk.
+    pub fn fallback(self, fallback: Fallback) -> Self {
+        Self { config: CacheConfig { fallback, ..self.config } }
     }
 
     /// Sets how long, from the start of its load, an entry may be served while other instances' invalidations cannot
     /// arrive. Default: 30 seconds.
-    pub fn fallback_max_age(mut self, age: Duration) -> Self {
-        self.config.fallback_max_age = age;
-        self
+    pub fn fallback_max_age(self, age: Duration) -> Self {
+        Self { config: CacheConfig { fallback_max_age: age, ..self.config } }
     }
 
     /// Sets whether the store is emptied at start, for all instances: right after restoring a database. Default: false.
-    pub fn clear_on_start(mut self, clear: bool) -> Self {
-        self.config.clear_on_start = clear;
-        self
+    pub fn clear_on_start(self, clear: bool) -> Self {
+        Self { config: CacheConfig { clear_on_start: clear, ..self.config } }
     }
 
     /// Sets whether Redis is cleared, for all instances, at a start that finds no record of an earlier run in the cache
     /// directory: for directories that go away with their container. Default: false.
-    pub fn clear_without_record(mut self, clear: bool) -> Self {
-        self.config.clear_without_record = clear;
-        self
+    pub fn clear_without_record(self, clear: bool) -> Self {
+        Self { config: CacheConfig { clear_without_record: clear, ..self.config } }
     }
 
     /// Sets the share of hits, 0 to 1, that are loaded again in the background and compared. Default: 0.
-    pub fn verify(mut self, share: f64) -> Self {
-        self.config.verify = share;
-        self
+    pub fn verify(self, share: f64) -> Self {
+        Self { config: CacheConfig { verify: share, ..self.config } }
     }
 
     /// Sets the memory for pages of the disk cache in megabytes. Default: 32.
-    pub fn page_cache_mb(mut self, size_mb: u64) -> Self {
-        self.config.page_cache_mb = size_mb;
-        self
+    pub fn page_cache_mb(self, size_mb: u64) -> Self {
+        Self { config: CacheConfig { page_cache_mb: size_mb, ..self.config } }
     }
 
     /// Sets how long after its start a load can still be joined by other callers. Default: 30 seconds.
-    pub fn load_timeout(mut self, timeout: Duration) -> Self {
-        self.config.load_timeout = timeout;
-        self
+    pub fn load_timeout(self, timeout: Duration) -> Self {
+        Self { config: CacheConfig { load_timeout: timeout, ..self.config } }
     }
 
-    /// Sets the settings of Redis; [`RedisConfig::at`] makes it the wanted backend. Default: not used.
-    pub fn redis(mut self, redis: RedisConfig) -> Self {
-        self.config.redis = redis;
-        self
+    /// Sets the connection to Redis; [`RedisConfig::at`] enables it. Default: not used.
+    pub fn redis(self, redis: RedisConfig) -> Self {
+        Self { config: CacheConfig { redis, ..self.config } }
     }
 
-    /// Sets where the time comes from, for tests. One that panics stands still meanwhile. Default: the operating system.
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.config.clock = Steady::wrap(clock);
-        self
+    /// Sets the clock, for tests. A clock that panics stands still meanwhile. Default: the operating system's.
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { config: CacheConfig { clock: Steady::wrap(clock), ..self.config } }
     }
 
-    /// The finished settings.
+    /// Checks the settings and returns the configuration.
     ///
     /// # Errors
     /// `Configuration`, naming every setting that is out of its range, by the name of its variable.
     pub fn build(self) -> Result<CacheConfig> {
         let mut config = self.config;
-        config.warnings = config.lifetimes.idle();
-        let redis = if config.redis.enabled { rules::redis_problems(&config.redis) } else { Vec::new() };
-        let problems = rules::cache_problems(&config).into_iter().chain(redis);
-        let sentences: Vec<_> =
-            problems.map(|problem| format!("{} takes {}", problem.name, problem.takes)).collect();
-        rules::error(&sentences).map_or(Ok(config), Err)
+        settings::check(&config)?;
+        config.warnings = settings::without_effect(&config.lifetimes);
+        Ok(config)
     }
 }
 
@@ -174,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_is_what_is_read() {
+    fn getters_return_the_values_that_were_set() {
         let config = CacheConfig::builder()
             .enabled(false)
             .directory("x")

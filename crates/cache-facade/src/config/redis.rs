@@ -64,7 +64,7 @@ pub struct RedisConfig {
 impl RedisConfig {
     /// A Redis at `host`, enabled, with the defaults for the rest.
     pub fn at(host: impl Into<String>) -> Self {
-        Self { enabled: true, host: super::url::without_brackets(host.into()), ..Self::default() }
+        Self { enabled: true, host: super::redis_url::without_brackets(&host.into()), ..Self::default() }
     }
 
     /// Sets the port. Default: 6379.

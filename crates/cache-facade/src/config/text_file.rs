@@ -1,16 +1,16 @@
-//! Reads a file of settings whole.
+//! Reads files of settings.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read, Result};
 use std::path::Path;
 
-/// The most that is read: settings are a few kilobytes.
+/// Size limit: settings are a few kilobytes.
 const LARGEST: u64 = 1024 * 1024;
 
-/// The text of the file at `path`, without the byte order mark that some editors put before it.
+/// Reads the file at `path`, without the byte order mark that some editors write.
 ///
 /// # Errors
-/// What the operating system says; `InvalidInput` for a directory or a pipe, which would never end; `InvalidData` for
+/// Those of the operating system; `InvalidInput` for a directory or a pipe, which would never end; `InvalidData` for
 /// bytes that are not UTF-8, and for more than a megabyte.
 pub(super) fn read(path: &Path) -> Result<String> {
     let kind = std::fs::metadata(path)?.file_type();

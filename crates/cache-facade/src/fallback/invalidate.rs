@@ -4,7 +4,7 @@ use cache_core::{ErrorKind, Invalidated, Invalidation, Result};
 
 use super::Shared;
 use super::switch::{Append, Way};
-use crate::asked::asked;
+use crate::catch_panic::catch_panic;
 use crate::gauges;
 
 impl Shared {
@@ -14,8 +14,8 @@ impl Shared {
     /// `Closed`, when the cache was closed before. Those of the call itself, as a pattern that is none.
     pub(super) async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated> {
         let (acknowledged, is_double) = match self.switch.way()? {
-            Way::Primary(primary) => (asked(primary.invalidate(what)).await, false),
-            Way::Both(primary) => (asked(primary.invalidate(what)).await, true),
+            Way::Primary(primary) => (catch_panic(primary.invalidate(what)).await, false),
+            Way::Both(primary) => (catch_panic(primary.invalidate(what)).await, true),
             Way::Journal(append) => return self.owe(append, what).await,
         };
         match acknowledged {

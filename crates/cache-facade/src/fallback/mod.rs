@@ -214,10 +214,11 @@ impl CacheBackend for FallbackBackend {
     async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated> {
         // In a task of its own: it runs to its end also when its caller goes away.
         let (shared, what) = (Arc::clone(&self.shared), what.to_vec());
-        let (reply, answer) = tokio::sync::oneshot::channel();
-        let task = async move { drop(reply.send(shared.invalidate(&what).await)) };
+        let task = |reply: tokio::sync::oneshot::Sender<_>| async move {
+            drop(reply.send(shared.invalidate(&what).await));
+        };
         let cut_off = || Err(Error::new(ErrorKind::Unavailable, "the runtime was shut down"));
-        rt::answer_of(task, answer).await.unwrap_or_else(cut_off)
+        rt::detached(task).await.unwrap_or_else(cut_off)
     }
 
     async fn stats(&self) -> Result<CacheStats> {

@@ -1,4 +1,4 @@
-//! Two builds of an application side by side over one store: each reads its own types, and neither reads nonsense.
+//! Two builds of an application over one backend: each reads its own types, and none of the other's as its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::support::{Nothing, every_store, key, let_others_run};
 
-/// The type as the old build knows it.
+/// The type of the old build.
 mod old {
     use super::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ mod old {
     }
 }
 
-/// The same type in builds that changed it.
+/// The type of builds that changed it.
 mod new {
     use super::{Deserialize, Serialize};
 
@@ -69,7 +69,7 @@ where
     (loaded.value, loaded.source)
 }
 
-/// Two builds that take turns: each loads what the other stored, and reads what it stored itself.
+/// Two builds that take turns: each loads the values of the other, and reads its own.
 async fn take_turns<T>(cache: &Cache, changed: T)
 where
     T: Serialize + DeserializeOwned + Clone + PartialEq + std::fmt::Debug + Send + Sync + 'static,
@@ -102,7 +102,7 @@ async fn a_changed_type_is_loaded_anew_by_each_build_and_never_read_as_another()
 }
 
 #[tokio::test]
-async fn what_another_build_stored_is_replaced_by_token() {
+async fn a_value_of_another_build_is_replaced_by_token() {
     for stored in every_store().await {
         let (cache, loads) = (&stored.cache, Arc::new(AtomicU64::new(0)));
         ask(cache, &OLD).await;
@@ -125,7 +125,7 @@ async fn what_another_build_stored_is_replaced_by_token() {
 
 #[cfg(feature = "disk")]
 #[tokio::test]
-async fn a_new_build_on_the_old_ones_directory_loads_what_it_cannot_read_and_keeps_the_rest() {
+async fn a_new_build_on_an_old_directory_loads_values_that_it_cannot_read_and_keeps_the_rest() {
     let directory = tempfile::tempdir().unwrap();
     let open = async || {
         let config = CacheConfig::builder().directory(directory.path()).size_mb(16).build().unwrap();

@@ -1,4 +1,4 @@
-//! Callers who go away at every await of every read and write: nothing is lost, nothing is stale, nothing is leaked.
+//! Cancellation at every await of every read and write: nothing is lost, stale or leaked.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::support::{Nothing, every_store, key, let_others_run};
 
 const CHANGE: ImageChange<u32> = ImageChange::ImageUpdated { project: 1, image: 5 };
 
-/// A store that is in no hurry: every operation waits before and after it.
+/// A backend whose every operation waits before and after it.
 #[derive(Debug, Default)]
 struct Slow(MemoryBackend);
 
@@ -72,7 +72,7 @@ fn slow() -> Cache {
     Cache::new(Arc::new(Slow::default()))
 }
 
-/// Polls `future` `times` times, with one step of the others in between, and drops it; whether it came to its end.
+/// Polls `future` `times` times, with one step of the other tasks in between, and drops it; returns whether it completed.
 async fn cut_off(future: impl Future, times: usize) -> bool {
     let mut future = pin!(future);
     for _ in 0..times {
@@ -84,7 +84,7 @@ async fn cut_off(future: impl Future, times: usize) -> bool {
     false
 }
 
-/// Runs `test` with 1, 2, 3... polls until what it cuts off comes to its end, which must take a few.
+/// Runs `test` with 1, 2, 3... polls until the future that it cancels completes, which must take a few.
 async fn at_every_poll(test: impl AsyncFn(usize) -> bool) {
     for polls in 1.. {
         if test(polls).await {
@@ -95,14 +95,14 @@ async fn at_every_poll(test: impl AsyncFn(usize) -> bool) {
     }
 }
 
-/// A row, and what still holds on to loads of it.
+/// A row, and the number of loads of it that are alive.
 #[derive(Default)]
 struct Row {
     version: AtomicU64,
 }
 
 impl Row {
-    /// A load that reads and then takes its time.
+    /// A load that reads and then waits.
     async fn load(self: Arc<Self>) -> std::result::Result<u64, Nothing> {
         let version = self.version.load(Ordering::SeqCst);
         for _ in 0..3 {
@@ -115,23 +115,23 @@ impl Row {
         self.version.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// Whether nobody holds on to a load any more.
+    /// Whether no load is alive.
     fn is_free(self: &Arc<Self>) -> bool {
         Arc::strong_count(self) == 1
     }
 }
 
-/// Reads, without waiting for anybody's deadline: the clock of the runtime is paused.
+/// Reads without waiting for a deadline: the runtime's clock is paused.
 async fn read(cache: &Cache, row: &Arc<Row>) -> u64 {
     let asked = tokio::time::Instant::now();
     let row = Arc::clone(row);
     let version = cache.get_or_load(&key(5), move || row.load()).await.unwrap();
-    assert!(asked.elapsed() < Duration::from_secs(1), "somebody waited for a flight that nobody leads");
+    assert!(asked.elapsed() < Duration::from_secs(1), "a caller waited for a load without a leader");
     version
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_whose_caller_goes_away_is_neither_stale_nor_stuck() {
+async fn a_load_whose_caller_is_cancelled_is_neither_stale_nor_stuck() {
     at_every_poll(async |polls| {
         let (cache, row) = (slow(), Arc::new(Row::default()));
         let load = {
@@ -139,7 +139,7 @@ async fn a_load_whose_caller_goes_away_is_neither_stale_nor_stuck() {
             move || row.load()
         };
         let ended = cut_off(cache.get_or_load(&key(5), load), polls).await;
-        // While the load that was left behind may still run.
+        // The cancelled caller's load may still run.
         let written = row.write();
         let _ = cache.delete(&key(5)).await.unwrap();
         assert_eq!(read(&cache, &row).await, written, "after {polls} polls");
@@ -152,7 +152,7 @@ async fn a_load_whose_caller_goes_away_is_neither_stale_nor_stuck() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_that_began_is_stored_though_its_caller_went_away() {
+async fn a_load_that_began_is_stored_though_its_caller_was_cancelled() {
     at_every_poll(async |polls| {
         let (cache, row) = (slow(), Arc::new(Row::default()));
         row.write();
@@ -175,7 +175,7 @@ async fn a_load_that_began_is_stored_though_its_caller_went_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_of_many_whose_caller_goes_away_is_neither_stale_nor_stuck() {
+async fn a_load_of_many_whose_caller_is_cancelled_is_neither_stale_nor_stuck() {
     at_every_poll(async |polls| {
         let (cache, row) = (slow(), Arc::new(Row::default()));
         let load = {
@@ -199,7 +199,7 @@ async fn a_load_of_many_whose_caller_goes_away_is_neither_stale_nor_stuck() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn callers_who_go_away_leave_no_place_in_the_background_taken() {
+async fn cancelled_callers_leave_no_background_permit_taken() {
     let clock = Arc::new(ManualClock::new());
     let store = Arc::new(Slow(MemoryBackend::new().with_clock(clock.clone())));
     let config = CacheConfig::builder().clock(clock.clone()).verify(1.0).build().unwrap();
@@ -210,7 +210,7 @@ async fn callers_who_go_away_leave_no_place_in_the_background_taken() {
         let row = Arc::clone(&row);
         cache.get_or_load_with(&key(5), options(), move || row.load()).await
     };
-    // More often than there are places.
+    // More often than there are permits.
     for polls in 1..200 {
         clock.advance(minute);
         ask().await.unwrap();
@@ -227,7 +227,7 @@ async fn callers_who_go_away_leave_no_place_in_the_background_taken() {
     assert!(row.is_free());
 }
 
-/// A change whose caller goes away after so many polls; whether he stayed to the end.
+/// A change whose caller is cancelled after so many polls; returns whether it completed before.
 async fn change_cut_off(cache: &Cache, polls: usize) -> bool {
     cache.set(&key(5), "old").await.unwrap();
     let committed = Arc::new(AtomicU64::new(0));
@@ -254,11 +254,11 @@ async fn change_cut_off(cache: &Cache, polls: usize) -> bool {
 }
 
 #[tokio::test]
-async fn a_change_runs_to_its_end_wherever_its_caller_goes_away_in_every_store() {
+async fn a_change_completes_wherever_its_caller_is_cancelled_over_every_backend() {
     let cache = slow();
     at_every_poll(async |polls| change_cut_off(&cache, polls).await).await;
     for stored in every_store().await {
-        // A disk takes its time: how many polls that is depends on the machine.
+        // The number of polls of a write to disk depends on the machine.
         for polls in 1..12 {
             change_cut_off(&stored.cache, polls).await;
         }
@@ -266,7 +266,7 @@ async fn a_change_runs_to_its_end_wherever_its_caller_goes_away_in_every_store()
 }
 
 #[tokio::test]
-async fn every_way_to_invalidate_runs_to_its_end_once_polled() {
+async fn every_way_to_invalidate_completes_once_polled() {
     for way in 0..4 {
         at_every_poll(async |polls| {
             let cache = slow();
@@ -286,7 +286,7 @@ async fn every_way_to_invalidate_runs_to_its_end_once_polled() {
 }
 
 #[tokio::test]
-async fn a_set_that_is_cut_off_is_wholly_there_or_not_at_all_and_does_not_come_later() {
+async fn a_cancelled_set_is_stored_whole_or_not_at_all_and_not_later() {
     for many in [false, true] {
         at_every_poll(async |polls| {
             let cache = slow();
@@ -309,7 +309,7 @@ async fn a_set_that_is_cut_off_is_wholly_there_or_not_at_all_and_does_not_come_l
 }
 
 #[tokio::test(start_paused = true)]
-async fn warming_that_is_cut_off_begins_nothing_more_and_leaves_nothing_behind() {
+async fn warming_that_is_cancelled_begins_no_further_load_and_leaves_none_behind() {
     at_every_poll(async |polls| {
         let (cache, row) = (slow(), Arc::new(Row::default()));
         let begun = Arc::new(AtomicU64::new(0));
@@ -332,7 +332,7 @@ async fn warming_that_is_cut_off_begins_nothing_more_and_leaves_nothing_behind()
 }
 
 #[test]
-fn a_future_that_is_dropped_without_a_poll_did_nothing() {
+fn a_future_dropped_without_a_poll_does_nothing() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let cache = slow();

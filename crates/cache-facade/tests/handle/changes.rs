@@ -1,4 +1,4 @@
-//! Writing through `change`: what is invalidated, what the caller is told, and that nobody's going away cuts it short.
+//! Writes through `change`: invalidations, errors, cancellation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,7 +41,7 @@ async fn a_failed_commit_may_be_in_the_database_and_is_invalidated() {
 }
 
 #[tokio::test]
-async fn what_is_certainly_rolled_back_is_not_invalidated() {
+async fn a_change_that_is_certainly_rolled_back_is_not_invalidated() {
     let cache = Cache::memory();
     warm(&cache).await;
     let failed = cache.change(&CHANGE, async || Commit::<(), _>::RolledBack("name is taken")).await;
@@ -60,7 +60,7 @@ async fn a_panicking_commit_is_invalidated() {
 }
 
 #[tokio::test]
-async fn a_change_that_the_cache_could_not_be_told_of_says_so_and_keeps_its_value() {
+async fn a_change_that_could_not_be_invalidated_is_an_error_with_its_value() {
     let store = Faulty::new();
     store.invalidations_fail.store(true, Ordering::SeqCst);
     let cache = Cache::new(store);
@@ -70,7 +70,7 @@ async fn a_change_that_the_cache_could_not_be_told_of_says_so_and_keeps_its_valu
 }
 
 #[tokio::test]
-async fn a_change_runs_to_its_end_wherever_its_caller_goes_away() {
+async fn a_change_completes_wherever_its_caller_is_cancelled() {
     for polls in 1..20 {
         let cache = Cache::memory();
         warm(&cache).await;
@@ -94,7 +94,7 @@ async fn a_change_runs_to_its_end_wherever_its_caller_goes_away() {
 }
 
 #[tokio::test]
-async fn an_invalidation_runs_to_its_end_once_polled() {
+async fn an_invalidation_completes_once_polled() {
     let cache = Cache::memory();
     warm(&cache).await;
     poll_then_drop(cache.invalidate(&CHANGE), 1).await;
@@ -103,7 +103,7 @@ async fn an_invalidation_runs_to_its_end_once_polled() {
 }
 
 #[tokio::test]
-async fn closing_waits_for_changes_under_way() {
+async fn closing_waits_for_running_changes() {
     let cache = Cache::memory();
     let gate = Arc::new(Semaphore::new(0));
     let commit = {
@@ -132,7 +132,7 @@ async fn closing_waits_for_changes_under_way() {
 }
 
 #[tokio::test]
-async fn after_closing_nothing_is_committed_that_the_cache_would_not_hear_of() {
+async fn after_closing_no_change_is_committed() {
     for stored in every_store().await {
         stored.cache.close().await.unwrap();
         let commit = async || -> Result<(), &str> { unreachable!("the cache is closed") };
@@ -150,7 +150,7 @@ async fn a_change_that_makes_nothing_stale_is_committed() {
 }
 
 #[tokio::test]
-async fn changes_reach_the_store_of_a_cache_that_does_not_read() {
+async fn changes_invalidate_the_backend_of_a_disabled_cache() {
     let store = Arc::new(MemoryBackend::new());
     let reads = Cache::new(store.clone());
     let config = CacheConfig::builder().enabled(false).build().unwrap();

@@ -1,4 +1,4 @@
-//! Loads that ask for each other's values: nobody waits for himself by way of others.
+//! Loads that request each other's keys: none waits for itself by way of others.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::{Nothing, key, let_others_run};
 #[derive(Debug, PartialEq)]
 struct AskedItself;
 
-/// Asks for `id`, whose load asks for what `next` says of it, and so on.
+/// Reads `id`, whose load reads the keys that `next` gives, and so on.
 fn ask(
     cache: Cache,
     id: u32,
@@ -21,7 +21,7 @@ fn ask(
     Box::pin(async move {
         let inner = cache.clone();
         let load = async move || {
-            // Until all have begun.
+            // All loads have begun after this.
             let_others_run().await;
             let asked = next(id).iter().map(|next_id| ask(inner.clone(), *next_id, next, as_many));
             for answer in join_all(asked).await {
@@ -46,7 +46,7 @@ fn ask(
     })
 }
 
-/// What all get who ask for `ids` at the same time; in no time.
+/// The answers to concurrent reads of `ids`, which take no time.
 async fn all_ask(ids: &[u32], next: fn(u32) -> &'static [u32]) -> Vec<Result<u32, AskedItself>> {
     let mut answers = Vec::new();
     for as_many in [false, true] {
@@ -59,13 +59,13 @@ async fn all_ask(ids: &[u32], next: fn(u32) -> &'static [u32]) -> Vec<Result<u32
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_loads_that_ask_for_each_other_are_told_so() {
+async fn two_loads_that_request_each_other_are_recursive() {
     let answers = all_ask(&[1, 2], |id| if id == 1 { &[2] } else { &[1] }).await;
     assert_eq!(answers, [Err(AskedItself), Err(AskedItself)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn loads_that_ask_in_a_longer_circle_are_told_so() {
+async fn loads_that_request_each_other_in_a_longer_circle_are_recursive() {
     let answers = all_ask(&[1, 2, 3], |id| match id {
         1 => &[2],
         2 => &[3],
@@ -76,7 +76,7 @@ async fn loads_that_ask_in_a_longer_circle_are_told_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn loads_that_need_the_same_are_no_circle() {
+async fn loads_that_request_the_same_key_are_no_circle() {
     let answers = all_ask(&[1, 2, 4], |id| match id {
         1 | 2 => &[3, 4],
         4 => &[3],
@@ -87,9 +87,9 @@ async fn loads_that_need_the_same_are_no_circle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_would_close_a_circle_loads_as_if_nobody_else_did() {
+async fn a_load_that_would_close_a_circle_loads_by_itself() {
     let (cache, asked) = (Cache::memory(), Instant::now());
-    // The load of 2 asks for 1, whose load asks for 2, but with a load that needs nothing.
+    // The load of 2 reads 1, whose load reads 2, with a loader that reads no other key.
     let first = tokio::spawn({
         let cache = cache.clone();
         async move {

@@ -1,4 +1,4 @@
-//! Times that come from settings, by chance, or from `set`; and where there is no background.
+//! Lifetimes from settings, jitter and `set`; refreshes outside a runtime.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::lifetimes::{MINUTE, Timed, revalidated};
 use crate::support::{Nothing, key};
 
 #[tokio::test]
-async fn a_familys_settings_hold_where_a_load_says_nothing_and_point_by_point() {
+async fn settings_of_a_family_apply_option_by_option_where_a_load_sets_none() {
     let timed = Timed::configured(|config| {
         let all = Lifetime::new().expire(MINUTE).stale_while_revalidate(10 * MINUTE);
         config.default_lifetime(all).family_lifetime("image", Lifetime::new().stale_while_revalidate(MINUTE))
@@ -24,7 +24,7 @@ async fn a_familys_settings_hold_where_a_load_says_nothing_and_point_by_point() 
 }
 
 #[tokio::test]
-async fn what_was_set_ends_with_its_time_and_is_not_kept_for_longer() {
+async fn a_value_that_was_set_expires_and_is_never_served_stale() {
     let timed = Timed::configured(|config| {
         let lifetime = Lifetime::new().expire(MINUTE).stale_while_revalidate(MINUTE);
         config.default_lifetime(lifetime)
@@ -35,7 +35,7 @@ async fn what_was_set_ends_with_its_time_and_is_not_kept_for_longer() {
 }
 
 #[tokio::test]
-async fn what_was_loaded_together_does_not_end_together() {
+async fn values_loaded_together_do_not_expire_together() {
     let Timed { clock, cache } = Timed::new();
     for id in 0..200 {
         let options = LoadOptions::new().expire(100 * MINUTE).jitter(0.5);
@@ -54,7 +54,7 @@ async fn what_was_loaded_together_does_not_end_together() {
 }
 
 #[test]
-fn outside_a_runtime_an_old_value_is_served_without_a_load() {
+fn outside_a_runtime_a_stale_value_is_served_without_a_load() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let timed = runtime.block_on(async {
         let timed = Timed::new();
@@ -62,10 +62,10 @@ fn outside_a_runtime_an_old_value_is_served_without_a_load() {
         timed
     });
     timed.wait(60);
-    let load = async || -> Result<u32, Nothing> { panic!("nobody is there to run it") };
+    let load = async || -> Result<u32, Nothing> { panic!("no runtime to run it") };
     let (key, options) = (key(1), revalidated());
     let asking = std::pin::pin!(timed.cache.get_or_load_with(&key, options, load));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    let std::task::Poll::Ready(served) = asking.poll(&mut context) else { panic!("a hit waits for nobody") };
+    let std::task::Poll::Ready(served) = asking.poll(&mut context) else { panic!("a hit does not wait") };
     assert_eq!(served.unwrap().source, Source::Stale);
 }

@@ -1,4 +1,4 @@
-//! Nothing stale gets in: the interleavings that broke other caches, over one store and over two handles on it.
+//! Fill tokens: the interleavings by which other caches serve stale values, over one handle and over two.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::{Nothing, Stored, every_store, key, let_others_run};
 
-/// A load that has begun, read `value`, and gives it when `finish` is called.
+/// A load that has read `value`, and returns it when `finish` is called.
 struct SlowLoad {
     gate: Arc<Semaphore>,
     reader: JoinHandle<(String, Source)>,
@@ -72,7 +72,7 @@ async fn a_value_loaded_before_an_invalidation_is_not_stored_after_it() {
 }
 
 #[tokio::test]
-async fn who_asks_after_an_invalidation_does_not_join_the_load_before_it() {
+async fn a_read_after_an_invalidation_does_not_join_a_load_from_before_it() {
     for how in WAYS {
         for Stored { name, cache, .. } in every_store().await {
             let old = SlowLoad::begin(&cache, &key(5), "old").await;
@@ -85,7 +85,7 @@ async fn who_asks_after_an_invalidation_does_not_join_the_load_before_it() {
 }
 
 #[tokio::test]
-async fn of_two_fills_around_an_invalidation_the_newer_stands() {
+async fn of_two_fills_around_an_invalidation_the_newer_is_stored() {
     let cache = Cache::memory();
     let old = SlowLoad::begin(&cache, &key(5), "old").await;
     invalidate(&cache, "key").await;
@@ -96,7 +96,7 @@ async fn of_two_fills_around_an_invalidation_the_newer_stands() {
 }
 
 #[tokio::test]
-async fn who_waits_for_a_load_before_an_invalidation_is_not_mixed_with_those_after_it() {
+async fn callers_that_wait_for_a_load_before_an_invalidation_are_not_mixed_with_those_after_it() {
     let cache = Cache::memory();
     let old = SlowLoad::begin(&cache, &key(5), "old").await;
     let waits_for_old = SlowLoad::begin(&cache, &key(5), "unused").await;
@@ -110,7 +110,7 @@ async fn who_waits_for_a_load_before_an_invalidation_is_not_mixed_with_those_aft
 }
 
 #[tokio::test]
-async fn another_instances_invalidation_parts_the_loads_of_this_one() {
+async fn an_invalidation_of_another_instance_separates_the_loads_of_this_one() {
     let store = Arc::new(MemoryBackend::new());
     let (here, there) = (Cache::new(store.clone()), Cache::new(store));
     let old = SlowLoad::begin(&here, &key(5), "old").await;

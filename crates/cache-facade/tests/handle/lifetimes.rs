@@ -1,4 +1,4 @@
-//! How long values are served, and what stands in for them when their time is over: by a clock that tests move.
+//! Lifetimes of values, fresh and stale, by a clock that the tests move.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use crate::support::{Faulty, Nothing, key, let_others_run};
 
 pub(crate) const MINUTE: Duration = Duration::from_mins(1);
 
-/// A cache on a clock of its own.
+/// A cache with a manual clock.
 pub(crate) struct Timed {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) cache: Cache,
@@ -44,7 +44,7 @@ impl Timed {
         self.clock.advance(Duration::from_secs(seconds));
     }
 
-    /// Asks for the value, which a load would find to be `value`.
+    /// Reads the value; a load gives `value`.
     pub(crate) async fn ask(&self, options: LoadOptions<u32>, value: u32) -> (u32, Source) {
         let load = async move || Ok::<_, Nothing>(value);
         let loaded = self.cache.get_or_load_with(&key(1), options, load).await.unwrap();
@@ -52,7 +52,7 @@ impl Timed {
         (loaded.value, loaded.source)
     }
 
-    /// The same for a load that fails.
+    /// Reads the value; a load fails.
     async fn ask_in_vain(&self, options: LoadOptions<u32>) -> Result<(u32, Source), String> {
         let load = async || Err::<u32, _>("the database is away");
         let asked = self.cache.get_or_load_with(&key(1), options, load).await;
@@ -70,7 +70,7 @@ fn tolerant() -> LoadOptions<u32> {
 }
 
 #[tokio::test]
-async fn without_options_nothing_ever_ends() {
+async fn without_options_no_value_expires() {
     let timed = Timed::new();
     timed.ask(LoadOptions::new(), 1).await;
     timed.wait(1 << 40);
@@ -78,7 +78,7 @@ async fn without_options_nothing_ever_ends() {
 }
 
 #[tokio::test]
-async fn a_value_ends_when_its_load_said() {
+async fn a_value_expires_as_its_load_says() {
     let timed = Timed::new();
     timed.ask(LoadOptions::new().expire(MINUTE), 1).await;
     timed.wait(59);
@@ -88,7 +88,7 @@ async fn a_value_ends_when_its_load_said() {
 }
 
 #[tokio::test]
-async fn a_value_may_say_itself_when_it_ends() {
+async fn a_value_may_decide_its_own_expiry() {
     let timed = Timed::new();
     let by_value = || {
         LoadOptions::new()
@@ -105,7 +105,7 @@ async fn a_value_may_say_itself_when_it_ends() {
 }
 
 #[tokio::test]
-async fn that_there_is_nothing_is_remembered_for_as_long_as_was_said() {
+async fn a_negative_result_is_cached_for_its_own_time() {
     let Timed { clock, cache } = Timed::new();
     let ask = async |found: Option<u32>| {
         let options = LoadOptions::new().negative(Duration::from_secs(10));
@@ -123,7 +123,7 @@ async fn that_there_is_nothing_is_remembered_for_as_long_as_was_said() {
 }
 
 #[tokio::test]
-async fn what_was_nothing_is_found_right_after_it_was_created() {
+async fn a_negative_result_is_gone_right_after_its_row_was_created() {
     let Timed { cache, .. } = Timed::new();
     let options = || LoadOptions::new().negative(MINUTE);
     let absent = cache.get_or_load_with(&key(1), options(), async || Ok::<Option<u32>, Nothing>(None)).await;
@@ -134,7 +134,7 @@ async fn what_was_nothing_is_found_right_after_it_was_created() {
 }
 
 #[tokio::test]
-async fn an_old_value_is_served_while_it_is_loaded_anew_and_no_longer_than_was_said() {
+async fn a_stale_value_is_served_during_its_refresh_and_no_longer_than_its_window() {
     let timed = Timed::new();
     assert_eq!(timed.ask(revalidated(), 1).await, (1, Source::Loaded));
     timed.wait(59);
@@ -147,7 +147,7 @@ async fn an_old_value_is_served_while_it_is_loaded_anew_and_no_longer_than_was_s
 }
 
 #[tokio::test]
-async fn who_does_not_ask_for_old_values_gets_none() {
+async fn a_caller_that_does_not_allow_stale_values_gets_none() {
     let timed = Timed::new();
     timed.ask(revalidated(), 1).await;
     timed.wait(60);
@@ -157,7 +157,7 @@ async fn who_does_not_ask_for_old_values_gets_none() {
     assert_eq!(timed.ask(LoadOptions::new(), 2).await, (2, Source::Loaded));
 }
 
-/// A load in the background that has begun, found `value`, and waits until its gate is opened.
+/// A background load that has read `value`, and waits for a permit.
 async fn slow_refresh(cache: &Cache, options: LoadOptions<u32>, value: u32) -> (u32, Arc<Semaphore>) {
     let gate = Arc::new(Semaphore::new(0));
     let load = {
@@ -173,7 +173,7 @@ async fn slow_refresh(cache: &Cache, options: LoadOptions<u32>, value: u32) -> (
 }
 
 #[tokio::test]
-async fn a_refresh_that_an_invalidation_overtakes_is_not_stored_and_the_old_value_is_gone() {
+async fn a_refresh_that_an_invalidation_overtakes_is_not_stored_and_the_stale_value_is_gone() {
     for options in [revalidated, || LoadOptions::new().expire(100 * MINUTE).refresh_ahead(1.0)] {
         let timed = Timed::new();
         timed.ask(options(), 1).await;
@@ -190,7 +190,7 @@ async fn a_refresh_that_an_invalidation_overtakes_is_not_stored_and_the_old_valu
 }
 
 #[tokio::test]
-async fn many_who_find_an_old_value_cause_one_load_and_nobody_waits_for_it() {
+async fn many_callers_of_a_stale_value_cause_one_load_and_do_not_wait_for_it() {
     let timed = Timed::new();
     timed.ask(revalidated(), 1).await;
     timed.wait(60);
@@ -249,7 +249,7 @@ async fn refreshes_in_the_background_are_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_in_the_background_that_hangs_holds_one_place() {
+async fn a_background_load_that_hangs_takes_one_permit() {
     let Timed { clock, cache } = Timed::new();
     let options = || LoadOptions::new().expire(MINUTE).stale_while_revalidate(Duration::MAX);
     for id in [1, 2] {
@@ -260,7 +260,7 @@ async fn a_load_in_the_background_that_hangs_holds_one_place() {
         let hangs = async || std::future::pending::<Result<u32, Nothing>>().await;
         let served = cache.get_or_load_with(&key(1), options(), hangs).await.unwrap();
         assert_eq!((served.value, served.source), (1, Source::Stale));
-        // Nobody waits for it any longer.
+        // Its deadline is over.
         tokio::time::sleep(Duration::from_secs(31)).await;
     }
     cache.get_or_load_with(&key(2), options(), async || Ok::<_, Nothing>(2)).await.unwrap();
@@ -270,7 +270,7 @@ async fn a_load_in_the_background_that_hangs_holds_one_place() {
 }
 
 #[tokio::test]
-async fn a_refresh_that_fails_leaves_the_old_value_to_its_end() {
+async fn a_refresh_that_fails_leaves_the_stale_value_to_the_end_of_its_window() {
     let timed = Timed::new();
     timed.ask(revalidated(), 1).await;
     timed.wait(60);
@@ -286,7 +286,7 @@ async fn a_refresh_that_fails_leaves_the_old_value_to_its_end() {
 }
 
 #[tokio::test]
-async fn after_a_load_in_the_background_failed_none_begins_for_its_key_within_a_second() {
+async fn after_a_background_load_failed_none_begins_for_its_key_within_a_second() {
     let options = [revalidated, || LoadOptions::new().expire(100 * MINUTE).refresh_ahead(1.0)];
     for options in options {
         let Timed { clock, cache } = Timed::new();
@@ -315,7 +315,7 @@ async fn after_a_load_in_the_background_failed_none_begins_for_its_key_within_a_
 }
 
 #[tokio::test]
-async fn a_value_that_is_asked_for_late_in_its_life_is_loaded_anew_before_it_ends() {
+async fn a_value_that_is_read_late_in_its_time_to_live_is_refreshed_before_it_expires() {
     let timed = Timed::new();
     let options = || LoadOptions::new().expire(MINUTE).refresh_ahead(0.5);
     timed.ask(options(), 1).await;
@@ -331,7 +331,7 @@ async fn a_value_that_is_asked_for_late_in_its_life_is_loaded_anew_before_it_end
 }
 
 #[tokio::test]
-async fn an_old_value_stands_in_for_a_load_that_fails_and_no_longer_than_was_said() {
+async fn a_stale_value_is_served_after_a_failed_load_and_no_longer_than_its_window() {
     let timed = Timed::new();
     timed.ask(tolerant(), 1).await;
     timed.wait(60);
@@ -346,7 +346,7 @@ async fn an_old_value_stands_in_for_a_load_that_fails_and_no_longer_than_was_sai
 }
 
 #[tokio::test]
-async fn an_old_value_that_was_invalidated_stands_in_for_nothing() {
+async fn a_stale_value_that_was_invalidated_is_not_served_after_a_failed_load() {
     let timed = Timed::new();
     timed.ask(tolerant(), 1).await;
     timed.wait(60);
@@ -368,7 +368,7 @@ async fn an_old_value_that_was_invalidated_stands_in_for_nothing() {
 }
 
 #[tokio::test]
-async fn a_new_value_that_stands_in_for_a_load_that_failed_is_not_called_old() {
+async fn a_fresh_value_served_after_a_failed_load_is_a_hit() {
     let timed = Timed::new();
     timed.ask(tolerant(), 1).await;
     timed.wait(60);
@@ -382,7 +382,7 @@ async fn a_new_value_that_stands_in_for_a_load_that_failed_is_not_called_old() {
 }
 
 #[tokio::test]
-async fn all_who_waited_for_a_load_that_fails_get_the_old_value() {
+async fn all_callers_that_waited_for_a_failed_load_get_the_stale_value() {
     let timed = Timed::new();
     timed.ask(tolerant(), 1).await;
     timed.wait(60);
@@ -407,7 +407,7 @@ async fn all_who_waited_for_a_load_that_fails_get_the_old_value() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_hangs_does_not_add_to_a_failed_loads_delay_twice() {
+async fn a_backend_that_hangs_delays_a_failed_load_once() {
     let store = Faulty::new();
     let timed = Timed::over(Arc::new(ManualClock::new()), store.clone(), |config| config);
     store.lookups_hang.store(true, Ordering::SeqCst);

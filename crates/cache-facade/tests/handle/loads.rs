@@ -1,4 +1,4 @@
-//! Reading through the cache: hits, misses, single flight, errors, panics, options.
+//! Reads through the cache: hits, misses, single flight, errors, panics, options.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -30,8 +30,8 @@ async fn a_second_read_is_a_hit_and_does_not_load() {
 }
 
 #[tokio::test]
-async fn a_value_names_the_store_that_answered_not_the_one_that_serves_by_now() {
-    // As a fallback that comes back meanwhile: it calls itself one thing, and another was asked.
+async fn a_value_names_the_backend_that_answered_its_lookup() {
+    // As after a change of backends during the read: `kind` differs from the backend of the lookup.
     let cache = Cache::new(Faulty::new());
     for source in [Source::Loaded, Source::Hit] {
         let load = async || Ok::<_, Nothing>(7_u32);
@@ -51,7 +51,7 @@ async fn ten_thousand_callers_cause_one_load() {
     }
 }
 
-/// How many loads ten thousand callers of one missing value cause.
+/// Counts the loads of ten thousand callers of one missing value.
 async fn stampede(cache: &Cache, number: usize) -> u64 {
     let loads = Arc::new(AtomicU64::new(0));
     let calls: Vec<_> = (0..10_000)
@@ -74,7 +74,7 @@ async fn stampede(cache: &Cache, number: usize) -> u64 {
 }
 
 #[tokio::test]
-async fn an_error_reaches_exactly_those_who_waited() {
+async fn an_error_reaches_exactly_the_callers_that_waited() {
     let cache = Cache::memory();
     let gate = Arc::new(Semaphore::new(0));
     let callers: Vec<_> = (0..3)
@@ -98,14 +98,14 @@ async fn an_error_reaches_exactly_those_who_waited() {
 }
 
 #[tokio::test]
-async fn an_error_nobody_waited_for_can_be_taken_by_value() {
+async fn an_error_with_one_holder_can_be_taken_by_value() {
     let cache = Cache::memory();
     let failed = cache.get_or_load(&key(1), async || Err::<u32, _>(std::io::Error::other("away"))).await;
     assert_eq!(failed.unwrap_err().into_inner().unwrap().to_string(), "away");
 }
 
 #[tokio::test]
-async fn a_panic_reaches_exactly_those_who_waited() {
+async fn a_panic_reaches_exactly_the_callers_that_waited() {
     let cache = Cache::memory();
     let gate = Arc::new(Semaphore::new(0));
     let callers: Vec<_> = (0..3)
@@ -129,7 +129,7 @@ async fn a_panic_reaches_exactly_those_who_waited() {
 }
 
 #[tokio::test]
-async fn a_leader_who_goes_away_neither_kills_nor_stalls_the_load() {
+async fn a_cancelled_leader_neither_stops_nor_stalls_the_load() {
     let cache = Cache::memory();
     let gate = Arc::new(Notify::new());
     let load = |value: u32| {
@@ -158,7 +158,7 @@ async fn a_leader_who_goes_away_neither_kills_nor_stalls_the_load() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_the_deadline_one_of_the_waiting_loads_and_the_leader_goes_on() {
+async fn after_the_load_timeout_one_waiter_loads_and_the_leader_goes_on() {
     let cache = Cache::memory();
     let release = Arc::new(Notify::new());
     let slow = tokio::spawn({
@@ -198,7 +198,7 @@ async fn after_the_deadline_one_of_the_waiting_loads_and_the_leader_goes_on() {
 }
 
 #[tokio::test]
-async fn a_load_that_asks_for_its_own_key_is_told_so_also_through_another() {
+async fn a_load_that_requests_its_own_key_is_recursive_also_through_another() {
     #[derive(Debug, PartialEq)]
     struct AskedItself;
 
@@ -257,7 +257,7 @@ async fn a_value_of_another_type_is_a_miss_and_is_replaced() {
 }
 
 #[tokio::test]
-async fn only_what_is_to_be_kept_is_stored() {
+async fn only_values_that_the_options_keep_are_stored() {
     let cache = Cache::memory();
     let load = |value: u32| {
         let cache = cache.clone();
@@ -276,7 +276,7 @@ async fn only_what_is_to_be_kept_is_stored() {
 }
 
 #[tokio::test]
-async fn bytes_are_stored_as_they_are() {
+async fn bytes_are_stored_unchanged() {
     let cache = Cache::memory();
     let picture = Bytes::from_static(b"\x89PNG");
     let load = async || Ok::<_, Nothing>(Bytes::from_static(b"\x89PNG"));
@@ -300,7 +300,7 @@ async fn a_disabled_cache_loads_every_time() {
 }
 
 #[test]
-fn outside_a_runtime_the_caller_runs_the_load_himself() {
+fn outside_a_runtime_the_caller_runs_the_load_itself() {
     let (cache, key) = (Cache::memory(), key(1));
     let load = async || Ok::<_, Nothing>(7_u32);
     let mut asking = pin!(cache.get_or_load(&key, load));

@@ -1,4 +1,4 @@
-//! Reading many values through the cache: one load for what is missing, each value by the token of its own lookup.
+//! Reads of many values: one load for those that are missing, each stored by the token of its own lookup.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -17,7 +17,7 @@ fn items(ids: &[u64]) -> Vec<(u64, CacheKey)> {
     ids.iter().map(|id| (*id, key(id))).collect()
 }
 
-/// A database that writes down what it is asked for, gives rows backwards, and has none over 100.
+/// A database that records its requests, returns rows in reverse order, and has none over 100.
 #[derive(Clone, Default)]
 struct Rows {
     asked: Arc<Mutex<Vec<Vec<u64>>>>,
@@ -66,7 +66,7 @@ fn expected(ids: &[u64], version: &str) -> HashMap<u64, String> {
 }
 
 #[tokio::test]
-async fn only_what_is_missing_is_loaded_at_once_and_then_nothing() {
+async fn missing_values_are_loaded_in_one_call_and_then_none() {
     for stored in every_store().await {
         let (cache, rows) = (stored.cache.scoped("many").unwrap(), Rows::default());
         assert_eq!(ask(&cache, &[1, 2], &rows).await.unwrap(), expected(&[1, 2], ""));
@@ -79,7 +79,7 @@ async fn only_what_is_missing_is_loaded_at_once_and_then_nothing() {
 }
 
 #[tokio::test]
-async fn what_the_load_leaves_out_is_left_out_and_asked_for_again() {
+async fn an_item_that_the_load_leaves_out_is_left_out_and_requested_again() {
     let (cache, rows) = (Cache::memory(), Rows::default());
     for _ in 0..2 {
         assert_eq!(ask(&cache, &[1, 101], &rows).await.unwrap(), expected(&[1], ""));
@@ -88,7 +88,7 @@ async fn what_the_load_leaves_out_is_left_out_and_asked_for_again() {
 }
 
 #[tokio::test]
-async fn what_the_load_leaves_out_is_remembered_for_as_long_as_the_options_say() {
+async fn an_item_that_the_load_leaves_out_is_cached_as_none_if_the_options_say_so() {
     for stored in every_store().await {
         let (cache, rows) = (stored.cache.scoped("negative").unwrap(), Rows::default());
         let ask = async |options: LoadOptions<Option<String>>| {
@@ -118,7 +118,7 @@ async fn what_the_load_leaves_out_is_remembered_for_as_long_as_the_options_say()
 }
 
 #[tokio::test]
-async fn who_waits_for_what_is_not_there_does_not_load_it_again() {
+async fn a_caller_that_waited_for_an_absent_item_does_not_load_it_again() {
     let cache = Cache::memory();
     let (rows, gate) = Rows::default().closed();
     let first = ask_slowly(&cache, &[1, 101], &rows).await;
@@ -130,7 +130,7 @@ async fn who_waits_for_what_is_not_there_does_not_load_it_again() {
 }
 
 #[tokio::test]
-async fn what_the_load_gives_unasked_is_passed_over() {
+async fn values_that_were_not_requested_are_ignored() {
     for cache in [Cache::memory(), Cache::disabled()] {
         let load = async |_ids: Vec<u64>| Ok::<_, Nothing>((0..9).map(|id| (id, id)));
         let values = cache.get_or_load_many(items(&[1, 2]), LoadOptions::new(), load).await.unwrap();
@@ -139,7 +139,7 @@ async fn what_the_load_gives_unasked_is_passed_over() {
 }
 
 #[tokio::test]
-async fn who_asks_for_what_is_being_loaded_waits_for_it_one_by_one_and_many() {
+async fn a_caller_waits_for_values_in_flight_one_or_many() {
     let cache = Cache::memory();
     let (rows, gate) = Rows::default().closed();
     let first = ask_slowly(&cache, &[1, 2, 3], &rows).await;
@@ -160,7 +160,7 @@ async fn who_asks_for_what_is_being_loaded_waits_for_it_one_by_one_and_many() {
 }
 
 #[tokio::test]
-async fn two_who_ask_for_the_same_in_another_order_do_not_wait_for_each_other() {
+async fn two_callers_with_the_same_items_in_another_order_do_not_deadlock() {
     let cache = Cache::memory();
     let (rows, gate) = Rows::default().closed();
     let (one, two) = (ask_slowly(&cache, &[1, 2], &rows).await, ask_slowly(&cache, &[3, 2, 1], &rows).await);
@@ -170,7 +170,7 @@ async fn two_who_ask_for_the_same_in_another_order_do_not_wait_for_each_other() 
 }
 
 #[tokio::test]
-async fn of_many_loads_an_invalidation_keeps_out_exactly_what_it_names() {
+async fn an_invalidation_keeps_exactly_its_keys_of_a_batch_from_being_stored() {
     for stored in every_store().await {
         let (old, gate) = Rows::version(" old").closed();
         let asking = ask_slowly(&stored.cache, &[1, 2, 3], &old).await;
@@ -179,7 +179,7 @@ async fn of_many_loads_an_invalidation_keeps_out_exactly_what_it_names() {
         assert_eq!(
             ask(&stored.cache, &[2], &new).await.unwrap(),
             expected(&[2], " new"),
-            "nobody joins what is old"
+            "a stale load is not joined"
         );
         gate.add_permits(1);
         assert_eq!(asking.await.unwrap().unwrap(), expected(&[1, 2, 3], " old"));
@@ -190,7 +190,7 @@ async fn of_many_loads_an_invalidation_keeps_out_exactly_what_it_names() {
 }
 
 #[tokio::test]
-async fn an_error_reaches_all_who_waited_for_any_of_them_and_the_next_call_loads_anew() {
+async fn an_error_reaches_all_callers_of_any_of_the_items_and_the_next_call_loads_anew() {
     let cache = Cache::memory();
     let gate = Arc::new(Semaphore::new(0));
     let failing = tokio::spawn({
@@ -220,7 +220,7 @@ async fn a_panic_of_the_load_is_an_error() {
 }
 
 #[tokio::test]
-async fn options_hold_for_each_of_many() {
+async fn options_apply_to_each_value_of_a_batch() {
     let cache = Cache::memory();
     let options = LoadOptions::new().expire(Duration::from_hours(1)).keep(|text: &String| text != "2");
     let rows = Rows::default();
@@ -235,7 +235,7 @@ async fn options_hold_for_each_of_many() {
 }
 
 #[tokio::test]
-async fn a_load_of_many_that_asks_for_one_of_its_own_is_told_so() {
+async fn a_load_of_many_that_requests_one_of_its_own_keys_is_recursive() {
     let cache = Cache::memory();
     let inner = cache.clone();
     let load = async move |ids: Vec<u64>| {
@@ -248,7 +248,7 @@ async fn a_load_of_many_that_asks_for_one_of_its_own_is_told_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_store_every_value_is_loaded_in_one_call() {
+async fn a_disabled_cache_loads_all_items_in_one_call() {
     let (disabled, rows) = (Cache::disabled(), Rows::default());
     assert_eq!(ask(&disabled, &[1, 2], &rows).await.unwrap(), expected(&[1, 2], ""));
     let store = Faulty::new();
@@ -264,7 +264,7 @@ async fn without_a_store_every_value_is_loaded_in_one_call() {
 }
 
 #[tokio::test]
-async fn a_caller_of_many_who_goes_away_leaves_a_load_that_is_stored() {
+async fn a_load_of_many_whose_caller_is_cancelled_is_stored() {
     let cache = Cache::memory();
     let (rows, gate) = Rows::default().closed();
     let goes = ask_slowly(&cache, &[1, 2], &rows).await;

@@ -1,4 +1,4 @@
-//! Real threads: readers and writers of two instances, and nobody ever reads what was stale when he asked.
+//! Readers and writers of two instances on real threads: no read returns a value that was stale when it began.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,7 @@ const WRITES: u64 = 300;
 #[derive(Debug, Default)]
 struct Row {
     version: AtomicU64,
-    /// The version that the last invalidation which returned made visible.
+    /// The version of the last completed invalidation.
     acknowledged: AtomicU64,
 }
 
@@ -72,7 +72,7 @@ async fn storm(here: &Cache, there: &Cache) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nobody_reads_what_was_stale_when_he_asked() {
+async fn no_read_returns_a_value_that_was_stale_when_it_began() {
     let store = Arc::new(MemoryBackend::new());
     storm(&Cache::new(store.clone()), &Cache::new(store)).await;
     for stored in every_store().await {

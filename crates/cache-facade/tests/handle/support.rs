@@ -1,4 +1,4 @@
-//! What the tests of this crate share: keys, patience, and a store that can be told to fail.
+//! Support for these tests: keys, and a backend with switches for its failures.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ pub(crate) fn key(id: impl Display) -> CacheKey {
     CacheKey::builder("image", id).part("metadata").build().unwrap()
 }
 
-/// Lets every task that can run do so.
+/// Lets the other tasks run.
 pub(crate) async fn let_others_run() {
     for _ in 0..200 {
         tokio::task::yield_now().await;
     }
 }
 
-/// A cache over each kind of store, by name; what is behind it is kept as long as the value.
+/// A cache over each kind of backend, by name.
 pub(crate) struct Stored {
     pub(crate) name: &'static str,
     pub(crate) cache: Cache,
@@ -42,7 +42,7 @@ pub(crate) async fn every_store() -> Vec<Stored> {
     stores
 }
 
-/// A memory store whose operations can be made to fail or to hang, one by one.
+/// A memory backend whose operations fail, hang or panic by switches.
 #[derive(Debug, Default)]
 pub(crate) struct Faulty {
     pub(crate) inner: MemoryBackend,

@@ -1,4 +1,4 @@
-//! Trouble in the store, or with a value, never reaches the caller.
+//! Errors of the backend, and values that cannot be stored, never reach the caller.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ async fn ask(cache: &Cache, value: u32) -> (u32, Source) {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_is_a_miss_and_is_not_filled() {
+async fn a_failed_lookup_is_a_miss_and_is_not_filled() {
     let store = Faulty::new();
     store.lookups_fail.store(true, Ordering::SeqCst);
     let cache = Cache::new(store.clone());
@@ -31,7 +31,7 @@ async fn a_store_that_fails_is_a_miss_and_is_not_filled() {
 }
 
 #[tokio::test]
-async fn a_store_that_panics_fails_and_no_caller_of_a_read_hears_of_it() {
+async fn a_backend_that_panics_is_a_miss_to_reads_and_an_error_to_writes() {
     let store = Faulty::new();
     let cache = Cache::new(store.clone());
     assert_eq!(ask(&cache, 1).await, (1, Source::Loaded));
@@ -66,7 +66,7 @@ async fn a_store_that_hangs_costs_a_request_at_most_250_milliseconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_for_a_fill_that_hangs() {
+async fn no_caller_waits_for_a_fill_that_hangs() {
     let store = Faulty::new();
     store.fills_hang.store(true, Ordering::SeqCst);
     let cache = Cache::new(store.clone());
@@ -79,7 +79,7 @@ async fn nobody_waits_for_a_fill_that_hangs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_his_turn_for_want_of_a_token_goes_on_when_the_store_is_back() {
+async fn a_caller_that_waits_for_its_turn_goes_on_when_the_backend_gives_a_token() {
     let store = Faulty::new();
     store.lookups_fail.store(true, Ordering::SeqCst);
     let cache = Cache::new(store.clone());
@@ -139,7 +139,7 @@ async fn callers_without_a_token_share_a_load_that_has_not_begun_and_no_other() 
     assert_eq!(last.await.unwrap(), 3);
 }
 
-/// Refuses to be encoded.
+/// Its encoding fails.
 #[derive(Debug, PartialEq, Deserialize)]
 struct Unwritable(u32);
 
@@ -149,7 +149,7 @@ impl Serialize for Unwritable {
     }
 }
 
-/// Panics while it is encoded.
+/// Its encoding panics.
 #[derive(Debug, PartialEq, Deserialize)]
 struct Explosive(u32);
 
@@ -159,7 +159,7 @@ impl Serialize for Explosive {
     }
 }
 
-/// Is written in a way that bincode cannot read.
+/// Its encoding is one that bincode cannot decode.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Untagged {
@@ -185,7 +185,7 @@ async fn a_value_that_cannot_be_stored_reaches_its_caller() {
 }
 
 #[tokio::test]
-async fn who_waits_for_a_value_that_cannot_be_encoded_loads_for_himself() {
+async fn a_caller_that_waited_for_a_value_that_cannot_be_encoded_loads_it_itself() {
     let cache = Cache::memory();
     let gate = Arc::new(Semaphore::new(0));
     let callers: Vec<_> = (0..3)
@@ -209,7 +209,7 @@ async fn who_waits_for_a_value_that_cannot_be_encoded_loads_for_himself() {
 }
 
 #[tokio::test]
-async fn a_value_over_the_stores_limit_reaches_its_caller_and_is_not_stored() {
+async fn a_value_over_the_backends_limit_reaches_its_caller_and_is_not_stored() {
     let cache = Cache::memory();
     let load = async || Ok::<_, Nothing>("x".repeat(9 * 1_048_576));
     assert_eq!(cache.get_or_load(&key(1), load).await.unwrap().len(), 9 * 1_048_576);

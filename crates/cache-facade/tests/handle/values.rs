@@ -1,4 +1,4 @@
-//! What is served is what was loaded; a value that cannot be stored so is loaded by each caller.
+//! A value that is served equals the value that was loaded; one that cannot be stored so is loaded by each caller.
 
 use cache_facade::{Cache, Codec, ErrorKind, LoadOptions, Source};
 use serde::de::DeserializeOwned;
@@ -31,7 +31,7 @@ async fn a_value_without_a_json_text_is_loaded_each_time_and_others_of_its_type_
     assert_eq!(cache.stats().await.unwrap().errors, 2, "each type is reported once");
 }
 
-/// Written whatever it holds; read only up to 9.
+/// Encodes any number, and decodes only those up to 9.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 struct Digit(u32);

@@ -1,4 +1,4 @@
-//! `CACHE_VERIFY`: the rule that somebody forgot is found, and nothing else is taken for one.
+//! `CACHE_VERIFY`: finds changes that do not invalidate, and reports nothing else.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use cache_facade::{
 use crate::support::{Nothing, key, let_others_run};
 use crate::voice::Voice;
 
-const FOUND: &str = "a cached value is not what is loaded now";
+const FOUND: &str = "cached value differs from the loaded one";
 
 fn verifying(share: f64) -> Cache {
     let config = CacheConfig::builder().verify(share).build().unwrap();
     Cache::builder(Arc::new(MemoryBackend::new())).config(config).build()
 }
 
-/// Lets what is verified come to its end: the clock of the runtime is paused, and jumps where all wait.
+/// Lets verifications complete: the runtime's clock is paused, and advances while all tasks wait.
 async fn let_it_end() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     let_others_run().await;
 }
 
-/// The rules of the application, but for one that was forgotten: an image's page of the listing.
+/// The invalidations of the application without one of them: the listing of an image's project.
 struct Renamed {
     image: u32,
 }
@@ -44,7 +44,7 @@ async fn read(cache: &Cache, key: &CacheKey, row: &Arc<AtomicU64>) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rule_that_was_forgotten_is_found_and_named_by_family() {
+async fn a_change_that_does_not_invalidate_is_found_and_named_by_family() {
     let (voice, _listening, _alone) = Voice::listen().await;
     let (cache, row) = (verifying(1.0), Arc::new(AtomicU64::new(1)));
     let listing = images::project_images(7).build().unwrap();
@@ -67,7 +67,7 @@ async fn a_rule_that_was_forgotten_is_found_and_named_by_family() {
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains(r#"family="project_images""#), "{lines:?}");
 
-    // The whole rules say it.
+    // The complete invalidations include it.
     cache
         .change(ImageChange::ImageUpdated { project: 7, image: 42 }, async || Ok::<_, Nothing>(()))
         .await
@@ -80,11 +80,11 @@ async fn a_rule_that_was_forgotten_is_found_and_named_by_family() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_that_is_on_its_way_is_no_forgotten_rule() {
+async fn a_change_in_progress_is_no_mismatch() {
     let (voice, _listening, _alone) = Voice::listen().await;
     let (cache, row) = (verifying(1.0), Arc::new(AtomicU64::new(1)));
     assert_eq!(read(&cache, &key(1), &row).await, 1);
-    // The row is written; the invalidation follows shortly.
+    // The row is written; the invalidation follows.
     row.store(2, Ordering::SeqCst);
     assert_eq!(read(&cache, &key(1), &row).await, 1);
     let_others_run().await;
@@ -96,7 +96,7 @@ async fn a_change_that_is_on_its_way_is_no_forgotten_rule() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn values_that_have_several_ways_to_be_written_are_no_mismatch() {
+async fn values_with_several_encodings_are_no_mismatch() {
     let (voice, _listening, _alone) = Voice::listen().await;
     let cache = verifying(1.0);
     for _ in 0..20 {
@@ -108,7 +108,7 @@ async fn values_that_have_several_ways_to_be_written_are_no_mismatch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_caller_lets_end_by_time_is_not_verified() {
+async fn values_that_expire_by_their_options_are_not_verified() {
     let (voice, _listening, _alone) = Voice::listen().await;
     let (cache, loads) = (verifying(1.0), Arc::new(AtomicU64::new(0)));
     for _ in 0..10 {

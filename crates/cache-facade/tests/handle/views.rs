@@ -95,7 +95,7 @@ async fn counters_and_claims_are_no_values() {
 }
 
 #[tokio::test]
-async fn values_live_as_long_as_the_caller_or_else_the_configuration_says() {
+async fn values_expire_as_the_caller_or_else_the_configuration_says() {
     let clock = Arc::new(ManualClock::new());
     let config = CacheConfig::builder()
         .clock(clock.clone())
@@ -128,7 +128,7 @@ async fn values_live_as_long_as_the_caller_or_else_the_configuration_says() {
 }
 
 #[tokio::test]
-async fn an_explanation_says_what_the_key_holds_and_why_it_missed() {
+async fn an_explanation_tells_the_value_of_a_key_and_why_it_missed() {
     let cache = Cache::memory().scoped("s").unwrap();
     cache.set(&key(1), "text").await.unwrap();
     let found = cache.explain(&key(1)).await.unwrap();

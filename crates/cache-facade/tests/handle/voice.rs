@@ -1,4 +1,4 @@
-//! What the cache says, for tests of what it says.
+//! Collects the log of a test.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -8,12 +8,12 @@ use tracing::Level;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// The log of this test's thread.
+/// The log of this thread.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Voice(Arc<Mutex<Vec<u8>>>);
 
 impl Voice {
-    /// Listens on this thread, one test at a time: what is enabled is cached for all threads.
+    /// Collects the log of this thread, one test at a time: tracing caches for all threads which events are enabled.
     pub(crate) async fn listen() -> (Self, DefaultGuard, MutexGuard<'static, ()>) {
         static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         let alone = ALONE.lock().await;

@@ -1,4 +1,4 @@
-//! A recorder that remembers what it is told.
+//! A metrics recorder for tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use metrics::{
     SharedString, Unit,
 };
 
-/// Keeps the names that are described, and every counter under its name and labels; a histogram counts its records.
+/// Records the described names, and every counter by its name and labels; a histogram counts its records.
 #[derive(Debug, Default)]
 pub(crate) struct Book(Mutex<BTreeMap<String, Arc<Figure>>>, Mutex<BTreeSet<String>>);
 
@@ -52,13 +52,13 @@ impl HistogramFn for Figure {
 }
 
 impl Book {
-    /// The names of all that was ever used, counted or not.
+    /// The names of all metrics that were registered.
     pub(crate) fn names(&self) -> BTreeSet<String> {
         let figures = self.0.lock().unwrap();
         figures.keys().filter_map(|name| name.split_once('{')).map(|(name, _)| name.to_owned()).collect()
     }
 
-    /// The names that were described.
+    /// The described names.
     pub(crate) fn described(&self) -> BTreeSet<String> {
         self.1.lock().unwrap().clone()
     }

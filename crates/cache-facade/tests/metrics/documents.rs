@@ -1,4 +1,4 @@
-//! The documents and the dashboard name exactly the metrics that there are.
+//! The documentation and the dashboard name exactly the metrics of the code.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::book::Book;
 use crate::{ask, key};
 
-/// Every metric of the cache, seen in use; those of Redis alone have a test of their own, with a server.
+/// Every metric that a cache registers; those of Redis have a test of their own, with a server.
 fn real() -> BTreeSet<String> {
     let book = Book::default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -31,7 +31,7 @@ fn document(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name)).unwrap()
 }
 
-/// The words that are names of metrics, without what Prometheus appends to those of histograms.
+/// The names of metrics in `text`, without the suffixes that Prometheus appends to those of histograms.
 fn names(text: &str) -> BTreeSet<String> {
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
     let base = |word: &str| {
@@ -41,7 +41,7 @@ fn names(text: &str) -> BTreeSet<String> {
     words.filter(|word| word.starts_with("cache_")).map(base).collect()
 }
 
-/// The queries of a dashboard, wherever they stand in it.
+/// The queries of a dashboard.
 fn queries(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {

@@ -1,4 +1,4 @@
-//! What the feature `metrics` counts, by name.
+//! The metrics of the feature `metrics`, by name.
 
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
 
@@ -32,7 +32,7 @@ async fn ask(cache: &Cache, key: &CacheKey) -> u32 {
 }
 
 #[test]
-fn what_a_cache_does_is_counted_by_family_and_backend() {
+fn events_are_counted_by_family_and_backend() {
     let counts = recorded(async |cache| {
         let image = key("image");
         let (one, two) = tokio::join!(ask(&cache, &image), ask(&cache, &image));
@@ -79,7 +79,7 @@ fn operations_of_the_store_are_measured() {
 }
 
 #[test]
-fn what_the_store_holds_is_shown_when_it_is_asked_for() {
+fn statistics_of_the_backend_are_shown_on_request() {
     let counts = recorded(async |cache| {
         ask(&cache, &key("image")).await;
         cache.show_stats().await;
@@ -92,7 +92,7 @@ fn what_the_store_holds_is_shown_when_it_is_asked_for() {
 }
 
 #[test]
-fn old_values_and_what_was_verified_are_counted() {
+fn stale_values_and_verifications_are_counted() {
     let book = Book::default();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
@@ -151,7 +151,7 @@ fn families_past_the_thirty_second_are_counted_together() {
 
 #[cfg(all(feature = "disk", feature = "redis"))]
 #[test]
-fn an_outage_of_redis_and_what_waits_for_it_are_shown() {
+fn an_outage_of_redis_and_its_pending_invalidations_are_shown() {
     let book = Book::default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let shown = |name: &str| book.counts().get(name).copied().unwrap_or_default();
@@ -179,7 +179,7 @@ fn an_outage_of_redis_and_what_waits_for_it_are_shown() {
 }
 
 #[test]
-fn trouble_is_counted_by_operation() {
+fn errors_are_counted_by_operation() {
     let counts = recorded(async |cache| {
         cache.close().await.unwrap();
         ask(&cache, &key("image")).await;

@@ -1,4 +1,4 @@
-//! Loads that ask for each other's values: whatever the order of their steps, nobody waits in a circle.
+//! Loads that request each other's keys do not wait in a circle, whatever the order of their steps.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ fn place(id: u64) -> CacheKey {
     CacheKey::builder("row", id).build().unwrap()
 }
 
-/// Asks for `id`, whose load asks for the next of three, and so on in a circle.
+/// Reads `id`, whose load reads the next of three, and so on in a circle.
 fn ask(cache: Cache, id: u64) -> BoxFuture<'static, bool> {
     Box::pin(async move {
         let inner = cache.clone();
@@ -26,7 +26,7 @@ fn ask(cache: Cache, id: u64) -> BoxFuture<'static, bool> {
     })
 }
 
-/// The scheduler itself fails a schedule in which everybody waits.
+/// The scheduler fails a schedule in which every task waits.
 async fn all_ask(cache: Cache) {
     let asking = [0, 1, 2].map(|id| spawn(ask(cache.clone(), id)));
     for asked in asking {
@@ -35,11 +35,11 @@ async fn all_ask(cache: Cache) {
 }
 
 #[test]
-fn loads_that_ask_for_each_other_never_wait_in_a_circle() {
+fn loads_that_request_each_other_never_wait_in_a_circle() {
     explore(|| all_ask(Cache::memory()));
 }
 
 #[test]
-fn nor_do_those_without_a_token() {
+fn loads_without_a_token_never_wait_in_a_circle() {
     explore(|| all_ask(Cache::new(Arc::new(Tokenless::default()))));
 }

@@ -1,4 +1,4 @@
-//! The single flight and the fences under every order of steps that shuttle finds.
+//! Single flight and fill tokens under every order of steps that shuttle finds.
 //!
 //! `cargo test -p cache-facade --no-default-features --features shuttle --test schedules`; with the feature
 //! `cache-core/plants` and `PLANTED_BUG=join-by-key`, tests of freshness must find the bug.
@@ -32,7 +32,7 @@ const SCHEDULES: usize = 2_000;
 
 type Nothing = std::convert::Infallible;
 
-/// Runs `test` under many schedules, half of them at random and half with few preemptions in random places.
+/// Runs `test` under many schedules: half of them random, half with few preemptions at random places.
 fn explore<F: Future<Output = ()> + 'static>(test: impl Fn() -> F + Send + Sync + Copy + 'static) {
     let (tally, schedules) = (Tally::new("schedules", None), times(SCHEDULES));
     tally.attempts(schedules);
@@ -59,13 +59,13 @@ fn key() -> CacheKey {
 #[derive(Debug, Default)]
 struct Database {
     version: AtomicU64,
-    /// The version that the last invalidation which returned has made visible.
+    /// The version of the last completed invalidation.
     acknowledged: AtomicU64,
     loads: AtomicU64,
 }
 
 impl Database {
-    /// Reads the row, as a load does that takes its time.
+    /// Reads the row, in several steps.
     async fn load(self: Arc<Self>) -> std::result::Result<u64, Nothing> {
         self.loads.fetch_add(1, Ordering::SeqCst);
         let version = self.version.load(Ordering::SeqCst);
@@ -82,7 +82,7 @@ impl Database {
         self.acknowledged.fetch_max(version, Ordering::SeqCst);
     }
 
-    /// Asks the cache, and checks that what it gives was not stale when it was asked.
+    /// Reads through the cache, and checks that the value was not stale when the read began.
     async fn read(self: Arc<Self>, cache: Cache) {
         let acknowledged = self.acknowledged.load(Ordering::SeqCst);
         let load = {
@@ -109,7 +109,7 @@ fn a_stampede_causes_one_load() {
 }
 
 #[test]
-fn nobody_gets_what_was_loaded_before_an_invalidation_that_had_returned() {
+fn no_read_returns_a_value_loaded_before_a_completed_invalidation() {
     explore_freshness(|| async {
         let (store, database) = (Arc::new(MemoryBackend::new()), Arc::new(Database::default()));
         let (here, there) = (Cache::new(store.clone()), Cache::new(store));
@@ -124,7 +124,7 @@ fn nobody_gets_what_was_loaded_before_an_invalidation_that_had_returned() {
     });
 }
 
-/// A store that never hands out a token, as one that cannot be reached.
+/// A backend that never gives a token, like one that is unreachable.
 #[derive(Debug, Default)]
 struct Tokenless(MemoryBackend);
 
@@ -139,7 +139,7 @@ impl CacheBackend for Tokenless {
     }
 
     async fn fill(&self, _key: &CacheKey, _token: FillToken, _entry: NewEntry) -> Result<FillOutcome> {
-        unreachable!("nobody fills without a token")
+        unreachable!("no fill without a token")
     }
 
     async fn set(&self, key: &CacheKey, entry: NewEntry) -> Result<()> {
@@ -196,14 +196,14 @@ impl<F: Future> Future for DroppedAfter<F> {
             return Poll::Ready(());
         }
         self.polls -= 1;
-        // It is polled again without being woken: it may go away at any time.
+        // Polled again without being woken, because a caller may be cancelled at any time.
         context.waker().wake_by_ref();
         Poll::Pending
     }
 }
 
 #[test]
-fn callers_who_go_away_neither_stop_nor_stall_the_others() {
+fn cancelled_callers_neither_stop_nor_stall_the_others() {
     for polls in 1..4 {
         explore_dropping(polls);
     }
@@ -227,7 +227,7 @@ fn explore_dropping(polls: u32) {
 }
 
 #[test]
-fn an_error_reaches_those_who_waited_and_the_next_call_loads_anew() {
+fn an_error_reaches_the_callers_that_waited_and_the_next_call_loads_anew() {
     explore(|| {
         a_load_that_fails_once(
             || Err("broken"),
@@ -237,8 +237,8 @@ fn an_error_reaches_those_who_waited_and_the_next_call_loads_anew() {
 }
 
 #[test]
-fn a_panic_reaches_those_who_waited_and_the_next_call_loads_anew() {
-    // Without the panic hook, which would take it for the end of the schedule.
+fn a_panic_reaches_the_callers_that_waited_and_the_next_call_loads_anew() {
+    // Without the panic hook, which ends the schedule.
     let panics = || std::panic::resume_unwind(Box::new("broken"));
     explore(move || {
         a_load_that_fails_once(

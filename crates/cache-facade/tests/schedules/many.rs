@@ -1,4 +1,4 @@
-//! Loads of many values at once, beside each other and beside a writer.
+//! Concurrent loads of many values, and a writer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ fn place(id: u64) -> CacheKey {
 }
 
 #[test]
-fn callers_whose_values_overlap_load_each_once_and_never_wait_for_each_other() {
+fn callers_with_overlapping_items_load_each_once_and_never_deadlock() {
     explore(|| async {
         let (cache, loads) = (Cache::memory(), Arc::new(AtomicU64::new(0)));
         let orders: [&[u64]; 3] = [&[1, 2, 3], &[3, 2], &[2, 1]];
@@ -38,7 +38,7 @@ fn callers_whose_values_overlap_load_each_once_and_never_wait_for_each_other() {
 }
 
 #[test]
-fn nobody_gets_among_many_what_was_loaded_before_an_invalidation_that_had_returned() {
+fn no_read_of_many_returns_a_value_loaded_before_a_completed_invalidation() {
     explore_freshness(|| async {
         let (cache, database) = (Cache::memory(), Arc::new(Database::default()));
         let mut tasks = vec![spawn(Arc::clone(&database).write(cache.clone()))];

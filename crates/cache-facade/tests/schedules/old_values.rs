@@ -1,4 +1,4 @@
-//! Values whose time is over: loaded anew by one for all, by token, and never served after an invalidation.
+//! Stale values: refreshed by one load for all, by token, and never served after an invalidation.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use crate::{Database, explore, explore_freshness, key};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// Two instances over one store that holds a value whose time is over.
+/// Two instances over one backend that holds a stale value.
 async fn with_an_old_value(options: fn() -> LoadOptions<u64>) -> (Cache, Cache, Arc<Database>) {
     let (clock, database) = (Arc::new(ManualClock::new()), Arc::new(Database::default()));
     let store = Arc::new(MemoryBackend::new().with_clock(clock.clone()));
@@ -38,7 +38,7 @@ fn tolerant() -> LoadOptions<u64> {
     LoadOptions::new().expire(MINUTE).stale_if_error(MINUTE)
 }
 
-/// Asks twice, and checks that what the cache gives was not stale when it was asked; a load may fail.
+/// Reads twice, and checks that the value was not stale when the read began; a load may fail.
 async fn read(database: Arc<Database>, cache: Cache, options: fn() -> LoadOptions<u64>, fails: bool) {
     for _ in 0..2 {
         let acknowledged = database.acknowledged.load(Ordering::SeqCst);
@@ -60,7 +60,7 @@ async fn read(database: Arc<Database>, cache: Cache, options: fn() -> LoadOption
 }
 
 #[test]
-fn nobody_gets_an_old_value_that_an_invalidation_has_removed() {
+fn no_read_returns_a_stale_value_that_was_invalidated() {
     explore_freshness(|| async {
         let (here, there, database) = with_an_old_value(revalidated).await;
         let mut tasks = vec![spawn(Arc::clone(&database).write(there.clone()))];
@@ -71,7 +71,7 @@ fn nobody_gets_an_old_value_that_an_invalidation_has_removed() {
         for task in tasks {
             task.await.unwrap();
         }
-        // What still runs in the background must not bring it back either.
+        // Background loads that still run must not bring it back either.
         for _ in 0..8 {
             yield_now().await;
         }
@@ -80,7 +80,7 @@ fn nobody_gets_an_old_value_that_an_invalidation_has_removed() {
 }
 
 #[test]
-fn nobody_whose_load_failed_gets_an_old_value_that_an_invalidation_has_removed() {
+fn no_failed_load_returns_a_stale_value_that_was_invalidated() {
     explore_freshness(|| async {
         let (here, there, database) = with_an_old_value(tolerant).await;
         let mut tasks = vec![spawn(Arc::clone(&database).write(there.clone()))];
@@ -96,7 +96,7 @@ fn nobody_whose_load_failed_gets_an_old_value_that_an_invalidation_has_removed()
 }
 
 #[test]
-fn an_old_value_is_loaded_anew_by_one_for_all() {
+fn a_stale_value_is_refreshed_by_one_load_for_all() {
     explore(|| async {
         let (cache, _, database) = with_an_old_value(revalidated).await;
         let ask = |cache: Cache| {
