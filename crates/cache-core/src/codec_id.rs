@@ -1,6 +1,6 @@
-//! [`CodecId`]: the byte in every stored header that says how its payload is encoded.
+//! [`CodecId`]: the byte in a stored header that identifies the codec.
 
-/// How a payload is encoded, as it is stored.
+/// The codec of a stored payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u8)]
@@ -25,11 +25,6 @@ impl CodecId {
 
     /// The codec stored as `byte`; `None` for one this build does not know.
     pub fn from_byte(byte: u8) -> Option<Self> {
-        match byte {
-            0 => Some(Self::Raw),
-            1 => Some(Self::Bincode),
-            2 => Some(Self::Json),
-            _ => None,
-        }
+        [Self::Raw, Self::Bincode, Self::Json].get(usize::from(byte)).copied()
     }
 }

@@ -1,4 +1,4 @@
-//! Bytes that no sound value has: never a wrong value, a panic, an abort, a spin or an allocation of what is not there.
+//! Hostile bytes are never decoded to a wrong value, and never cause a panic, an abort, a long loop or a large allocation.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Decodes `bytes` whatever their shape; an error is of the right kind.
+/// Decodes `bytes`, and asserts the kind of an error.
 fn decode<T: DeserializeOwned>(bytes: &[u8], shape: u64) -> Option<T> {
     let decoded = Codec::Bincode.decode(bytes, shape);
     decoded.inspect_err(|error| assert_eq!(error.kind(), ErrorKind::Decode)).ok()
@@ -18,7 +18,7 @@ fn refusal<T: DeserializeOwned>(bytes: &[u8]) -> String {
     Codec::Bincode.decode::<T>(bytes, 0).err().expect("no such value exists").to_string()
 }
 
-/// A number of 64 bits as bincode writes it.
+/// Encodes a number of 64 bits.
 fn length(length: u64) -> Vec<u8> {
     bincode::serde::encode_to_vec(length, bincode::config::standard()).expect("numbers encode")
 }
@@ -68,11 +68,11 @@ fn elements_without_bytes_do_not_spin() {
     for text in [refusal::<Vec<()>>(&length(1 << 40)), refusal::<Vec<Nothing>>(&length(1 << 40))] {
         assert!(text.contains("more elements than its bytes can hold"), "{text}");
     }
-    // Many lists that claim as much as one may.
+    // Many lists that each claim as many elements as a single list may have.
     let mut nested = length(10_000);
     (0..10_000).for_each(|_| nested.extend(length(60_000)));
     assert!(refusal::<Vec<Vec<()>>>(&nested).contains("more elements"));
-    // A list of them that is not absurd is stored; an absurd one is not.
+    // A long list is stored, an absurdly long one is refused.
     let trips = RoundTrips::new();
     assert!(trips.encode(Codec::Bincode, &vec![Nothing { nothing: () }; 60_000]).is_ok());
     let absurd = RoundTrips::new().encode(Codec::Bincode, &vec![(); 100_000]).unwrap_err();
@@ -86,7 +86,7 @@ enum Chain {
     Next(Box<Chain>),
 }
 
-/// What takes much of the stack at each level.
+/// A type that takes much stack at each level.
 #[derive(Debug, Serialize, Deserialize)]
 struct Tree {
     name: String,
@@ -97,7 +97,7 @@ struct Tree {
 }
 
 #[test]
-fn deep_nesting_is_an_error_and_no_overflow() {
+fn deep_nesting_is_an_error_and_does_not_overflow_the_stack() {
     fn run() {
         for bytes in [vec![1; 20_000], vec![1; 2_000_000]] {
             assert!(refusal::<Chain>(&bytes).contains("nested deeper than 128 levels"));
@@ -109,7 +109,7 @@ fn deep_nesting_is_an_error_and_no_overflow() {
         let error = Codec::Bincode.encode(&chain).unwrap_err();
         assert!(error.kind() == ErrorKind::Encode && error.to_string().contains("128"));
     }
-    // The stack that tokio and the standard library give their threads.
+    // The default stack size of threads in tokio and the standard library.
     std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap().join().unwrap();
 }
 
@@ -119,11 +119,11 @@ fn nesting_of_128_levels_comes_back_and_of_129_is_refused() {
     let trips = RoundTrips::new();
     assert!(trips.encode(Codec::Bincode, &chain(128)).is_ok());
     assert!(trips.encode(Codec::Bincode, &chain(129)).is_err());
-    assert!(trips.encode(Codec::Bincode, &chain(1)).is_ok(), "one value too deep does not condemn the type");
+    assert!(trips.encode(Codec::Bincode, &chain(1)).is_ok(), "other values of the type are stored");
 }
 
 #[test]
-fn bytes_left_over_or_missing_are_a_miss() {
+fn surplus_or_missing_bytes_are_a_miss() {
     type Value = (u32, String, Vec<u64>);
 
     let encoded = Codec::Bincode.encode(&(7_u32, "text", vec![1_u64, 2])).unwrap();
@@ -142,14 +142,14 @@ struct Panics;
 impl Serialize for Panics {
     #[expect(clippy::panic, reason = "what is tested")]
     fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-        panic!("on the way in")
+        panic!("while it is serialized")
     }
 }
 
 impl<'de> Deserialize<'de> for Panics {
     #[expect(clippy::panic, reason = "what is tested")]
     fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-        panic!("on the way out")
+        panic!("while it is deserialized")
     }
 }
 
@@ -169,7 +169,7 @@ fn no_error_quotes_the_value() {
         type Error = String;
 
         fn try_from(text: String) -> Result<Self, String> {
-            Err(format!("{text} will not do"))
+            Err(format!("{text} is refused"))
         }
     }
 
@@ -187,7 +187,7 @@ fn no_error_quotes_the_value() {
     assert!(errors.iter().all(|error| !error.contains("hunter2") && error.contains("decode")), "{errors:?}");
 }
 
-/// A reader that leaves a part of a tuple unread would take it for what follows.
+/// A visitor that leaves a part of a tuple unread would read it as the next value.
 #[test]
 fn a_part_left_unread_is_a_miss() {
     #[derive(Debug)]
@@ -254,7 +254,7 @@ prop_compose! {
     }
 }
 
-/// Every type here decodes from some bytes of most others; none may, unless it is the same type.
+/// Checks that the value is not decoded as another type; from bare bincode most of these types can be.
 macro_rules! confused {
     ($written:ident: $name:expr; $($kind:ty),* $(,)?) => {$(
         if std::any::type_name::<$kind>() != $name
@@ -333,7 +333,7 @@ proptest! {
     }
 
     #[test]
-    fn random_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..300), shape: u64) {
+    fn random_bytes_are_never_decoded(bytes in prop::collection::vec(any::<u8>(), 0..300), shape: u64) {
         prop_assert!(decode::<Record>(&bytes, shape).is_none());
         prop_assert!(decode::<Vec<Part>>(&bytes, shape).is_none());
         prop_assert!(decode::<BTreeMap<String, Tree>>(&bytes, shape).is_none());

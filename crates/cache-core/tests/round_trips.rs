@@ -1,4 +1,4 @@
-//! What a codec stores decodes to what was given; what cannot is refused, and only that value.
+//! A stored value decodes to the value that was encoded; any other value is refused, and only that value.
 
 mod values;
 
@@ -17,7 +17,7 @@ const CODECS: [Codec; 2] = [Codec::Bincode, Codec::Json];
 #[cfg(not(feature = "json"))]
 const CODECS: [Codec; 1] = [Codec::Bincode];
 
-/// Whether `value` is stored; if it is, it comes back.
+/// Returns whether `value` is stored, and asserts that a stored value comes back.
 #[track_caller]
 fn is_stored<T>(trips: &RoundTrips, codec: Codec, value: &T) -> bool
 where
@@ -37,7 +37,7 @@ where
     }
 }
 
-/// Values of one type, one after the other, so that what is known of the type plays its part.
+/// Checks random values of one type in sequence, with one memory of the type.
 fn law<T>(values: &impl proptest::strategy::Strategy<Value = T>, is_right: impl Fn(Codec, &T, bool) -> bool)
 where
     T: Serialize + DeserializeOwned + Debug + PartialEq + 'static,
@@ -57,14 +57,14 @@ where
 }
 
 #[test]
-fn random_values_come_back_unless_the_codec_has_no_text_for_them() {
+fn random_values_come_back_unless_the_codec_cannot_represent_them() {
     law(&values::tree(), |codec, value: &Tree, is_stored| {
         is_stored == (codec == Codec::Bincode || !values::has_no_json(value))
     });
 }
 
 #[test]
-fn random_values_of_types_that_ask_what_comes_next_come_back_or_are_refused() {
+fn random_values_of_types_that_need_a_self_describing_format_come_back_or_are_refused() {
     law(&values::loose(), |codec, value: &Loose, is_stored| {
         is_stored == (codec != Codec::Bincode && !values::is_wide(value))
     });
@@ -82,7 +82,7 @@ fn collections_without_an_order_come_back() {
     }
 }
 
-/// Its values over 9 are written and not read.
+/// Values over 9 can be serialized and not deserialized.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 struct Digit(u32);
@@ -97,26 +97,29 @@ impl TryFrom<u32> for Digit {
     type Error = &'static str;
 
     fn try_from(digit: u32) -> Result<Self, Self::Error> {
-        if digit < 10 { Ok(Self(digit)) } else { Err("no digit") }
+        if digit < 10 { Ok(Self(digit)) } else { Err("not a digit") }
     }
 }
 
 #[test]
-fn one_bad_value_does_not_switch_its_type_off() {
+fn one_refused_value_does_not_affect_other_values_of_its_type() {
     for codec in CODECS {
         let trips = RoundTrips::new();
         assert!(trips.encode(codec, &Digit(10)).is_err_and(|refusal| refusal.is_first));
-        assert!(trips.encode(codec, &Digit(11)).is_err_and(|refusal| !refusal.is_first), "said once");
+        assert!(trips.encode(codec, &Digit(11)).is_err_and(|refusal| !refusal.is_first), "reported once");
         assert!(is_stored(&trips, codec, &Digit(9)));
-        assert!(trips.encode(codec, &Digit(12)).is_ok(), "a sort that came back is not compared again");
-        assert!(trips.encode_compared(codec, &Digit(12)).is_err(), "unless it is asked for");
+        assert!(
+            trips.encode(codec, &Digit(12)).is_ok(),
+            "a sort of value that came back is not compared again"
+        );
+        assert!(trips.encode_compared(codec, &Digit(12)).is_err(), "unless encode_compared is called");
         assert!(is_stored(&trips, codec, &Digit(8)));
     }
 }
 
 #[test]
-fn what_is_read_as_another_value_is_refused() {
-    /// What is left out is read as something else.
+fn a_value_that_is_read_as_another_is_refused() {
+    /// A skipped field is read as another value.
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Sparse {
         #[serde(skip_serializing_if = "is_zero", default = "one")]
@@ -152,7 +155,7 @@ fn what_is_read_as_another_value_is_refused() {
 }
 
 #[test]
-fn elements_without_bytes_are_refused_where_they_would_not_be_read_also_in_later_values() {
+fn too_many_elements_without_bytes_are_refused_in_any_value_of_a_type() {
     let trips = RoundTrips::new();
     assert!(is_stored(&trips, Codec::Bincode, &vec![(); 60_000]));
     assert!(!is_stored(&trips, Codec::Bincode, &vec![(); 70_000]));
@@ -201,29 +204,29 @@ mod json {
         );
     }
 
-    /// A value that JSON has no text for, after values that it has and before others.
+    /// Checks that `bad`, which JSON cannot represent, is refused before and after `good` values are stored.
     #[track_caller]
     fn is_refused_alone<T>(good: &T, bad: &T)
     where
         T: Serialize + DeserializeOwned + Debug + PartialEq + 'static,
     {
         let trips = RoundTrips::new();
-        let first = trips.encode(Codec::Json, bad).expect_err("there is no text for it");
+        let first = trips.encode(Codec::Json, bad).expect_err("JSON cannot represent it");
         assert!(first.is_first && first.error.to_string().contains("Codec::Bincode"), "{}", first.error);
         for _ in 0..3 {
-            assert!(is_stored(&trips, Codec::Json, good), "one bad value does not switch the type off");
+            assert!(is_stored(&trips, Codec::Json, good), "other values of the type are stored");
             assert!(trips.encode(Codec::Json, bad).is_err_and(|refusal| !refusal.is_first), "{bad:?}");
         }
         assert_eq!(
-            Codec::Json.encode(bad).expect_err("there is no text for it").kind(),
+            Codec::Json.encode(bad).expect_err("JSON cannot represent it").kind(),
             ErrorKind::Encode,
-            "without a check too"
+            "without a comparison too"
         );
         assert!(trips.encode(Codec::Bincode, bad).is_ok());
     }
 
     #[test]
-    fn what_json_writes_as_null_and_reads_as_another_value_is_refused() {
+    fn a_value_that_json_writes_as_null_and_reads_as_another_is_refused() {
         #[derive(Debug, PartialEq, Serialize, Deserialize)]
         struct Unit;
 
@@ -254,8 +257,8 @@ mod json {
     }
 
     #[test]
-    fn a_type_that_reads_null_as_what_it_wrote_is_stored() {
-        /// The usual way to tell "absent" from "null".
+    fn a_type_that_reads_null_as_the_value_it_wrote_is_stored() {
+        /// The usual type that distinguishes "absent" from "null".
         #[derive(Debug, PartialEq, Serialize, Deserialize)]
         struct Patch {
             #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some")]
@@ -298,7 +301,7 @@ mod json {
     }
 
     #[test]
-    fn nesting_of_127_levels_comes_back_and_of_128_is_refused_whenever_it_happens() {
+    fn nesting_of_127_levels_comes_back_and_of_128_is_refused_at_any_time() {
         #[derive(Debug, PartialEq, Serialize, Deserialize)]
         enum Chain {
             End,

@@ -1,4 +1,4 @@
-//! What serde can do to a type either comes back through bincode or is refused aloud; never anything between.
+//! Values of every kind of serde type either come back through bincode or are refused with an error.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -55,7 +55,7 @@ fn collections_and_pointers_come_back() {
 }
 
 #[test]
-fn the_standard_librarys_types_come_back() {
+fn types_of_the_standard_library_come_back() {
     comes_back((Duration::new(5, 6), SystemTime::UNIX_EPOCH + Duration::from_millis(1)));
     comes_back((IpAddr::V4(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST, SocketAddr::from(([1, 2, 3, 4], 80))));
     comes_back((PathBuf::from("/a/b"), Range { start: 1, end: 2 }, Bound::Excluded(3_u8)));
@@ -184,7 +184,7 @@ fn derived_types_come_back() {
     ]);
 }
 
-/// Bytes as `serde_bytes` and its like write them, read as borrowed or owned.
+/// Bytes as `serde_bytes` serializes them, deserialized as borrowed or owned.
 #[derive(Debug, PartialEq)]
 struct Blob<const OWNED: bool>(Vec<u8>);
 
@@ -223,7 +223,7 @@ impl<'de, const OWNED: bool> Deserialize<'de> for Blob<OWNED> {
     }
 }
 
-/// As date libraries do: text for people, a number for machines.
+/// Text in human-readable formats and a number in others, as in date libraries.
 #[derive(Debug, PartialEq)]
 struct Date(i64);
 
@@ -252,7 +252,7 @@ impl<'de> Deserialize<'de> for Date {
 }
 
 #[test]
-fn types_with_an_own_implementation_come_back() {
+fn types_with_manual_implementations_come_back() {
     comes_back((Blob::<true>(vec![1, 2, 3]), Blob::<false>(vec![]), Date(-5)));
 }
 
@@ -307,7 +307,7 @@ struct Alias {
 struct OneWay {
     a: u8,
     #[serde(skip_serializing, default)]
-    #[expect(dead_code, reason = "it is left out on the way in and nobody reads it on the way out")]
+    #[expect(dead_code, reason = "it is not serialized and never read")]
     b: u8,
 }
 
@@ -325,7 +325,7 @@ struct TwoNames {
     a: u8,
 }
 
-/// The two sides disagree on the kind, and bincode alone would not notice.
+/// Serialized as another kind than it is deserialized, which bare bincode does not notice.
 #[derive(Debug, Serialize, Deserialize)]
 struct TwoKinds {
     #[serde(serialize_with = "small")]
@@ -338,7 +338,7 @@ fn small<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> 
 }
 
 #[test]
-fn types_that_ask_what_comes_next_are_refused_by_name() {
+fn types_that_need_a_self_describing_format_are_refused_by_name() {
     refused(&Untagged::Number(1));
     refused(&Internal::A { x: 1 });
     refused(&Flat { a: 1, rest: Newest { b: 2 } });
@@ -347,7 +347,7 @@ fn types_that_ask_what_comes_next_are_refused_by_name() {
 }
 
 #[test]
-fn types_whose_two_sides_differ_are_refused_by_name() {
+fn types_that_are_not_deserialized_as_they_are_serialized_are_refused_by_name() {
     refused(&Alias { name: 1, other: 2 });
     refused(&OneWay { a: 1, b: 2 });
     refused(&OtherWay { a: 1, b: 2, c: 3 });
@@ -356,7 +356,7 @@ fn types_whose_two_sides_differ_are_refused_by_name() {
 }
 
 #[test]
-fn a_field_left_out_is_refused_whenever_it_happens() {
+fn a_value_with_a_skipped_field_is_refused_at_any_time() {
     let trips = RoundTrips::new();
     assert!(trips.encode(Codec::Bincode, &Sparse { a: 1, b: Some(2), c: None }).is_ok());
     let refusal = trips.encode(Codec::Bincode, &Sparse { a: 1, b: None, c: Some(3) }).unwrap_err();
@@ -370,7 +370,7 @@ fn a_variant_that_does_not_come_back_is_found_when_it_first_occurs() {
     enum Gap {
         First,
         #[serde(skip_deserializing)]
-        #[expect(dead_code, reason = "its place is what moves the indices")]
+        #[expect(dead_code, reason = "it shifts the indices of later variants")]
         Middle,
         Last,
     }
@@ -379,11 +379,11 @@ fn a_variant_that_does_not_come_back_is_found_when_it_first_occurs() {
     assert!(trips.encode(Codec::Bincode, &Vec::<Gap>::new()).is_ok());
     assert!(trips.encode(Codec::Bincode, &vec![Gap::First, Gap::Last]).unwrap_err().is_first);
     assert!(!trips.encode(Codec::Bincode, &vec![Gap::Last]).unwrap_err().is_first);
-    assert!(trips.encode(Codec::Bincode, &vec![Gap::First]).is_ok(), "its other variants still are stored");
+    assert!(trips.encode(Codec::Bincode, &vec![Gap::First]).is_ok(), "its other variants are still stored");
 }
 
 #[test]
-fn a_list_that_was_empty_at_first_is_decoded_back_when_it_is_not() {
+fn the_first_list_with_elements_is_compared_after_an_empty_one() {
     let trips = RoundTrips::new();
     assert!(trips.encode(Codec::Bincode, &Vec::<TwoKinds>::new()).is_ok());
     assert!(trips.encode(Codec::Bincode, &vec![TwoKinds { a: 1 }]).is_err());
@@ -401,7 +401,7 @@ fn an_adjacently_tagged_enum_comes_back_or_is_refused_variant_by_variant() {
 
 #[cfg(feature = "json")]
 #[test]
-fn json_takes_what_bincode_refuses() {
+fn json_stores_types_that_bincode_refuses() {
     let trips = RoundTrips::new();
     assert!(trips.encode(Codec::Json, &Untagged::Text("t".into())).is_ok());
     assert!(trips.encode(Codec::Json, &Internal::A { x: 1 }).is_ok());

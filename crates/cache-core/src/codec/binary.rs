@@ -1,105 +1,40 @@
-//! bincode's bytes, with the shape of the value taken on the way. The only module that knows bincode.
+//! Bincode's bytes, and the shape of the value taken on the way.
 //!
-//! Numbers and texts are bincode's; what holds them together (a byte for an option, a length for a list, an index for a
-//! variant) is written here as bincode's own serde front does it, byte for byte, because that front cannot tell how
-//! many bytes are left, and another layer around it cost 1.3 to 3.8 times its time.
+//! Numbers and texts are written by bincode; what holds them together (a byte for an option, a length for a list, an
+//! index for a variant) is written here, byte for byte as by bincode's serde front. That front does not tell how many
+//! bytes are left, and a layer around it that took the shape cost 1.3 to 3.8 times its time.
 
-mod de;
-mod input;
-mod ser;
+mod reader;
 
-use std::fmt::{self, Display};
-
-use bincode::config::{self, Configuration};
 use serde::Serialize;
-use serde::de::{DeserializeOwned, Expected, Unexpected};
+use serde::de::DeserializeOwned;
 
-use super::Written;
+use self::reader::ValueReader;
+use super::error::{CodecError, Result};
+use super::serializer::{BincodeWriter, DEEPEST_BINCODE, STANDARD};
+use super::{Encoded, payload};
+use crate::codec_id::CodecId;
 
-/// bincode's standard configuration. Its byte limit would count each number at full width and cost a quarter of the
-/// time to decode; the reader never goes past the bytes it was given nor allocates what they only claim.
-type Standard = Configuration;
-const STANDARD: Standard = config::standard();
-
-/// How deep values may be nested, so that neither a hostile nor a misread value overflows the stack.
-const DEEPEST: u32 = 128;
-
-/// How many elements of no bytes (`()`, empty structs) all lists of a value may hold together.
+/// Elements of no bytes (`()`, empty structs) that all lists of a value may hold together.
 const ELEMENTS_WITHOUT_BYTES: usize = 65_536;
 
-pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Written, Stop> {
-    let mut writing = ser::Writing::new();
-    value.serialize(&mut writing)?;
-    writing.finish()
+pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Encoded> {
+    let mut writer = BincodeWriter::new();
+    value.serialize(&mut writer)?;
+    let BincodeWriter { shape, sorts, elements, .. } = writer;
+    let bytes = writer.into_bytes();
+    if elements > bytes.len().saturating_add(ELEMENTS_WITHOUT_BYTES) {
+        return Err(CodecError::new(format_args!(
+            "over {ELEMENTS_WITHOUT_BYTES} elements without bytes, such as (); store their number instead"
+        )));
+    }
+    let (payload, shape) = (payload(bytes), shape.finish());
+    Ok(Encoded { payload, codec: CodecId::Bincode, shape, sorts, kinds: 0, doubt: None })
 }
 
-pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], shape: u64) -> Result<T, Stop> {
-    let mut reading = de::Reading::new(bytes);
-    let value = T::deserialize(&mut reading)?;
-    reading.finish(shape)?;
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], shape: u64) -> Result<T> {
+    let mut reader = ValueReader::new(bytes);
+    let value = T::deserialize(&mut reader)?;
+    reader.finish(shape)?;
     Ok(value)
-}
-
-/// Why a value cannot be written or read, without anything of the value. Small, because every result on the way has
-/// room for it.
-#[derive(Debug)]
-pub(super) struct Stop(Box<str>);
-
-impl Stop {
-    #[cold]
-    fn new(why: impl Display) -> Self {
-        Self(why.to_string().into())
-    }
-
-    fn too_deep() -> Self {
-        Self::new(format_args!("nested deeper than {DEEPEST} levels; use Codec::Json or flatten the type"))
-    }
-}
-
-impl Display for Stop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Stop {}
-
-impl serde::ser::Error for Stop {
-    /// What a type says when it refuses to be written: a poisoned lock, a path that is no text.
-    fn custom<T: Display>(why: T) -> Self {
-        Self::new(why)
-    }
-}
-
-/// Types like to quote what they refuse; a message must not.
-impl serde::de::Error for Stop {
-    fn custom<T: Display>(_: T) -> Self {
-        Self::new("the type refuses what was read")
-    }
-
-    fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(format_args!("expected {expected}"))
-    }
-
-    fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(format_args!("expected {expected}"))
-    }
-
-    fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
-        Self::new(format_args!("expected {expected}, found a length of {length}"))
-    }
-}
-
-impl From<bincode::error::EncodeError> for Stop {
-    #[cold]
-    fn from(why: bincode::error::EncodeError) -> Self {
-        Self::new(why)
-    }
-}
-
-impl From<bincode::error::DecodeError> for Stop {
-    #[cold]
-    fn from(why: bincode::error::DecodeError) -> Self {
-        Self::new(why)
-    }
 }

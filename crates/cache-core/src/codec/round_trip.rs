@@ -1,8 +1,7 @@
-//! [`RoundTrips`]: values that do not decode to what was encoded are not stored.
+//! [`RoundTrips`]: refuses values that do not decode to what was encoded.
 
 use std::any::{TypeId, type_name};
 use std::collections::HashMap;
-use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,29 +10,30 @@ use super::{Codec, Encoded};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::Mutex;
 
-/// Encodes values, and decodes back those that may not be read as what they are.
+/// Encodes values, and decodes those again that may be read as another value.
 ///
 /// Some attributes of serde write one thing and read another, and a codec may have one text for two values. Such a value
 /// would never decode and be loaded again each time, or be served as another value. So these are decoded, encoded again
 /// and compared before they are stored: the first value of each type, later ones that hold a sort of part not seen
-/// before (another variant, a first element, an option that was absent), and each value that the codec doubts. One that
-/// does not come back is refused; other values of its type are not.
+/// before (another variant, a first element, an option that was absent), and each value that the codec doubts. A value
+/// that does not come back is refused; other values of its type are not.
 ///
-/// What serde is not told cannot be compared: a field with `#[serde(skip)]` or `skip_serializing` is read as its default.
+/// Fields that serde does not see cannot be compared: one with `#[serde(skip)]` or `skip_serializing` is read as its
+/// default.
 ///
 /// # Cost
 /// A lock and a hash table's lookup a value. Values to be compared are encoded twice and decoded once: at most 128 values
 /// of a type that comes back, each value that does not.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct RoundTrips {
-    types: Mutex<HashMap<(TypeId, Codec), Known>>,
+    types: Mutex<HashMap<(TypeId, Codec), TypeState>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Known {
-    /// Whether a value came back, and the sorts of parts that were in those that did.
-    sound: Option<u128>,
-    reported: bool,
+struct TypeState {
+    /// The sorts of parts in the values that came back; 0 for none, because every value has a part.
+    sorts: u128,
+    is_reported: bool,
 }
 
 /// Why a value is not stored.
@@ -46,7 +46,7 @@ pub struct Refusal {
 }
 
 impl RoundTrips {
-    /// No type is known yet.
+    /// Makes a check that knows no type yet.
     pub fn new() -> Self {
         Self::default()
     }
@@ -59,11 +59,11 @@ impl RoundTrips {
     where
         T: Serialize + DeserializeOwned + 'static,
     {
-        let known = self.types.lock().get(&place::<T>(codec)).copied().unwrap_or_default();
-        self.checked(codec, value, |encoded| known.sound.is_some_and(|sound| encoded.seen & !sound == 0))
+        let known = self.types.lock().get(&(TypeId::of::<T>(), codec)).map_or(0, |state| state.sorts);
+        self.encode_unless_known(codec, value, known)
     }
 
-    /// Encodes `value` and compares it whatever is known of its type: for one that lately did not decode.
+    /// Encodes `value` and compares it in any case: for a type of which a stored value did not decode.
     ///
     /// # Errors
     /// As for [`encode`](Self::encode).
@@ -71,40 +71,29 @@ impl RoundTrips {
     where
         T: Serialize + DeserializeOwned + 'static,
     {
-        self.checked(codec, value, |_| false)
+        self.encode_unless_known(codec, value, 0)
     }
 
-    fn checked<T>(
-        &self,
-        codec: Codec,
-        value: &T,
-        is_known: impl FnOnce(&Encoded) -> bool,
-    ) -> Result<Encoded, Refusal>
+    fn encode_unless_known<T>(&self, codec: Codec, value: &T, known: u128) -> Result<Encoded, Refusal>
     where
         T: Serialize + DeserializeOwned + 'static,
     {
+        let type_and_codec = (TypeId::of::<T>(), codec);
         let refused = |error| {
             let mut types = self.types.lock();
-            let known = types.entry(place::<T>(codec)).or_default();
-            Refusal { error, is_first: !std::mem::replace(&mut known.reported, true) }
+            let state = types.entry(type_and_codec).or_default();
+            Refusal { error, is_first: !std::mem::replace(&mut state.is_reported, true) }
         };
         let encoded = codec.write(value).map_err(refused)?;
-        if encoded.doubt.is_none() && is_known(&encoded) {
-            return Ok(encoded);
+        if encoded.doubt.is_some() || encoded.sorts & !known != 0 {
+            compare::<T>(codec, &encoded).map_err(refused)?;
+            self.types.lock().entry(type_and_codec).or_default().sorts |= encoded.sorts;
         }
-        compare::<T>(codec, &encoded).map_err(refused)?;
-        let mut types = self.types.lock();
-        let known = types.entry(place::<T>(codec)).or_default();
-        known.sound = Some(known.sound.unwrap_or_default() | encoded.seen);
         Ok(encoded)
     }
 }
 
-fn place<T: 'static>(codec: Codec) -> (TypeId, Codec) {
-    (TypeId::of::<T>(), codec)
-}
-
-/// Whether what `encoded` decodes to is encoded in the same way.
+/// Decodes the value and encodes it again, and compares the two.
 fn compare<T: Serialize + DeserializeOwned>(codec: Codec, encoded: &Encoded) -> Result<()> {
     let again = codec
         .decode::<T>(&encoded.payload, encoded.shape)
@@ -124,12 +113,6 @@ fn counts(bytes: &[u8]) -> [usize; 256] {
         }
     }
     counts
-}
-
-impl fmt::Debug for RoundTrips {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RoundTrips").field("types", &self.types.lock().len()).finish()
-    }
 }
 
 fn does_not_come_back<T>(codec: Codec, doubt: Option<&'static str>) -> Error {

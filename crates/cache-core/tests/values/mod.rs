@@ -1,4 +1,4 @@
-//! Random values with every sort of part that serde knows.
+//! Random values with every kind of part of serde.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// A double that equals itself bit for bit.
+/// A double that is compared bit for bit.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Double(f64);
 
@@ -145,7 +145,7 @@ pub(crate) fn tree() -> impl Strategy<Value = Tree> {
     })
 }
 
-/// Whether `tree` holds what JSON has no text for.
+/// Returns whether `tree` holds a value that JSON cannot represent.
 pub(crate) fn has_no_json(tree: &Tree) -> bool {
     match tree {
         Tree::Leaf => false,
@@ -167,7 +167,7 @@ pub(crate) fn has_no_json(tree: &Tree) -> bool {
     }
 }
 
-/// A type that asks the format what comes next, and so reads numbers in the width in which JSON gives them.
+/// A type that needs a self-describing format, and so reads numbers in the width that JSON gives.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind")]
 pub(crate) enum Loose {
@@ -217,7 +217,7 @@ pub(crate) fn loose() -> impl Strategy<Value = Loose> {
     ]
 }
 
-/// Whether `loose` holds an integer of 128 bits, which serde cannot keep while it asks what comes next.
+/// Returns whether `loose` holds an integer of 128 bits, which serde cannot buffer.
 pub(crate) fn is_wide(loose: &Loose) -> bool {
     matches!(loose, Loose::Numbers { wide: Some(_), .. })
 }
