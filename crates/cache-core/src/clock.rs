@@ -1,9 +1,8 @@
-//! Time as a parameter: the only module of the library that reads a clock.
+//! [`Clock`]: time as a parameter. No other module of the library reads a clock.
 //!
-//! Two readings matter. [`Timestamp`] is wall time and is what the store keeps. [`Monotonic`] never jumps and is what
-//! deadlines inside a process are measured with. [`Clock::now`] joins them: from one reading to the next it moves on by
-//! the monotonic time between them at least, so that a wall clock that is set back, also after it was set forward,
-//! cannot make an entry live longer than its TTL.
+//! [`Timestamp`] is wall time, which stores keep. [`Monotonic`] never jumps and is for deadlines inside a process.
+//! [`Clock::now`] joins them: from one reading to the next it advances by at least the monotonic time between them. So a
+//! wall clock that is set back, even after it was set forward, cannot make an entry live longer than its TTL.
 
 mod steady;
 
@@ -14,12 +13,13 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Wall time in milliseconds since 1970-01-01 UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+/// Wall time in milliseconds since 1970-01-01 UTC, which is also its serialized form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize)]
+#[serde(transparent)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The moment `millis` milliseconds after 1970-01-01 UTC.
+    /// Makes the moment `millis` milliseconds after 1970-01-01 UTC.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
@@ -29,14 +29,14 @@ impl Timestamp {
         self.0
     }
 
-    /// This moment plus `duration`, rounded up to whole milliseconds; the end of time on overflow.
+    /// Adds `duration`, rounded up to whole milliseconds; saturates at the maximum.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
         let millis = duration.as_nanos().div_ceil(1_000_000);
         Self(self.0.saturating_add(u64::try_from(millis).unwrap_or(u64::MAX)))
     }
 
-    /// How long before this moment `earlier` was; zero when it was not.
+    /// The time from `earlier` to this moment; zero if `earlier` is later.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
@@ -47,23 +47,23 @@ impl Timestamp {
 pub struct Monotonic(Duration);
 
 impl Monotonic {
-    /// How long before this reading `earlier` was taken; zero when it was not.
+    /// The time from `earlier` to this reading; zero if `earlier` is later.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// This reading plus `duration`.
+    /// Adds `duration`; saturates at the maximum.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration))
     }
 }
 
-/// Where the time comes from.
+/// A source of time.
 ///
 /// # Contract
-/// `monotonic` never goes back. `now` may jump forward with the wall clock, and never lies behind any earlier reading
-/// of this process plus the monotonic time that has passed since that.
+/// `monotonic` never goes back. `now` may jump forward with the wall clock, and is never less than any earlier reading of
+/// this process plus the monotonic time since then.
 pub trait Clock: Debug + Send + Sync + 'static {
     /// Wall time, guarded against being set back.
     fn now(&self) -> Timestamp;
@@ -76,13 +76,13 @@ pub trait Clock: Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
-/// The first reading of this process: what `now` is measured against.
+/// The first reading of this process, to which monotonic time is added.
 static ORIGIN: OnceLock<(Instant, u64)> = OnceLock::new();
 
-/// By how many milliseconds the wall clock was seen ahead of the anchored time: `now` does not take these back.
+/// The most milliseconds by which the wall clock was ahead of `ORIGIN` plus monotonic time: `now` never loses this lead.
 static LEAD: AtomicU64 = AtomicU64::new(0);
 
-/// The later of `anchored` and `wall`, and never less ahead of `anchored` than before.
+/// Returns the later of `anchored` and `wall`, at least as far ahead of `anchored` as before.
 fn guarded(lead: &AtomicU64, anchored: u64, wall: u64) -> Timestamp {
     let ahead = wall.saturating_sub(anchored);
     let mut most = lead.load(Ordering::SeqCst);
@@ -93,7 +93,7 @@ fn guarded(lead: &AtomicU64, anchored: u64, wall: u64) -> Timestamp {
 }
 
 fn wall_millis() -> u64 {
-    // A clock set before 1970 reads as 1970: the anchor below then carries the time.
+    // A clock set before 1970 reads as 1970; monotonic time then advances from there.
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
@@ -115,7 +115,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until told otherwise: for tests of expiry without waiting.
+/// A clock that only moves when it is told to, for tests of expiry without waiting.
 ///
 /// ```
 /// use cache_core::{Clock, ManualClock};
@@ -135,7 +135,7 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// A clock that stands at 2024-01-01 00:00 UTC.
+    /// Makes a clock that shows 2024-01-01 00:00 UTC.
     pub fn new() -> Self {
         Self {
             start: AtomicU64::new(1_704_067_200_000),
@@ -145,7 +145,7 @@ impl ManualClock {
         }
     }
 
-    /// Lets `duration` pass on both clocks, in whole milliseconds.
+    /// Advances wall time and monotonic time by `duration`, in whole milliseconds.
     pub fn advance(&self, duration: Duration) {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         self.elapsed.fetch_add(millis, Ordering::SeqCst);
@@ -153,16 +153,16 @@ impl ManualClock {
 
     /// Sets the wall clock forward (positive) or back (negative); monotonic time does not move.
     pub fn jump_wall(&self, millis: i64) {
-        // Read before and after, so that `now` knows every time that the wall clock showed.
+        // Read before and after, so that `now` takes every reading of the wall clock into account.
         self.now();
         self.wall_offset.fetch_add(millis, Ordering::SeqCst);
         self.now();
     }
 
-    /// Goes on as the clock of a new process would, which knows the wall time of its own start alone.
+    /// Continues as the clock of a new process, which only knows the wall time at its start.
     ///
-    /// For tests of what a store finds that was written before the wall clock was set back. Nothing else may use the
-    /// clock meanwhile.
+    /// For tests of stores that were written before the wall clock was set back. The clock must not be used elsewhere
+    /// during the call.
     pub fn restart(&self) {
         let offset = self.wall_offset.swap(0, Ordering::SeqCst);
         let start = self.start.load(Ordering::SeqCst);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn adding_for_ever_saturates() {
+    fn adding_the_longest_duration_saturates() {
         assert_eq!(Timestamp::from_millis(5).saturating_add(Duration::MAX).as_millis(), u64::MAX);
     }
 

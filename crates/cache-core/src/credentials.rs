@@ -1,12 +1,13 @@
-//! [`Credentials`] for a store that asks who connects, and [`CredentialsProvider`], which gives them connection by connection.
+//! [`Credentials`] for a store that authenticates its clients, and [`CredentialsProvider`], which supplies them for each
+//! connection.
 
 use std::fmt;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::panics::{caught, caught_in};
 
 /// A user and a password. `Debug` does not show the password.
 ///
@@ -39,7 +40,7 @@ impl Credentials {
         self.username.as_deref()
     }
 
-    /// The password itself, for the one place that sends it to the server.
+    /// The password, to be sent to the server.
     pub fn expose_password(&self) -> &str {
         &self.password
     }
@@ -53,7 +54,7 @@ impl fmt::Debug for Credentials {
 
 type Pending = Pin<Box<dyn Future<Output = Result<Credentials>> + Send>>;
 
-/// Gives the credentials of each new connection: for tokens that end after a while.
+/// Supplies the credentials of each new connection, for tokens that expire.
 #[derive(Clone)]
 pub struct CredentialsProvider(Arc<dyn Fn() -> Pending + Send + Sync>);
 
@@ -84,16 +85,12 @@ impl CredentialsProvider {
     pub async fn credentials(&self) -> Result<Credentials> {
         let panicked =
             |_| Error::new(ErrorKind::Unavailable, "the application's credentials provider panicked");
-        let mut provided = std::panic::catch_unwind(AssertUnwindSafe(|| (self.0)())).map_err(panicked)?;
-        std::future::poll_fn(move |context| {
-            let polled = std::panic::catch_unwind(AssertUnwindSafe(|| provided.as_mut().poll(context)));
-            polled.unwrap_or_else(|panic| std::task::Poll::Ready(Err(panicked(panic))))
-        })
-        .await
+        let provided = caught(|| (self.0)()).map_err(panicked)?;
+        caught_in(provided).await.map_err(panicked)?
     }
 }
 
-/// Equal to its clones alone.
+// A provider equals its clones only.
 impl PartialEq for CredentialsProvider {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -123,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_is_asked_each_time_and_its_trouble_is_an_error() {
+    fn a_provider_is_called_for_each_connection_and_its_failure_is_an_error() {
         let calls = Arc::new(std::sync::atomic::AtomicU32::new(0));
         let counted = Arc::clone(&calls);
         let provider = CredentialsProvider::new(move || {

@@ -1,4 +1,4 @@
-//! What goes into a backend and comes out of it: entries, lookups, fill tokens and their outcomes.
+//! The values that backends take and return: entries, lookups, fill tokens and outcomes.
 
 use std::fmt::{self, Display};
 use std::num::NonZeroU64;
@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use crate::clock::{Monotonic, Timestamp};
 use crate::codec_id::CodecId;
 
-/// A value on its way into a backend: its encoded bytes and how long it may be served.
+/// A value to be stored: its encoded bytes and how long it may be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEntry {
     /// The encoded value.
@@ -23,12 +23,12 @@ pub struct NewEntry {
     pub expires_in: Option<Duration>,
     /// How long the entry counts as fresh, for stale-while-revalidate. Default: as long as it lives.
     pub fresh_for: Option<Duration>,
-    /// When the load that made the value began, for stores that bound the age of what they serve.
+    /// When the load of the value started, for stores that bound the age of the values they serve.
     pub load_started: Option<Monotonic>,
 }
 
 impl NewEntry {
-    /// An entry of raw bytes that lives until it is invalidated or evicted.
+    /// Makes an entry of raw bytes that lives until it is invalidated or evicted.
     pub fn new(payload: impl Into<Bytes>) -> Self {
         Self {
             payload: payload.into(),
@@ -40,13 +40,13 @@ impl NewEntry {
         }
     }
 
-    /// The same entry, served for `duration` at most, counted from when it is stored.
+    /// Limits how long the entry is served, counted from when it is stored.
     #[must_use]
     pub fn expires_in(self, duration: Duration) -> Self {
         Self { expires_in: Some(duration), ..self }
     }
 
-    /// This entry as a backend keeps it when it is stored at `now`.
+    /// Converts this into the [`Entry`] that a backend stores at `now`.
     pub fn stored_at(self, now: Timestamp) -> Entry {
         let Self { payload, codec, shape, expires_in, fresh_for, load_started: _ } = self;
         Entry {
@@ -71,21 +71,21 @@ pub struct Entry {
     pub shape: u64,
     /// When it was stored.
     pub stored_at: Timestamp,
-    /// From when on it is a miss; `None`: never.
+    /// When it expires: a lookup misses from then on; `None`: never.
     pub expires_at: Option<Timestamp>,
-    /// Until when it is fresh; `None`: as long as it lives.
+    /// When it becomes stale; `None`: not before it expires.
     pub fresh_until: Option<Timestamp>,
 }
 
-/// How far in the future an entry with a TTL may have been stored before it is a miss: the clocks of two instances, or
-/// of one before and after a restart, may differ this much.
+/// How far in the future an entry with a TTL may have been stored before lookups miss it: by how much the clocks of two
+/// instances, or of one before and after a restart, may differ.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 
 impl Entry {
-    /// Whether the entry may be served at `now`, as far as time is concerned.
+    /// Returns whether the entry has not expired at `now`.
     ///
-    /// An entry with a TTL that was stored more than five seconds in the future may not: the clock was set back since,
-    /// and its TTL cannot be trusted.
+    /// An entry with a TTL that was stored more than five seconds in the future counts as expired: the clock was set
+    /// back since, and its TTL cannot be trusted.
     pub fn is_live(&self, now: Timestamp) -> bool {
         match self.expires_at {
             None => true,
@@ -93,43 +93,43 @@ impl Entry {
         }
     }
 
-    /// Whether the entry is fresh at `now`; otherwise it is stale and ought to be refreshed.
+    /// Returns whether the entry is fresh at `now`; a stale one should be refreshed.
     pub fn is_fresh(&self, now: Timestamp) -> bool {
         self.fresh_until.is_none_or(|until| now < until)
     }
 }
 
-/// The permission to fill a key, handed out by every lookup and taken away by every invalidation.
+/// The permission to fill a key: every lookup issues one, every invalidation revokes it.
 ///
-/// A token is worthless at any other backend, and at this one after it was reopened.
+/// A token is refused by any other backend, and by its own after that was reopened.
 #[derive(Debug, Clone, Copy)]
 pub struct FillToken {
-    issuer: u64,
+    issuer: Option<NonZeroU64>,
     value: u128,
 }
 
 impl FillToken {
-    /// A token of `issuer`: a backend instance in one generation and incarnation.
+    /// Makes a token of `issuer`, which identifies one opening of a backend.
     pub fn new(issuer: NonZeroU64, value: u128) -> Self {
-        Self { issuer: issuer.get(), value }
+        Self { issuer: Some(issuer), value }
     }
 
-    /// The token of a lookup that could not get one. It is refused by every fill and equals nothing, itself included.
+    /// The token of a lookup that could not get one: every fill refuses it, and it does not even equal itself.
     pub fn never() -> Self {
-        Self { issuer: 0, value: 0 }
+        Self { issuer: None, value: 0 }
     }
 
-    /// Whether this is [`never`](Self::never).
+    /// Returns whether this is [`never`](Self::never).
     pub fn is_never(self) -> bool {
-        self.issuer == 0
+        self.issuer.is_none()
     }
 
-    /// Who issued it; `None` for [`never`](Self::never).
+    /// The issuer; `None` for [`never`](Self::never).
     pub fn issuer(self) -> Option<NonZeroU64> {
-        NonZeroU64::new(self.issuer)
+        self.issuer
     }
 
-    /// What the issuer put into it.
+    /// The value, whose meaning is the issuer's.
     pub fn value(self) -> u128 {
         self.value
     }
@@ -141,75 +141,68 @@ impl PartialEq for FillToken {
     }
 }
 
-/// What a lookup found, and the permission to fill what it did not find or what is to be refreshed.
+/// The result of a lookup: the entry, and the token to fill or refresh it.
 #[derive(Debug, Clone)]
 pub struct Lookup {
     /// The live entry, if there is one.
     pub entry: Option<Entry>,
-    /// The token for a [`fill`](crate::CacheBackend::fill) of the same key.
+    /// The token for a [`fill`](crate::CacheBackend::fill) of this key.
     pub token: FillToken,
-    /// The store that answered: of a fallback, the one that was asked, whichever serves by now.
+    /// The store that answered; of a cache with a fallback, the one that was in use at that moment.
     pub backend: BackendKind,
 }
 
-/// What became of a fill.
+/// The outcome of a fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum FillOutcome {
-    /// The value is stored.
+    /// The value was stored.
     Stored,
-    /// The value is not stored, because it may be older than an invalidation. No error: the caller returns its value.
+    /// The value was not stored, because it may be older than an invalidation. Not an error: the caller returns its value.
     Refused,
 }
 
-/// How far an invalidation has reached.
+/// The outcome of an invalidation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "an invalidation that was only journaled has not reached the other instances yet"]
 pub enum Invalidated {
-    /// No read of this store that starts from now on, in any instance, sees what was removed; nor after a crash.
+    /// No lookup in this store that starts later, in any instance or after a crash, returns a removed entry.
     Applied {
-        /// How many live entries were removed; approximate on Redis.
+        /// Live entries removed; approximate on Redis.
         removed: u64,
     },
-    /// The same for this instance. The shared store was away: others follow when this instance reaches it again.
+    /// No lookup of this instance that starts later returns a removed entry. The shared store was unreachable: other
+    /// instances see the invalidation once this one reaches it again.
     Journaled {
-        /// How many entries of this instance's own store were removed.
+        /// Entries removed from this instance's own store.
         removed: u64,
     },
 }
 
 impl Invalidated {
-    /// How many entries were removed.
+    /// The number of entries removed.
     pub fn removed(self) -> u64 {
         match self {
             Self::Applied { removed } | Self::Journaled { removed } => removed,
         }
     }
-
-    /// Both together: `Applied` only if both are.
-    pub fn and(self, other: Self) -> Self {
-        let removed = self.removed().saturating_add(other.removed());
-        match (self, other) {
-            (Self::Applied { .. }, Self::Applied { .. }) => Self::Applied { removed },
-            _ => Self::Journaled { removed },
-        }
-    }
 }
 
-/// Which store a backend is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// The kind of a store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum BackendKind {
     /// Files of this instance.
     Disk,
-    /// A Redis that instances share.
+    /// A Redis server that instances share.
     Redis,
     /// The memory of this process.
     Memory,
-    /// No store: everything is loaded.
+    /// No store: every value is loaded.
+    #[default]
     Null,
-    /// The disk store that stands in while Redis is away.
+    /// The disk store used while Redis is unreachable.
     Fallback,
-    /// A store of the user's own, by name.
+    /// A store of the application, by name.
     Custom(&'static str),
 }
 
@@ -244,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn never_equals_nothing_not_even_itself() {
+    fn the_token_never_does_not_equal_itself_or_any_other() {
         let never = FillToken::never();
         assert!(never != never);
         let token = FillToken::new(NonZeroU64::MIN, 0);
@@ -260,12 +253,5 @@ mod tests {
         assert!(from(1_000_000).is_live(now) && from(1_005_000).is_live(now));
         assert!(!from(1_005_001).is_live(now) && !from(1_000_000 - 60_000).is_live(now));
         assert!(NewEntry::new("x").stored_at(Timestamp::from_millis(u64::MAX)).is_live(now));
-    }
-
-    #[test]
-    fn what_was_journaled_in_part_is_not_applied() {
-        let applied = Invalidated::Applied { removed: 2 };
-        assert_eq!(applied.and(applied), Invalidated::Applied { removed: 4 });
-        assert_eq!(applied.and(Invalidated::Journaled { removed: 1 }), Invalidated::Journaled { removed: 3 });
     }
 }

@@ -1,7 +1,7 @@
-//! The one stored header, shared by disk and Redis, byte by byte.
+//! The header of stored values, byte by byte, for disk and Redis.
 //!
-//! All numbers are little-endian. The first 17 bytes are the same in every version, so that any build finds the nonce
-//! of what any other stored.
+//! All numbers are little-endian. The first 17 bytes are the same in every version: a build finds the nonce of a value
+//! that any other build stored.
 //!
 //! | bytes | field |
 //! | --- | --- |
@@ -18,10 +18,10 @@
 //! | 68..76 | xxh3-64 of bytes 0..68 and the xxh3-64 of the payload |
 //! | 76.. | the payload |
 //!
-//! The checksum finds accidents, not attackers: whoever can write to the store can write a valid envelope.
+//! The checksum detects accidental damage only: an attacker with access to the store can write a valid envelope.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use xxhash_rust::xxh3::{Xxh3Default, xxh3_64, xxh3_128_with_seed};
+use bytes::{BufMut, Bytes};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
 use crate::clock::Timestamp;
 use crate::codec_id::CodecId;
@@ -33,7 +33,7 @@ pub const HEADER_LENGTH: usize = 76;
 /// Bytes of a lease.
 pub const LEASE_LENGTH: usize = 17;
 
-/// The longest payload in bytes, 128 MiB: a longer one is neither stored nor believed.
+/// The longest payload in bytes, 128 MiB: a longer one is not stored, and counts as damaged when read.
 pub const LARGEST_PAYLOAD: usize = 128 << 20;
 
 const VERSION: u8 = 1;
@@ -42,13 +42,11 @@ const VALUE: u8 = b'V';
 const HAS_EXPIRY: u8 = 1;
 const HAS_FRESHNESS: u8 = 2;
 
-/// Where each field begins; [`HEADER_LENGTH`] is where the last one ends.
+/// Offsets of fields; the last one ends at [`HEADER_LENGTH`].
 mod at {
-    pub(super) const MARKER: usize = 0;
-    pub(super) const NONCE: usize = 1;
     pub(super) const VERSION: usize = 17;
+    /// The codec, and then the flags.
     pub(super) const CODEC: usize = 18;
-    pub(super) const FLAGS: usize = 19;
     pub(super) const STORED_AT: usize = 20;
     pub(super) const EXPIRES_AT: usize = 28;
     pub(super) const FRESH_UNTIL: usize = 36;
@@ -57,25 +55,25 @@ mod at {
     pub(super) const CHECKSUM: usize = 68;
 }
 
-/// Why stored bytes are no entry to serve: a miss in every case.
+/// Why stored bytes cannot be served: a miss in every case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejected {
-    /// Its time is over, or it was stored in a future that its TTL cannot be trusted in.
+    /// It has expired, or was stored so far in the future that its TTL cannot be trusted.
     Expired,
-    /// Another version of the format, a flag or a codec that this build does not know: another build's, not damage.
+    /// It has a version, a flag or a codec that this build does not know: another build stored it.
     OtherVersion,
-    /// Damaged: too short, too long, an unknown marker, or the checksum does not match.
+    /// It is damaged: too short, too long, an unknown marker, or a wrong checksum.
     Corrupt,
-    /// A sound entry of another key: counted as corrupt, and on a connection it means that replies were shifted.
+    /// It is a sound entry of another key: counted as corrupt. On a connection it means that replies were shifted.
     OtherKey,
-    /// No value but the permission to store one.
+    /// It is not a value but a lease: the permission to store one.
     Lease {
-        /// What a fill must bring.
+        /// The nonce that a fill must bring.
         nonce: u128,
     },
 }
 
-/// The hash of a namespace and a full key, by which an entry knows whose it is.
+/// The hash of a namespace and a full key, stored with an entry to identify its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyHash(u128);
 
@@ -86,12 +84,12 @@ pub struct KeyHasher {
 }
 
 impl KeyHasher {
-    /// The hasher of `namespace`.
+    /// Makes the hasher of `namespace`.
     pub fn new(namespace: &str) -> Self {
         Self { seed: xxh3_64(namespace.as_bytes()) }
     }
 
-    /// The hash of `key`, a key's full text. Cost: about 10 ns.
+    /// Hashes `key`, the full text of a key. Cost: about 10 ns.
     pub fn hash(self, key: &str) -> KeyHash {
         KeyHash(xxh3_128_with_seed(key.as_bytes(), self.seed))
     }
@@ -103,7 +101,7 @@ impl KeyHasher {
 /// use cache_core::envelope::{Header, KeyHasher};
 /// use cache_core::{NewEntry, Timestamp};
 ///
-/// let (key, now) = (KeyHasher::new("app").hash("image:5:metadata"), Timestamp::from_millis(1));
+/// let (key, now) = (KeyHasher::new("app").hash("user:5:profile"), Timestamp::from_millis(1));
 /// let entry = NewEntry::new("payload").stored_at(now);
 /// let header = Header::seal(&entry, key, 0);
 ///
@@ -117,23 +115,24 @@ pub struct Header {
 }
 
 impl Header {
-    /// The header of `entry` as it is stored under `key`; the nonce is zero on disk.
+    /// Makes the header of `entry` as it is stored under `key`; the nonce is zero on disk.
     pub fn seal(entry: &Entry, key: KeyHash, nonce: u128) -> Self {
         let Entry { payload, codec, shape, stored_at, expires_at, fresh_until } = entry;
         let flags = expires_at.map_or(0, |_| HAS_EXPIRY) | fresh_until.map_or(0, |_| HAS_FRESHNESS);
-        let mut header = Self { bytes: [0; HEADER_LENGTH] };
-        header.put(at::MARKER, [VALUE]);
-        header.put(at::NONCE, nonce.to_le_bytes());
-        header.put(at::VERSION, [VERSION]);
-        header.put(at::CODEC, [*codec as u8]);
-        header.put(at::FLAGS, [flags]);
-        header.put(at::STORED_AT, stored_at.as_millis().to_le_bytes());
-        header.put(at::EXPIRES_AT, expires_at.map_or(0, Timestamp::as_millis).to_le_bytes());
-        header.put(at::FRESH_UNTIL, fresh_until.map_or(0, Timestamp::as_millis).to_le_bytes());
-        header.put(at::SHAPE, shape.to_le_bytes());
-        header.put(at::KEY_HASH, key.0.to_le_bytes());
-        header.put(at::CHECKSUM, header.checksum(xxh3_64(payload)).to_le_bytes());
-        header
+        let mut bytes = [0; HEADER_LENGTH];
+        let mut fields = bytes.as_mut_slice();
+        fields.put_u8(VALUE);
+        fields.put_u128_le(nonce);
+        fields.put_u8(VERSION);
+        fields.put_u8(*codec as u8);
+        fields.put_u8(flags);
+        fields.put_u64_le(stored_at.as_millis());
+        fields.put_u64_le(expires_at.map_or(0, Timestamp::as_millis));
+        fields.put_u64_le(fresh_until.map_or(0, Timestamp::as_millis));
+        fields.put_u64_le(*shape);
+        fields.put_u128_le(key.0);
+        let header = Self { bytes };
+        Self { bytes: with_last(bytes, header.checksum(payload)) }
     }
 
     /// The bytes to store in front of the payload.
@@ -141,11 +140,10 @@ impl Header {
         &self.bytes
     }
 
-    /// Reads the header at the beginning of `stored`; what follows it is not looked at.
+    /// Reads the header at the beginning of `stored` and ignores the rest.
     ///
     /// # Errors
-    /// `Lease`, `OtherVersion` or `Corrupt`. Only [`open`](Self::open) and [`verify`](Self::verify) find damage
-    /// behind the version.
+    /// `Lease`, `OtherVersion` or `Corrupt`. Damage after the version is only found by [`open`](Self::open).
     pub fn parse(stored: &[u8]) -> Result<Self, Rejected> {
         match stored.first().zip(nonce(stored)) {
             Some((&VALUE, _)) if stored.get(at::VERSION).is_some_and(|&version| version != VERSION) => {
@@ -154,16 +152,16 @@ impl Header {
             Some((&VALUE, _)) => {
                 stored.first_chunk().map(|bytes| Self { bytes: *bytes }).ok_or(Rejected::Corrupt)
             }
-            // A later version's lease may say more behind its nonce.
+            // The lease of a later version may be longer.
             Some((_, nonce)) => Err(Rejected::Lease { nonce }),
             None => Err(Rejected::Corrupt),
         }
     }
 
-    /// The entry, if it is sound, this key's and live. Cost: one pass over the payload; reading the clock costs as much as
-    /// verifying a small value, so that `now` is asked only where there is a TTL.
+    /// Verifies the payload and returns the entry, if it is sound, of this key and not expired.
     ///
-    /// The caller still has to compare the entry's shape, by decoding it.
+    /// The shape of the value is not checked: decoding does that. Cost: one pass over the payload. Reading the clock costs
+    /// as much as verifying a small value: `now` is only called for an entry with a TTL.
     ///
     /// # Errors
     /// In this order: `Corrupt`, `OtherVersion`, `OtherKey`, `Expired`.
@@ -173,63 +171,9 @@ impl Header {
         payload: Bytes,
         now: impl FnOnce() -> Timestamp,
     ) -> Result<Entry, Rejected> {
-        let codec = self.check(key, payload.len(), || xxh3_64(&payload))?;
-        let entry = Entry {
-            payload,
-            codec,
-            shape: self.number(at::SHAPE),
-            stored_at: self.stored_at(),
-            expires_at: self.expires_at(),
-            fresh_until: self.fresh_until(),
-        };
-        let is_live = entry.expires_at.is_none() || entry.is_live(now());
-        if is_live { Ok(entry) } else { Err(Rejected::Expired) }
-    }
-
-    /// Whether the payload in `pieces` is sound and `key`'s, without joining them. Time is not looked at.
-    ///
-    /// # Errors
-    /// In this order: `Corrupt`, `OtherVersion`, `OtherKey`.
-    pub fn verify<'a, P>(&self, key: KeyHash, pieces: P) -> Result<(), Rejected>
-    where
-        P: IntoIterator<Item = &'a [u8]>,
-    {
-        let mut hasher = Xxh3Default::new();
-        let mut length = 0_usize;
-        for piece in pieces {
-            length = length.saturating_add(piece.len());
-            hasher.update(piece);
-        }
-        self.check(key, length, || hasher.digest()).map(drop)
-    }
-
-    /// The nonce; zero on disk.
-    pub fn nonce(&self) -> u128 {
-        u128::from_le_bytes(self.field(at::NONCE))
-    }
-
-    /// When the entry was stored; to be believed once it is verified.
-    pub fn stored_at(&self) -> Timestamp {
-        Timestamp::from_millis(self.number(at::STORED_AT))
-    }
-
-    /// From when on the entry is a miss; to be believed once it is verified.
-    pub fn expires_at(&self) -> Option<Timestamp> {
-        self.has(HAS_EXPIRY).then(|| Timestamp::from_millis(self.number(at::EXPIRES_AT)))
-    }
-
-    /// Until when the entry is fresh; to be believed once it is verified.
-    pub fn fresh_until(&self) -> Option<Timestamp> {
-        self.has(HAS_FRESHNESS).then(|| Timestamp::from_millis(self.number(at::FRESH_UNTIL)))
-    }
-
-    fn check(
-        &self,
-        key: KeyHash,
-        length: usize,
-        payload_hash: impl FnOnce() -> u64,
-    ) -> Result<CodecId, Rejected> {
-        if length > LARGEST_PAYLOAD || self.number(at::CHECKSUM) != self.checksum(payload_hash()) {
+        if payload.len() > LARGEST_PAYLOAD
+            || self.field(at::CHECKSUM) != self.checksum(&payload).to_le_bytes()
+        {
             return Err(Rejected::Corrupt);
         }
         let [codec, flags] = self.field(at::CODEC);
@@ -239,25 +183,22 @@ impl Header {
         if self.field(at::KEY_HASH) != key.0.to_le_bytes() {
             return Err(Rejected::OtherKey);
         }
-        Ok(codec)
+        let number = |at| u64::from_le_bytes(self.field(at));
+        let time = |flag, at| (flags & flag != 0).then(|| Timestamp::from_millis(number(at)));
+        let entry = Entry {
+            payload,
+            codec,
+            shape: number(at::SHAPE),
+            stored_at: Timestamp::from_millis(number(at::STORED_AT)),
+            expires_at: time(HAS_EXPIRY, at::EXPIRES_AT),
+            fresh_until: time(HAS_FRESHNESS, at::FRESH_UNTIL),
+        };
+        let is_live = entry.expires_at.is_none() || entry.is_live(now());
+        if is_live { Ok(entry) } else { Err(Rejected::Expired) }
     }
 
-    /// Hashing the payload on its own leaves its pieces free and the header's hash one short step.
-    fn checksum(&self, payload_hash: u64) -> u64 {
-        let mut summed = self.bytes;
-        if let Some(place) = summed.last_chunk_mut() {
-            *place = payload_hash.to_le_bytes();
-        }
-        xxh3_64(&summed)
-    }
-
-    fn has(&self, flag: u8) -> bool {
-        let [flags] = self.field(at::FLAGS);
-        flags & flag != 0
-    }
-
-    fn number(&self, at: usize) -> u64 {
-        u64::from_le_bytes(self.field(at))
+    fn checksum(&self, payload: &[u8]) -> u64 {
+        xxh3_64(&with_last(self.bytes, xxh3_64(payload)))
     }
 
     #[inline]
@@ -265,32 +206,17 @@ impl Header {
         let field = self.bytes.get(at..).and_then(<[u8]>::first_chunk);
         *field.expect("every field lies inside the header")
     }
+}
 
-    #[inline]
-    fn put<const N: usize>(&mut self, at: usize, field: [u8; N]) {
-        let place = self.bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
-        *place.expect("every field lies inside the header") = field;
+/// The header with `number` as its last field.
+fn with_last(mut header: [u8; HEADER_LENGTH], number: u64) -> [u8; HEADER_LENGTH] {
+    if let Some(last) = header.last_chunk_mut() {
+        *last = number.to_le_bytes();
     }
+    header
 }
 
-/// Header and payload in one piece. Cost: one copy of the payload.
-pub fn encode(entry: &Entry, key: KeyHash, nonce: u128) -> Bytes {
-    let mut stored = BytesMut::with_capacity(HEADER_LENGTH + entry.payload.len());
-    stored.put_slice(Header::seal(entry, key, nonce).as_bytes());
-    stored.put_slice(&entry.payload);
-    stored.freeze()
-}
-
-/// Reads what [`encode`] made; the entry's payload shares the memory of `stored`.
-///
-/// # Errors
-/// See [`Header::parse`] and [`Header::open`].
-pub fn decode(stored: &Bytes, key: KeyHash, now: Timestamp) -> Result<Entry, Rejected> {
-    let header = Header::parse(stored)?;
-    header.open(key, stored.slice(HEADER_LENGTH..), || now)
-}
-
-/// The bytes of a lease.
+/// Writes a lease.
 pub fn lease(nonce: u128) -> [u8; LEASE_LENGTH] {
     let mut bytes = [LEASE; LEASE_LENGTH];
     if let Some(place) = bytes.last_chunk_mut() {
@@ -299,7 +225,7 @@ pub fn lease(nonce: u128) -> [u8; LEASE_LENGTH] {
     bytes
 }
 
-/// The nonce of a lease or a value of any version; `None` for what is neither.
+/// Returns the nonce of a lease or value of any version; `None` for other bytes.
 pub fn nonce(stored: &[u8]) -> Option<u128> {
     let (marker, rest) = stored.split_first()?;
     let nonce = rest.first_chunk()?;

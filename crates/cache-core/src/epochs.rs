@@ -1,7 +1,8 @@
-//! [`Epochs`]: the fence of a store inside one process, in 32 KiB whatever the number of keys.
+//! [`Epochs`]: fill tokens of a store inside one process, in 32 KiB for any number of keys.
 //!
-//! A token is the pair of the epoch that covers all keys and the epoch of its key's group (one of 4,096, by hash). An
-//! invalidation bumps the epochs that cover it; equality decides. A collision of two groups only refuses a fill.
+//! A token holds two epochs: the one that covers all keys and that of its key's group (one of 4,096, by hash). An
+//! invalidation advances the epochs that cover it, and a token is valid while both are unchanged. Where two groups share
+//! an epoch, an invalidation of one also refuses fills of the other.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -17,7 +18,7 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 const GROUPS: usize = 4096;
 
-/// Epochs of one opening of a store; see the module's documentation.
+/// The epochs of one opening of a store.
 pub struct Epochs {
     issuer: NonZeroU64,
     all: AtomicU64,
@@ -25,7 +26,7 @@ pub struct Epochs {
 }
 
 impl Epochs {
-    /// Epochs of a new issuer: no token that was handed out before stands here.
+    /// Makes epochs of a new issuer: tokens issued before are not valid here.
     pub fn new() -> Self {
         Self {
             issuer: random_nonzero(),
@@ -34,22 +35,26 @@ impl Epochs {
         }
     }
 
-    /// The token that stands now for `key`.
+    /// Issues a token for `key`.
     pub fn token(&self, key: &CacheKey) -> FillToken {
         let group = self.group(key.group()).load(Ordering::SeqCst);
         let all = self.all.load(Ordering::SeqCst);
         FillToken::new(self.issuer, u128::from(all) << 64 | u128::from(group))
     }
 
-    /// Whether `token` still stands for `key`.
+    /// Returns whether `token` is still valid for `key`.
     ///
-    /// A backend calls this under the lock under which it inserts, and an invalidation passes that lock after it bumped:
-    /// otherwise an invalidation could run to its end between the check and the insertion.
+    /// A backend calls this under the lock under which it inserts, and an invalidation takes that lock after it advanced
+    /// the epoch. Otherwise:
+    ///
+    /// 1. The fill checks its token, which is valid.
+    /// 2. An invalidation advances the epoch, removes the entries and returns.
+    /// 3. The fill inserts its older value, and later lookups return it.
     pub fn stands(&self, key: &CacheKey, token: FillToken) -> bool {
         is_planted(Plant::NoFence) || self.token(key) == token
     }
 
-    /// Takes away every token that `scope` covers.
+    /// Revokes every token that `scope` covers.
     pub fn bump(&self, scope: EpochScope<'_>) {
         match scope {
             EpochScope::Group(group) => self.group(group).fetch_add(1, Ordering::SeqCst),
@@ -81,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bump_takes_away_the_tokens_it_covers_and_few_others() {
+    fn advancing_an_epoch_revokes_the_tokens_it_covers_and_few_others() {
         let epochs = Epochs::new();
         let key = |id: u32| CacheKey::builder("image", id).part("metadata").build().unwrap();
         let tokens: Vec<_> = (0..1000).map(|id| epochs.token(&key(id))).collect();
@@ -94,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_of_another_opening_do_not_stand() {
+    fn tokens_of_another_opening_are_not_valid() {
         let key = CacheKey::builder("a", "b").build().unwrap();
         assert!(!Epochs::new().stands(&key, Epochs::new().token(&key)));
         assert!(!Epochs::new().stands(&key, FillToken::never()));

@@ -1,21 +1,19 @@
-//! One error type for every backend: a kind to match on, a message that says what to do, the cause.
+//! [`Error`]: one error type for every backend, with a kind, a message and the cause.
 
 use std::convert::Infallible;
-use std::error::Error as StdError;
-use std::fmt;
 
 /// A result whose error is the cache's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-type Source = Box<dyn StdError + Send + Sync + 'static>;
+type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// What went wrong, by kind; match on [`Error::kind`], never on the text.
+/// The kind of an error. Match on [`Error::kind`], never on the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A key that the builders could not have made, or one over 1 KiB.
+    /// A key that builders cannot make, or one over 1 KiB.
     InvalidKey,
-    /// A pattern that is empty or holds characters no key can hold.
+    /// A pattern that is empty or has characters that no key can have.
     InvalidPattern,
     /// A setting that does not parse, or settings that contradict each other.
     Configuration,
@@ -31,7 +29,7 @@ pub enum ErrorKind {
     Timeout,
     /// The store answers reads but refuses writes: it is full or read-only.
     WritesRefused,
-    /// An invalidation is neither durable nor certain to be seen: the caller must treat it as not done.
+    /// An invalidation is neither durable nor certain to take effect; the caller must treat it as not done.
     NotDurable,
     /// Another process holds the directory.
     Locked,
@@ -46,6 +44,8 @@ pub enum ErrorKind {
 /// An error of the cache: kind, message and cause.
 ///
 /// The message names what failed, on what, and what to do. It never holds a secret or a value.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 pub struct Error {
     kind: ErrorKind,
     message: Box<str>,
@@ -53,7 +53,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// Makes an error of `kind` with a message for people.
+    /// Makes an error of `kind` with a message for operators.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into().into_boxed_str(), source: None }
     }
@@ -65,12 +65,12 @@ impl Error {
         self
     }
 
-    /// What went wrong, by kind.
+    /// The kind of this error.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// Whether the same call may succeed later without anybody changing anything.
+    /// Whether the same call may succeed later, with nothing changed by the caller or an operator.
     pub fn is_transient(&self) -> bool {
         match self.kind {
             ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::WritesRefused => true,
@@ -89,30 +89,7 @@ impl Error {
     }
 }
 
-impl fmt::Debug for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = f.debug_struct("Error");
-        out.field("kind", &self.kind).field("message", &self.message);
-        if let Some(source) = &self.source {
-            out.field("source", source);
-        }
-        out.finish()
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl StdError for Error {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_ref().map(|source| &**source as &(dyn StdError + 'static))
-    }
-}
-
-/// For conversions that cannot fail beside ones that can: `TryInto` of a pattern that is one already.
+/// Lets a conversion that cannot fail, such as `TryInto` of a pattern, be used where others can.
 impl From<Infallible> for Error {
     fn from(never: Infallible) -> Self {
         match never {}
@@ -121,6 +98,8 @@ impl From<Infallible> for Error {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
     use super::*;
 
     #[test]
@@ -132,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn only_kinds_that_heal_by_themselves_are_transient() {
+    fn only_kinds_that_may_pass_without_a_change_are_transient() {
         assert!(Error::new(ErrorKind::Unavailable, "").is_transient());
         assert!(!Error::new(ErrorKind::NotDurable, "").is_transient());
     }

@@ -1,44 +1,43 @@
-//! What a cache says about itself: its state, and where one key stands.
+//! [`Health`] of a cache and [`Explanation`] of one key.
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::entry::{BackendKind, Entry};
 use crate::key::CacheKey;
 use crate::panics;
 
-/// The state of a cache as a whole.
+/// The state of a cache.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Health {
-    /// In one word.
+    /// The state in one word.
     pub status: HealthStatus,
     /// The store that was configured.
     pub wanted: BackendKind,
-    /// The store that answers now.
+    /// The store that is in use.
     pub active: BackendKind,
-    /// Whether calls go to the wanted store; `None` where there is no breaker.
+    /// The state of the circuit breaker; `None` without one.
     pub breaker: Option<BreakerState>,
-    /// Since when this has been the state.
-    #[serde(serialize_with = "as_millis")]
+    /// When this state began.
     pub since: Timestamp,
     /// Why the state is not `Ok`.
     pub cause: Option<String>,
-    /// Invalidations that are kept for a store that has not acknowledged them.
+    /// Invalidations in the journal, which the store has not acknowledged yet.
     pub journal_depth: u64,
-    /// Where they are kept.
+    /// Where the journal is kept.
     pub journal: JournalKind,
-    /// Panics since the start of this process that ended inside the cache: of the application's log subscriber, metrics
-    /// recorder, clock or backend, and of background work, which was begun again. Those of loaders and commits are not
-    /// counted, because their callers are told.
+    /// Panics that were caught inside the cache since the start of this process: in the application's log subscriber,
+    /// metrics recorder, clock or backend, and in background tasks, which were restarted. Panics of loaders and commits
+    /// are not counted: their callers get an error.
     pub panics: u64,
-    /// The message of the last of them.
+    /// The message of the last one.
     pub last_panic: Option<String>,
 }
 
 impl Health {
-    /// The health of a store that works as configured.
+    /// Makes the health of a store that works as configured.
     pub fn ok(backend: BackendKind, since: Timestamp) -> Self {
         let (panics, last_panic) = panics::counted();
         Self {
@@ -55,7 +54,7 @@ impl Health {
         }
     }
 
-    /// The health of a store that works in part, and why.
+    /// Makes the health of a store that works in part, and why.
     pub fn degraded(backend: BackendKind, since: Timestamp, cause: impl Into<String>) -> Self {
         Self { status: HealthStatus::Degraded, cause: Some(cause.into()), ..Self::ok(backend, since) }
     }
@@ -67,25 +66,25 @@ impl Health {
 pub enum HealthStatus {
     /// The wanted store answers.
     Ok,
-    /// Something is wrong; requests are answered all the same.
+    /// Something is wrong; requests are still answered.
     Degraded,
     /// Caching is switched off.
     Off,
 }
 
-/// Whether calls are let through to a store that may be away.
+/// The state of a circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
     /// Calls go through.
     Closed,
-    /// No call goes through.
+    /// Calls are refused at once.
     Open,
-    /// One call goes through, to see.
+    /// One call goes through, as a probe.
     HalfOpen,
 }
 
-/// Where invalidations wait that a store has not acknowledged.
+/// Where a journal is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JournalKind {
@@ -97,14 +96,14 @@ pub enum JournalKind {
     Memory,
 }
 
-/// Where one key stands in a backend.
+/// What a backend knows of one key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     /// The key.
     pub key: String,
-    /// Its group: what is invalidated with it.
+    /// Its group, which is invalidated together.
     pub group: String,
-    /// The backend that was asked.
+    /// The backend that reports this.
     pub backend: BackendKind,
     /// Whether a lookup would hit now.
     pub found: bool,
@@ -116,12 +115,12 @@ pub struct Explanation {
     pub expires_in_ms: Option<u64>,
     /// How the value is encoded.
     pub codec: Option<&'static str>,
-    /// Why the last lookup in this process that missed did so, as far as it is still known.
+    /// Why the last lookup of this process that missed did so, as far as it is remembered.
     pub last_miss: Option<MissCause>,
 }
 
 impl Explanation {
-    /// The explanation of `key` in `backend`, which holds `entry` for it at `now`; without a cause of the last miss.
+    /// Makes the explanation of `key` in `backend`, where it has `entry` at `now`; without a cause of the last miss.
     pub fn of(key: &CacheKey, backend: BackendKind, entry: Option<&Entry>, now: Timestamp) -> Self {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self {
@@ -142,25 +141,20 @@ impl Explanation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MissCause {
-    /// The key was not there: never stored, or gone longer than this process remembers.
+    /// The key was absent: never stored, or removed longer ago than this process remembers.
     Absent,
-    /// Its time was over.
+    /// It had expired.
     Expired,
-    /// It made room for others.
+    /// It was evicted to make room for others.
     Evicted,
     /// It was invalidated.
     Invalidated,
-    /// A fill was refused, because its value may have been older than an invalidation.
+    /// Its fill was refused, because the value may have been older than an invalidation.
     Refused,
-    /// What was stored was damaged.
+    /// Its bytes were damaged.
     Corrupt,
-    /// What was stored is of another version of the format or the type.
+    /// It was stored by another version of the format or the type.
     ShapeChanged,
-    /// The store could not be read at that moment: it may be there.
+    /// The store could not be read at that moment; the entry may be there.
     Unavailable,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
-fn as_millis<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(at.as_millis())
 }

@@ -1,4 +1,4 @@
-//! [`Invalidation`]: what an invalidation removes, and [`Invalidates`]: whatever can say so.
+//! [`Invalidation`]: the entries that an invalidation removes, and [`Invalidates`], the trait of changes.
 
 use std::fmt::{self, Display};
 
@@ -6,33 +6,33 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{CacheGroup, CacheKey};
 use crate::pattern::CachePattern;
 
-/// One thing to be removed.
+/// A key, a group, the keys of a pattern, or everything, to be removed.
 ///
-/// Its [`Display`] form (`key image:5:metadata`, `group image:5`, `pattern image:*`, `everything`) can be read back with
-/// [`str::parse`]; journals keep it so.
+/// The [`Display`] form (`key user:5:profile`, `group user:5`, `pattern user:*`, `everything`) can be read back with
+/// [`str::parse`]; journals keep this form.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Invalidation {
     /// One key.
     Key(CacheKey),
-    /// A group: its two segments and everything below.
+    /// A group: every key that begins with its two segments.
     Group(CacheGroup),
-    /// Whatever matches the pattern.
+    /// Every key that matches the pattern.
     Pattern(CachePattern),
     /// The whole store, every scope included.
     Everything,
 }
 
-/// The epoch an invalidation bumps: one group's, or the one that covers all.
+/// The epoch that an invalidation advances: that of one group, or the one that covers all keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EpochScope<'a> {
-    /// Everything that is removed lies in this group.
+    /// Every removed key belongs to this group.
     Group(&'a str),
-    /// What is removed may lie in any group.
+    /// Removed keys may belong to any group.
     All,
 }
 
 impl Invalidation {
-    /// Whether `key` (a key's full text) is removed.
+    /// Returns whether `key` (the full text of a key) is removed.
     pub fn matches(&self, key: &str) -> bool {
         match self {
             Self::Key(exact) => exact.as_str() == key,
@@ -42,7 +42,7 @@ impl Invalidation {
         }
     }
 
-    /// Which epoch this bumps.
+    /// The epoch that this advances.
     pub fn epoch_scope(&self) -> EpochScope<'_> {
         match self {
             Self::Key(key) => EpochScope::Group(key.group()),
@@ -52,7 +52,7 @@ impl Invalidation {
         }
     }
 
-    /// The same invalidation inside the name space of `scope`; `Everything` becomes the whole scope.
+    /// Moves this invalidation into the name space of `scope`; `Everything` becomes that whole scope.
     ///
     /// # Errors
     /// As for [`CacheKey::in_scope`].
@@ -91,7 +91,7 @@ impl std::str::FromStr for Invalidation {
     }
 }
 
-/// Whatever makes cached values stale: a change of the application, a key, a group, a pattern, or several of these.
+/// A change that makes cached values stale: one of the application, a key, a group, a pattern, or several of these.
 ///
 /// Implement it for the application's own changes:
 ///
@@ -114,7 +114,7 @@ impl std::str::FromStr for Invalidation {
 /// }
 /// ```
 pub trait Invalidates {
-    /// What becomes stale.
+    /// The entries that become stale.
     fn invalidations(&self) -> Vec<Invalidation>;
 }
 
@@ -124,23 +124,23 @@ impl Invalidates for Invalidation {
     }
 }
 
-impl Invalidates for CacheKey {
-    fn invalidations(&self) -> Vec<Invalidation> {
-        vec![Invalidation::Key(self.clone())]
-    }
+macro_rules! one {
+    ($($type:ident => $variant:ident),*) => {$(
+        impl From<$type> for Invalidation {
+            fn from(what: $type) -> Self {
+                Self::$variant(what)
+            }
+        }
+
+        impl Invalidates for $type {
+            fn invalidations(&self) -> Vec<Invalidation> {
+                vec![self.clone().into()]
+            }
+        }
+    )*};
 }
 
-impl Invalidates for CacheGroup {
-    fn invalidations(&self) -> Vec<Invalidation> {
-        vec![Invalidation::Group(self.clone())]
-    }
-}
-
-impl Invalidates for CachePattern {
-    fn invalidations(&self) -> Vec<Invalidation> {
-        vec![Invalidation::Pattern(self.clone())]
-    }
-}
+one!(CacheKey => Key, CacheGroup => Group, CachePattern => Pattern);
 
 impl<T: Invalidates> Invalidates for [T] {
     fn invalidations(&self) -> Vec<Invalidation> {
@@ -166,24 +166,6 @@ impl<T: Invalidates + ?Sized> Invalidates for &T {
     }
 }
 
-impl From<CacheKey> for Invalidation {
-    fn from(key: CacheKey) -> Self {
-        Self::Key(key)
-    }
-}
-
-impl From<CacheGroup> for Invalidation {
-    fn from(group: CacheGroup) -> Self {
-        Self::Group(group)
-    }
-}
-
-impl From<CachePattern> for Invalidation {
-    fn from(pattern: CachePattern) -> Self {
-        Self::Pattern(pattern)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_group_scoped_invalidation_matches_lies_in_that_group() {
+    fn every_key_that_a_group_scoped_invalidation_matches_belongs_to_that_group() {
         let keys = ["image:5:metadata", "image:5", "image:50:metadata", "[r]image:5:metadata"];
         for what in samples() {
             for key in keys.iter().filter(|key| what.matches(key)) {
@@ -218,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_in_a_scope_is_that_scope_alone() {
+    fn everything_in_a_scope_is_only_that_scope() {
         let scoped = Invalidation::Everything.in_scope("r").unwrap();
         assert!(scoped.matches("[r]a:b") && !scoped.matches("a:b"));
     }

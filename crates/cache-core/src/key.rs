@@ -3,7 +3,8 @@
 pub(crate) mod escape;
 mod part;
 
-use std::fmt::{self, Display};
+use std::borrow::Borrow;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -27,9 +28,9 @@ pub const LONGEST_SCOPE: usize = 64;
 /// # Ok::<(), cache_core::Error>(())
 /// ```
 ///
-/// Cloning costs a reference count. A key made by a scoped handle stands in a name space of its own: its
-/// [`as_str`](Self::as_str) then begins with `[scope]`, which is no segment and which no unscoped key can begin with.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Cloning costs a reference count. A key made by a scoped handle is in a name space of its own: its
+/// [`as_str`](Self::as_str) begins with `[scope]`, which is not a segment and with which no unscoped key can begin.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CacheKey {
     text: Arc<str>,
     scope_end: u16,
@@ -40,13 +41,13 @@ pub struct CacheKey {
 impl CacheKey {
     /// Starts a key whose group is `family:id`.
     ///
-    /// Choose the group so that one change makes one group stale: the listings of one project, the sizes of one
-    /// thumbnail. One giant group would be invalidated as a whole by every change.
+    /// Choose the group so that one change makes one group stale, for instance all pages of one user's posts. Every
+    /// change would invalidate the whole of one giant group.
     pub fn builder(family: impl KeyPart, id: impl KeyPart) -> KeyBuilder {
         KeyBuilder::new(family, id)
     }
 
-    /// Reads a key that came from outside, as text.
+    /// Parses the text of a key, for instance from a command line.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidKey`] for anything the builders could not have made.
@@ -71,7 +72,7 @@ impl CacheKey {
         self.slice(self.scope_end, self.text.len())
     }
 
-    /// The first segment: what statistics and default TTLs go by.
+    /// The first segment, by which statistics and default TTLs are kept.
     pub fn family(&self) -> &str {
         self.slice(self.scope_end, usize::from(self.family_end))
     }
@@ -81,23 +82,18 @@ impl CacheKey {
         self.slice(0, usize::from(self.group_end))
     }
 
-    /// What follows the group and its `:`; empty when the key is its group's name alone.
+    /// The segments after the group; empty when the key is the group alone.
     pub fn rest(&self) -> &str {
         let start = (usize::from(self.group_end) + 1).min(self.text.len());
         self.text.get(start..).unwrap_or_default()
     }
 
-    /// The name of the scope this key stands in, if it stands in one.
-    pub fn scope(&self) -> Option<&str> {
-        self.text.get(1..usize::from(self.scope_end).checked_sub(1)?)
-    }
-
-    /// This key's group as a value of its own.
+    /// The group of this key.
     pub fn to_group(&self) -> CacheGroup {
         CacheGroup { text: self.group().into(), scope_end: self.scope_end }
     }
 
-    /// The same key in the name space of `scope`; any scope it had is replaced.
+    /// Moves this key into the name space of `scope`, which replaces any scope it had.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidKey`] when `scope` is empty, over 64 bytes or holds a character that keys escape, or the
@@ -136,43 +132,65 @@ impl CacheKey {
     }
 }
 
-impl fmt::Debug for CacheKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CacheKey({})", self.text)
+/// Implements `Debug`, `Display` and `FromStr` for a type that is its `text`.
+macro_rules! text_form {
+    ($($type:ident),*) => {$(
+        impl std::fmt::Debug for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, concat!(stringify!($type), "({})"), self.text)
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.text)
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = $crate::Error;
+
+            fn from_str(text: &str) -> $crate::Result<Self> {
+                Self::parse(text)
+            }
+        }
+    )*};
+}
+
+pub(crate) use text_form;
+
+text_form!(CacheKey, CacheGroup);
+
+// Agrees with `Eq` and `Ord`, because the offsets follow from the text.
+impl Hash for CacheKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
     }
 }
 
-impl Display for CacheKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+impl Borrow<str> for CacheKey {
+    fn borrow(&self) -> &str {
+        &self.text
     }
 }
 
-impl std::str::FromStr for CacheKey {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        Self::parse(text)
-    }
-}
-
-/// A group: the first two segments of a key, and everything stored under them.
+/// A group: the first two segments of a key, and every key that begins with them.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CacheGroup {
     text: Arc<str>,
-    scope_end: u16,
+    pub(crate) scope_end: u16,
 }
 
 impl CacheGroup {
-    /// The group `family:id`, escaped as keys are.
+    /// Makes the group `family:id`, escaped as keys are.
     pub fn new(family: impl KeyPart, id: impl KeyPart) -> Self {
-        KeyBuilder::new(family, id).group()
+        Self { text: KeyBuilder::new(family, id).text.into(), scope_end: 0 }
     }
 
-    /// Reads a group that came from outside, as text.
+    /// Parses the text of a group.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidKey`] for anything that is not two escaped segments, behind `[scope]` or not.
+    /// [`ErrorKind::InvalidKey`] for anything but two escaped segments, with or without `[scope]` before them.
     pub fn parse(text: &str) -> Result<Self> {
         let key = CacheKey::parse(text)?;
         if key.group() != text {
@@ -183,12 +201,12 @@ impl CacheGroup {
         Ok(key.to_group())
     }
 
-    /// The group's text: `family:id`, behind `[scope]` if it stands in one.
+    /// The text of the group: `family:id`, after `[scope]` if it has one.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The same group in the name space of `scope`; any scope it had is replaced.
+    /// Moves this group into the name space of `scope`, which replaces any scope it had.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidKey`] for a scope that no key could have.
@@ -199,25 +217,9 @@ impl CacheGroup {
         Ok(Self { text: format!("[{scope}]{path}").into(), scope_end })
     }
 
-    pub(crate) fn scope_length(&self) -> u16 {
-        self.scope_end
-    }
-
-    /// Whether `key` (a key's full text) belongs to this group.
+    /// Returns whether `key` (the full text of a key) belongs to this group.
     pub fn contains(&self, key: &str) -> bool {
         key.strip_prefix(&*self.text).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
-    }
-}
-
-impl fmt::Debug for CacheGroup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CacheGroup({})", self.text)
-    }
-}
-
-impl Display for CacheGroup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
     }
 }
 
@@ -226,31 +228,27 @@ impl Display for CacheGroup {
 #[must_use]
 pub struct KeyBuilder {
     pub(crate) text: String,
-    group_end: usize,
 }
 
 impl KeyBuilder {
     fn new(family: impl KeyPart, id: impl KeyPart) -> Self {
-        let mut builder = Self { text: String::with_capacity(64), group_end: 0 };
-        builder.push(&family);
-        builder.text.push(':');
-        builder.push(&id);
-        builder.group_end = builder.text.len();
-        builder
+        let mut text = String::with_capacity(64);
+        escape::push_escaped(&mut text, &family.to_string());
+        Self { text }.part(id)
     }
 
     /// Appends a segment, escaped.
     ///
-    /// Takes any type with one [`Display`] form. An `Option` does not compile: see
+    /// Takes any type with one `Display` form. An `Option` does not compile: see
     /// [`optional_part`](Self::optional_part).
     pub fn part(mut self, part: impl KeyPart) -> Self {
         self.text.push(':');
-        self.push(&part);
+        escape::push_escaped(&mut self.text, &part.to_string());
         self
     }
 
-    /// Appends the segment of a part that may be absent: `None` is a segment of its own, which no part that is there
-    /// can have, the empty text included. `Some(part)` is the segment of [`part`](Self::part).
+    /// Appends the segment of a part that may be absent. `None` gets a segment of its own that no part has, not even
+    /// the empty text; `Some(part)` gets the segment of [`part`](Self::part).
     ///
     /// ```
     /// use cache_core::CacheKey;
@@ -271,26 +269,16 @@ impl KeyBuilder {
         self
     }
 
-    /// The finished key.
+    /// Finishes the key.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidKey`] when it is longer than 1 KiB.
     pub fn build(self) -> Result<CacheKey> {
         CacheKey::from_canonical(&self.text, 0)
     }
-
-    /// The group of the key being built.
-    pub fn group(self) -> CacheGroup {
-        let group = self.text.get(..self.group_end).expect("the group ends where the id was appended");
-        CacheGroup { text: group.into(), scope_end: 0 }
-    }
-
-    fn push(&mut self, part: &dyn Display) {
-        escape::push_escaped(&mut self.text, &part.to_string());
-    }
 }
 
-/// Where the scope of `text` ends: behind its `]`, or 0 without one.
+/// Returns where the scope of `text` ends, after its `]`; 0 without a scope.
 pub(crate) fn scope_end(text: &str) -> Result<usize> {
     let Some(rest) = text.strip_prefix('[') else { return Ok(0) };
     let Some(length) = rest.find(']') else {
@@ -300,7 +288,7 @@ pub(crate) fn scope_end(text: &str) -> Result<usize> {
     Ok(length + 2)
 }
 
-/// Whether `scope` may name a name space.
+/// Checks that `scope` can name a name space.
 pub(crate) fn check_scope(scope: &str) -> Result<()> {
     if scope.is_empty() || scope.len() > LONGEST_SCOPE || scope.chars().any(escape::needs_escape) {
         return Err(invalid(format!(
@@ -335,7 +323,6 @@ mod tests {
         assert_eq!((key.family(), key.group(), key.rest()), ("thumbnail", "thumbnail:7", "640x480"));
         let bare = CacheKey::builder("thumbnail", 7).build().unwrap();
         assert_eq!((bare.group(), bare.rest()), ("thumbnail:7", ""));
-        assert_eq!(bare.scope(), None);
     }
 
     #[test]
@@ -348,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_optional_part_shares_its_key_with_no_part_that_is_there() {
+    fn an_absent_optional_part_never_gives_the_key_of_a_present_one() {
         let key =
             |part: Option<&str>| CacheKey::builder("a", "b").optional_part(part).part("c").build().unwrap();
         let absent = key(None);
@@ -367,21 +354,21 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_is_no_segment_and_no_unscoped_key_enters_it() {
+    fn a_scope_is_not_a_segment_and_no_unscoped_key_is_in_it() {
         let key = CacheKey::builder("image", 5).part("metadata").build().unwrap();
         let scoped = key.in_scope("reports").unwrap();
         assert_eq!(scoped.as_str(), "[reports]image:5:metadata");
         assert_eq!((scoped.family(), scoped.group()), ("image", "[reports]image:5"));
-        assert_eq!((scoped.path(), scoped.scope()), ("image:5:metadata", Some("reports")));
+        assert_eq!(scoped.path(), "image:5:metadata");
         assert_eq!(CacheKey::parse(scoped.as_str()).unwrap(), scoped);
-        assert!(CacheKey::builder("[reports]image", 5).build().unwrap().scope().is_none());
+        assert_ne!(CacheKey::builder("[reports]image", 5).part("metadata").build().unwrap(), scoped);
         for bad in ["", "a b", "a:b", "[x]", &"x".repeat(65)] {
             assert!(key.in_scope(bad).is_err(), "{bad:?}");
         }
     }
 
     #[test]
-    fn parsing_refuses_what_the_builders_cannot_make() {
+    fn parsing_refuses_keys_that_builders_cannot_make() {
         for bad in ["", "a", "a:", ":a", "a::b", "a b:c", "a:%3a", "a:b*", "[x:a:b", "[]a:b", "a:[x]b"] {
             let error = CacheKey::parse(bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidKey, "{bad:?}");
@@ -389,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_1024_bytes_stands_and_one_of_1025_is_refused() {
+    fn a_key_of_1024_bytes_is_accepted_and_one_of_1025_is_refused() {
         let fits = ["x".repeat(200), "x".repeat(200), "x".repeat(200), "x".repeat(200), "x".repeat(200)];
         let length = "family:id".len() + fits.len() * 201;
         let with = |last: usize| key("family", "id", &[&fits[..], &["y".repeat(last)]].concat());
@@ -398,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_holds_its_own_key_and_no_neighbour() {
+    fn a_group_contains_its_own_key_and_no_neighbour() {
         let group = CacheGroup::new("project_images", 42);
         assert!(group.contains("project_images:42") && group.contains("project_images:42:skip:0"));
         assert!(!group.contains("project_images:420:skip:0"));

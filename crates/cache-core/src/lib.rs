@@ -21,6 +21,8 @@ mod entry;
 pub mod envelope;
 mod epochs;
 mod error;
+#[doc(hidden)]
+pub mod family_counters;
 mod health;
 pub mod images;
 mod invalidation;
@@ -28,6 +30,8 @@ mod key;
 #[doc(hidden)]
 pub mod log;
 mod memory;
+#[doc(hidden)]
+pub mod miss_log;
 mod null;
 #[doc(hidden)]
 pub mod panics;

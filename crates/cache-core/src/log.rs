@@ -1,7 +1,7 @@
-//! Log lines: a line whose subscriber panics interrupts nothing, and a line that repeats is limited.
+//! Emits log events: contains panics of the subscriber and limits the rate of repeated events.
 //!
-//! Every event of the product is emitted in here. A subscriber may panic: tracing-subscriber does when it can write neither
-//! to its writer nor to the standard error. Such a panic must not skip the rest of a critical section.
+//! Every event of the product is emitted through this module. A subscriber may panic: tracing-subscriber does when it can
+//! write neither to its writer nor to the standard error. Such a panic must not skip the rest of a critical section.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -15,22 +15,22 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::clock::{Clock, Monotonic, SystemClock};
 use crate::panics::contained;
 
-/// How long a line that was emitted stays silent.
+/// The shortest time between two events of one place and subject.
 const QUIET: Duration = Duration::from_mins(1);
 
-/// The most lines that are told apart by their subject.
+/// Limits that are kept at most, one for each place and subject.
 const MOST: usize = 512;
 
 static LIMITS: LazyLock<Mutex<Limits>> = LazyLock::new(Mutex::default);
 
-/// Emits one event, which is all that `event` does.
+/// Calls `event`, which emits one event, and contains its panic.
 #[inline]
 pub fn emit(event: impl FnOnce()) {
     contained(event);
 }
 
-/// Emits an event that may repeat: at once, then at most once a minute for this place in the code and this `subject`.
-/// `event` is given how many were suppressed since the last one. Returns whether it was emitted.
+/// Emits an event at most once a minute for this place in the code and this `subject`. `event` gets the number of events
+/// suppressed since the last one. Returns whether the event was emitted.
 #[track_caller]
 pub fn limited(subject: impl Hash, event: impl FnOnce(u64)) -> bool {
     let place = Location::caller();
@@ -54,19 +54,19 @@ struct Limit {
 }
 
 impl Limits {
-    /// How many lines were suppressed before this one, if it may be emitted `now`. Subjects past the first 512 of a minute
-    /// share the limit of their place.
+    /// Returns how many events were suppressed before this one, if it may be emitted `now`. Subjects past the first 512 of
+    /// a minute share the limit of their place.
     fn admits(&mut self, subject: u64, place: u64, now: Monotonic) -> Option<u64> {
         let Self(limits) = self;
         let is_over = |limit: &Limit| now.saturating_since(limit.emitted) >= QUIET;
-        let mut line = subject;
-        if !limits.contains_key(&line) && limits.len() >= MOST {
+        let mut limited_by = subject;
+        if !limits.contains_key(&limited_by) && limits.len() >= MOST {
             limits.retain(|_, limit| !is_over(limit));
             if limits.len() >= MOST {
-                line = place;
+                limited_by = place;
             }
         }
-        match limits.get_mut(&line) {
+        match limits.get_mut(&limited_by) {
             Some(limit) if !is_over(limit) => {
                 limit.suppressed += 1;
                 None
@@ -76,7 +76,7 @@ impl Limits {
                 Some(std::mem::take(&mut limit.suppressed))
             }
             None => {
-                limits.insert(line, Limit { emitted: now, suppressed: 0 });
+                limits.insert(limited_by, Limit { emitted: now, suppressed: 0 });
                 Some(0)
             }
         }
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_emitted_at_once_and_then_once_a_minute_with_a_count() {
+    fn an_event_is_emitted_at_once_and_then_once_a_minute_with_a_count() {
         let mut limits = Limits::default();
         let start = at(0);
         let after = |seconds| start.saturating_add(Duration::from_secs(seconds));
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn subjects_without_number_are_bounded_and_share_a_limit() {
+    fn the_number_of_limits_is_bounded_and_further_subjects_share_one() {
         let mut limits = Limits::default();
         let start = at(0);
         let emitted = (0..100_000).filter(|subject| limits.admits(*subject, u64::MAX, start).is_some());
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_cannot_be_written_interrupts_nothing() {
+    fn a_panic_of_the_subscriber_does_not_reach_the_caller() {
         emit(|| panic!("failed printing to stderr"));
         limited("a broken log", |_| panic!("failed printing to stderr"));
     }

@@ -1,42 +1,38 @@
 //! [`MemoryBackend`]: the reference implementation of the contract, in the memory of this process.
 
-mod atoms;
-mod misses;
-mod shelf;
-mod tally;
+mod counters;
+mod entries;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use self::atoms::Atoms;
-use self::misses::Misses;
-use self::shelf::{Gone, Shelf, cost};
-use self::tally::Tally;
+use self::counters::Counters;
+use self::entries::{Entries, Removed, cost};
 use crate::backend::{AtomicBackend, CacheBackend};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::entry::{BackendKind, FillOutcome, FillToken, Invalidated, Lookup, NewEntry};
 use crate::epochs::Epochs;
 use crate::error::{Error, ErrorKind, Result};
+use crate::family_counters::{FamilyCounters, FamilyNames};
 use crate::health::{Explanation, Health, MissCause};
 use crate::invalidation::{EpochScope, Invalidation};
 use crate::key::CacheKey;
-use crate::stats::{CacheStats, MEGABYTE};
+use crate::miss_log::MissLog;
+use crate::stats::{CacheStats, FamilyStats, MEGABYTE};
 use crate::sync::{Mutex, MutexGuard};
 
-/// A store in the memory of this process: for tests, for small applications, and as the model of what others promise.
+/// A store in the memory of this process: for tests, for small applications, and as the model for other stores.
 ///
-/// It keeps an exact least-recently-used order over all entries under one lock: right before fast. Every operation
-/// costs O(log n); an invalidation of a group, of a deeper prefix or of a glob with a literal beginning costs
-/// O(matches), one without a scan.
+/// All entries are under one lock and in exact order of last use. Every operation costs O(log n); an invalidation of a
+/// group, of a deeper prefix or of a glob with a literal prefix costs O(matches), any other pattern a scan.
 ///
 /// # Space
-/// An entry costs its payload, its key and 256 bytes for its places in the maps. The sum never exceeds the limit;
-/// expired entries make room first, then the least recently used. One entry may cost an eighth of the limit at most.
-/// Counters and claims of [`AtomicBackend`] stand beside it, bounded by another eighth of the limit.
+/// An entry costs its payload, its key and 256 bytes. The sum never exceeds the limit; expired entries are removed
+/// first, then the least recently used. One entry may cost an eighth of the limit at most. Counters and claims of
+/// [`AtomicBackend`] have another eighth of the limit besides.
 ///
 /// ```
 /// use cache_core::MemoryBackend;
@@ -53,20 +49,23 @@ pub struct MemoryBackend {
 
 #[derive(Default)]
 struct State {
-    shelf: Shelf,
-    misses: Misses,
-    tally: Tally,
-    atoms: Atoms,
+    entries: Entries,
+    counters: Counters,
+    misses: MissLog,
+    /// Counts what the families do not.
+    stats: CacheStats,
+    family_names: FamilyNames,
+    families: FamilyCounters,
     closed: bool,
 }
 
 impl MemoryBackend {
-    /// A store of 64 MiB on the system's clock.
+    /// Makes a store of 64 MiB with the system's clock.
     pub fn new() -> Self {
         Self::with_limit(64 * MEGABYTE)
     }
 
-    /// A store of `limit_bytes` on the system's clock.
+    /// Makes a store of `limit_bytes` with the system's clock.
     pub fn with_limit(limit_bytes: u64) -> Self {
         Self {
             clock: Arc::new(SystemClock),
@@ -77,13 +76,13 @@ impl MemoryBackend {
         }
     }
 
-    /// The same store, still empty, on another clock. Default: [`SystemClock`].
+    /// Sets the clock, before anything is stored. Default: [`SystemClock`].
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { since: clock.now(), clock, ..self }
     }
 
-    /// The state, unless the store was closed.
+    /// Locks the state, unless the store was closed.
     fn open(&self) -> Result<MutexGuard<'_, State>> {
         let state = self.state.lock();
         if state.closed {
@@ -95,7 +94,7 @@ impl MemoryBackend {
     fn check_size(&self, state: &mut State, key: &CacheKey, entry: &NewEntry) -> Result<()> {
         let (cost, most) = (cost(key, entry.payload.len()), self.limit_bytes / 8);
         if cost > most {
-            state.tally.errors += 1;
+            state.stats.errors += 1;
             return Err(Error::new(
                 ErrorKind::TooLarge,
                 format!(
@@ -108,54 +107,62 @@ impl MemoryBackend {
 }
 
 impl State {
-    /// Puts the entry in, after making room: expired entries first, then the least recently used.
+    /// Stores the entry, after making room: expired entries go first, then the least recently used.
     fn store(&mut self, key: &CacheKey, entry: NewEntry, now: Timestamp, limit_bytes: u64) {
-        self.drop_expired(now);
+        self.remove_expired(now);
         let entry = entry.stored_at(now);
-        // What it replaces goes first, so that nobody else makes room for space that becomes free anyway.
-        if let Some(old) = self.shelf.take(key.as_str()) {
-            self.tally.removed(&old);
+        // The replaced entry goes first: no other entry has to make room for space that becomes free anyway.
+        if let Some(replaced) = self.entries.remove(key.as_str()) {
+            self.uncount(&replaced);
         }
         let cost = cost(key, entry.payload.len());
         // An entry costs an eighth of the limit at most, so that the loop ends with room for it.
-        while self.shelf.bytes().saturating_add(cost) > limit_bytes {
-            let Some(gone) = self.shelf.take_least_recent() else { break };
-            self.tally.removed(&gone);
-            self.tally.evictions += 1;
-            self.misses.gone(&gone.key, MissCause::Evicted);
+        while self.entries.bytes().saturating_add(cost) > limit_bytes {
+            let Some(evicted) = self.entries.remove_oldest() else { break };
+            self.stats.evictions += 1;
+            self.removed(&evicted, MissCause::Evicted);
         }
-        self.misses.stored(key);
-        self.tally.added(key, cost);
-        self.shelf.put(key.clone(), entry);
+        let family = self.family(key);
+        family.count += 1;
+        family.bytes += cost;
+        self.entries.insert(key.clone(), entry);
     }
 
-    fn drop_expired(&mut self, now: Timestamp) {
-        while let Some(gone) = self.shelf.take_expired(now) {
-            self.expired(&gone);
+    fn remove_expired(&mut self, now: Timestamp) {
+        while let Some(expired) = self.entries.remove_expired(now) {
+            self.stats.expirations += 1;
+            self.removed(&expired, MissCause::Expired);
         }
     }
 
-    fn expired(&mut self, gone: &Gone) {
-        self.tally.removed(gone);
-        self.tally.expirations += 1;
-        self.misses.gone(&gone.key, MissCause::Expired);
-    }
-
-    fn remove(&mut self, what: &Invalidation) -> u64 {
+    fn invalidate(&mut self, what: &Invalidation) -> u64 {
         match what {
-            Invalidation::Everything => self.tally.clears += 1,
+            Invalidation::Everything => self.stats.clears += 1,
             Invalidation::Key(_) | Invalidation::Group(_) | Invalidation::Pattern(_) => {
-                self.tally.invalidations += 1;
+                self.stats.invalidations += 1;
             }
         }
-        let gone = self.shelf.take_matches(what);
-        for gone in &gone {
-            self.tally.removed(gone);
-            self.misses.gone(&gone.key, MissCause::Invalidated);
+        let removed = self.entries.remove_matches(what);
+        for entry in &removed {
+            self.removed(entry, MissCause::Invalidated);
         }
-        let removed = gone.len() as u64;
-        self.tally.invalidated_entries += removed;
-        removed
+        self.stats.invalidated_entries += removed.len() as u64;
+        removed.len() as u64
+    }
+
+    fn removed(&mut self, entry: &Removed, cause: MissCause) {
+        self.uncount(entry);
+        self.misses.removed(MissLog::hash(&entry.key), cause);
+    }
+
+    fn uncount(&mut self, entry: &Removed) {
+        let family = self.family(&entry.key);
+        family.count -= 1;
+        family.bytes -= entry.bytes;
+    }
+
+    fn family(&mut self, key: &CacheKey) -> &mut FamilyStats {
+        self.families.of(self.family_names.id(key.family()))
     }
 }
 
@@ -168,29 +175,29 @@ impl CacheBackend for MemoryBackend {
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
         let mut state = self.open()?;
         let now = self.clock.now();
-        if let Some(gone) = state.shelf.take_if_expired(key.as_str(), now) {
-            state.expired(&gone);
+        state.remove_expired(now);
+        let entry = state.entries.touch(key.as_str(), now).cloned();
+        if entry.is_some() {
+            state.family(key).hits += 1;
+        } else {
+            state.family(key).misses += 1;
+            state.misses.missed(MissLog::hash(key), key, None);
         }
-        let entry = state.shelf.touch(key.as_str(), now).cloned();
-        state.tally.looked_up(key, entry.is_some());
-        if entry.is_none() {
-            state.misses.missed(key);
-        }
-        // Read under the same lock as the entry: nothing came between the two.
+        // Read under the lock of the entry, so that the token is not newer than the entry.
         Ok(Lookup { entry, token: self.epochs.token(key), backend: self.kind() })
     }
 
     async fn fill(&self, key: &CacheKey, token: FillToken, entry: NewEntry) -> Result<FillOutcome> {
         let mut state = self.open()?;
         self.check_size(&mut state, key, &entry)?;
-        // Checked under the lock under which it is inserted, and which an invalidation holds while it bumps and removes.
+        // Checked under the lock that also covers the insertion, and that an invalidation holds while it bumps and removes.
         if !self.epochs.stands(key, token) {
-            state.tally.fills_refused += 1;
-            state.misses.refused(key);
+            state.stats.fills_refused += 1;
+            state.misses.removed(MissLog::hash(key), MissCause::Refused);
             return Ok(FillOutcome::Refused);
         }
         state.store(key, entry, self.clock.now(), self.limit_bytes);
-        state.tally.fills += 1;
+        state.stats.fills += 1;
         Ok(FillOutcome::Stored)
     }
 
@@ -204,37 +211,32 @@ impl CacheBackend for MemoryBackend {
 
     async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated> {
         let mut state = self.open()?;
-        state.drop_expired(self.clock.now());
+        state.remove_expired(self.clock.now());
         let mut removed = 0;
         for what in what {
             self.epochs.bump(what.epoch_scope());
-            removed += state.remove(what);
+            removed += state.invalidate(what);
         }
         Ok(Invalidated::Applied { removed })
     }
 
     async fn stats(&self) -> Result<CacheStats> {
         let mut state = self.open()?;
-        // Each entry expires once, so that this stays O(1) for each that was stored.
-        state.drop_expired(self.clock.now());
-        Ok(state.tally.stats(state.shelf.bytes(), state.shelf.count(), self.limit_bytes))
+        // Each entry expires once, so that this is O(1) for each that was stored.
+        state.remove_expired(self.clock.now());
+        let FamilyStats { hits, misses, count, bytes } = state.families.total();
+        let families = state.families.named(&state.family_names);
+        Ok(CacheStats { backend: BackendKind::Memory, count, families, ..state.stats.clone() }
+            .with_size(bytes, self.limit_bytes)
+            .with_lookups(hits, misses))
     }
 
     async fn explain(&self, key: &CacheKey) -> Result<Explanation> {
         let state = self.open()?;
         let now = self.clock.now();
-        let entry = state.shelf.peek(key.as_str()).filter(|entry| entry.is_live(now));
-        Ok(Explanation {
-            key: key.as_str().to_owned(),
-            group: key.group().to_owned(),
-            backend: BackendKind::Memory,
-            found: entry.is_some(),
-            size_bytes: entry.map(|entry| entry.payload.len() as u64),
-            age_ms: entry.map(|entry| millis(now.saturating_since(entry.stored_at))),
-            expires_in_ms: entry.and_then(|entry| Some(millis(entry.expires_at?.saturating_since(now)))),
-            codec: entry.map(|entry| entry.codec.name()),
-            last_miss: state.misses.last(key),
-        })
+        let entry = state.entries.peek(key.as_str()).filter(|entry| entry.is_live(now));
+        let last_miss = state.misses.last_miss(MissLog::hash(key));
+        Ok(Explanation { last_miss, ..Explanation::of(key, BackendKind::Memory, entry, now) })
     }
 
     async fn health(&self) -> Health {
@@ -253,21 +255,17 @@ impl CacheBackend for MemoryBackend {
 #[async_trait]
 impl AtomicBackend for MemoryBackend {
     async fn increment(&self, key: &CacheKey, by: i64) -> Result<i64> {
-        self.open()?.atoms.increment(key, by, self.limit_bytes / 8)
+        self.open()?.counters.increment(key, by, self.limit_bytes / 8)
     }
 
     async fn add(&self, key: &CacheKey, value: Bytes) -> Result<bool> {
-        self.open()?.atoms.add(key, value, self.limit_bytes / 8)
+        self.open()?.counters.add(key, value, self.limit_bytes / 8)
     }
 
     async fn reset(&self, key: &CacheKey) -> Result<()> {
-        self.open()?.atoms.reset(key);
+        self.open()?.counters.reset(key);
         Ok(())
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Default for MemoryBackend {
@@ -278,7 +276,7 @@ impl Default for MemoryBackend {
 
 impl fmt::Debug for MemoryBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the state: it holds values.
+        // The state holds values.
         f.debug_struct("MemoryBackend")
             .field("limit_bytes", &self.limit_bytes)
             .field("epochs", &self.epochs)

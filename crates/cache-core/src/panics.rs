@@ -1,7 +1,7 @@
-//! Panics of code that is not the cache's own (the application's log subscriber, metrics recorder, clock and closures), and
-//! of the cache's own background work: where they end, and how many there were.
+//! Catches and counts panics: of the application's log subscriber, metrics recorder, clock and closures, and of the cache's
+//! own background tasks.
 //!
-//! They cannot be logged where the log is what panics, so they are counted, and [`Health`](crate::Health) tells.
+//! A panic of the log subscriber cannot be logged: [`Health`](crate::Health) reports the count and the last message.
 
 use std::any::Any;
 use std::future::poll_fn;
@@ -18,22 +18,22 @@ use parking_lot::Mutex;
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static LAST: Mutex<Option<Arc<str>>> = Mutex::new(None);
 
-/// How long a task that panicked waits before it begins again, at first and at most.
+/// How long a task waits before it restarts after a panic, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Calls `act`. A panic ends here and gives its message, which is for the caller to pass on.
+/// Calls `act` and returns the message of its panic, which the caller reports.
 pub fn caught<T>(act: impl FnOnce() -> T) -> Result<T, Arc<str>> {
     catch_unwind(AssertUnwindSafe(act)).map_err(|panic| message_of(&*panic))
 }
 
-/// Calls `act`. A panic ends here, is counted, and gives `None`.
+/// Calls `act`; a panic is counted and returns `None`.
 #[inline]
 pub fn contained<T>(act: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(act)).map_err(|panic| count(message_of(&*panic))).ok()
 }
 
-/// Waits for `future`. A panic of it ends here and gives its message, which is for the caller to pass on.
+/// Awaits `future` and returns the message of its panic, which the caller reports.
 pub async fn caught_in<F: Future>(future: F) -> Result<F::Output, Arc<str>> {
     let mut future = pin!(future);
     poll_fn(|context| match caught(|| future.as_mut().poll(context)) {
@@ -43,15 +43,15 @@ pub async fn caught_in<F: Future>(future: F) -> Result<F::Output, Arc<str>> {
     .await
 }
 
-/// Waits for `future`. A panic of it ends here, is counted, and gives `None`.
+/// Awaits `future`; a panic is counted and returns `None`.
 pub async fn contained_in<F: Future>(future: F) -> Option<F::Output> {
     caught_in(future).await.map_err(count).ok()
 }
 
-/// Runs the task that `begin` makes to its end. Whenever it panics, the panic is counted, `panicked` is told, and another
-/// one begins, after 50 ms at first and 2 s at most.
+/// Runs the task that `begin` makes until it returns. After a panic, which is counted, calls `panicked` with its message
+/// and begins another task, after 50 ms at first and 2 s at most.
 ///
-/// `sleep` is the runtime's.
+/// `sleep` is that of the runtime.
 pub async fn supervise<F: Future<Output = ()>, S: Future<Output = ()>>(
     mut begin: impl FnMut() -> F,
     panicked: impl Fn(&str),
@@ -71,14 +71,14 @@ pub async fn supervise<F: Future<Output = ()>, S: Future<Output = ()>>(
     }
 }
 
-/// Counts a panic that was caught, and that no caller is told of.
+/// Counts a panic that no caller reports.
 #[cold]
 pub fn count(message: Arc<str>) {
     COUNT.fetch_add(1, Ordering::Relaxed);
     *LAST.lock() = Some(message);
 }
 
-/// How many panics were counted in this process, and the message of the last one.
+/// Returns how many panics were counted in this process, and the message of the last one.
 pub fn counted() -> (u64, Option<Arc<str>>) {
     match COUNT.load(Ordering::Relaxed) {
         0 => (0, None),
@@ -93,25 +93,25 @@ pub fn message_of(panic: &(dyn Any + Send)) -> Arc<str> {
     text.unwrap_or("a panic without a message").into()
 }
 
-/// A value whose drop does not panic, also while another panic unwinds: there a second one would end the process.
+/// A value whose drop does not panic: a panic during another one's unwinding would abort the process.
 #[derive(Debug)]
-pub struct Contained<T>(Option<T>);
+pub struct PanicSafeDrop<T>(Option<T>);
 
-const PRESENT: &str = "only the drop and the taking of the whole empty it";
+const PRESENT: &str = "only drop and into_inner take the value";
 
-impl<T> Contained<T> {
-    /// Contains `value`.
+impl<T> PanicSafeDrop<T> {
+    /// Wraps `value`.
     pub fn new(value: T) -> Self {
         Self(Some(value))
     }
 
-    /// Gives back the value itself, whose drop may panic.
+    /// Returns the value itself, whose drop may panic.
     pub fn into_inner(mut self) -> T {
         self.0.take().expect(PRESENT)
     }
 }
 
-impl<T> Deref for Contained<T> {
+impl<T> Deref for PanicSafeDrop<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -119,13 +119,13 @@ impl<T> Deref for Contained<T> {
     }
 }
 
-impl<T> DerefMut for Contained<T> {
+impl<T> DerefMut for PanicSafeDrop<T> {
     fn deref_mut(&mut self) -> &mut T {
         self.0.as_mut().expect(PRESENT)
     }
 }
 
-impl<T> Drop for Contained<T> {
+impl<T> Drop for PanicSafeDrop<T> {
     fn drop(&mut self) {
         let value = self.0.take();
         contained(|| drop(value));
@@ -147,11 +147,11 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_a_drop_goes_no_further_also_while_another_unwinds() {
-        drop(Contained::new(Mine));
+    fn a_panic_in_a_drop_is_contained_even_while_another_unwinds() {
+        drop(PanicSafeDrop::new(Mine));
         let caught = caught(|| {
-            let _one = Contained::new(Mine);
-            let _two = Contained::new(Mine);
+            let _one = PanicSafeDrop::new(Mine);
+            let _two = PanicSafeDrop::new(Mine);
             panic!("the first");
         });
         assert_eq!(caught.unwrap_err().as_ref(), "the first");
@@ -167,11 +167,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_panics_begins_again_later_each_time_until_it_ends_by_itself() {
+    async fn a_task_that_panics_restarts_after_longer_and_longer_pauses_until_it_returns() {
         let (begun, told, pauses) = (Cell::new(0), Cell::new(0), Cell::new(Duration::ZERO));
         let task = || {
             begun.set(begun.get() + 1);
-            // One panics before it is a task at all.
+            // The first call panics before there is a task.
             assert!(begun.get() != 1, "at once");
             async { assert!(begun.get() == 9, "later") }
         };

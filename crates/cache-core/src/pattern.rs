@@ -1,19 +1,18 @@
-//! [`CachePattern`]: what `clear_pattern` takes, parsed once.
+//! [`CachePattern`]: the parsed pattern that `clear_pattern` takes.
 
-use std::fmt::{self, Display};
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{self, CacheGroup, KeyBuilder, LONGEST_KEY, escape};
+use crate::key::{self, CacheGroup, KeyBuilder, LONGEST_KEY, escape, text_form};
 
 /// A pattern over keys: a prefix of whole segments, or a glob.
 ///
-/// Without `*` or `?` it is a **segment prefix**: `project_images:42` matches `project_images:42` itself and
-/// `project_images:42:…`, never `project_images:420`. With `*` (any characters) or `?` (one character) it is a **glob**
+/// Without `*` or `?` it is a **segment prefix**: `posts:42` matches `posts:42` itself and
+/// `posts:42:…`, never `posts:420`. With `*` (any characters) or `?` (one character) it is a **glob**
 /// over the whole key. Patterns are written in the escaped form of keys; build them from parts with
 /// [`KeyBuilder::prefix`](crate::KeyBuilder::prefix).
 ///
-/// A pattern matches within one name space: unscoped patterns never match scoped keys, and `[reports]image:5` only
+/// A pattern matches within one name space: unscoped patterns never match scoped keys, and `[reports]user:5` only
 /// keys of the scope `reports`. `[reports]` alone matches that whole scope.
 ///
 /// # Cost
@@ -37,81 +36,9 @@ impl CachePattern {
     /// Parses a pattern.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidPattern`] when it is empty, over 1 KiB, or holds what no key can hold.
+    /// [`ErrorKind::InvalidPattern`] when it is empty, over 1 KiB, or has characters that no key can have.
     pub fn parse(text: &str) -> Result<Self> {
         let scope_end = key::scope_end(text).map_err(|error| invalid(error.to_string()))?;
-        Self::from_parts(text, scope_end)
-    }
-
-    /// The pattern that matches every key of the name space `scope`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidKey`] for a scope that no key could have.
-    pub fn scope(scope: &str) -> Result<Self> {
-        key::check_scope(scope)?;
-        Self::from_parts(&format!("[{scope}]"), scope.len() + 2)
-    }
-
-    /// The same pattern in the name space of `scope`; any scope it had is replaced.
-    ///
-    /// # Errors
-    /// As for [`scope`](Self::scope), and [`ErrorKind::InvalidPattern`] when it becomes longer than 1 KiB.
-    pub fn in_scope(&self, scope: &str) -> Result<Self> {
-        key::check_scope(scope)?;
-        Self::from_parts(&format!("[{scope}]{}", self.path()), scope.len() + 2)
-    }
-
-    /// The pattern as it was written, scope included.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// Whether this is a glob; otherwise it is a prefix of whole segments.
-    pub fn is_glob(&self) -> bool {
-        self.kind == Kind::Glob
-    }
-
-    /// Whether `key` (a key's full text) matches.
-    pub fn matches(&self, key: &str) -> bool {
-        match self.kind {
-            Kind::Scope => key.starts_with(&*self.text),
-            Kind::Prefix => {
-                key.strip_prefix(&*self.text).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
-            }
-            Kind::Glob => {
-                let scope = self.text.get(..usize::from(self.scope_end)).unwrap_or_default();
-                let Some(path) = key.strip_prefix(scope) else { return false };
-                !path.starts_with('[') && glob_matches(self.path().as_bytes(), path)
-            }
-        }
-    }
-
-    /// What every matching key begins with: the range to search.
-    pub fn literal_prefix(&self) -> &str {
-        match self.kind {
-            Kind::Scope | Kind::Prefix => &self.text,
-            Kind::Glob => self.text.split(['*', '?']).next().unwrap_or_default(),
-        }
-    }
-
-    /// The group in which every matching key lies, where there is one.
-    pub fn group(&self) -> Option<&str> {
-        let scope_end = usize::from(self.scope_end);
-        let path = self.literal_prefix().get(scope_end..)?;
-        let mut separators = path.match_indices(':').map(|(at, _)| at);
-        let _family = separators.next()?;
-        match (separators.next(), self.kind) {
-            (Some(end), _) => self.text.get(..scope_end + end),
-            (None, Kind::Prefix) => Some(&self.text),
-            (None, Kind::Scope | Kind::Glob) => None,
-        }
-    }
-
-    fn path(&self) -> &str {
-        self.text.get(usize::from(self.scope_end)..).unwrap_or_default()
-    }
-
-    fn from_parts(text: &str, scope_end: usize) -> Result<Self> {
         let path = text.get(scope_end..).unwrap_or_default();
         if text.is_empty() {
             return Err(invalid(
@@ -136,6 +63,74 @@ impl CachePattern {
         let scope_end = u16::try_from(scope_end).expect("offsets are below the pattern's limit of 1 KiB");
         Ok(Self { text: text.into(), scope_end, kind })
     }
+
+    /// Makes the pattern that matches every key of the name space `scope`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidKey`] for a scope that no key could have.
+    pub fn scope(scope: &str) -> Result<Self> {
+        key::check_scope(scope)?;
+        Self::parse(&format!("[{scope}]"))
+    }
+
+    /// Moves this pattern into the name space of `scope`, which replaces any scope it had.
+    ///
+    /// # Errors
+    /// As for [`scope`](Self::scope), and [`ErrorKind::InvalidPattern`] when it becomes longer than 1 KiB.
+    pub fn in_scope(&self, scope: &str) -> Result<Self> {
+        key::check_scope(scope)?;
+        Self::parse(&format!("[{scope}]{}", self.path()))
+    }
+
+    /// The pattern as it was written, scope included.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns whether this is a glob; otherwise it is a prefix of whole segments.
+    pub fn is_glob(&self) -> bool {
+        self.kind == Kind::Glob
+    }
+
+    /// Returns whether `key` (the full text of a key) matches.
+    pub fn matches(&self, key: &str) -> bool {
+        match self.kind {
+            Kind::Scope => key.starts_with(&*self.text),
+            Kind::Prefix => {
+                key.strip_prefix(&*self.text).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+            }
+            Kind::Glob => {
+                let scope = self.text.get(..usize::from(self.scope_end)).unwrap_or_default();
+                let Some(path) = key.strip_prefix(scope) else { return false };
+                !path.starts_with('[') && glob_matches(self.path(), path)
+            }
+        }
+    }
+
+    /// The text with which every matching key begins: the range to search.
+    pub fn literal_prefix(&self) -> &str {
+        match self.kind {
+            Kind::Scope | Kind::Prefix => &self.text,
+            Kind::Glob => self.text.split(['*', '?']).next().unwrap_or_default(),
+        }
+    }
+
+    /// The group to which every matching key belongs, if there is one.
+    pub fn group(&self) -> Option<&str> {
+        let scope_end = usize::from(self.scope_end);
+        let path = self.literal_prefix().get(scope_end..)?;
+        let mut separators = path.match_indices(':').map(|(at, _)| at);
+        let _family = separators.next()?;
+        match (separators.next(), self.kind) {
+            (Some(end), _) => self.text.get(..scope_end + end),
+            (None, Kind::Prefix) => Some(&self.text),
+            (None, Kind::Scope | Kind::Glob) => None,
+        }
+    }
+
+    fn path(&self) -> &str {
+        self.text.get(usize::from(self.scope_end)..).unwrap_or_default()
+    }
 }
 
 fn check_prefix(path: &str) -> Result<()> {
@@ -159,43 +154,29 @@ fn check_glob(path: &str) -> Result<()> {
     }
 }
 
-/// Iterative glob matching with one point of return: O(pattern × key) at worst, no recursion. A `?` takes one
-/// character, not one byte.
-fn glob_matches(glob: &[u8], key: &str) -> bool {
-    let key = key.as_bytes();
-    let (mut g, mut k) = (0, 0);
+/// Matches a glob by going back to the last `*` only: O(pattern × key) at worst, no recursion.
+fn glob_matches(glob: &str, key: &str) -> bool {
+    let (mut glob, mut key) = (glob.chars(), key.chars());
     let mut last_star = None;
-    while let Some(&byte) = key.get(k) {
-        match glob.get(g) {
-            Some(b'*') => {
-                g += 1;
-                last_star = Some((g, k));
+    loop {
+        let at = key.clone();
+        match (glob.next(), key.next()) {
+            (Some('*'), _) => {
+                last_star = Some((glob.clone(), at.clone()));
+                key = at;
             }
-            Some(b'?') => {
-                g += 1;
-                k += character_length(byte);
-            }
-            Some(&literal) if literal == byte => {
-                g += 1;
-                k += 1;
-            }
+            (Some('?'), Some(_)) => {}
+            (Some(literal), Some(character)) if literal == character => {}
+            (None, None) => return true,
             _ => {
-                let Some((after_star, taken)) = last_star else { return false };
-                let taken = taken + key.get(taken).map_or(1, |first| character_length(*first));
-                last_star = Some((after_star, taken));
-                (g, k) = (after_star, taken);
+                let Some((after_star, taken)) = &mut last_star else { return false };
+                // The star takes one character more, if there is one.
+                if taken.next().is_none() {
+                    return false;
+                }
+                (glob, key) = (after_star.clone(), taken.clone());
             }
         }
-    }
-    glob.get(g..).unwrap_or_default().iter().all(|byte| *byte == b'*')
-}
-
-fn character_length(first: u8) -> usize {
-    match first {
-        0xC0..=0xDF => 2,
-        0xE0..=0xEF => 3,
-        0xF0..=0xFF => 4,
-        _ => 1,
     }
 }
 
@@ -204,7 +185,7 @@ fn invalid(message: String) -> Error {
 }
 
 impl KeyBuilder {
-    /// The pattern that clears the key being built and everything below it.
+    /// Makes the pattern that clears the key being built and everything below it.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidPattern`] when it is longer than 1 KiB.
@@ -213,21 +194,11 @@ impl KeyBuilder {
     }
 }
 
-impl fmt::Debug for CachePattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CachePattern({})", self.text)
-    }
-}
-
-impl Display for CachePattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
+text_form!(CachePattern);
 
 impl From<&CacheGroup> for CachePattern {
     fn from(group: &CacheGroup) -> Self {
-        Self { text: group.as_str().into(), scope_end: group.scope_length(), kind: Kind::Prefix }
+        Self { text: group.as_str().into(), scope_end: group.scope_end, kind: Kind::Prefix }
     }
 }
 
@@ -249,14 +220,6 @@ impl TryFrom<&String> for CachePattern {
     type Error = Error;
 
     fn try_from(text: &String) -> Result<Self> {
-        Self::parse(text)
-    }
-}
-
-impl std::str::FromStr for CachePattern {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
         Self::parse(text)
     }
 }
@@ -312,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_key_can_match_is_an_error() {
+    fn a_pattern_that_no_key_can_match_is_an_error() {
         for bad in ["", "a:", ":", "a b", "a:[x]*", "a\\*", "a:%zz", "[r", "[]a:b", "{a}*", &"x*".repeat(600)]
         {
             assert_eq!(CachePattern::parse(bad).unwrap_err().kind(), ErrorKind::InvalidPattern, "{bad:?}");
@@ -338,7 +301,7 @@ mod tests {
                     _ => false,
                 }
             }
-            prop_assert_eq!(glob_matches(glob.as_bytes(), &key), spec(glob.as_bytes(), key.as_bytes()));
+            prop_assert_eq!(glob_matches(&glob, &key), spec(glob.as_bytes(), key.as_bytes()));
         }
 
         #[test]

@@ -2,24 +2,25 @@
 //!
 //! In a build without the feature `plants` no bug can be planted and every check is the constant `false`. In a build
 //! with it at most one bug is planted in a process: by `plant`, or by the environment variable `PLANTED_BUG`, which
-//! holds the name of a [`Plant`]. `cargo xtask test` lists which test finds which bug.
+//! holds the name of a [`Plant`], such as `no-fence`. `cargo xtask test` lists which test finds which bug.
 
 /// A defence that can be switched off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "plants", derive(serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Plant {
-    /// A store inside one process accepts every fill, whatever its token.
+    /// A store inside one process accepts every fill, with any token.
     NoFence,
     /// The disk cache checks the token of a fill before it takes the lock instead of under it.
     CheckOutsideLock,
     /// The disk cache acknowledges an invalidation before it is durable.
     LazyDelete,
-    /// The Redis backend stores every fill, whatever its token.
+    /// The Redis backend stores every fill, with any token.
     NoRedisFence,
-    /// The Redis backend takes all servers, and all runs of a server, for one.
+    /// The Redis backend does not notice another server or a restarted one.
     OneIncarnation,
-    /// A caller joins a load in flight by its key alone, whatever the token.
+    /// A caller joins a load in flight by its key alone, with any token.
     JoinByKey,
-    /// The breaker closes while an invalidation is on its way into the journal.
+    /// The breaker closes while an invalidation is being appended to the journal.
     LateAppend,
     /// The journal replays nothing.
     NoJournal,
@@ -29,18 +30,11 @@ pub enum Plant {
 mod planted {
     use std::sync::OnceLock;
 
-    use super::Plant;
+    use serde::Deserialize;
+    use serde::de::IntoDeserializer;
+    use serde::de::value::Error;
 
-    const NAMES: [(&str, Plant); 8] = [
-        ("no-fence", Plant::NoFence),
-        ("check-outside-lock", Plant::CheckOutsideLock),
-        ("lazy-delete", Plant::LazyDelete),
-        ("no-redis-fence", Plant::NoRedisFence),
-        ("one-incarnation", Plant::OneIncarnation),
-        ("join-by-key", Plant::JoinByKey),
-        ("late-append", Plant::LateAppend),
-        ("no-journal", Plant::NoJournal),
-    ];
+    use super::Plant;
 
     static PLANTED: OnceLock<Option<Plant>> = OnceLock::new();
 
@@ -60,8 +54,8 @@ mod planted {
 
     fn from_environment() -> Option<Plant> {
         let name = std::env::var("PLANTED_BUG").ok()?;
-        let known = NAMES.iter().find(|(known, _)| *known == name);
-        Some(known.expect("PLANTED_BUG holds the name of a planted bug").1)
+        let plant = Plant::deserialize(IntoDeserializer::<Error>::into_deserializer(&*name));
+        Some(plant.expect("PLANTED_BUG holds the name of a planted bug"))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::num::NonZeroU64;
 
-/// A number that another call, thread or process is most unlikely to get.
+/// Returns a number that another call, thread or process is most unlikely to get.
 pub fn random_nonzero() -> NonZeroU64 {
     let number = RandomState::new().build_hasher().finish();
     NonZeroU64::new(number).unwrap_or(NonZeroU64::MAX)

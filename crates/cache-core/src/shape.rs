@@ -1,16 +1,16 @@
-//! The shape hash: tells a value of one type from what another build of the program wrote.
+//! The shape hash: detects that a value was stored by another version of its type.
 //!
-//! bincode writes no types, so the bytes of one struct often decode as another. Here serde is listened to while it
-//! walks the value: every kind it reports, every list of field names and every variant is hashed. Writing and reading
-//! report the same walk for the same type and the same data, so that a field added, removed, reordered, renamed or
-//! retyped shows as another hash. A type's own name is not hashed: what `struct PageRef<'a>` wrote, `struct Page` reads.
+//! bincode writes no types, so the bytes of one struct often decode as another. The shape is a hash of everything that
+//! serde reports while it walks the value: every kind, every list of field names and every variant. Serializing and
+//! deserializing walk a value in the same way, so that a field added, removed, reordered, renamed or retyped shows as
+//! another hash. The name of a type is not hashed: `struct Page` reads the bytes of `struct PageRef<'a>`.
 //!
-//! The walk is a sequence of tokens. Leaves (numbers, text, bytes, units, an absent option) are a token each. What
-//! holds others gives its own token after theirs, with their number or their names; like reverse Polish notation, the
+//! The walk is a sequence of tokens. Leaves (numbers, text, bytes, units, an absent option) are a token each. A part that
+//! holds others adds its own token after theirs, with their number or their names: like reverse Polish notation, the
 //! sequence then has one reading only. Equal sequences mean that the reader asked for the same kinds at the same places
-//! of the same bytes, and so that it got what was written.
+//! of the same bytes, and so that it read the value that was written.
 //!
-//! An empty list has no element to report: `Vec<A>` that is empty reads as an empty `Vec<B>`, which is right.
+//! An empty list has no element to report: an empty `Vec<A>` reads as an empty `Vec<B>`, which is right.
 
 mod memo;
 
@@ -18,21 +18,22 @@ use xxhash_rust::xxh3::xxh3_64;
 
 pub(crate) use memo::fields_of;
 
-/// The hash of the tokens so far.
+/// The hash of a sequence of tokens.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Shape {
     state: u64,
 }
 
 impl Shape {
-    /// Adds the token of a leaf: the cheapest step that still tells every order of leaves from every other, because
-    /// there is one for each byte of a `Vec<u8>`.
+    /// Adds the token of a leaf.
+    ///
+    /// Called for each byte of a `Vec<u8>`: the cheapest step that still tells any two orders of leaves apart.
     #[inline]
     pub(crate) fn leaf(&mut self, token: u64) {
         self.state = self.state.wrapping_mul(9).wrapping_add(token);
     }
 
-    /// Adds the token of something that holds others.
+    /// Adds the token of a part that holds others.
     #[inline]
     pub(crate) fn holder(&mut self, token: u64) {
         self.state = mix(self.state, token);
@@ -43,7 +44,7 @@ impl Shape {
     }
 }
 
-/// Part of the stored format: changing a token or the mixing makes every stored value a miss.
+/// The tokens. They are part of the stored format: if one changes, every stored value is a miss.
 pub(crate) mod token {
     use super::kind;
 

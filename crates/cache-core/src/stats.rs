@@ -6,14 +6,14 @@ use serde::Serialize;
 
 use crate::entry::BackendKind;
 
-/// Bytes in a megabyte, everywhere in this cache.
+/// Bytes in a megabyte, in every setting and figure.
 pub const MEGABYTE: u64 = 1_048_576;
 
-/// Most key families that are counted by name; the rest is counted as `other`.
+/// Key families that are counted by name; the others are counted together as `other`.
 pub const MOST_FAMILIES: usize = 32;
 
-/// Figures of a cache. The counters are this process's, since its start.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// Figures of a cache. Counters start at zero in each process.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct CacheStats {
     /// Space taken by live entries, in bytes; it drops when they are cleared.
     pub size_bytes: u64,
@@ -27,7 +27,7 @@ pub struct CacheStats {
     pub count: u64,
     /// Space taken on disk in bytes, as `du` counts it; 0 without files.
     pub disk_bytes: u64,
-    /// The store these figures are of.
+    /// The store that reports these figures.
     pub backend: BackendKind,
     /// Whether `size_bytes` and `count` are estimates.
     pub approximate: bool,
@@ -41,11 +41,11 @@ pub struct CacheStats {
     pub fills: u64,
     /// Fills refused, because the value may have been older than an invalidation.
     pub fills_refused: u64,
-    /// Live entries that made room for others.
+    /// Live entries removed to make room for others.
     pub evictions: u64,
-    /// Entries removed because their time was over.
+    /// Entries removed because they had expired.
     pub expirations: u64,
-    /// Invalidations asked for: keys, groups and patterns.
+    /// Invalidations of keys, groups and patterns.
     pub invalidations: u64,
     /// Entries removed by them.
     pub invalidated_entries: u64,
@@ -73,31 +73,9 @@ pub struct FamilyStats {
 }
 
 impl CacheStats {
-    /// All figures zero, of the store `backend`.
+    /// Makes figures of `backend` that are all zero.
     pub fn empty(backend: BackendKind) -> Self {
-        Self {
-            size_bytes: 0,
-            size_mb: 0.0,
-            limit_mb: 0,
-            usage_percent: 0.0,
-            count: 0,
-            disk_bytes: 0,
-            backend,
-            approximate: false,
-            hits: 0,
-            misses: 0,
-            hit_ratio: 0.0,
-            fills: 0,
-            fills_refused: 0,
-            evictions: 0,
-            expirations: 0,
-            invalidations: 0,
-            invalidated_entries: 0,
-            clears: 0,
-            corrupt: 0,
-            errors: 0,
-            families: BTreeMap::new(),
-        }
+        Self { backend, ..Self::default() }
     }
 
     /// Sets the size and the limit, both in bytes, and the figures that follow from them.
@@ -131,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_names_are_those_operators_know() {
+    fn the_first_fields_have_the_names_and_order_that_operators_know() {
         let json = serde_json::to_string(&CacheStats::empty(BackendKind::Null)).unwrap();
         assert!(json.starts_with(
             r#"{"size_bytes":0,"size_mb":0.0,"limit_mb":0,"usage_percent":0.0,"count":0,"disk_bytes":0,"backend":"none""#

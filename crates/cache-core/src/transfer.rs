@@ -1,14 +1,13 @@
-//! How long values may take on their way to a store.
+//! [`transfer_time`]: the time allowed for sending a value to a store.
 
 use std::time::Duration;
 
-/// What a network or a store moves in a millisecond at least, in bytes: 32 MiB a second.
+/// The slowest rate that counts as normal, in bytes a millisecond: 32 MiB a second.
 const BYTES_A_MILLISECOND: usize = 32 << 10;
 
-/// How long `bytes` may take on their way to a store, beside the time that an operation may take at all: a millisecond
-/// for every 32 KiB.
+/// Returns the time allowed for sending `bytes`, besides the limit of an operation: a millisecond for every 32 KiB.
 ///
-/// Deadlines that do not grow with what is sent make an outage of every large value.
+/// With a deadline that does not grow with the size, every large value would count as an outage.
 pub fn transfer_time(bytes: usize) -> Duration {
     Duration::from_millis((bytes / BYTES_A_MILLISECOND) as u64)
 }

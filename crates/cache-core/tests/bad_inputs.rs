@@ -1,18 +1,21 @@
-//! Hostile bytes, keys and patterns in numbers, by dice: none is taken for an entry, none panics, no two keys are one.
+//! Random hostile bytes, keys and patterns: no bytes are taken for an entry, none causes a panic, and no two lists of parts
+//! give one key.
 //!
 //! `RELIABILITY_TIMES=50 cargo test -p cache-core --test bad_inputs` tries fifty times as many.
+
+mod stored;
 
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
-use cache_core::envelope::{self, KeyHasher};
+use cache_core::envelope::KeyHasher;
 use cache_core::{CacheKey, CachePattern, Codec, CodecId, Entry, ErrorKind, KeyBuilder, Timestamp};
 use testkit::reliability::{Tally, seed, times};
 
 const ROW: &str = "bad inputs";
 const INPUTS: usize = 20_000;
 const NOW: Timestamp = Timestamp::from_millis(1_704_067_200_000);
-/// What has a meaning somewhere: in keys, patterns, Redis, shells, paths and terminals.
+/// Texts with a meaning in keys, patterns, Redis, shells, paths or terminals.
 const SIGNS: [&str; 24] = [
     ":",
     "*",
@@ -59,7 +62,7 @@ impl Dice {
         (0..self.below(5)).filter_map(|_| SIGNS.get(self.below(SIGNS.len()))).copied().collect()
     }
 
-    /// A copy that is not what it was: cut, longer, with other bytes or bits, or nothing like it.
+    /// Damages a copy: truncated, extended, with changed bytes or bits, or entirely random.
     fn damaged(&mut self, sound: &[u8]) -> Vec<u8> {
         let mut bytes = sound.to_vec();
         match self.below(6) {
@@ -93,12 +96,12 @@ fn no_damaged_bytes_are_an_entry() {
         expires_at: None,
         fresh_until: None,
     };
-    let sound = envelope::encode(&entry, key, 9);
-    assert_eq!(envelope::decode(&sound, key, NOW), Ok(entry), "undamaged it is one");
+    let sound = stored::encode(&entry, key, 9);
+    assert_eq!(stored::decode(&sound, key, NOW), Ok(entry), "undamaged bytes are an entry");
     for _ in 0..times(INPUTS) {
         tally.attempt();
         let damaged = Bytes::from(dice.damaged(&sound));
-        let found = envelope::decode(&damaged, key, NOW);
+        let found = stored::decode(&damaged, key, NOW);
         assert!(damaged == sound || found.is_err(), "{damaged:?} is {found:?}");
     }
 }
@@ -159,7 +162,7 @@ fn no_text_panics_as_a_key_or_as_a_pattern() {
             pattern.matches("image:5:metadata");
         }
         if let Ok(key) = CacheKey::parse(&text) {
-            assert_eq!(key.as_str(), text, "a key is what was parsed");
+            assert_eq!(key.as_str(), text, "a parsed key has its text");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The conformance suite over the backends of this crate.
+//! The conformance suite on the backends of this crate.
 #![cfg(not(feature = "shuttle"))]
 
 mod subjects;

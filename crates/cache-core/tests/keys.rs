@@ -1,8 +1,8 @@
-//! The bytes of keys are part of the stored format: a key built today reads what an older build stored.
+//! The bytes of keys are part of the stored format: a key finds the entry that an older build stored.
 
 use cache_core::{CacheGroup, CacheKey, images};
 
-/// Every builder with every sort of part, in the order of the golden file.
+/// Keys of every builder with every sort of part, in the order of the golden file.
 fn samples() -> Vec<String> {
     let long = "x".repeat(201);
     let listing = || images::project_images(42);
@@ -38,7 +38,7 @@ fn samples() -> Vec<String> {
 }
 
 #[test]
-fn keys_are_byte_for_byte_those_of_the_golden_file() {
+fn keys_equal_the_golden_file_byte_for_byte() {
     let golden: Vec<&str> = include_str!("golden/keys-v1.txt").lines().collect();
     assert_eq!(samples(), golden);
 }

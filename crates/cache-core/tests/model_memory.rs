@@ -1,4 +1,4 @@
-//! The model test over the memory backend, alone and behind chaos.
+//! The model test on the memory backend, alone and with random faults.
 #![cfg(not(feature = "shuttle"))]
 
 mod subjects;
@@ -15,7 +15,7 @@ use testkit::reliability::Tally;
 
 const SMALL_LIMIT: u64 = 36_000;
 
-/// The same with room for eight of the model's larger values.
+/// A memory backend with room for eight of the model's larger values.
 #[derive(Debug, Default)]
 struct SmallMemory {
     clock: Arc<ManualClock>,

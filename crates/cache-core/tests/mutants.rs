@@ -1,4 +1,4 @@
-//! Backends with one bug each, and the laws that must notice it: a check that cannot fail proves nothing.
+//! Backends with one bug each, and the laws that must find it.
 #![cfg(not(feature = "shuttle"))]
 
 use std::collections::HashMap;
@@ -20,37 +20,37 @@ use cache_core::{
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bug {
-    /// Takes `project_images:420` for a part of `project_images:42`.
+    /// Treats `project_images:420` as a part of `project_images:42`.
     ComparesGroupsByText,
     /// Skips the invalidation of a key that is not stored.
     ForgetsUnknownKeys,
-    /// Clears what stands in no scope, and calls it everything.
+    /// Clears only unscoped keys when everything is invalidated.
     LeavesScopes,
-    /// Does what the first of several invalidations says.
+    /// Applies only the first of several invalidations.
     StopsAfterTheFirst,
-    /// Lets a load that began before a `set` overwrite it.
+    /// Lets a load that started before a `set` overwrite it.
     SetsWithoutAFence,
-    /// Stores without a TTL.
+    /// Ignores TTLs.
     NeverExpires,
-    /// Counts a TTL in whole seconds, rounded up.
+    /// Adds a millisecond to every TTL.
     ExpiresLate,
-    /// Hides entries whose time is over, and lets them take room.
+    /// Hides expired entries, which still take room.
     KeepsTheExpired,
-    /// Keeps no more than one page of a value.
+    /// Truncates values to one page.
     Truncates,
     /// Keeps one value for all keys of a group.
     ConfusesKeys,
-    /// Answers many lookups from the back.
+    /// Returns the results of many lookups in reverse order.
     ReversesMany,
-    /// Counts what an explanation looked at as a lookup.
+    /// Counts an explanation as a lookup.
     CountsExplanations,
-    /// Removes and does not say how much.
+    /// Reports that no entry was removed.
     RemovesInSilence,
-    /// Goes on after it was closed.
+    /// Ignores that it was closed.
     IgnoresClose,
-    /// Makes room for a value before it sees that it is too large.
+    /// Evicts entries for a value before it checks its size.
     EvictsForNothing,
-    /// Hits leave the order of eviction as it is.
+    /// Does not count a hit as a use.
     EvictsInOrderOfArrival,
 }
 
@@ -110,7 +110,7 @@ impl CacheBackend for Mutant {
             lookup.entry = None;
         }
         if let (Bug::EvictsInOrderOfArrival, Some(_)) = (self.bug, &lookup.entry) {
-            // As if the others had been used since.
+            // As if all other entries had been used since.
             for other in 0..100_u32 {
                 let other = CacheKey::builder("image", other).part("metadata").build()?;
                 if other != *key {
@@ -140,12 +140,12 @@ impl CacheBackend for Mutant {
         let mut what = what.to_vec();
         match self.bug {
             Bug::ComparesGroupsByText => {
-                let sloppy = what.iter().filter_map(|what| match what {
+                let by_text = what.iter().filter_map(|what| match what {
                     Invalidation::Group(group) => Some(CachePattern::parse(&format!("{group}*"))),
                     _ => None,
                 });
-                let sloppy = sloppy.collect::<Result<Vec<_>>>()?;
-                what.extend(sloppy.into_iter().map(Invalidation::Pattern));
+                let by_text = by_text.collect::<Result<Vec<_>>>()?;
+                what.extend(by_text.into_iter().map(Invalidation::Pattern));
             }
             Bug::ForgetsUnknownKeys => {
                 if let [Invalidation::Key(key)] = &what[..]
@@ -246,7 +246,7 @@ fn mutants(bug: Bug) -> Mutants {
 
 fn is_found(bug: Bug, law: for<'a> fn(&'a dyn Subject) -> Law<'a>) {
     let found = catch_unwind(AssertUnwindSafe(|| check(&mutants(bug), law)));
-    assert!(found.is_err(), "the law did not notice {bug:?}");
+    assert!(found.is_err(), "the law did not find {bug:?}");
 }
 
 macro_rules! mutants_are_found {
@@ -279,13 +279,12 @@ mutants_are_found! {
     explanations_counted: CountsExplanations by explaining::an_explanation_says_what_is_there;
     removals_not_counted: RemovesInSilence by neighbours::a_clear_clears_everything;
     close_ignored: IgnoresClose by lifetime::after_closing_every_call_says_closed;
-    evictions_for_nothing: EvictsForNothing by eviction::a_value_over_the_limit_for_one_is_refused_and_evicts_nobody;
+    evictions_for_nothing: EvictsForNothing by eviction::a_value_over_the_limit_for_one_entry_is_refused_and_evicts_nothing;
     first_in_first_out: EvictsInOrderOfArrival by eviction::the_least_recently_used_entry_goes_first;
 }
 
-/// The model finds on its own what makes a store wrong.
 #[test]
-fn the_model_finds_what_makes_a_store_wrong() {
+fn the_model_finds_the_bugs_of_mutants() {
     for bug in [
         Bug::ForgetsUnknownKeys,
         Bug::LeavesScopes,
@@ -296,9 +295,9 @@ fn the_model_finds_what_makes_a_store_wrong() {
         Bug::Truncates,
         Bug::ConfusesKeys,
     ] {
-        // It stops at the first sequence that shows the bug: the bound is for a search without luck.
+        // The search stops at the first sequence that shows the bug; the bound is far above what it usually needs.
         let steps = Steps { cases: 20_000, ..Steps::default() };
         let found = catch_unwind(|| model::check(|| mutants(bug), steps));
-        assert!(found.is_err(), "the model did not notice {bug:?}");
+        assert!(found.is_err(), "the model did not find {bug:?}");
     }
 }

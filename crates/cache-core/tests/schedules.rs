@@ -1,7 +1,7 @@
-//! The fence of the memory backend under the schedules that shuttle explores.
+//! The freshness of the memory backend under the schedules that shuttle explores.
 //!
 //! `cargo test -p cache-core --features shuttle,plants --test schedules`; with `PLANTED_BUG=no-fence`, the tests
-//! expect that a schedule is found which serves an old version.
+//! must find a schedule that serves an old version.
 #![cfg(feature = "shuttle")]
 
 use async_trait::async_trait;
@@ -28,12 +28,12 @@ fn explore(test: fn()) {
     shuttle::check_pct(test, schedules, 3);
 }
 
-/// Explores `test`, which must find a stale read if the fence is switched off.
+/// Explores `test`, which must find a stale read if tokens are not checked.
 fn explore_freshness(test: fn()) {
     stale_only_if(is_planted(Plant::NoFence), || explore(test));
 }
 
-/// A row of a database and the cache before it.
+/// A row of a database and its cache.
 struct World<B = MemoryBackend> {
     cache: B,
     version: AtomicU64,
@@ -51,7 +51,7 @@ impl<B: CacheBackend> World<B> {
         Arc::new(Self { cache, version: AtomicU64::new(0), acknowledged: AtomicU64::new(0) })
     }
 
-    /// Reads through the cache: an answer older than what was acknowledged before is a stale read.
+    /// Reads through the cache: a hit older than the version acknowledged before is a stale read.
     fn read(&self, key: &CacheKey) {
         let oldest = self.acknowledged.load(Ordering::SeqCst);
         let lookup = block_on(self.cache.lookup(key)).expect("the store is open");
@@ -61,12 +61,12 @@ impl<B: CacheBackend> World<B> {
         }
         let loaded = self.version.load(Ordering::SeqCst);
         let entry = NewEntry::new(loaded.to_le_bytes().to_vec());
-        // Stored or refused: either is right, and the next read shows whether it was.
+        // Both outcomes are right; the next read checks the stored version.
         let (FillOutcome::Stored | FillOutcome::Refused) =
             block_on(self.cache.fill(key, lookup.token, entry)).expect("the store is open");
     }
 
-    /// Changes the row, invalidates, acknowledges.
+    /// Changes the row, invalidates and acknowledges.
     fn change(&self, what: Invalidation) {
         let version = self.version.fetch_add(1, Ordering::SeqCst) + 1;
         let outcome = block_on(self.cache.invalidate(&[what])).expect("the store is open");
@@ -119,7 +119,6 @@ fn no_schedule_serves_an_old_version_after_a_pattern_or_a_clear() {
     });
 }
 
-/// A `set` between lookup and fill: the older load never replaces it.
 #[test]
 fn no_schedule_lets_a_load_replace_a_later_set() {
     explore_freshness(|| {
@@ -137,9 +136,8 @@ fn no_schedule_lets_a_load_replace_a_later_set() {
     });
 }
 
-/// Of two who claim a key one gets it, and no increment is lost.
 #[test]
-fn no_schedule_gives_one_claim_to_two_or_loses_an_increment() {
+fn no_schedule_lets_two_claims_of_a_key_succeed_or_loses_an_increment() {
     explore(|| {
         let world = World::new();
         let claim = |world: Arc<World>| {
@@ -156,7 +154,7 @@ fn no_schedule_gives_one_claim_to_two_or_loses_an_increment() {
     });
 }
 
-/// A backend whose fill looks at its token first and stores later: the bug that a fence outside the lock would be.
+/// A backend whose fill checks its token before it takes the lock under which it stores.
 #[derive(Debug)]
 struct ChecksTooEarly(MemoryBackend);
 
@@ -203,11 +201,10 @@ impl CacheBackend for ChecksTooEarly {
     }
 }
 
-/// The planted bug: the exploration must find it, else it proves nothing.
 #[test]
 #[should_panic(expected = "stale")]
-fn a_fence_outside_the_lock_is_found() {
-    // Not counted: what is found here is no violation.
+fn a_token_check_outside_the_lock_is_found() {
+    // Not counted in the tally, because the stale read is expected.
     let race = || {
         let world = World::over(ChecksTooEarly(MemoryBackend::with_limit(1 << 20)));
         readers_race_with(&world, &[Invalidation::Key(key())]);

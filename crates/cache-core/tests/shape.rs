@@ -1,4 +1,4 @@
-//! A type that changed between two builds reads as a miss; one that did not reads what was written.
+//! A type that changed between two builds reads as a miss; an unchanged one reads its values.
 
 use std::fmt::Debug;
 
@@ -6,7 +6,7 @@ use cache_core::{Codec, ErrorKind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// What this build does with what another build wrote.
+/// Decodes a value of another build's type as `B`.
 fn reads<B: DeserializeOwned>(written: &(impl Serialize + ?Sized)) -> Option<B> {
     let encoded = Codec::Bincode.encode(written).expect("the samples encode");
     match Codec::Bincode.decode(&encoded.payload, encoded.shape) {
@@ -49,7 +49,7 @@ mod old {
     }
 }
 
-/// A struct like `old::Image`, with what a newer build changed.
+/// A struct like `old::Image`, with the changes of a newer build.
 macro_rules! newer {
     ($module:ident { $($field:ident: $kind:ty),* $(,)? }) => {
         mod $module {
@@ -83,7 +83,7 @@ newer!(outcome { id: u32, name: String, size: (u32, u32), note: Option<String>, 
 newer!(unsigned { id: u32, name: String, size: (u32, u32), note: Option<String>, state: u32 });
 
 #[test]
-fn an_unchanged_struct_reads_what_another_build_wrote() {
+fn an_unchanged_struct_reads_values_of_another_build() {
     let old::Image { id, name, size, note, state } = old::image();
     assert_eq!(reads(&old::image()), Some(same::Image { id, name, size, note, state }));
 }
@@ -116,7 +116,7 @@ fn a_changed_struct_reads_as_a_miss() {
     refused::<unsigned::Image>("an enum to a number");
 }
 
-/// Fields of one type, reordered: the bytes alone cannot tell, and bincode by itself reads the wrong value.
+/// The bytes do not show the order of such fields: bare bincode reads the wrong value.
 #[test]
 fn fields_of_one_type_that_were_reordered_read_as_a_miss() {
     #[derive(Serialize)]
@@ -195,7 +195,7 @@ fn an_enum_whose_variants_changed_reads_as_a_miss() {
 }
 
 #[test]
-fn variants_that_a_change_left_alone_are_still_read() {
+fn variants_that_did_not_change_are_still_read() {
     use states::{appended, inserted, shrunk};
     for state in &all_states() {
         assert!(reads::<appended::State>(state).is_some(), "{state:?}");
@@ -221,7 +221,7 @@ fn a_changed_struct_deep_inside_reads_as_a_miss() {
 }
 
 #[test]
-fn a_type_that_borrows_writes_what_its_owned_twin_reads() {
+fn an_owned_type_reads_values_of_its_borrowing_twin() {
     #[derive(Serialize)]
     struct PageRef<'a> {
         title: &'a str,
@@ -245,9 +245,9 @@ fn an_empty_list_reads_as_any_empty_list() {
     assert_eq!(reads::<Option<String>>(&None::<u64>), Some(None));
 }
 
-/// The hash is stored, so it may not change between versions, compilers or platforms.
+/// Shapes are stored: they must not change between versions, compilers or platforms.
 #[test]
-fn shapes_are_those_of_the_golden_file() {
+fn shapes_equal_the_golden_file() {
     let mut lines = vec![
         format!("{:016x} bool", shape(&true)),
         format!("{:016x} u8", shape(&1_u8)),

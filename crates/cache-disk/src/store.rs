@@ -19,7 +19,7 @@ mod snapshot;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cache_core::panics::Contained;
+use cache_core::panics::PanicSafeDrop;
 use redb::{
     AccessGuard, Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend,
     TableDefinition, TableError,
@@ -53,7 +53,7 @@ static OPENINGS: AtomicU64 = AtomicU64::new(0);
 /// An open database.
 pub(crate) struct Store {
     opening: u64,
-    database: Contained<Database>,
+    database: PanicSafeDrop<Database>,
 }
 
 impl Store {
@@ -62,7 +62,7 @@ impl Store {
         guarded(|| {
             let database = Builder::new().set_cache_size(page_cache_bytes).create_with_backend(storage)?;
             let opening = OPENINGS.fetch_add(1, Ordering::Relaxed);
-            Ok(Self { opening, database: Contained::new(database) })
+            Ok(Self { opening, database: PanicSafeDrop::new(database) })
         })
     }
 
@@ -75,8 +75,8 @@ impl Store {
     pub(crate) fn snapshot(&self) -> Result<Snapshot, Fault> {
         guarded(|| {
             let transaction = self.database.begin_read()?;
-            let data = Contained::new(transaction.open_table(DATA)?);
-            let meta = Contained::new(transaction.open_table(META)?);
+            let data = PanicSafeDrop::new(transaction.open_table(DATA)?);
+            let meta = PanicSafeDrop::new(transaction.open_table(META)?);
             Ok(Snapshot { opening: self.opening, data, meta })
         })
     }
@@ -122,7 +122,7 @@ impl Store {
         work: impl FnOnce(&mut Batch<'_>) -> Result<(T, Commit), redb::Error>,
     ) -> Result<T, Fault> {
         guarded(|| {
-            let mut transaction = Contained::new(self.database.begin_write()?);
+            let mut transaction = PanicSafeDrop::new(self.database.begin_write()?);
             if most == Commit::Durable {
                 // Stores the allocator's state, so that opening after a crash takes milliseconds.
                 transaction.set_quick_repair(true);
@@ -130,10 +130,10 @@ impl Store {
                 transaction.set_durability(Durability::None)?;
             }
             let mut batch = Batch {
-                data: Contained::new(transaction.open_table(DATA)?),
-                meta: Contained::new(transaction.open_table(META)?),
-                state: Contained::new(transaction.open_table(STATE)?),
-                counters: Contained::new(transaction.open_table(COUNTERS)?),
+                data: PanicSafeDrop::new(transaction.open_table(DATA)?),
+                meta: PanicSafeDrop::new(transaction.open_table(META)?),
+                state: PanicSafeDrop::new(transaction.open_table(STATE)?),
+                counters: PanicSafeDrop::new(transaction.open_table(COUNTERS)?),
             };
             let (value, commit) = work(&mut batch)?;
             drop(batch);

@@ -1,4 +1,4 @@
-//! [`Steady`]: a clock of the application's, whose panic stops nothing.
+//! [`Steady`]: contains panics of an application's clock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Clock, Monotonic, Timestamp};
 use crate::panics::contained;
 
-/// Answers with the last reading where the clock inside panics.
+/// Returns the last reading when the inner clock panics.
 #[derive(Debug)]
 pub struct Steady {
     clock: Arc<dyn Clock>,
@@ -16,7 +16,7 @@ pub struct Steady {
 }
 
 impl Steady {
-    /// Makes `clock` steady.
+    /// Wraps `clock`.
     pub fn wrap(clock: Arc<dyn Clock>) -> Arc<dyn Clock> {
         Arc::new(Self { clock, now: AtomicU64::new(0), monotonic_nanos: AtomicU64::new(0) })
     }

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 /// The longest part, in bytes before escaping, that is kept as text.
 pub(crate) const LONGEST_PART: usize = 200;
 
-/// The segment of a part that is absent: no part that is there is escaped to it.
+/// The segment of an absent part; no part is escaped to it.
 pub(crate) const ABSENT: &str = "%-";
 
 const EMPTY: &str = "%_";
@@ -42,7 +42,7 @@ pub(crate) fn push_escaped(key: &mut String, part: &str) {
     }
 }
 
-/// Whether a key can hold `segment`: what [`push_escaped`] makes of some part, or [`ABSENT`].
+/// Returns whether a key can hold `segment`: the escaped form of some part, or [`ABSENT`].
 pub(crate) fn is_canonical(segment: &str) -> bool {
     if segment == EMPTY || segment == ABSENT {
         return true;
@@ -59,7 +59,7 @@ pub(crate) fn is_canonical(segment: &str) -> bool {
     again == segment
 }
 
-/// Whether `character` never stands in a key as itself.
+/// Returns whether `character` is escaped in keys.
 pub(crate) fn needs_escape(character: char) -> bool {
     matches!(character, ':' | '%' | '*' | '?' | '[' | ']' | '{' | '}' | '\\')
         || character.is_whitespace()
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_part_is_not_an_absent_one() {
+    fn an_empty_part_differs_from_an_absent_one() {
         assert_eq!(escaped(""), "%_");
         assert_ne!(escaped("%_"), "%_");
         assert_ne!(escaped("%-"), ABSENT);
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_escaping_cannot_make_is_not_canonical() {
+    fn a_segment_that_escaping_cannot_make_is_not_canonical() {
         for bad in ["", "%", "%3", "%3a", "%41", "a b", "a*", "%~12", "%_x", "%-x", "%FF"] {
             assert!(!is_canonical(bad), "{bad:?}");
         }
@@ -131,7 +131,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_special_survives_escaping(part in any::<String>()) {
+        fn an_escaped_part_has_no_special_character(part in any::<String>()) {
             let text = escaped(&part);
             prop_assert!(!text.is_empty() && text != ABSENT);
             prop_assert!(!text.chars().any(|c| c != '%' && needs_escape(c)));

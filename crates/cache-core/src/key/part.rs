@@ -1,4 +1,4 @@
-//! [`KeyPart`]: what a segment of a key can be made of.
+//! [`KeyPart`]: the types from which segments of keys are made.
 
 use std::fmt::Display;
 
@@ -6,7 +6,7 @@ use std::fmt::Display;
 ///
 /// Implemented for every `Display` type. Two values that mean different results must display differently.
 ///
-/// An `Option` is no part. `unwrap_or("")` would give `None` and `Some("")` one key, and so one value:
+/// An `Option` is not a part. `unwrap_or("")` would give `None` and `Some("")` one key, and so one value:
 ///
 /// ```compile_fail,E0277
 /// let language: Option<&str> = None;

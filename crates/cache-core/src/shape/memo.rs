@@ -1,4 +1,4 @@
-//! A memo of the hashes of field lists, by the address of the list.
+//! A memo of the tokens of field lists, by the address of the list.
 
 use std::cell::Cell;
 
@@ -10,14 +10,14 @@ const SLOTS: usize = 128;
 type Slot = (usize, usize, u64);
 
 thread_local! {
-    // Without a destructor and with a constant beginning, reaching it costs one addition.
+    // Without a destructor and with a constant initial value, access costs one addition.
     static MEMO: [Cell<Slot>; SLOTS] = const { [const { Cell::new((0, 0, 0)) }; SLOTS] };
 }
 
-/// The token of the list `names`.
+/// Returns the token of the list `names`.
 ///
-/// Hashing a struct's field names each time it is met would double the cost of decoding it. A `'static` list never
-/// changes and never moves, so its address and length stand for it. Every thread has its own table, of 3 KiB.
+/// Hashing the field names of each struct would double the cost of decoding it. A `'static` list never changes and never
+/// moves, so that its address and length identify it. Every thread has its own table, of 3 KiB.
 #[inline]
 pub(crate) fn fields_of(names: &'static [&'static str]) -> u64 {
     let (address, length) = (names.as_ptr().addr(), names.len());

@@ -1,7 +1,7 @@
 //! [`Batch`]: what a write transaction can do.
 
 use cache_core::envelope::KeyHash;
-use cache_core::panics::Contained;
+use cache_core::panics::PanicSafeDrop;
 use cache_core::{Entry, Invalidation};
 use redb::{ReadableTable, Table};
 
@@ -11,10 +11,10 @@ use crate::record::{FirstRow, Record};
 
 /// The tables inside a write transaction.
 pub(crate) struct Batch<'t> {
-    pub(super) data: Contained<Table<'t, u64, &'static [u8]>>,
-    pub(super) meta: Contained<Table<'t, &'static str, &'static [u8]>>,
-    pub(super) state: Contained<Table<'t, &'static str, &'static [u8]>>,
-    pub(super) counters: Contained<Table<'t, &'static str, &'static [u8]>>,
+    pub(super) data: PanicSafeDrop<Table<'t, u64, &'static [u8]>>,
+    pub(super) meta: PanicSafeDrop<Table<'t, &'static str, &'static [u8]>>,
+    pub(super) state: PanicSafeDrop<Table<'t, &'static str, &'static [u8]>>,
+    pub(super) counters: PanicSafeDrop<Table<'t, &'static str, &'static [u8]>>,
 }
 
 impl Batch<'_> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cache_core::panics::Contained;
+use cache_core::panics::PanicSafeDrop;
 use redb::{AccessGuard, ReadOnlyTable, ReadableTable};
 
 use super::meta::{Meta, has_more_rows, rows_of};
@@ -12,8 +12,8 @@ use crate::record::{FirstRow, Stored};
 /// The committed state at one moment.
 pub(crate) struct Snapshot {
     pub(super) opening: u64,
-    pub(super) data: Contained<ReadOnlyTable<u64, &'static [u8]>>,
-    pub(super) meta: Contained<ReadOnlyTable<&'static str, &'static [u8]>>,
+    pub(super) data: PanicSafeDrop<ReadOnlyTable<u64, &'static [u8]>>,
+    pub(super) meta: PanicSafeDrop<ReadOnlyTable<&'static str, &'static [u8]>>,
 }
 
 impl Snapshot {

@@ -3,17 +3,17 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use cache_core::panics::{Contained, contained};
+use cache_core::panics::{PanicSafeDrop, contained};
 
 /// A span; it closes when its last clone is dropped.
 #[derive(Debug, Clone)]
-pub(crate) struct Span(Arc<Contained<tracing::Span>>);
+pub(crate) struct Span(Arc<PanicSafeDrop<tracing::Span>>);
 
 impl Span {
     /// Creates the span that `make` gives.
     pub(crate) fn new(make: impl FnOnce() -> tracing::Span) -> Self {
         let span = contained(make).unwrap_or_else(tracing::Span::none);
-        Self(Arc::new(Contained::new(span)))
+        Self(Arc::new(PanicSafeDrop::new(span)))
     }
 
     /// The current span.
@@ -33,7 +33,7 @@ impl Span {
         // Boxed to keep the future small.
         let mut future = Box::pin(future);
         poll_fn(move |context| {
-            let _entered = contained(|| Contained::new(self.0.enter()));
+            let _entered = contained(|| PanicSafeDrop::new(self.0.enter()));
             future.as_mut().poll(context)
         })
     }
