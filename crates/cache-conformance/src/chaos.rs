@@ -1,6 +1,6 @@
-//! [`ChaosBackend`]: a wrapper that fails, forgets and dawdles at random, and [`Chaotic`], a subject full of them.
+//! [`ChaosBackend`]: a wrapper that fails, forgets and yields at random, and [`Chaotic`], a subject of such backends.
 //!
-//! Whatever it does is allowed by the contract: what must hold over it are the laws of truth and freshness.
+//! The contract allows all of this; the laws of truth and freshness must still hold.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -17,52 +17,52 @@ use cache_core::{
     FillToken, Health, Invalidated, Invalidation, Lookup, ManualClock, NewEntry, Result,
 };
 
-/// How much trouble a [`ChaosBackend`] makes: each a probability in percent.
+/// The faults of a [`ChaosBackend`]: each a probability in percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trouble {
-    /// A call fails and did nothing. Default: 10.
+pub struct Faults {
+    /// A call fails without an effect. Default: 10.
     pub fail_before: u8,
-    /// A call fails and was carried out all the same. Default: 10.
+    /// A call fails after it was carried out. Default: 10.
     pub fail_after: u8,
-    /// An entry that is there is not found. Default: 10.
+    /// An entry is not found. Default: 10.
     pub forget: u8,
-    /// A call yields to other tasks before it goes on. Default: 20.
-    pub dawdle: u8,
+    /// A call yields to other tasks. Default: 20.
+    pub yields: u8,
 }
 
-impl Default for Trouble {
+impl Default for Faults {
     fn default() -> Self {
-        Self { fail_before: 10, fail_after: 10, forget: 10, dawdle: 20 }
+        Self { fail_before: 10, fail_after: 10, forget: 10, yields: 20 }
     }
 }
 
-/// A backend that passes calls on to another and makes trouble on the way; the same seed and calls, the same trouble.
+/// A backend that passes calls on to another, with faults that depend only on the seed and the calls.
 #[derive(Debug)]
 pub struct ChaosBackend<B: CacheBackend + ?Sized> {
     inner: Arc<B>,
-    trouble: Trouble,
+    faults: Faults,
     dice: AtomicU64,
 }
 
 impl<B: CacheBackend + ?Sized> ChaosBackend<B> {
-    /// Trouble on the way to `inner`.
-    pub fn new(inner: Arc<B>, trouble: Trouble, seed: u64) -> Self {
-        Self { inner, trouble, dice: AtomicU64::new(seed) }
+    /// Wraps `inner`.
+    pub fn new(inner: Arc<B>, faults: Faults, seed: u64) -> Self {
+        Self { inner, faults, dice: AtomicU64::new(seed) }
     }
 
-    /// Passes `call` on, or fails before or after.
+    /// Passes `call` on, or fails before or after it.
     async fn pass<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
-        if self.rolls(self.trouble.dawdle) {
+        if self.rolls(self.faults.yields) {
             yield_once().await;
         }
-        if self.rolls(self.trouble.fail_before) {
+        if self.rolls(self.faults.fail_before) {
             return Err(Error::new(ErrorKind::Unavailable, "chaos: the call was not carried out"));
         }
         let result = call.await;
-        if self.rolls(self.trouble.dawdle) {
+        if self.rolls(self.faults.yields) {
             yield_once().await;
         }
-        if self.rolls(self.trouble.fail_after) {
+        if self.rolls(self.faults.fail_after) {
             return Err(Error::new(
                 ErrorKind::Timeout,
                 "chaos: the call was carried out, its answer is lost",
@@ -72,7 +72,7 @@ impl<B: CacheBackend + ?Sized> ChaosBackend<B> {
     }
 
     fn forget(&self, entry: Option<Entry>) -> Option<Entry> {
-        entry.filter(|_| !self.rolls(self.trouble.forget))
+        entry.filter(|_| !self.rolls(self.faults.forget))
     }
 
     fn rolls(&self, percent: u8) -> bool {
@@ -164,17 +164,17 @@ impl<B: CacheBackend + ?Sized> CacheBackend for ChaosBackend<B> {
     }
 }
 
-/// A subject whose stores make trouble: for the laws that must hold all the same.
+/// A subject whose stores have faults, for the laws that must hold in spite of them.
 #[derive(Debug)]
 pub struct Chaotic<S> {
     subject: S,
     seed: u64,
-    /// The stores behind the trouble, by their places, so that a crash is one of the store itself.
+    /// The inner stores by place, so that a crash is one of the store itself.
     opened: Mutex<HashMap<String, Opened>>,
 }
 
 impl<S: Subject> Chaotic<S> {
-    /// The stores of `subject`, each behind a [`ChaosBackend`] with its default trouble.
+    /// Wraps each store of `subject` in a [`ChaosBackend`] with the default faults.
     pub fn new(subject: S, seed: u64) -> Self {
         Self { subject, seed, opened: Mutex::new(HashMap::new()) }
     }
@@ -195,12 +195,12 @@ impl<S: Subject> Subject for Chaotic<S> {
     }
 
     async fn open(&self, place: &str) -> Opened {
-        // What was opened here before is closed by now; it must be gone before it is opened again.
+        // The previous store of this place is closed by now, and must be dropped before it is opened again.
         drop(self.take(place));
         let store = self.subject.open(place).await;
-        let chaos = ChaosBackend::new(Arc::clone(&store.cache), Trouble::default(), self.seed);
+        let chaos = ChaosBackend::new(Arc::clone(&store.cache), Faults::default(), self.seed);
         self.opened.lock().insert(place.to_owned(), store);
-        // Without counters: an increment whose answer is lost cannot be repeated, so that no law holds over it.
+        // Without counters: an increment whose answer is lost cannot be repeated, so that no law holds.
         Opened::cache(chaos)
     }
 
@@ -222,11 +222,11 @@ mod tests {
     use crate::{block_on, key};
     use cache_core::MemoryBackend;
 
-    /// What a thousand lookups of a stored key say, in short.
+    /// The outcomes of a thousand lookups of a stored key.
     fn answers(seed: u64) -> Vec<&'static str> {
         let inner = Arc::new(MemoryBackend::new());
         block_on(inner.set(&key("a:b"), NewEntry::new("x"))).unwrap();
-        let chaos = ChaosBackend::new(inner, Trouble::default(), seed);
+        let chaos = ChaosBackend::new(inner, Faults::default(), seed);
         let answer = |result: Result<Lookup>| match result {
             Ok(Lookup { entry: Some(_), .. }) => "hit",
             Ok(Lookup { entry: None, .. }) => "forgotten",
@@ -237,17 +237,17 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_trouble_happens_and_most_calls_succeed() {
+    fn every_kind_of_fault_happens_and_most_calls_succeed() {
         let answers = answers(3);
         let count = |wanted| answers.iter().filter(|answer| **answer == wanted).count();
         assert!(count("hit") > 500, "{answers:?}");
-        for trouble in ["forgotten", "not done", "answer lost"] {
-            assert!(count(trouble) > 30, "{trouble}: {answers:?}");
+        for fault in ["forgotten", "not done", "answer lost"] {
+            assert!(count(fault) > 30, "{fault}: {answers:?}");
         }
     }
 
     #[test]
-    fn the_same_seed_makes_the_same_trouble() {
+    fn the_same_seed_makes_the_same_faults() {
         assert_eq!(answers(3), answers(3));
         assert_ne!(answers(3), answers(4));
     }

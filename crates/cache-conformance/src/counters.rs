@@ -6,7 +6,7 @@ use super::probe::{Probe, key, what};
 use super::subject::{Keeping, Subject};
 use cache_core::AtomicBackend;
 
-/// Sums, both ways.
+/// A counter begins at zero and sums up positive and negative numbers.
 pub async fn a_counter_begins_at_zero_and_adds_up(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let Some(atomic) = probe.atomic() else { return };
@@ -17,7 +17,7 @@ pub async fn a_counter_begins_at_zero_and_adds_up(subject: &dyn Subject) {
     assert_eq!(probe.accept(atomic.increment(&other, 5).await), Some(5));
 }
 
-/// At the ends of `i64` it stays.
+/// A counter saturates at the ends of `i64`.
 pub async fn a_counter_saturates(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let Some(atomic) = probe.atomic() else { return };
@@ -34,18 +34,18 @@ pub async fn a_counter_saturates(subject: &dyn Subject) {
     }
 }
 
-/// The first to claim a key has it.
+/// A key is claimed by the first call only.
 pub async fn a_key_is_claimed_once(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let Some(atomic) = probe.atomic() else { return };
     let key = key("lock:1");
-    assert_eq!(probe.accept(atomic.add(&key, Bytes::from_static(b"me")).await), Some(true));
-    assert_eq!(probe.accept(atomic.add(&key, Bytes::from_static(b"you")).await), Some(false));
+    assert_eq!(probe.accept(atomic.add(&key, Bytes::from_static(b"first")).await), Some(true));
+    assert_eq!(probe.accept(atomic.add(&key, Bytes::from_static(b"second")).await), Some(false));
     probe.accept(atomic.reset(&key).await);
-    assert_eq!(probe.accept(atomic.add(&key, Bytes::from_static(b"you")).await), Some(true));
+    assert_eq!(probe.accept(atomic.add(&key, Bytes::from_static(b"second")).await), Some(true));
 }
 
-/// Resetting starts over, and is no error for what is not there.
+/// A reset counter begins at zero; resetting an absent one is not an error.
 pub async fn a_reset_counter_begins_at_zero(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let Some(atomic) = probe.atomic() else { return };
@@ -56,7 +56,7 @@ pub async fn a_reset_counter_begins_at_zero(subject: &dyn Subject) {
     assert_eq!(probe.accept(atomic.increment(&key, 1).await), Some(1));
 }
 
-/// A counter is no entry and an entry no counter, even under one key.
+/// A counter and an entry of one key are independent.
 pub async fn counters_have_a_name_space_of_their_own(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let Some(atomic) = probe.atomic() else { return };
@@ -72,7 +72,7 @@ pub async fn counters_have_a_name_space_of_their_own(subject: &dyn Subject) {
     probe.must_hit(&key, "a value").await;
 }
 
-/// Invalidations are for cached values; a counter is none.
+/// Invalidations do not affect counters.
 pub async fn no_invalidation_clears_a_counter(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let Some(atomic) = probe.atomic() else { return };
@@ -88,7 +88,7 @@ pub async fn no_invalidation_clears_a_counter(subject: &dyn Subject) {
     assert_eq!(probe.accept(atomic.increment(&key, 0).await), Some(sum));
 }
 
-/// A store that keeps its entries keeps its counters.
+/// A store that keeps its entries across reopening keeps its counters too.
 pub async fn counters_survive_reopening_where_entries_do(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     if probe.promises.keeping < Keeping::AcrossReopening || probe.atomic().is_none() {
@@ -97,10 +97,10 @@ pub async fn counters_survive_reopening_where_entries_do(subject: &dyn Subject) 
     let (counter, lock) = (key("counter:1"), key("lock:1"));
     if let Some(atomic) = probe.atomic() {
         probe.accept(atomic.increment(&counter, 42).await);
-        probe.accept(atomic.add(&lock, Bytes::from_static(b"me")).await);
+        probe.accept(atomic.add(&lock, Bytes::from_static(b"first")).await);
     }
     let probe = probe.reopen(subject).await;
     let atomic: &dyn AtomicBackend = probe.atomic().expect("a store has counters at each opening");
     assert_eq!(probe.accept(atomic.increment(&counter, 1).await), Some(43));
-    assert_eq!(probe.accept(atomic.add(&lock, Bytes::from_static(b"you")).await), Some(false));
+    assert_eq!(probe.accept(atomic.add(&lock, Bytes::from_static(b"second")).await), Some(false));
 }

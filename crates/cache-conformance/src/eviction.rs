@@ -1,4 +1,4 @@
-//! The limit: who makes room for whom, and that the limit holds.
+//! The limit of a store, and the order of eviction.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::probe::{Probe, noise};
 use super::subject::{Eviction, Figures, Subject};
 use cache_core::{CacheKey, ErrorKind, Invalidation, NewEntry};
 
-/// A hundredth of the limit or so: no store rounds it up to much more.
+/// About a hundredth of the limit, which no store rounds up to much more.
 fn piece(limit_bytes: u64) -> usize {
     usize::try_from(limit_bytes / 100).expect("the suite opens stores of a few megabytes")
 }
@@ -15,14 +15,15 @@ fn image(n: u64) -> CacheKey {
     CacheKey::builder("image", n).part("metadata").build().expect("the key is short")
 }
 
-/// A store with a limit that is there to be flooded.
+/// Opens a reliable store with a limit.
 async fn bounded(subject: &dyn Subject) -> Option<(Probe, usize)> {
     let promises = subject.promises();
     let limit = promises.limit_bytes.filter(|_| promises.is_reliable())?;
     Some((Probe::open(subject).await, piece(limit)))
 }
 
-/// Three times the limit, in values of several sizes: the size is within the limit at every look, and the newest stays.
+/// While three times the limit is stored, in values of several sizes, the size never exceeds the limit and the newest value
+/// is kept.
 pub async fn the_size_stays_within_the_limit(subject: &dyn Subject) {
     let Some((probe, piece)) = bounded(subject).await else { return };
     let limit = probe.promises.limit_bytes.unwrap_or(u64::MAX);
@@ -37,7 +38,7 @@ pub async fn the_size_stays_within_the_limit(subject: &dyn Subject) {
     assert!(stats.evictions > 0 && stats.count > 20, "{stats:?}");
 }
 
-/// The entry that was not used for longest goes first; a hit is a use.
+/// The least recently used entry is evicted first; a hit is a use.
 pub async fn the_least_recently_used_entry_goes_first(subject: &dyn Subject) {
     let Some((probe, piece)) = bounded(subject).await else { return };
     if probe.promises.eviction != Eviction::LeastRecentlyUsed || probe.promises.figures != Figures::Exact {
@@ -56,14 +57,14 @@ pub async fn the_least_recently_used_entry_goes_first(subject: &dyn Subject) {
     probe.must_hit(&image(3), noise(3, piece)).await;
 }
 
-/// Entries whose time is over make room before any live one.
+/// Expired entries are removed before any live one.
 pub async fn expired_entries_make_room_before_live_ones(subject: &dyn Subject) {
     let Some((probe, piece)) = bounded(subject).await else { return };
     let room = fill_until_full(&probe, piece).await;
     probe.invalidate(&Invalidation::Everything).await;
     let evictions = probe.stats().await.evictions;
 
-    // The live ones are the older ones, so that they would be the first to go.
+    // The live entries are the older ones, which would be evicted first.
     let (live, expired) = (room / 3, room / 3 + room / 2);
     for n in 0..live {
         probe.load(&image(n), noise(n, piece)).await;
@@ -84,7 +85,7 @@ pub async fn expired_entries_make_room_before_live_ones(subject: &dyn Subject) {
     }
 }
 
-/// How many entries of `piece` bytes were there when the first made room for another.
+/// Stores entries of `piece` bytes until the first is evicted; returns how many there were.
 async fn fill_until_full(probe: &Probe, piece: usize) -> u64 {
     let mut count = 0;
     while probe.stats().await.evictions == 0 {
@@ -95,8 +96,8 @@ async fn fill_until_full(probe: &Probe, piece: usize) -> u64 {
     count - 1
 }
 
-/// A value over the limit for one entry is refused, and nobody makes room for it.
-pub async fn a_value_over_the_limit_for_one_is_refused_and_evicts_nobody(subject: &dyn Subject) {
+/// A value over the limit for one entry is refused, and nothing is evicted for it.
+pub async fn a_value_over_the_limit_for_one_entry_is_refused_and_evicts_nothing(subject: &dyn Subject) {
     let promises = subject.promises();
     let Some(largest) = promises.largest_value.filter(|_| promises.is_reliable()) else { return };
     let probe = Probe::open(subject).await;
@@ -119,7 +120,7 @@ pub async fn a_value_over_the_limit_for_one_is_refused_and_evicts_nobody(subject
     probe.must_hit(&image(99), noise(99, largest / 2)).await;
 }
 
-/// What was evicted is a miss like any other: its refill is accepted, and an invalidation fences it.
+/// An evicted entry is a miss like any other: a fill is accepted, unless an invalidation came between.
 pub async fn an_evicted_entry_does_not_come_back_after_its_invalidation(subject: &dyn Subject) {
     let Some((probe, piece)) = bounded(subject).await else { return };
     let token = probe.token(&image(0)).await;

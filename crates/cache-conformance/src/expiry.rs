@@ -1,4 +1,4 @@
-//! Time: an entry is a miss from the instant it expires, whatever the wall clock does.
+//! Expiry: an entry is a miss from the instant it expires, even if the wall clock is set.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn for_a_minute(payload: &'static str) -> NewEntry {
     NewEntry::new(payload).expires_in(Duration::from_mins(1))
 }
 
-/// To the millisecond.
+/// An entry expires to the millisecond.
 pub async fn an_entry_is_a_miss_from_the_instant_it_expires(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let (filled, set) = (key(KEY), key("image:6:metadata"));
@@ -28,25 +28,25 @@ pub async fn an_entry_is_a_miss_from_the_instant_it_expires(subject: &dyn Subjec
     assert_eq!(probe.accept(probe.cache.get(&filled).await).flatten(), None);
 }
 
-/// No TTL by default.
+/// An entry without a TTL does not expire.
 pub async fn without_a_ttl_an_entry_never_expires(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
-    probe.load(&key(KEY), "for ever").await;
+    probe.load(&key(KEY), "forever").await;
     let endless = NewEntry::new("endless").expires_in(Duration::MAX);
     probe.load(&key("image:6:metadata"), endless).await;
     probe.wait(Duration::from_hours(100 * 365 * 24));
-    probe.must_hit(&key(KEY), "for ever").await;
+    probe.must_hit(&key(KEY), "forever").await;
     probe.must_hit(&key("image:6:metadata"), "endless").await;
 }
 
-/// A TTL of nothing.
+/// An entry with a TTL of zero is never a hit.
 pub async fn an_entry_with_a_ttl_of_zero_is_a_miss_at_once(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     probe.load(&key(KEY), NewEntry::new("gone").expires_in(Duration::ZERO)).await;
     probe.must_miss(&key(KEY)).await;
 }
 
-/// An expired entry is refilled like any other miss, and its TTL does not rub off on what comes after.
+/// An expired entry is refilled like any other miss, and its TTL does not apply to the new entry.
 pub async fn an_expired_entry_is_refilled_by_token(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let key = key(KEY);
@@ -58,7 +58,7 @@ pub async fn an_expired_entry_is_refilled_by_token(subject: &dyn Subject) {
     probe.must_hit(&key, "second").await;
 }
 
-/// The time to live is that of the value stored last.
+/// The TTL is that of the value stored last.
 pub async fn a_refill_brings_its_own_ttl(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let key = key(KEY);
@@ -72,7 +72,7 @@ pub async fn a_refill_brings_its_own_ttl(subject: &dyn Subject) {
     probe.must_miss(&key).await;
 }
 
-/// Expiry takes tokens away from nobody, and no token past an invalidation.
+/// Expiry revokes no token, and no token survives an invalidation.
 pub async fn a_fill_of_an_expired_entry_after_an_invalidation_is_refused(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let key = key(KEY);
@@ -84,7 +84,7 @@ pub async fn a_fill_of_an_expired_entry_after_an_invalidation_is_refused(subject
     probe.must_miss(&key).await;
 }
 
-/// History 13, forwards: the clock is set ten years ahead.
+/// History 13, forwards: the clock is set ten years ahead, and entries without a TTL are kept.
 pub async fn a_clock_set_forward_expires_entries_with_a_ttl_alone(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     probe.load(&key(KEY), for_a_minute("with")).await;
@@ -94,7 +94,8 @@ pub async fn a_clock_set_forward_expires_entries_with_a_ttl_alone(subject: &dyn 
     probe.must_hit(&key("image:6:metadata"), "without").await;
 }
 
-/// History 13, backwards: by ten years and by seconds, no entry outlives its TTL by the monotonic clock.
+/// History 13, backwards: with the clock set back by ten years or by seconds, no entry outlives its TTL by the monotonic
+/// clock.
 pub async fn a_clock_set_back_lets_no_entry_outlive_its_ttl(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let key = key(KEY);
@@ -115,7 +116,7 @@ pub async fn a_clock_set_back_lets_no_entry_outlive_its_ttl(subject: &dyn Subjec
     }
 }
 
-/// A step back of the clock takes nothing from entries without a TTL.
+/// Entries without a TTL stay when the clock is set back.
 pub async fn a_clock_set_back_leaves_entries_without_a_ttl_alone(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     probe.load(&key(KEY), "without").await;
@@ -123,7 +124,7 @@ pub async fn a_clock_set_back_leaves_entries_without_a_ttl_alone(subject: &dyn S
     probe.must_hit(&key(KEY), "without").await;
 }
 
-/// An entry with a TTL that was stored in the future, by a process whose clock was wrong, is a miss and is not deleted.
+/// An entry with a TTL that was stored in the future, by a process with a wrong clock, is a miss and is not deleted.
 pub async fn an_entry_from_the_future_is_a_miss_and_stays(subject: &dyn Subject) {
     if subject.promises().keeping < Keeping::AcrossReopening {
         return;

@@ -1,4 +1,4 @@
-//! Explanations: where a key stands, and why it missed last.
+//! Explanations of keys, and of their last miss.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ async fn explain(probe: &Probe, key: &CacheKey) -> Option<Explanation> {
     probe.accept(probe.cache.explain(key).await)
 }
 
-/// What is there, with size, age and the time it has left; and that asking changes nothing.
+/// An entry is explained by its size, age and remaining time; the call changes no figure.
 pub async fn an_explanation_says_what_is_there(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     if !probe.promises.is_reliable() {
@@ -28,10 +28,10 @@ pub async fn an_explanation_says_what_is_there(subject: &dyn Subject) {
     assert_eq!((explanation.age_ms, explanation.expires_in_ms), (Some(20_000), Some(40_000)));
     assert_eq!(explanation.codec, Some("raw"));
     let after = probe.stats().await;
-    assert_eq!((after.hits, after.misses), (before.hits, before.misses), "asking is no lookup");
+    assert_eq!((after.hits, after.misses), (before.hits, before.misses), "an explanation is not a lookup");
 }
 
-/// What is not there has neither size nor age.
+/// An absent key has neither size nor age.
 pub async fn an_explanation_says_what_is_not_there(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let Some(never) = explain(&probe, &key("image:5:metadata")).await else { return };
@@ -43,10 +43,10 @@ pub async fn an_explanation_says_what_is_not_there(subject: &dyn Subject) {
     let gone = key("image:6:metadata");
     probe.load(&gone, NewEntry::new("x").expires_in(Duration::from_secs(1))).await;
     probe.wait(Duration::from_secs(1));
-    assert!(explain(&probe, &gone).await.is_none_or(|gone| !gone.found), "its time is over");
+    assert!(explain(&probe, &gone).await.is_none_or(|gone| !gone.found), "it has expired");
 }
 
-/// Each cause of a miss is told apart.
+/// Every cause of a miss is reported.
 pub async fn an_explanation_says_why_the_last_lookup_missed(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     if !probe.promises.is_reliable() {
@@ -75,10 +75,10 @@ pub async fn an_explanation_says_why_the_last_lookup_missed(subject: &dyn Subjec
 
     probe.load(&key, "x").await;
     probe.must_hit(&key, "x").await;
-    assert_eq!(cause().await, Some(MissCause::Refused), "a hit leaves the last miss what it was");
+    assert_eq!(cause().await, Some(MissCause::Refused), "a hit does not change the last miss");
 }
 
-/// The same for what made room for others.
+/// Eviction is reported as the cause of a miss.
 pub async fn an_explanation_says_that_an_entry_was_evicted(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let Some(limit) = probe.promises.limit_bytes.filter(|_| probe.promises.is_reliable()) else { return };
@@ -87,10 +87,10 @@ pub async fn an_explanation_says_that_an_entry_was_evicted(subject: &dyn Subject
     let size = usize::try_from(limit / 20).expect("the suite opens stores of a few megabytes");
     for n in 0..1000_u64 {
         let other = CacheKey::builder("thumbnail", n).build().expect("the key is short");
-        // Faster than a slow disk takes them; what it does not take is refused.
+        // Faster than a slow disk writes them: some fills may be refused.
         let token = probe.token(&other).await;
         probe.fill(&other, token, noise(n, size)).await;
-        // The key is the oldest, and the first to go.
+        // The key is the oldest entry and is evicted first.
         if probe.cache.stats().await.is_ok_and(|stats| stats.evictions > 0) {
             break;
         }

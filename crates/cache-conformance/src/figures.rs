@@ -1,4 +1,4 @@
-//! Statistics: the figures add up.
+//! Statistics.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ async fn exact(subject: &dyn Subject) -> Option<Probe> {
     (probe.promises.figures == Figures::Exact && probe.promises.is_reliable()).then_some(probe)
 }
 
-/// A new store has nothing, and says which store it is.
+/// A new store is empty, and reports its kind.
 pub async fn a_new_store_is_empty(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let stats = probe.stats().await;
@@ -25,7 +25,7 @@ pub async fn a_new_store_is_empty(subject: &dyn Subject) {
     }
 }
 
-/// What follows from other figures follows from them, rounded as documented.
+/// Derived figures agree with the counted ones, rounded as documented.
 pub async fn derived_figures_follow_from_the_counted_ones(subject: &dyn Subject) {
     let Some(probe) = exact(subject).await else { return };
     for n in 0..3_u32 {
@@ -44,7 +44,7 @@ pub async fn derived_figures_follow_from_the_counted_ones(subject: &dyn Subject)
     }
 }
 
-/// Hits, misses, fills, refusals, invalidations and clears, one by one.
+/// Hits, misses, fills, refusals, invalidations and clears are each counted once.
 pub async fn every_operation_is_counted_once(subject: &dyn Subject) {
     let Some(probe) = exact(subject).await else { return };
     let (one, two) = (key("image:1:metadata"), key("image:2:metadata"));
@@ -67,7 +67,7 @@ pub async fn every_operation_is_counted_once(subject: &dyn Subject) {
     assert_eq!((stats.invalidations, stats.clears, stats.count), (2, 1, 0), "{stats:?}");
 }
 
-/// Count and size follow what is stored, replaced and removed.
+/// Count and size follow entries that are stored, replaced and removed.
 pub async fn count_and_size_follow_the_entries(subject: &dyn Subject) {
     let Some(probe) = exact(subject).await else { return };
     let mut sizes = vec![0];
@@ -88,12 +88,12 @@ pub async fn count_and_size_follow_the_entries(subject: &dyn Subject) {
         probe.invalidate(&what(&format!("group image:{n}"))).await;
         let stats = probe.stats().await;
         assert_eq!(stats.count, n);
-        assert!(stats.size_bytes < before, "what is cleared takes no space: {stats:?}");
+        assert!(stats.size_bytes < before, "a removed entry takes no space: {stats:?}");
     }
     assert_eq!(probe.stats().await.size_bytes, 0);
 }
 
-/// An entry whose time is over is not counted as live once it was noticed.
+/// An entry that was found expired is no longer counted as live.
 pub async fn an_expired_entry_is_counted_as_expired(subject: &dyn Subject) {
     let Some(probe) = exact(subject).await else { return };
     let key = key("image:1:metadata");
@@ -105,7 +105,7 @@ pub async fn an_expired_entry_is_counted_as_expired(subject: &dyn Subject) {
     assert_eq!((stats.count, stats.expirations, stats.evictions), (1, 1, 0), "{stats:?}");
 }
 
-/// By family: hits, misses, count and bytes, which add up to the whole.
+/// The figures by family add up to those of the store.
 pub async fn families_add_up_to_the_whole(subject: &dyn Subject) {
     let Some(probe) = exact(subject).await else { return };
     for n in 0..40_u32 {

@@ -1,4 +1,4 @@
-//! Nothing stale gets in: a value whose load began before an invalidation was called is not served after it returned.
+//! Freshness: a value whose load started before an invalidation was called is never served after the invalidation returned.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -10,8 +10,11 @@ use cache_core::{CacheBackendExt, Invalidated, Invalidation};
 
 const KEY: &str = "image:5:metadata";
 
-/// The race of histories 1 and 16: a reader looks up, a writer invalidates, the reader fills. Once as a first fill,
-/// once as the refresh of a live value.
+/// The race of histories 1 and 16, once as a first fill and once as a refresh:
+///
+/// 1. A reader looks up.
+/// 2. A writer invalidates.
+/// 3. The reader fills, which must be refused.
 async fn a_fill_after_this_is_refused(subject: &dyn Subject, invalidation: &str, victim: &str) {
     let probe = Probe::open(subject).await;
     let victim = key(victim);
@@ -33,32 +36,32 @@ async fn a_fill_after_this_is_refused(subject: &dyn Subject, invalidation: &str,
     probe.must_hit(&victim, "new").await;
 }
 
-/// Exact key.
+/// The invalidation is of the exact key.
 pub async fn a_fill_after_its_keys_invalidation_is_refused(subject: &dyn Subject) {
     a_fill_after_this_is_refused(subject, "key image:5:metadata", KEY).await;
 }
 
-/// Group.
+/// The invalidation is of the group.
 pub async fn a_fill_after_its_groups_invalidation_is_refused(subject: &dyn Subject) {
     a_fill_after_this_is_refused(subject, "group image:5", KEY).await;
 }
 
-/// A prefix of three segments, inside one group.
+/// The invalidation is of a prefix of three segments, inside one group.
 pub async fn a_fill_after_a_deeper_prefix_was_cleared_is_refused(subject: &dyn Subject) {
     a_fill_after_this_is_refused(subject, "pattern image:5:tiles", "image:5:tiles:0:0").await;
 }
 
-/// A prefix of one segment, over many groups.
+/// The invalidation is of a prefix of one segment, over many groups.
 pub async fn a_fill_after_its_family_was_cleared_is_refused(subject: &dyn Subject) {
     a_fill_after_this_is_refused(subject, "pattern image", KEY).await;
 }
 
-/// A glob whose matches share a group.
+/// The invalidation is of a glob whose matches share a group.
 pub async fn a_fill_after_a_glob_within_its_group_is_refused(subject: &dyn Subject) {
     a_fill_after_this_is_refused(subject, "pattern image:5:meta*", KEY).await;
 }
 
-/// A glob over many groups, with a literal beginning and without.
+/// The invalidation is of a glob over many groups, with and without a literal prefix.
 pub async fn a_fill_after_a_glob_over_groups_is_refused(subject: &dyn Subject) {
     a_fill_after_this_is_refused(subject, "pattern image:*:metadata", KEY).await;
     a_fill_after_this_is_refused_again(subject, "pattern *:meta?ata").await;
@@ -72,27 +75,27 @@ async fn a_fill_after_this_is_refused_again(subject: &dyn Subject, invalidation:
     probe.must_miss(&key(KEY)).await;
 }
 
-/// Everything.
+/// The invalidation is of everything.
 pub async fn a_fill_after_a_clear_is_refused(subject: &dyn Subject) {
     a_fill_after_this_is_refused(subject, "everything", KEY).await;
 }
 
-/// Everything, seen from inside a scope.
+/// The invalidation is of everything, and the key has a scope.
 pub async fn a_clear_takes_the_tokens_of_every_scope(subject: &dyn Subject) {
     a_fill_after_this_is_refused(subject, "everything", "[reports]image:5:metadata").await;
 }
 
-/// A scope as a whole.
+/// The invalidation is of the whole scope.
 pub async fn a_fill_after_its_scope_was_cleared_is_refused(subject: &dyn Subject) {
     a_fill_after_this_is_refused(subject, "pattern [reports]", "[reports]image:5:metadata").await;
 }
 
-/// A group inside a scope.
+/// The invalidation is of a group inside a scope.
 pub async fn a_fill_after_its_scoped_groups_invalidation_is_refused(subject: &dyn Subject) {
     a_fill_after_this_is_refused(subject, "group [reports]image:5", "[reports]image:5:metadata").await;
 }
 
-/// Several at once: each of them counts.
+/// Each of several invalidations in one call revokes tokens.
 pub async fn a_fill_after_one_of_many_invalidations_is_refused(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let victims = [key("image:5:metadata"), key("thumbnail:5:64x64"), key("project_images:7:skip:0")];
@@ -113,7 +116,7 @@ pub async fn a_fill_after_one_of_many_invalidations_is_refused(subject: &dyn Sub
     }
 }
 
-/// History 3 (ABA): the older fill comes last.
+/// History 3 (ABA): the older fill comes last and is refused.
 pub async fn the_newer_of_two_fills_around_an_invalidation_stands(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let key = key(KEY);
@@ -125,7 +128,7 @@ pub async fn the_newer_of_two_fills_around_an_invalidation_stands(subject: &dyn 
     probe.must_hit(&key, "new").await;
 }
 
-/// The same with the older fill between the invalidation and the newer fill, and with several invalidations.
+/// An old token stays refused through several invalidations and newer fills.
 pub async fn an_old_token_stays_refused_whatever_comes_later(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let key = key(KEY);
@@ -145,7 +148,7 @@ pub async fn an_old_token_stays_refused_whatever_comes_later(subject: &dyn Subje
     }
 }
 
-/// Every kind of invalidation removes what it covers.
+/// Every kind of invalidation removes the entry that it covers.
 pub async fn an_invalidation_removes_what_was_stored(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let key = key(KEY);
@@ -167,7 +170,7 @@ pub async fn an_invalidation_removes_what_was_stored(subject: &dyn Subject) {
     }
 }
 
-/// Invalidating is never an error because there was nothing.
+/// Invalidating absent keys is not an error.
 pub async fn an_invalidation_of_nothing_removes_nothing(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     probe.load(&key(KEY), "kept").await;
@@ -179,7 +182,7 @@ pub async fn an_invalidation_of_nothing_removes_nothing(subject: &dyn Subject) {
     probe.must_hit(&key(KEY), "kept").await;
 }
 
-/// The shorthands do what `invalidate` does.
+/// `delete`, `clear_pattern` and `clear` invalidate.
 pub async fn delete_clear_pattern_and_clear_invalidate(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     if !probe.promises.is_reliable() {
@@ -200,7 +203,7 @@ pub async fn delete_clear_pattern_and_clear_invalidate(subject: &dyn Subject) {
     }
 }
 
-/// Once polled, an invalidation runs to its end, also when its caller goes away.
+/// An invalidation that was polled once completes, even if its caller is dropped.
 pub async fn a_dropped_invalidation_still_happens(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     if !probe.promises.is_reliable() {

@@ -1,7 +1,7 @@
 //! The conformance suite: one named test per law of the contract, for any backend.
 //!
-//! Describe the backend by a [`Subject`] and let [`conformance_tests!`](crate::conformance_tests) make a test of every
-//! law. This is the whole of it for a store without a runtime of its own:
+//! Describe the backend by a [`Subject`]; [`conformance_tests!`](crate::conformance_tests) makes one test per law. For a
+//! store without a runtime of its own this is all of it:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -39,10 +39,10 @@
 //! cache_conformance::conformance_tests!(Memory::default());
 //! ```
 //!
-//! [`forgetful_conformance_tests!`](crate::forgetful_conformance_tests) makes those that hold for a store that may fail
-//! and forget at any time: nothing at all, a chain with outages, or any backend behind [`chaos`].
+//! [`forgetful_conformance_tests!`](crate::forgetful_conformance_tests) makes the tests that hold for a store that may fail
+//! and forget at any time: a null store, a cache with outages, or any backend behind [`chaos`].
 //!
-//! A law that asks for more than the subject [promises](Promises) passes at once.
+//! A law that needs more than the subject [promises](Promises) passes at once.
 
 pub mod chaos;
 pub mod counters;
@@ -66,14 +66,13 @@ pub mod values;
 pub use probe::{Probe, Value, key, noise, what};
 pub use subject::{Eviction, Figures, Keeping, Law, Opened, Promises, Subject, block_on};
 
-/// Puts one law to `subject`.
+/// Runs one law on `subject`.
 #[doc(hidden)]
 pub fn check(subject: &dyn Subject, law: for<'a> fn(&'a dyn Subject) -> Law<'a>) {
     subject.run(law(subject));
 }
 
-/// Makes one `#[test]` of every law, for the [`Subject`](crate::Subject) that the expression makes anew
-/// for each.
+/// Makes one `#[test]` per law. The expression makes a new [`Subject`](crate::Subject) for each.
 #[macro_export]
 macro_rules! conformance_tests {
     ($subject:expr) => {
@@ -84,7 +83,7 @@ macro_rules! conformance_tests {
     };
 }
 
-/// Makes one `#[test]` of every law that holds for a store that may fail and forget at any time.
+/// Makes one `#[test]` per law that holds for a store that may fail and forget at any time.
 #[macro_export]
 macro_rules! forgetful_conformance_tests {
     ($subject:expr) => {

@@ -1,4 +1,4 @@
-//! Opening and closing: what a closed store answers, and what a reopened one still has.
+//! Opening, closing and reopening of stores.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub async fn closing_twice_is_no_error(subject: &dyn Subject) {
     probe.close().await;
 }
 
-/// Every method of a closed store says so.
+/// Every method of a closed store fails with `Closed`.
 pub async fn after_closing_every_call_says_closed(subject: &dyn Subject) {
     if !subject.promises().refuses_after_close {
         return;
@@ -58,7 +58,7 @@ fn must_be_closed<T>(call: &str, result: Result<T>, probe: &Probe) {
     );
 }
 
-/// A store that works says so, by its own name.
+/// A store that works reports that it is healthy.
 pub async fn a_store_that_works_is_healthy(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     if !probe.promises.is_reliable() {
@@ -70,7 +70,7 @@ pub async fn a_store_that_works_is_healthy(subject: &dyn Subject) {
     assert_eq!(health.journal_depth, 0);
 }
 
-/// A durable store finds everything again: of every size, with its times.
+/// A durable store keeps entries of every size, with their times.
 pub async fn reopening_keeps_every_entry(subject: &dyn Subject) {
     if subject.promises().keeping < Keeping::AcrossReopening {
         return;
@@ -90,7 +90,7 @@ pub async fn reopening_keeps_every_entry(subject: &dyn Subject) {
         }
         probe.must_hit(&key("image:set"), "set").await;
         probe.must_hit(&key("image:brief"), "brief").await;
-        // A store that is still counting what it found says that its figures are estimates.
+        // A store that is still counting its entries reports approximate figures.
         let stats = probe.stats().await;
         assert!(stats.approximate || stats.count == sizes.len() as u64 + 2, "{stats:?}");
     }
@@ -100,7 +100,7 @@ pub async fn reopening_keeps_every_entry(subject: &dyn Subject) {
     probe.must_miss(&key("image:brief")).await;
 }
 
-/// What an invalidation removed stays away: after closing and reopening, and after the death of the process.
+/// An invalidated entry does not come back: neither after closing and reopening nor after the death of the process.
 pub async fn what_was_invalidated_never_comes_back(subject: &dyn Subject) {
     let removals =
         ["key image:5:metadata", "group image:5", "pattern image:5:meta*", "pattern image", "everything"];
@@ -120,8 +120,8 @@ pub async fn what_was_invalidated_never_comes_back(subject: &dyn Subject) {
     }
 }
 
-/// History 8: the value is durable, then evicted or replaced or expired, so that the store may have forgotten its key,
-/// then deleted; after the death of the process it stays away.
+/// History 8: a durable value is evicted, replaced or expired, so that the store may not know its key any more, and is
+/// then deleted. It does not come back after the death of the process.
 pub async fn what_was_invalidated_unknown_never_comes_back(subject: &dyn Subject) {
     for (place, gone_by) in [("evicted", 0), ("replaced", 1), ("expired", 2)] {
         let probe = Probe::open_at(subject, place).await;

@@ -1,6 +1,6 @@
-//! Every law by name, once: a test checks that none is missing.
+//! The list of all laws. A test checks that none is missing.
 
-/// Laws that hold for every store, also for one that may fail and forget at any time.
+/// Laws for every store, even one that may fail and forget at any time.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __laws_of_truth {
@@ -81,7 +81,7 @@ macro_rules! __laws_of_truth {
     };
 }
 
-/// Laws that ask for a store that keeps what it was given.
+/// Laws for stores that keep their entries.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __laws_of_keeping {
@@ -111,7 +111,7 @@ macro_rules! __laws_of_keeping {
                 the_size_stays_within_the_limit
                 the_least_recently_used_entry_goes_first
                 expired_entries_make_room_before_live_ones
-                a_value_over_the_limit_for_one_is_refused_and_evicts_nobody
+                a_value_over_the_limit_for_one_entry_is_refused_and_evicts_nothing
                 an_evicted_entry_does_not_come_back_after_its_invalidation
             ;
             explaining:
@@ -137,7 +137,7 @@ macro_rules! __laws_of_keeping {
     };
 }
 
-/// Laws of many threads that hold for every store.
+/// Laws of many threads, for every store.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __laws_of_threads {
@@ -153,7 +153,7 @@ macro_rules! __laws_of_threads {
     };
 }
 
-/// Laws of many threads that ask for counters.
+/// Laws of many threads, for stores with counters.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __laws_of_counting_threads {

@@ -1,4 +1,4 @@
-//! Operations on many keys: each key as if it had been alone, the answers in the order of the questions.
+//! Operations on many keys: the results are those of single operations, in the order of the keys.
 
 use super::probe::{Probe, key, what};
 use super::subject::Subject;
@@ -25,7 +25,7 @@ async fn store_all_but_the_last(probe: &Probe, keys: &[CacheKey]) {
     }
 }
 
-/// Hits, misses and a key asked for twice.
+/// Hits, misses and a key that occurs twice are answered in order.
 pub async fn lookup_many_answers_in_order(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let keys = keys();
@@ -42,7 +42,7 @@ pub async fn lookup_many_answers_in_order(subject: &dyn Subject) {
     assert!(probe.accept(probe.cache.lookup_many(&[]).await).is_none_or(|none| none.is_empty()));
 }
 
-/// The tokens of `lookup_many` are those of `lookup`: they store, and an invalidation takes away those it covers.
+/// The tokens of `lookup_many` are valid until an invalidation covers their keys.
 pub async fn lookup_many_hands_out_a_token_for_each_key(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let keys = keys();
@@ -53,14 +53,14 @@ pub async fn lookup_many_hands_out_a_token_for_each_key(subject: &dyn Subject) {
             probe.must_refuse(key, lookup.token, "old").await;
             probe.must_miss(key).await;
         } else if key.as_str() != "image:9:a" {
-            // The key that is there twice has two tokens, of which the second may be spent.
+            // The key that occurs twice has two tokens, and the fill by the first may spend the second.
             probe.must_store(key, lookup.token, "new").await;
             probe.must_hit(key, "new").await;
         }
     }
 }
 
-/// Fills in one call: each stands or falls by its own token.
+/// Each fill of one call is accepted or refused by its own token.
 pub async fn fill_many_goes_by_each_keys_own_token(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let keys: Vec<_> = ["image:5:b", "image:9:a", "image:5:a", "analysis:1:results"].map(key).to_vec();
@@ -89,7 +89,7 @@ pub async fn fill_many_goes_by_each_keys_own_token(subject: &dyn Subject) {
     assert!(probe.accept(probe.cache.fill_many(Vec::new()).await).is_none_or(|none| none.is_empty()));
 }
 
-/// As `lookup_many`, without tokens.
+/// `get_many` answers in order.
 pub async fn get_many_answers_in_order(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let keys = keys();
@@ -106,7 +106,7 @@ pub async fn get_many_answers_in_order(subject: &dyn Subject) {
     assert!(probe.accept(probe.cache.get_many(&[]).await).is_none_or(|none| none.is_empty()));
 }
 
-/// Sets in one call; the last of two for one key stays.
+/// `set_many` sets every key; of two values for one key the last is kept.
 pub async fn set_many_sets_each_key(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let keys = keys();

@@ -1,7 +1,7 @@
-//! The model test: random operations on a store and on a model of what it may answer.
+//! The model test: random operations on a store, compared with a model of its allowed answers.
 //!
-//! A read may always miss. If it hits, the value is the one that the model allows: stored last, by a token that stood,
-//! not invalidated since, its time not over. Call [`check`] from a test:
+//! A read may always miss. A hit must be the entry that was stored last, by a valid token, not invalidated since and not
+//! expired. Call [`check`] from a test:
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -34,16 +34,16 @@ use super::probe::{Probe, key, noise, what};
 use super::subject::Subject;
 use cache_core::{CacheKey, Clock, ErrorKind, FillOutcome, FillToken, Invalidation, NewEntry};
 
-/// How much is tried.
+/// The extent of a model test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Steps {
-    /// How many sequences. Default: 256, or `PROPTEST_CASES`.
+    /// Sequences of operations. Default: 256, or `PROPTEST_CASES`.
     pub cases: u32,
-    /// How many operations a sequence has at most. Default: 60.
+    /// Operations of a sequence at most. Default: 60.
     pub operations: usize,
     /// Whether the store is closed and opened again. Default: true.
     pub reopen: bool,
-    /// Whether its process dies. Default: true.
+    /// Whether the process of the store dies. Default: true.
     pub crash: bool,
 }
 
@@ -56,17 +56,17 @@ impl Default for Steps {
 /// One operation.
 #[derive(Debug, Clone)]
 pub enum Operation {
-    /// Looks a key up without a fill in mind.
+    /// Looks a key up without its token.
     Get(CacheKey),
-    /// Looks a key up and remembers the token.
+    /// Looks a key up and keeps the token.
     Lookup(CacheKey),
-    /// Fills by one of the tokens remembered, the key it is for.
+    /// Fills the key of one of the tokens kept.
     Fill(Index, Stored),
     /// Sets a key.
     Set(CacheKey, Stored),
     /// Invalidates in one call.
     Invalidate(Vec<Invalidation>),
-    /// Lets time pass.
+    /// Advances the clock.
     Tick(Duration),
     /// Sets the wall clock forward or back.
     Jump(i64),
@@ -79,7 +79,7 @@ pub enum Operation {
 /// A value by its number and size, and how long it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
-    /// Tells values apart.
+    /// Identifies the value.
     pub number: u16,
     /// Its size in bytes.
     pub size: usize,
@@ -94,9 +94,9 @@ impl Stored {
     }
 }
 
-/// Runs random sequences of operations on stores that `subject` makes, and shrinks one that fails.
+/// Runs random sequences of operations on stores that `subject` makes, and shrinks a sequence that fails.
 ///
-/// A sequence that fails is printed; run it again with the seed that proptest prints, through `PROPTEST_RNG_SEED`.
+/// A failing sequence is printed; repeat it with the seed that proptest prints, in `PROPTEST_RNG_SEED`.
 ///
 /// # Panics
 /// When a store breaks the contract.
@@ -108,7 +108,7 @@ pub fn check<S: Subject>(subject: impl Fn() -> S, steps: Steps) {
         Ok(())
     });
     if let Err(failure) = outcome {
-        // The reason and the smallest sequence of operations that shows it.
+        // The reason and the shortest sequence that shows it.
         #[expect(clippy::panic, reason = "a test fails by panicking")]
         {
             panic!("{failure}");
@@ -116,7 +116,7 @@ pub fn check<S: Subject>(subject: impl Fn() -> S, steps: Steps) {
     }
 }
 
-/// Runs `operations` on one store of `subject`, and compares every answer with what the model allows.
+/// Runs `operations` on one store of `subject` and checks every answer against the model.
 ///
 /// # Panics
 /// When the store breaks the contract.
@@ -161,7 +161,7 @@ pub async fn run(subject: &dyn Subject, operations: &[Operation]) {
                 if !must_fit(&probe, *value) {
                     continue;
                 }
-                // A `set` of a store that may fail is repeated until it succeeds.
+                // In a store that may fail, `set` is repeated until it succeeds.
                 probe.set(key, value.entry()).await;
                 expected.took_tokens(|other| other == key);
                 expected.stored(key, value.entry().stored_at(now));
@@ -185,7 +185,7 @@ pub async fn run(subject: &dyn Subject, operations: &[Operation]) {
         let stats = probe.stats().await;
         assert!(probe.promises.limit_bytes.is_none_or(|limit| stats.size_bytes <= limit), "{stats:?}");
     }
-    // Every key once more, so that no sequence ends without a look.
+    // Every key once more, so that each sequence ends with a check.
     let now = subject.clock().now();
     for key in keys() {
         expected.read(&key, probe.lookup(&key).await.entry.as_ref(), now);

@@ -1,9 +1,9 @@
-//! An invalidation removes what it names and nothing beside it.
+//! An invalidation removes the entries that it covers and no others.
 
 use super::probe::{Probe, key, what};
 use super::subject::{Figures, Subject};
 
-/// Fills a store with keys that look alike, removes `invalidation` and sees who is left.
+/// Fills a store with similar keys, applies `invalidation` and asserts that only `gone` are removed.
 async fn only_these_go(subject: &dyn Subject, place: &str, invalidation: &str, gone: &[&str]) {
     let probe = Probe::open_at(subject, place).await;
     for &text in ALIKE {
@@ -22,7 +22,7 @@ async fn only_these_go(subject: &dyn Subject, place: &str, invalidation: &str, g
     }
 }
 
-/// Keys that a sloppy comparison takes for one another.
+/// Keys that a wrong comparison confuses.
 const ALIKE: &[&str] = &[
     "project_images:42",
     "project_images:42:skip:0",
@@ -51,7 +51,7 @@ pub async fn a_key_clears_itself_alone(subject: &dyn Subject) {
     only_these_go(subject, "long", "key project_images:42:skip:0", &["project_images:42:skip:0"]).await;
 }
 
-/// A prefix takes whole segments.
+/// A prefix matches whole segments.
 pub async fn a_prefix_clears_whole_segments(subject: &dyn Subject) {
     let deep = ["project_images:42:skip:0", "project_images:42:skip:100"];
     only_these_go(subject, "deep", "pattern project_images:42:skip", &deep).await;
@@ -84,7 +84,7 @@ pub async fn a_glob_clears_what_matches_the_whole_key(subject: &dyn Subject) {
     only_these_go(subject, "none", "pattern *skip", &[]).await;
 }
 
-/// Patterns without a scope stay out of scopes, those with one inside theirs.
+/// Patterns without a scope match unscoped keys, those with a scope the keys of that scope.
 pub async fn a_scope_is_a_name_space_of_its_own(subject: &dyn Subject) {
     let unscoped: Vec<_> = ALIKE.iter().filter(|key| !key.starts_with('[')).copied().collect();
     only_these_go(subject, "unscoped", "pattern *", &unscoped).await;
@@ -94,12 +94,12 @@ pub async fn a_scope_is_a_name_space_of_its_own(subject: &dyn Subject) {
     only_these_go(subject, "scopedgroup", "group [a]project_images:42", &in_a).await;
 }
 
-/// A clear is for every scope.
+/// A clear covers every scope.
 pub async fn a_clear_clears_everything(subject: &dyn Subject) {
     only_these_go(subject, "main", "everything", ALIKE).await;
 }
 
-/// Many invalidations in one call: all of them, and nothing else; what two of them name counts once.
+/// All invalidations of one call are applied. An entry that two of them cover counts once.
 pub async fn many_invalidations_in_one_call_remove_all_they_name(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     for &text in ALIKE {

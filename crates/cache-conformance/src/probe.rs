@@ -1,4 +1,4 @@
-//! [`Probe`]: a store under test, with the assertions that laws are made of.
+//! [`Probe`]: a store under test, with the assertions of the laws.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -12,18 +12,18 @@ use cache_core::{
     Invalidates, Invalidation, Lookup, ManualClock, NewEntry, Result,
 };
 
-/// How often a call to a store that may fail is repeated before the law gives up.
+/// Attempts of a call to a store that may fail, before the law gives up.
 const TRIES: usize = 1000;
-/// How often a reliable store may refuse a fill because it cannot keep up.
+/// Attempts of a fill that a reliable store may refuse because it cannot keep up.
 const FLOODED_TRIES: usize = 50;
 
-/// An open store. Its `must_` methods demand hits and successes of a reliable store only; what no store may do, an old
-/// or a wrong value, they never let pass.
+/// An open store. Its `must_` methods require hits and successes of reliable stores only, but an old or a wrong value is a
+/// failure of every store.
 #[derive(Debug)]
 pub struct Probe {
     /// The store itself.
     pub cache: Arc<dyn CacheBackend>,
-    /// What it promises.
+    /// Its promises.
     pub promises: Promises,
     atomic: Option<Arc<dyn AtomicBackend>>,
     clock: Arc<ManualClock>,
@@ -56,7 +56,7 @@ impl Probe {
         Self::open_at(subject, &place).await
     }
 
-    /// Ends this store as the death of its process would, and opens it again.
+    /// Crashes this store and opens it again.
     pub async fn crash(self, subject: &dyn Subject) -> Self {
         let Self { cache, atomic, place, .. } = self;
         subject.crash(&place, Opened { cache, atomic }).await;
@@ -78,7 +78,7 @@ impl Probe {
         self.atomic.as_deref()
     }
 
-    /// Lets `duration` pass.
+    /// Advances the clock by `duration`.
     pub fn wait(&self, duration: Duration) {
         self.clock.advance(duration);
     }
@@ -97,7 +97,7 @@ impl Probe {
         self.lookup(key).await.token
     }
 
-    /// Fills `key`; `None` when a store that may fail did.
+    /// Fills `key`; `None` when the call failed, as it may in an unreliable store.
     pub async fn fill(&self, key: &CacheKey, token: FillToken, entry: impl Value) -> Option<FillOutcome> {
         self.accept(self.cache.fill(key, token, entry.into_entry()).await)
     }
@@ -106,19 +106,19 @@ impl Probe {
     pub async fn must_store(&self, key: &CacheKey, token: FillToken, entry: impl Value) {
         let outcome = self.fill(key, token, entry).await;
         if self.promises.is_reliable() {
-            assert_eq!(outcome, Some(FillOutcome::Stored), "the fill of {key} by a token that stands");
+            assert_eq!(outcome, Some(FillOutcome::Stored), "the fill of {key} by a valid token");
         }
     }
 
     /// Fills `key`, which no store may accept.
     pub async fn must_refuse(&self, key: &CacheKey, token: FillToken, entry: impl Value) {
         let outcome = self.fill(key, token, entry).await;
-        assert_ne!(outcome, Some(FillOutcome::Stored), "the fill of {key} by a token that was taken away");
+        assert_ne!(outcome, Some(FillOutcome::Stored), "the fill of {key} by a revoked token");
     }
 
-    /// Looks `key` up and fills it, again and again while a store that is flooded refuses.
+    /// Looks `key` up and fills it, and repeats this while an overloaded store refuses the fill.
     ///
-    /// Where a store that may fail did, the key is invalidated: whatever it was before, it is not that afterwards.
+    /// After a failure of an unreliable store the key is invalidated, so that its old value is gone in any case.
     pub async fn load(&self, key: &CacheKey, entry: impl Value) {
         let entry = entry.into_entry();
         for _ in 0..FLOODED_TRIES {
@@ -131,10 +131,10 @@ impl Probe {
                 return;
             }
         }
-        unreachable!("the fill of {key} by a token that stands was refused {FLOODED_TRIES} times");
+        unreachable!("the fill of {key} by a valid token was refused {FLOODED_TRIES} times");
     }
 
-    /// Sets `key`, again and again if the store may fail.
+    /// Sets `key`, and repeats this if the store may fail.
     pub async fn set(&self, key: &CacheKey, entry: impl Value) {
         let entry = entry.into_entry();
         for _ in 0..TRIES {
@@ -145,7 +145,7 @@ impl Probe {
         unreachable!("a store that fails at random did not set {key} in {TRIES} tries");
     }
 
-    /// Invalidates `what`, again and again if the store may fail, and says how many entries were removed.
+    /// Invalidates `what`, and repeats this if the store may fail. Returns how many entries were removed.
     pub async fn invalidate(&self, what: &(impl Invalidates + ?Sized)) -> u64 {
         let what = what.invalidations();
         for _ in 0..TRIES {
@@ -159,7 +159,7 @@ impl Probe {
         unreachable!("a store that fails at random did not invalidate {what:?} in {TRIES} tries");
     }
 
-    /// `key` must be a hit with `payload`; in a store that may forget, nothing else.
+    /// Asserts that `key` is a hit with `payload`, or a miss in an unreliable store.
     pub async fn must_hit(&self, key: &CacheKey, payload: impl AsRef<[u8]>) -> Option<Entry> {
         let entry = self.lookup(key).await.entry;
         match &entry {
@@ -174,7 +174,7 @@ impl Probe {
         entry
     }
 
-    /// `key` must be a miss.
+    /// Asserts that `key` is a miss.
     pub async fn must_miss(&self, key: &CacheKey) {
         let entry = self.lookup(key).await.entry;
         assert!(
@@ -194,7 +194,7 @@ impl Probe {
         unreachable!("a store that fails at random gave no statistics in {TRIES} tries");
     }
 
-    /// The value of `result`; an error is accepted of a store that may fail.
+    /// Returns the value of `result`. Panics on an error of a reliable store.
     pub fn accept<T>(&self, result: Result<T>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
@@ -206,19 +206,19 @@ impl Probe {
     }
 }
 
-/// The key whose text is `text`.
+/// Parses a key.
 pub fn key(text: &str) -> CacheKey {
     CacheKey::parse(text).expect("laws write their keys in the canonical form")
 }
 
-/// The invalidation whose text is `text`.
+/// Parses an invalidation, such as `group image:5`.
 pub fn what(text: &str) -> Invalidation {
     text.parse::<Invalidation>()
         .map_err(|error: Error| error.to_string())
-        .expect("laws write what they remove as journals do")
+        .expect("laws write invalidations in their text form")
 }
 
-/// `length` bytes that look different for every `seed` and do not compress.
+/// Makes `length` incompressible bytes that differ for every `seed`.
 pub fn noise(seed: u64, length: usize) -> Bytes {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -242,7 +242,7 @@ fn shown(payload: &[u8]) -> String {
     text
 }
 
-/// What a law stores: text, bytes, or an entry with all its fields.
+/// A value for a law to store: text, bytes, or an entry with all its fields.
 pub trait Value {
     /// The entry to store.
     fn into_entry(self) -> NewEntry;

@@ -1,4 +1,4 @@
-//! [`Subject`]: what a backend's crate tells the suite about the backend it puts to the test.
+//! [`Subject`]: describes a backend to the suite.
 
 use std::fmt::Debug;
 use std::pin::{Pin, pin};
@@ -10,25 +10,25 @@ use async_trait::async_trait;
 
 use cache_core::{AtomicBackend, CacheBackend, ManualClock};
 
-/// A law on its way: a future that panics when the backend breaks it.
+/// A running law: a future that panics when the backend breaks it.
 pub type Law<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-/// A backend under test: how to open its stores, and what it promises beyond the contract.
+/// A backend under test: opens its stores, and declares its promises beyond the contract.
 #[async_trait]
 pub trait Subject: Debug + Send + Sync {
-    /// What this backend promises beyond the contract.
+    /// The promises of this backend beyond the contract.
     fn promises(&self) -> Promises;
 
-    /// The clock that every store of this subject runs on.
+    /// The clock of every store of this subject.
     fn clock(&self) -> &Arc<ManualClock>;
 
-    /// Opens the store called `place`, a short word that is good as a file's name.
+    /// Opens the store called `place`, a short word that can be the name of a file.
     ///
-    /// Its first opening finds it empty, whatever other subjects did; different places share nothing. The suite closes
-    /// a store (or lets it [`crash`](Self::crash)) before it opens it again: a durable one then holds what it held.
+    /// It is empty when this subject opens it for the first time; different places share nothing. The suite closes a
+    /// store (or lets it [`crash`](Self::crash)) before it opens it again: a durable store still has its entries then.
     async fn open(&self, place: &str) -> Opened;
 
-    /// Ends `store`, opened at `place`, the way the death of its process would, so that it can be opened again.
+    /// Ends `store`, opened at `place`, as the death of its process would, so that it can be opened again.
     ///
     /// The default drops it without closing it.
     async fn crash(&self, place: &str, store: Opened) {
@@ -36,16 +36,16 @@ pub trait Subject: Debug + Send + Sync {
         drop(store);
     }
 
-    /// Drives `law` to its end on this thread; called from several threads at once.
+    /// Runs `law` to completion on this thread; called from several threads at once.
     ///
-    /// The default polls it and parks the thread in between: enough for backends that need no runtime. One that needs
-    /// tokio's keeps a runtime of several threads and calls its `block_on`.
+    /// The default polls it and parks the thread in between, which suits backends without a runtime. For tokio, keep a
+    /// multi-thread runtime and call its `block_on`.
     fn run(&self, law: Law<'_>) {
         block_on(law);
     }
 }
 
-/// A store that was opened, by the faces it has.
+/// An open store, by the traits that it implements.
 #[derive(Debug, Clone)]
 pub struct Opened {
     /// The store.
@@ -55,65 +55,65 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// A store without counters.
+    /// Wraps a store without counters.
     pub fn cache<B: CacheBackend>(backend: B) -> Self {
         Self { cache: Arc::new(backend), atomic: None }
     }
 
-    /// A store with counters.
+    /// Wraps a store with counters.
     pub fn with_atomic<B: CacheBackend + AtomicBackend>(backend: B) -> Self {
         let backend = Arc::new(backend);
         Self { cache: Arc::clone(&backend) as Arc<dyn CacheBackend>, atomic: Some(backend) }
     }
 }
 
-/// What a backend promises beyond the contract; laws that need more than it promises are passed over.
+/// The promises of a backend beyond the contract. Laws that need more are skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Promises {
-    /// How certain it is that what was stored is found again. Default: while the store is open.
+    /// How long stored entries are kept. Default: while the store is open.
     pub keeping: Keeping,
-    /// In which order entries make room for others. Default: unspecified.
+    /// The order of eviction. Default: unspecified.
     pub eviction: Eviction,
-    /// How far its figures can be trusted. Default: approximate.
+    /// The precision of its figures. Default: approximate.
     pub figures: Figures,
-    /// The limit of the stores that the suite opens, in bytes; the suite floods them: 8 to 16 MiB are good.
-    /// Default: none.
+    /// The limit of the stores that the suite opens, in bytes. The suite fills them several times: 8 to 16 MiB are
+    /// suitable. Default: none.
     pub limit_bytes: Option<u64>,
     /// The largest payload of one entry in bytes: the next byte is refused with `TooLarge`. Default: none.
     ///
-    /// A store may count other things towards the size of an entry: half as large must be accepted.
+    /// A store may count more than the payload as the size of an entry: half this size must be accepted.
     pub largest_value: Option<u64>,
     /// Whether calls after `close` fail with `Closed`, as they must where files or connections are released. Default:
     /// yes; no for a store that keeps the trait's default `close`.
     pub refuses_after_close: bool,
 }
 
-/// How certain it is that what was stored is found again.
+/// How long stored entries are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Keeping {
-    /// Everything may be forgotten at any time and every call may fail: chaos, a store behind outages, no store at all.
+    /// Entries may be lost and calls may fail at any time.
     AtWill,
     /// While the store is open and has room.
     WhileOpen,
-    /// Also when it was closed and opened again.
+    /// Also after the store was closed and opened again.
     AcrossReopening,
 }
 
-/// In which order entries make room for others.
+/// The order of eviction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Eviction {
-    /// In any order, as long as expired ones go first.
+    /// Any order, as long as expired entries go first.
     Unspecified,
-    /// Exactly the least recently used first, over the whole store.
+    /// Exactly the least recently used entry first, over the whole store.
     LeastRecentlyUsed,
 }
 
-/// How far counts and sizes can be trusted.
+/// The precision of counts and sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Figures {
-    /// Roughly, or later.
+    /// Approximate, or exact after a while.
     Approximate,
-    /// Exactly and at once.
+    /// Exact at any time.
     Exact,
 }
 
@@ -131,13 +131,13 @@ impl Default for Promises {
 }
 
 impl Promises {
-    /// Whether a hit may be demanded, and every call must succeed.
+    /// Returns whether every call must succeed and stored entries must be hits.
     pub fn is_reliable(&self) -> bool {
         self.keeping >= Keeping::WhileOpen
     }
 }
 
-/// Drives `future` to its end on this thread, parked while there is nothing to do.
+/// Runs `future` to completion on this thread, which is parked while it is pending.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(thread::current())));

@@ -1,4 +1,4 @@
-//! Many threads at once. These laws drive the store from threads of their own.
+//! Laws of many threads: each starts threads of its own.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
@@ -11,12 +11,12 @@ use cache_core::{CacheKey, Invalidation};
 
 const READERS: usize = 4;
 const WRITERS: usize = 2;
-/// How often each writer changes its row and invalidates, at least.
+/// Changes and invalidations of each writer, at least.
 const CHANGES: usize = 150;
-/// How often readers look up in all, at least.
+/// Lookups of all readers together, at least.
 const LOOKUPS: usize = 30_000;
 
-/// A row of a database: its version, and the latest that was invalidated for all to see.
+/// A row of a database: its version, and the latest version whose invalidation was acknowledged.
 struct Row {
     key: CacheKey,
     version: AtomicU64,
@@ -28,7 +28,7 @@ impl Row {
         Self { key, version: AtomicU64::new(0), acknowledged: AtomicU64::new(0) }
     }
 
-    /// A reader: what it finds must be no older than what was acknowledged before it began, and what it loads it fills.
+    /// Reads once: a hit must not be older than the version acknowledged before the read; a miss is loaded and filled.
     async fn read(&self, probe: &Probe) {
         let oldest = self.acknowledged.load(Ordering::SeqCst);
         let lookup = probe.lookup(&self.key).await;
@@ -43,12 +43,12 @@ impl Row {
             return;
         }
         let loaded = self.version.load(Ordering::SeqCst);
-        // A load takes time: here the invalidation comes between.
+        // A load takes time, in which an invalidation may happen.
         thread::yield_now();
         probe.fill(&self.key, lookup.token, Bytes::copy_from_slice(&loaded.to_le_bytes())).await;
     }
 
-    /// A writer: commits, invalidates, and acknowledges when the invalidation returned.
+    /// Writes once: commits, invalidates, and acknowledges after the invalidation returned.
     async fn change(&self, probe: &Probe, invalidation: &Invalidation) {
         let version = self.version.fetch_add(1, Ordering::SeqCst) + 1;
         probe.invalidate(invalidation).await;
@@ -57,7 +57,7 @@ impl Row {
     }
 }
 
-/// Readers and writers race on `rows`; the writers go through `invalidations` of (row, what).
+/// Runs readers and writers on `rows`. Every writer applies all `invalidations` in turn, each to its row.
 fn race(subject: &dyn Subject, rows: &[Row], invalidations: &[(usize, Invalidation)]) {
     let probe = opened(subject);
     let (lookups, busy, failed) = (AtomicUsize::new(0), AtomicUsize::new(WRITERS), AtomicBool::new(false));
@@ -69,7 +69,7 @@ fn race(subject: &dyn Subject, rows: &[Row], invalidations: &[(usize, Invalidati
                 subject.run(Box::pin(async move {
                     let mut turns = invalidations.iter().cycle().skip(writer);
                     let mut changes = 0;
-                    // Until there was enough of both: a store with slow invalidations sees more lookups.
+                    // Until both minima are reached.
                     while (changes < CHANGES || lookups.load(Ordering::SeqCst) < LOOKUPS)
                         && !failed.load(Ordering::SeqCst)
                     {
@@ -101,7 +101,7 @@ fn race(subject: &dyn Subject, rows: &[Row], invalidations: &[(usize, Invalidati
     });
 }
 
-/// Tells the other threads when this one fails: they must not wait for it.
+/// Stops the other threads when this one fails.
 struct Watch<'a>(&'a AtomicBool);
 
 impl Drop for Watch<'_> {
@@ -115,16 +115,16 @@ impl Drop for Watch<'_> {
 fn opened(subject: &dyn Subject) -> Probe {
     let mut probe = None;
     subject.run(Box::pin(async { probe = Some(Probe::open(subject).await) }));
-    probe.expect("the law above ran to its end")
+    probe.expect("the law above completed")
 }
 
-/// One key, under fire: no reader gets a version older than one that was acknowledged before it began.
+/// With one key, no reader gets a version older than one that was acknowledged before its read started.
 pub fn readers_of_one_key_never_see_an_old_version(subject: &dyn Subject) {
     let rows = [Row::new(key("image:5:metadata"))];
     race(subject, &rows, &[(0, what("key image:5:metadata")), (0, what("group image:5"))]);
 }
 
-/// Several keys and every kind of invalidation.
+/// With several keys and every kind of invalidation, no reader gets an older version.
 pub fn readers_of_many_keys_never_see_an_old_version(subject: &dyn Subject) {
     let rows = [
         "image:5:metadata",
@@ -148,11 +148,11 @@ pub fn readers_of_many_keys_never_see_an_old_version(subject: &dyn Subject) {
     race(subject, &rows, &invalidations);
 }
 
-/// Values that are replaced while they are read: each read is one of them as a whole.
+/// A value that is replaced while it is read is read as a whole.
 pub fn a_reader_never_sees_half_a_value(subject: &dyn Subject) {
     let probe = opened(subject);
     let key = key("thumbnail:5:640x480");
-    // Of several rows and pages, and each known by its length.
+    // Each takes several rows and pages, and has a length of its own.
     let values = [noise(1, 9_000), noise(2, 14_000), noise(3, 23_000)];
     thread::scope(|scope| {
         for value in &values {
@@ -183,7 +183,7 @@ pub fn a_reader_never_sees_half_a_value(subject: &dyn Subject) {
     });
 }
 
-/// No increment gets lost.
+/// No increment is lost.
 pub fn concurrent_increments_add_up(subject: &dyn Subject) {
     let probe = opened(subject);
     let Some(atomic) = probe.atomic() else { return };
@@ -205,7 +205,7 @@ pub fn concurrent_increments_add_up(subject: &dyn Subject) {
     }));
 }
 
-/// Of all who claim a key at once one gets it.
+/// Of many simultaneous claims of a key one succeeds.
 pub fn one_of_many_claims_wins(subject: &dyn Subject) {
     let probe = opened(subject);
     let Some(atomic) = probe.atomic() else { return };

@@ -1,4 +1,4 @@
-//! Tokens: what hands them out, what takes them away, and where they are worthless.
+//! Fill tokens: the calls that issue and revoke them, and the stores that refuse them.
 
 use super::probe::{Probe, key};
 use super::subject::Subject;
@@ -6,7 +6,7 @@ use cache_core::{CacheKey, FillToken, Invalidation, NewEntry};
 
 const KEY: &str = "image:5:metadata";
 
-/// A miss hands out a token that stores.
+/// A miss issues a token that stores.
 pub async fn a_miss_hands_out_a_token_that_fills(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     probe.must_miss(&key(KEY)).await;
@@ -14,7 +14,7 @@ pub async fn a_miss_hands_out_a_token_that_fills(subject: &dyn Subject) {
     probe.must_hit(&key(KEY), "loaded").await;
 }
 
-/// A hit hands out a token that replaces the value.
+/// A hit issues a token that replaces the value.
 pub async fn a_hit_hands_out_a_token_that_refreshes(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let key = key(KEY);
@@ -27,7 +27,7 @@ pub async fn a_hit_hands_out_a_token_that_refreshes(subject: &dyn Subject) {
     }
 }
 
-/// A load that began before a `set` does not overwrite it.
+/// A load that started before a `set` does not overwrite it.
 pub async fn a_set_takes_tokens_away(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let key = key(KEY);
@@ -42,7 +42,7 @@ pub async fn a_set_takes_tokens_away(subject: &dyn Subject) {
     probe.must_hit(&key, "set again").await;
 }
 
-/// The same through `set_many`.
+/// A load that started before a `set_many` does not overwrite it.
 pub async fn a_set_many_takes_tokens_away(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     if !probe.promises.is_reliable() {
@@ -55,7 +55,7 @@ pub async fn a_set_many_takes_tokens_away(subject: &dyn Subject) {
     probe.must_hit(&key, "set").await;
 }
 
-/// A token for one key says nothing about another: what it may not do is bring back what was invalidated.
+/// A token of one key must not bring back an invalidated value of another key.
 pub async fn a_token_of_another_key_does_not_get_past_an_invalidation(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let (ours, other) = (key(KEY), key("analysis:9:results"));
@@ -75,7 +75,7 @@ pub async fn the_token_never_is_refused(subject: &dyn Subject) {
     probe.must_hit(&key(KEY), "loaded").await;
 }
 
-/// A token is worthless at another store.
+/// A store refuses the token of another store.
 pub async fn a_token_of_another_store_is_refused(subject: &dyn Subject) {
     let ours = Probe::open(subject).await;
     let other = Probe::open_at(subject, "other").await;
@@ -87,7 +87,7 @@ pub async fn a_token_of_another_store_is_refused(subject: &dyn Subject) {
     ours.must_miss(&key(KEY)).await;
 }
 
-/// A token is worthless at its own store once that was closed and opened again.
+/// A store refuses its own tokens after it was closed and opened again.
 pub async fn a_token_from_before_reopening_is_refused(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let token = probe.token(&key(KEY)).await;
@@ -96,7 +96,7 @@ pub async fn a_token_from_before_reopening_is_refused(subject: &dyn Subject) {
     probe.must_miss(&key(KEY)).await;
 }
 
-/// A token is worthless at its own store once the process died and another opened it.
+/// A store refuses tokens from before the death of its process.
 pub async fn a_token_from_before_a_crash_is_refused(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let token = probe.token(&key(KEY)).await;
@@ -105,7 +105,7 @@ pub async fn a_token_from_before_a_crash_is_refused(subject: &dyn Subject) {
     probe.must_miss(&key(KEY)).await;
 }
 
-/// Callers that look up one key with nothing in between can share one load: their tokens are equal.
+/// Lookups of one key with nothing in between get equal tokens, so that their callers can share one load.
 pub async fn lookups_with_nothing_between_share_a_token(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let key = key(KEY);
@@ -116,7 +116,7 @@ pub async fn lookups_with_nothing_between_share_a_token(subject: &dyn Subject) {
     assert!(first == second || first.is_never() || second.is_never());
 }
 
-/// A caller that arrives after an invalidation does not join a load from before it: the tokens differ.
+/// A lookup after an invalidation gets another token, so that its caller does not join a load from before it.
 pub async fn an_invalidation_changes_the_token(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let key = key(KEY);
@@ -129,7 +129,7 @@ pub async fn an_invalidation_changes_the_token(subject: &dyn Subject) {
     }
 }
 
-/// An invalidation of one group refuses hardly any fill of others: loads elsewhere are not wasted.
+/// An invalidation of one group revokes hardly any token of others.
 pub async fn an_invalidation_takes_few_tokens_of_other_groups(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     if !probe.promises.is_reliable() {

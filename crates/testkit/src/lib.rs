@@ -1,15 +1,15 @@
-//! What the tests of several crates share.
+//! Support shared by the tests of several crates.
 //!
-//! - [`RedisServer`]: a server of the test's own, on a free port of 127.0.0.1, which can be killed, stopped and restarted.
-//! - [`TcpProxy`]: a network in front of it that delays, swallows, cuts and resets, switched while it runs.
-//! - [`Authority`] and [`terminator`]: certificates, and encryption in front of a server that has none.
-//! - [`Lines`]: what is logged.
-//! - [`history`]: what many processes read and changed, and a check that no read was stale.
+//! - [`RedisServer`]: a server for one test, on a free port of 127.0.0.1, which can be killed, stopped and restarted.
+//! - [`TcpProxy`]: a network in front of a server that delays, swallows, cuts and resets, switched while it runs.
+//! - [`Authority`] and [`terminator`]: certificates, and TLS in front of a server without it.
+//! - [`Lines`]: captured log events.
+//! - [`history`]: the reads and changes of many processes, and a check that no read was stale.
 //! - [`stale_only_if`]: a test that must fail while a bug is planted.
-//! - [`memory`]: whether a process grows.
-//! - [`reliability`]: what a test tried and survived, said so that `cargo xtask reliability` can gather it.
+//! - [`memory`]: the growth of a process.
+//! - [`reliability`]: counts of faults injected and survived, for `cargo xtask reliability`.
 //!
-//! Whatever is started here ends when its handle is dropped. Nothing here is part of the product.
+//! Servers, proxies and tasks end when their handles are dropped. Nothing here is part of the product.
 
 pub mod history;
 mod lines;

@@ -1,4 +1,4 @@
-//! What is logged, by the thread it comes from.
+//! [`Lines`]: captures log events, by thread.
 
 use std::cell::RefCell;
 use std::fmt::{self, Write};
@@ -16,43 +16,43 @@ static EVERYWHERE: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 static LEVEL: OnceLock<Level> = OnceLock::new();
 
-/// Keeps each event as one line of its thread: its level, its message, its fields. A test on one thread sees all that
-/// its tasks say.
+/// Captures each event as one line of its thread: level, message and fields. A test on one thread sees all events of its
+/// tasks.
 ///
-/// One subscriber for all threads: with one for each, events of a place that another thread reaches at the same time may
-/// be lost.
+/// There is one subscriber for all threads. With one per thread, an event could be lost when two threads reached its place
+/// in the code for the first time at the same moment.
 #[derive(Debug)]
 pub struct Lines;
 
 impl Lines {
-    /// Keeps what is logged from here on by any thread, from `level` up; the first call in a process decides.
+    /// Captures the later events of all threads, from `level` up. The first call in a process sets the level.
     ///
     /// # Panics
     /// When the process has another subscriber.
     pub fn capture(level: Level) {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
-            // Before it is asked what it wants to hear of, which is remembered.
+            // Set first, because the answers of `enabled` are cached.
             LEVEL.get_or_init(|| level);
-            tracing::subscriber::set_global_default(Self).expect("nobody else listens in this process");
+            tracing::subscriber::set_global_default(Self).expect("the process has no other subscriber");
         });
     }
 
-    /// The lines of this thread so far that hold `text`.
+    /// Returns the lines of this thread that contain `text`.
     pub fn with(text: &str) -> Vec<String> {
         LINES.with_borrow(|lines| lines.iter().filter(|line| line.contains(text)).cloned().collect())
     }
 
-    /// The lines of all threads so far that hold `text`.
+    /// Returns the lines of all threads that contain `text`.
     ///
     /// # Panics
-    /// When a thread panicked while it kept a line.
+    /// When a thread panicked while it captured a line.
     pub fn of_all_threads(text: &str) -> Vec<String> {
-        let lines = EVERYWHERE.lock().expect("keeping a line does not panic");
+        let lines = EVERYWHERE.lock().expect("capturing a line does not panic");
         lines.iter().filter(|line| line.contains(text)).cloned().collect()
     }
 
-    /// The lines of this thread so far that begin with `start`.
+    /// Returns the lines of this thread that begin with `start`.
     pub fn beginning(start: &str) -> Vec<String> {
         LINES.with_borrow(|lines| lines.iter().filter(|line| line.starts_with(start)).cloned().collect())
     }
@@ -75,7 +75,7 @@ impl Subscriber for Lines {
         let mut line = Line::default();
         event.record(&mut line);
         let line = format!("{} {}{}", event.metadata().level(), line.message, line.fields);
-        EVERYWHERE.lock().expect("keeping a line does not panic").push(line.clone());
+        EVERYWHERE.lock().expect("capturing a line does not panic").push(line.clone());
         LINES.with_borrow_mut(|lines| lines.push(line));
     }
 

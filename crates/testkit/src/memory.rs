@@ -1,8 +1,8 @@
-//! Whether a process grows: its memory over time.
+//! The growth of a process: its memory over time.
 
 use std::fs;
 
-/// The memory that a process holds, in bytes.
+/// Returns the resident memory of a process, in bytes.
 ///
 /// # Panics
 /// When there is no such process.
@@ -12,15 +12,16 @@ pub fn resident_bytes(process: u32) -> f64 {
     line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number of kilobytes") * 1024.0
 }
 
-/// How much a process grew for sure, in bytes, by samples of (seconds, bytes): twice what it grew in the half of the time in
-/// which it grew less. A leak grows all the time; what waits for a disk that stands still for a moment makes one step, which
-/// the allocator keeps.
+/// Estimates the growth of a process in bytes from samples of (seconds, bytes): twice the growth in the half of the time in
+/// which it grew less.
+///
+/// A leak grows all the time. Values that wait for a stalled disk make a single step, which the allocator keeps.
 pub fn growth(samples: &[(f64, f64)]) -> f64 {
     let (first, second) = samples.split_at(samples.len() / 2);
     2.0 * rise(first).min(rise(second))
 }
 
-/// How much the line through all samples rises from the first to the last: least squares.
+/// Returns the rise of the least-squares line through all samples, from the first to the last.
 fn rise(samples: &[(f64, f64)]) -> f64 {
     let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return 0.0 };
     let count = samples.len() as f64;

@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_planted_bug_must_be_found_and_for_the_right_reason() {
+    fn a_planted_bug_must_fail_the_test_with_the_expected_message() {
         stale_only_if(false, || {});
         stale_only_if(true, || assert_eq!(1, 2, "stale: {}", 3));
         for wrong in [(|| {}) as fn(), || assert_eq!(1, 2, "something else: {}", 3)] {

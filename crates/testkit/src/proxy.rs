@@ -1,4 +1,4 @@
-//! [`TcpProxy`]: a network that misbehaves on command.
+//! [`TcpProxy`]: a network with faults that are switched by the test.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,27 +13,27 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-/// What the network does; switched while connections are open.
+/// The behaviour of the network; can be switched while connections are open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
     /// Passes everything on.
     Pass,
-    /// Passes everything on, each piece this much later.
+    /// Passes everything on, each piece after this delay.
     Delay(Duration),
-    /// Passes replies on in pieces of so many bytes, one every so often.
+    /// Passes replies on in pieces of this many bytes, with this pause after each.
     Drip(usize, Duration),
-    /// Passes nothing on in either direction, and says nothing. What was sent meanwhile arrives when the mode changes,
-    /// as after a partition, also from a client that has gone away since.
+    /// Passes nothing on in either direction and keeps connections open. Bytes sent meanwhile arrive when the mode changes,
+    /// as after a partition, even those of a client that has disconnected since.
     BlackHole,
     /// Passes requests on and throws replies away.
     SwallowReplies,
     /// Ends every connection with a reset, new ones as well.
     Reset,
-    /// Ends every connection, and nobody listens.
+    /// Ends every connection, and closes the port.
     Refuse,
-    /// Passes requests on, and answers with this instead of with the replies.
+    /// Passes requests on, and answers with these bytes instead of the replies.
     Garbage(Bytes),
-    /// Passes so many bytes of replies on, then ends the connection.
+    /// Passes this many bytes of replies on, then ends the connection.
     CutAfter(usize),
 }
 
@@ -52,7 +52,7 @@ impl TcpProxy {
     /// Starts a proxy in front of `target`, on a free port, in [`Mode::Pass`].
     ///
     /// # Errors
-    /// When no port can be had.
+    /// When no port is free.
     pub async fn start(target: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
@@ -64,22 +64,22 @@ impl TcpProxy {
         Ok(Self { address, target, mode, is_listening, open, task })
     }
 
-    /// Where clients connect to.
+    /// The address to which clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The port clients connect to.
+    /// The port to which clients connect.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// Leads new connections to another server, as a failover does; open ones stay where they are.
+    /// Connects new connections to another server, as a failover does; open connections stay.
     ///
     /// # Panics
     /// If another thread panicked in this very call.
     pub fn lead_to(&self, target: SocketAddr) {
-        *self.target.lock().expect("nobody panics while holding an address") = target;
+        *self.target.lock().expect("no thread panics while it holds the lock") = target;
     }
 
     /// Switches to `mode`, for open connections and new ones; returns once the port is open or closed as `mode` says, and
@@ -109,14 +109,14 @@ async fn accept(
     listening: watch::Sender<bool>,
     open: watch::Sender<usize>,
 ) {
-    // Connections end when this ends: each holds a receiver, and this the only sender.
+    // Connections end with this task: each holds a receiver, and this task the only sender.
     let (alive, _) = watch::channel(());
     let mut listener = Some(first);
     loop {
         if *mode.borrow_and_update() == Mode::Refuse {
             listener = None;
         } else if listener.is_none() {
-            // The port was this proxy's a moment ago; whoever took it since lets it go or the test fails by its timeout.
+            // Another process may have taken the port meanwhile: tried again until the test's own timeout.
             listener = TcpListener::bind(address).await.ok();
             if listener.is_none() {
                 sleep(Duration::from_millis(1)).await;
@@ -132,7 +132,7 @@ async fn accept(
         };
         tokio::select! {
             accepted = connection => if let Some((client, _)) = accepted {
-                let target = *target.lock().expect("nobody panics while holding an address");
+                let target = *target.lock().expect("no thread panics while it holds the lock");
                 open.send_modify(|open| *open += 1);
                 let (open, mode, alive) = (open.clone(), mode.clone(), alive.subscribe());
                 tokio::spawn(async move {
@@ -155,7 +155,7 @@ async fn serve(
         && let Ok(mut server) = TcpStream::connect(target).await
     {
         for stream in [&client, &server] {
-            // Only a matter of speed.
+            // A failure only costs speed.
             let _ = stream.set_nodelay(true);
         }
         let (from_client, to_client) = client.split();
@@ -168,17 +168,17 @@ async fn serve(
         }
     }
     if *mode.borrow() == Mode::Reset {
-        // Where it cannot be set, the connection ends in the ordinary way.
+        // Without it, the connection is closed in the ordinary way.
         let _ = client.set_zero_linger();
     }
 }
 
-/// Comes back when the mode ends connections.
+/// Returns when the mode ends connections.
 async fn ended(mut mode: watch::Receiver<Mode>) {
     let _ = mode.wait_for(|mode| matches!(mode, Mode::Reset | Mode::Refuse)).await;
 }
 
-/// Comes back when the mode lets things through.
+/// Waits until the mode passes bytes on, and returns it.
 async fn passable(mode: &mut watch::Receiver<Mode>) -> Mode {
     match mode.wait_for(|mode| *mode != Mode::BlackHole).await {
         Ok(mode) => mode.clone(),
@@ -196,7 +196,7 @@ async fn requests(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut mode: watch
             return;
         }
     }
-    // The client has gone away: the server is to read all of its last words, and closes when it has.
+    // The client has disconnected: the server reads the rest of its requests and then closes.
     let _ = to.shutdown().await;
     std::future::pending::<()>().await;
 }
@@ -206,7 +206,7 @@ async fn replies(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut mode: watch:
     let mut passed = 0_usize;
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         let reply = buffer.get(..length).unwrap_or_default();
-        // A client that has gone away keeps nobody from reading the rest.
+        // The rest is read even if the client has disconnected.
         let _ = match passable(&mut mode).await {
             Mode::Pass | Mode::BlackHole => to.write_all(reply).await,
             Mode::Delay(delay) => {
@@ -247,7 +247,7 @@ mod tests {
     const SOON: Duration = Duration::from_millis(50);
     const PATIENCE: Duration = Duration::from_secs(5);
 
-    /// A server that answers every piece with the same piece.
+    /// Starts a server that echoes every piece.
     async fn echo() -> SocketAddr {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();

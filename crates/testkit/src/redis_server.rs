@@ -1,4 +1,4 @@
-//! [`RedisServer`]: a real server, of this test alone.
+//! [`RedisServer`]: a real server for one test.
 
 use std::env;
 use std::fs::{self, File};
@@ -12,19 +12,19 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// How long a server may take to answer after it was started.
+/// The longest time from the start of a server to its first answer.
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
-/// How often it is asked meanwhile.
+/// The pause between two attempts to reach it.
 const ASK_EVERY: Duration = Duration::from_millis(10);
-/// How many ports are tried before a start counts as failed.
+/// Ports that are tried before a start counts as failed.
 const PORTS_TRIED: usize = 5;
 
-/// What a server that comes back finds of what it held.
+/// The data of a restarted server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restart {
     /// Nothing.
     Empty,
-    /// Whatever it has written to its directory: by `SAVE`, or because its arguments say so.
+    /// The data that it saved in its directory, by `SAVE` or by its arguments.
     WithData,
 }
 
@@ -44,8 +44,8 @@ impl RedisServer {
     /// Starts a server.
     ///
     /// # Errors
-    /// Of kind `NotFound`, saying what to install, where there is no server; else what kept it from answering, with the
-    /// end of its log.
+    /// Of kind `NotFound`, with what to install, when there is no server; otherwise why it does not answer, with the end of
+    /// its log.
     pub fn start() -> io::Result<Self> {
         Self::start_with(&[])
     }
@@ -64,7 +64,7 @@ impl RedisServer {
         };
         let mut last = io::Error::other("no port was tried");
         for _ in 0..PORTS_TRIED {
-            // Another process may take the port between here and the server's own bind: then the next one is tried.
+            // Another process may take the port before the server binds it: then the next one is tried.
             server.port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
             match server.spawn() {
                 Ok(()) => return Ok(server),
@@ -74,17 +74,17 @@ impl RedisServer {
         Err(last)
     }
 
-    /// Where the server listens.
+    /// The address of the server.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
-    /// The port, the same after a restart.
+    /// The port, which a restart keeps.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The address as clients of Redis write it.
+    /// The address as a Redis URL.
     pub fn url(&self) -> String {
         format!("redis://{}/", self.address())
     }
@@ -92,7 +92,7 @@ impl RedisServer {
     /// Kills the server as a crash would (SIGKILL), and waits until it is gone.
     ///
     /// # Errors
-    /// What the operating system says. A server that is gone already is none.
+    /// Those of the operating system. A server that does not run is not an error.
     pub fn kill(&mut self) -> io::Result<()> {
         let Some(mut process) = self.process.take() else { return Ok(()) };
         process.kill()?;
@@ -111,15 +111,15 @@ impl RedisServer {
         self.spawn()
     }
 
-    /// Stops the server in mid-step (SIGSTOP): its connections stay open and nothing answers.
+    /// Stops the server (SIGSTOP): its connections stay open, and it does not answer.
     ///
     /// # Errors
-    /// `NotFound` when it does not run, else what the operating system says.
+    /// `NotFound` when it does not run, or those of the operating system.
     pub fn pause(&self) -> io::Result<()> {
         self.signal(Signal::STOP)
     }
 
-    /// Lets a stopped server go on (SIGCONT).
+    /// Continues a stopped server (SIGCONT).
     ///
     /// # Errors
     /// As for [`pause`](Self::pause).
@@ -127,18 +127,18 @@ impl RedisServer {
         self.signal(Signal::CONT)
     }
 
-    /// Sends one command without quotes, as `redis-cli` would; the first line of the reply.
+    /// Sends one command without quotes, as `redis-cli` would, and returns the first line of the reply.
     ///
     /// # Errors
-    /// Why the server could not be asked, or did not answer within a second.
+    /// When the server cannot be reached or does not answer within a second.
     pub fn command(&self, line: &str) -> io::Result<String> {
         ask(self.address(), line)
     }
 
-    /// The end of the server's log, for messages.
+    /// Returns the end of the server's log, for messages.
     pub fn log(&self) -> String {
         let mut text = String::new();
-        // A log that cannot be read is an empty one: it only explains another failure.
+        // A log that cannot be read counts as empty: it only explains another failure.
         let _ = File::open(self.log_path()).and_then(|mut file| file.read_to_string(&mut text));
         let from = text.len().saturating_sub(2000);
         text.get(from..).unwrap_or(&text).to_owned()
@@ -154,7 +154,7 @@ impl RedisServer {
     fn spawn(&mut self) -> io::Result<()> {
         fs::create_dir_all(self.data())?;
         let log = File::options().create(true).append(true).open(self.log_path())?;
-        // Empty: a Sentinel (`--sentinel`) insists on a file, and any other server takes it.
+        // An empty file, which a Sentinel (`--sentinel`) requires and any other server accepts.
         let configuration = self.directory.path().join("server.conf");
         File::options().create(true).append(true).open(&configuration)?;
         let process = Command::new(&self.program)
@@ -191,7 +191,7 @@ impl RedisServer {
         }
     }
 
-    /// Where the server keeps its files, for tests that put older ones back.
+    /// The directory of the server's data, for tests that restore an older state.
     pub fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
@@ -203,12 +203,12 @@ impl RedisServer {
 
 impl Drop for RedisServer {
     fn drop(&mut self) {
-        // A server that cannot be killed cannot be helped here, and a panic in Drop would hide the test's own.
+        // Ignored, because a panic in Drop would hide the failure of the test.
         let _ = self.kill();
     }
 }
 
-/// Whether the server answers commands; one that asks for a password first does, one that still loads does not.
+/// Returns whether the server answers commands, even if it requires a password first; not while it loads its data.
 fn answers(address: SocketAddr) -> io::Result<bool> {
     let reply = ask(address, "PING")?;
     Ok(reply.starts_with("+PONG") || reply.starts_with("-NOAUTH"))
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_comes_back_on_its_port_with_its_data_or_without() {
+    fn a_restarted_server_has_its_port_and_its_data_if_asked_for() {
         let mut server = RedisServer::start().unwrap();
         let port = server.port();
         ask(&server, "SET key value");
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_paused_server_answers_when_it_goes_on() {
+    fn a_paused_server_answers_once_it_is_resumed() {
         let server = RedisServer::start().unwrap();
         server.pause().unwrap();
         let mut stream = TcpStream::connect(server.address()).unwrap();

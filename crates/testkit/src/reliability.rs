@@ -1,24 +1,24 @@
-//! [`Tally`]: how often something was tried and survived, for `cargo xtask reliability` to gather.
+//! [`Tally`]: counts faults injected and survived, for `cargo xtask reliability`.
 //!
-//! A test counts each attempt before it makes it; the test's own assertions decide whether it was survived. When the tally
-//! is dropped, also by a panic, it prints one line: `reliability: {"row": ..., "survived": ..., "of": ..., ...}`.
+//! A test counts each attempt before it makes it, and its assertions decide whether the attempt was survived. When the
+//! tally is dropped, even by a panic, it prints one line: `reliability: {"row": ..., "survived": ..., "of": ..., ...}`.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Where the seed of a run stands.
+/// The variable with the seed of a run.
 const SEED: &str = "RELIABILITY_SEED";
-/// How many times as much as usual is to be tried: a number, 1 by default.
+/// The variable with the factor by which the usual number of attempts is multiplied, 1 by default.
 const TIMES: &str = "RELIABILITY_TIMES";
 
-/// The seed of this run: `RELIABILITY_SEED` mixed with the test's `own`, or `own` alone. Tests that share a run's seed draw
+/// Returns the seed of this run: `RELIABILITY_SEED` mixed with the test's `own`, or `own` alone. Tests of one run draw
 /// different numbers.
 pub fn seed(own: u64) -> u64 {
     number::<u64>(SEED).map_or(own, |run| run.wrapping_mul(1000).wrapping_add(own))
 }
 
-/// `usual`, or as many times more as `RELIABILITY_TIMES` says; at least 1.
+/// Returns `usual` multiplied by `RELIABILITY_TIMES`; at least 1.
 pub fn times(usual: usize) -> usize {
     let times: f64 = number(TIMES).unwrap_or(1.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of repetitions")]
@@ -29,14 +29,14 @@ pub fn times(usual: usize) -> usize {
 fn number<N: std::str::FromStr>(variable: &str) -> Option<N> {
     let text = std::env::var(variable).ok()?;
     let Ok(number) = text.parse() else {
-        // A run that silently tried something else would prove nothing.
-        eprintln!("{variable}={text} is no number");
+        // Running with another number than asked for would prove nothing.
+        eprintln!("{variable}={text} is not a number");
         std::process::exit(2);
     };
     Some(number)
 }
 
-/// What was tried, what was survived, and the worst that was seen.
+/// The attempts of one row, and the worst delays seen.
 #[derive(Debug)]
 pub struct Tally {
     row: &'static str,
@@ -48,33 +48,33 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Nothing tried yet, for the scoreboard's row of this name. `seed` repeats it, where it depends on one.
+    /// Makes a tally without attempts for `row` of the scoreboard. `seed` repeats the test, if it depends on one.
     pub fn new(row: &'static str, seed: impl Into<Option<u64>>) -> Self {
         let (of, delay, heal, note) = Default::default();
         Self { row, seed: seed.into(), of, delay, heal, note }
     }
 
-    /// One more is tried.
+    /// Counts an attempt.
     pub fn attempt(&self) {
         self.attempts(1);
     }
 
-    /// So many more are tried.
+    /// Counts `count` attempts.
     pub fn attempts(&self, count: usize) {
         self.of.fetch_add(count as u64, Ordering::SeqCst);
     }
 
-    /// A caller waited so much longer than it would have without the fault.
+    /// Notes by how much longer a caller waited because of the fault.
     pub fn delayed(&self, by: Duration) {
         raise(&self.delay, by);
     }
 
-    /// After the fault was over it took so long until all was as before.
+    /// Notes how long the recovery took after the fault was over.
     pub fn healed(&self, within: Duration) {
         raise(&self.heal, within);
     }
 
-    /// Something that readers of the scoreboard should know.
+    /// Sets the remark that the scoreboard shows.
     pub fn note(&self, text: impl Into<String>) {
         let mut note = self.note.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         *note = text.into();
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_says_what_was_tried_and_the_worst() {
+    fn the_line_has_the_attempts_and_the_worst_times() {
         let tally = Tally::new("kills", 7);
         tally.attempts(3);
         tally.healed(Duration::from_millis(2));
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn the_attempt_that_fails_is_not_survived() {
+    fn an_attempt_that_fails_does_not_count_as_survived() {
         let tally = Tally::new("kills", None);
         tally.attempts(3);
         assert!(tally.line(true).contains("\"survived\": 2, \"of\": 3"));

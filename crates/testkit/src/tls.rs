@@ -1,4 +1,4 @@
-//! [`Authority`] and [`terminator`]: encryption in front of a server that has none, as TLS proxies do.
+//! [`Authority`] and [`terminator`]: TLS in front of a server without it.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 /// The files of a certificate and of its key.
 pub type Identity = (PathBuf, PathBuf);
 
-/// An authority, in files as users have them; they go with it.
+/// A certificate authority. Its files are removed when it is dropped.
 #[derive(Debug)]
 pub struct Authority {
     directory: TempDir,
@@ -28,12 +28,12 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// A new one, which nobody trusts yet.
+    /// Makes an authority with a new key.
     ///
     /// # Errors
-    /// Why its files cannot be made.
+    /// When its files cannot be written.
     pub fn new() -> io::Result<Self> {
-        // Whoever comes first installs it; the tests and the cache want the same.
+        // An error means that it is installed already; the tests and the cache use the same provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut params = CertificateParams::new([]).map_err(io::Error::other)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -44,23 +44,23 @@ impl Authority {
         Ok(authority)
     }
 
-    /// Its certificate, for who trusts it.
+    /// The file of its certificate, for clients that trust it.
     pub fn file(&self) -> PathBuf {
         self.directory.path().join("ca.pem")
     }
 
-    /// A certificate for `name`.
+    /// Issues a certificate for `name`.
     ///
     /// # Errors
-    /// Why its files cannot be made.
+    /// When its files cannot be written.
     pub fn certifies(&self, name: &str) -> io::Result<Identity> {
         self.issue(CertificateParams::new([name.to_owned()]).map_err(io::Error::other)?)
     }
 
-    /// A certificate for `name` whose time is over.
+    /// Issues a certificate for `name` that has expired.
     ///
     /// # Errors
-    /// Why its files cannot be made.
+    /// When its files cannot be written.
     pub fn certified_once(&self, name: &str) -> io::Result<Identity> {
         let mut params = CertificateParams::new([name.to_owned()]).map_err(io::Error::other)?;
         params.not_before = rcgen::date_time_ymd(2001, 1, 1);
@@ -69,7 +69,7 @@ impl Authority {
     }
 
     fn issue(&self, mut params: CertificateParams) -> io::Result<Identity> {
-        // With the name of its issuer OpenSSL would take it for one that signed itself.
+        // With the name of its issuer, OpenSSL would take it for a self-signed certificate.
         params.distinguished_name.push(DnType::CommonName, "testkit");
         let key = KeyPair::generate().map_err(io::Error::other)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(io::Error::other)?;
@@ -82,11 +82,11 @@ impl Authority {
     }
 }
 
-/// Ends encryption in front of the plain server at `target`, as the one `identity` names; knows clients by `clients`, if
-/// it asks them. Where it listens; it ends with the runtime.
+/// Starts a TLS proxy with the given identity in front of the plain server at `target`, and returns its address. With
+/// `clients`, clients need a certificate of that authority. The proxy ends with the runtime.
 ///
 /// # Errors
-/// Why the certificates cannot be used or no port can be had.
+/// When the certificates cannot be used or no port is free.
 pub async fn terminator(
     target: SocketAddr,
     (certificate, key): &Identity,
@@ -113,7 +113,7 @@ pub async fn terminator(
         while let Ok((client, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                // A client that does not like what it sees hangs up: its test says so.
+                // A client that refuses the certificate disconnects, which its test checks.
                 if let Ok(mut client) = acceptor.accept(client).await
                     && let Ok(mut server) = TcpStream::connect(target).await
                 {

@@ -1,60 +1,60 @@
-//! The search for reads that should not have been.
+//! The check of a history.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use super::event::{Event, Reach, Read, Source};
 
-/// What the system under test promises beyond "nothing stale".
+/// The promise of the system under test beyond freshness.
 #[derive(Debug, Clone, Copy)]
 pub struct Promise {
-    /// How long a process that is cut off from the shared store may serve what others have invalidated there.
+    /// How long a process without the shared store may serve values that other processes invalidated there.
     pub own_for_at_most: Duration,
 }
 
-/// What a history shows.
+/// The result of a check.
 #[derive(Debug, Default)]
 pub struct Verdict {
     /// Reads that were checked.
     pub reads: usize,
-    /// Those that a store answered.
+    /// Reads that a store answered.
     pub hits: usize,
-    /// Those that the shared store answered.
+    /// Reads that the shared store answered.
     pub shared_hits: usize,
     /// Invalidations that were acknowledged.
     pub invalidations: usize,
-    /// Reads that returned what they must not.
+    /// Reads that broke the promise.
     pub violations: Vec<Violation>,
 }
 
-/// A read that returned what it must not.
+/// A read that broke the promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Violation {
     /// An older version than the acknowledged `promised` one.
     Stale {
-        /// Which process.
+        /// The process.
         process: usize,
-        /// What it read.
+        /// The read.
         read: Read,
-        /// What it had to see at least.
+        /// The oldest version that it was allowed to return.
         promised: u64,
     },
-    /// A version that nobody had begun to write, or another row's value.
+    /// A version whose write had not started, or the value of another row.
     Phantom {
-        /// Which process.
+        /// The process.
         process: usize,
-        /// What it read.
+        /// The read.
         read: Read,
     },
 }
 
-/// Checks the histories of several processes, each in the order of its own notes.
+/// Checks the histories of several processes, each in the order of its events.
 ///
-/// A process that was killed and started again goes on with its history. Cost: O(n log n) in the number of events.
+/// A process that was killed and restarted continues its history. Cost: O(n log n) in the number of events.
 pub fn check(histories: &[Vec<Event>], promise: Promise) -> Verdict {
     let mut written: HashMap<(u32, u64), Duration> = HashMap::new();
-    // What everybody must see, and what each process must see besides.
-    let mut everybody = Floors::default();
+    // The versions that every process must see, and those that each process must see besides.
+    let mut everywhere = Floors::default();
     let mut own: Vec<Floors> = histories.iter().map(|_| Floors::default()).collect();
     let mut verdict = Verdict::default();
     for (events, own) in histories.iter().zip(&mut own) {
@@ -69,18 +69,18 @@ pub fn check(histories: &[Vec<Event>], promise: Promise) -> Verdict {
                     verdict.invalidations += 1;
                     own.add(row, at, version);
                     match reach {
-                        Reach::Everybody => everybody.add(row, at, version),
+                        Reach::Everybody => everywhere.add(row, at, version),
                         Reach::Itself => behind.push((row, version)),
                     }
                 }
                 Event::CaughtUp { at } => {
-                    behind.drain(..).for_each(|(row, version)| everybody.add(row, at, version));
+                    behind.drain(..).for_each(|(row, version)| everywhere.add(row, at, version));
                 }
                 Event::Read(_) => {}
             }
         }
     }
-    everybody.sort();
+    everywhere.sort();
     own.iter_mut().for_each(Floors::sort);
     for (process, (events, own)) in histories.iter().zip(&own).enumerate() {
         for event in events {
@@ -92,7 +92,7 @@ pub fn check(histories: &[Vec<Event>], promise: Promise) -> Verdict {
                 Source::Shared | Source::Loaded => read.start,
                 Source::Own => read.start.saturating_sub(promise.own_for_at_most),
             };
-            let promised = everybody.at(read.row, seen_until).max(own.at(read.row, read.start));
+            let promised = everywhere.at(read.row, seen_until).max(own.at(read.row, read.start));
             let is_known = read.version == 0
                 || written.get(&(read.row, read.version)).is_some_and(|begun| *begun < read.end);
             if read.found != read.row || !is_known {
@@ -105,7 +105,7 @@ pub fn check(histories: &[Vec<Event>], promise: Promise) -> Verdict {
     verdict
 }
 
-/// The version that each row must have had at any time.
+/// The version that reads of each row must return at least, by time.
 #[derive(Debug, Default)]
 struct Floors(HashMap<u32, Vec<(Duration, u64)>>);
 
@@ -125,7 +125,7 @@ impl Floors {
         }
     }
 
-    /// What was promised strictly before `time`.
+    /// The version promised strictly before `time`.
     fn at(&self, row: u32, time: Duration) -> u64 {
         let Some(floors) = self.0.get(&row) else { return 0 };
         let before = floors.partition_point(|(at, _)| *at < time);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_began_before_the_acknowledgement_may_be_old_and_one_after_it_may_not() {
+    fn a_read_that_started_before_the_acknowledgement_may_be_old_and_one_after_it_may_not() {
         let writer = vec![writes(1, 1), writes(2, 5), invalidated(2, 10, Reach::Everybody)];
         assert_eq!(violations(&[writer.clone(), vec![read(1, 10, Source::Shared)]]), 0);
         assert_eq!(violations(&[writer.clone(), vec![read(1, 11, Source::Shared)]]), 1);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_cut_off_sees_its_own_invalidations_and_those_of_others_after_the_window() {
+    fn a_process_without_the_shared_store_sees_its_own_invalidations_and_those_of_others_after_the_window() {
         let mut writer = vec![writes(1, 1), invalidated(1, 10, Reach::Everybody)];
         let reader = |seconds| vec![read(0, seconds, Source::Own)];
         assert_eq!(violations(&[writer.clone(), reader(105)]), 0);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_only_noted_down_holds_for_its_process_and_for_others_once_that_has_caught_up() {
+    fn a_journaled_invalidation_covers_its_process_and_the_others_once_it_was_replayed() {
         let mut writer = vec![writes(1, 1), invalidated(1, 10, Reach::Itself)];
         let reader = |seconds| vec![read(0, seconds, Source::Shared)];
         assert_eq!(violations(&[writer.clone(), reader(50)]), 0);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_wrote_and_what_is_another_rows_is_a_phantom() {
+    fn an_unwritten_version_and_the_value_of_another_row_are_phantoms() {
         assert_eq!(violations(&[vec![writes(1, 5)], vec![read(1, 2, Source::Shared)]]), 1);
         assert_eq!(violations(&[vec![writes(1, 5)], vec![read(1, 4, Source::Shared)]]), 1);
         assert_eq!(violations(&[vec![writes(1, 5)], vec![read(1, 5, Source::Loaded)]]), 0);

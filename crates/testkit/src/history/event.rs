@@ -1,81 +1,81 @@
-//! What a process notes, as a line of text.
+//! The events of a history, each a line of text.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The machine's monotonic clock: since a moment that all its processes share.
+/// Reads the machine's monotonic clock, which all its processes share.
 pub fn now() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let nanos = u32::try_from(now.tv_nsec).unwrap_or_default();
     Duration::new(u64::try_from(now.tv_sec).unwrap_or_default(), nanos)
 }
 
-/// Whom an acknowledged invalidation covers.
+/// The processes that an acknowledged invalidation covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// Everybody: it was applied to the shared store.
+    /// All processes: it was applied to the shared store.
     Everybody,
-    /// The process that said it; everybody once that has caught up.
+    /// Its own process; all others once that has caught up.
     Itself,
 }
 
-/// Where a value that was read came from.
+/// The source of a value that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// The shared store held it.
+    /// The shared store.
     Shared,
-    /// The process's own store held it, while the shared one was away.
+    /// The process's own store, while the shared one was unreachable.
     Own,
-    /// It was loaded for this read, or for one that waited with it.
+    /// A load for this read, or for one that it joined.
     Loaded,
 }
 
 /// One read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Read {
-    /// The row that was asked for.
+    /// The row that was read.
     pub row: u32,
     /// The row whose value came back.
     pub found: u32,
     /// The version that came back.
     pub version: u64,
-    /// When it was asked for.
+    /// When the read started.
     pub start: Duration,
-    /// When it came.
+    /// When it returned.
     pub end: Duration,
-    /// Where it came from.
+    /// The source of the value.
     pub source: Source,
 }
 
-/// What a process notes.
+/// An event of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// Noted **before** a version is written: a process that is killed in between may have written it.
+    /// A write is about to start. Noted **before** it: a process that is killed in between may have written the version.
     Writes {
         /// The row.
         row: u32,
         /// Its new version.
         version: u64,
-        /// When it was noted.
+        /// The time of the event.
         at: Duration,
     },
     /// An invalidation of `row` returned with success, after `version` had been written.
     Invalidated {
         /// The row.
         row: u32,
-        /// The version that readers must see from now on, or a later one.
+        /// The version, or a later one, that later reads must return.
         version: u64,
-        /// When it returned.
+        /// The time at which it returned.
         at: Duration,
-        /// Whom it covers.
+        /// The processes that it covers.
         reach: Reach,
     },
     /// A read returned.
     Read(Read),
-    /// Every invalidation that this process had returned is applied to the shared store.
+    /// Every earlier invalidation of this process is applied to the shared store.
     CaughtUp {
-        /// When that was seen.
+        /// The time of the event.
         at: Duration,
     },
 }
@@ -122,7 +122,7 @@ impl FromStr for Event {
                 reach: match words.next() {
                     Some("everybody") => Reach::Everybody,
                     Some("itself") => Reach::Itself,
-                    other => return Err(format!("{other:?} is no reach: {line}")),
+                    other => return Err(format!("{other:?} is not a reach: {line}")),
                 },
             },
             Some("read") => Self::Read(Read {
@@ -135,11 +135,11 @@ impl FromStr for Event {
                     Some("shared") => Source::Shared,
                     Some("own") => Source::Own,
                     Some("loaded") => Source::Loaded,
-                    other => return Err(format!("{other:?} is no source: {line}")),
+                    other => return Err(format!("{other:?} is not a source: {line}")),
                 },
             }),
             Some("caught-up") => Self::CaughtUp { at: time(words.next())? },
-            other => return Err(format!("{other:?} is no event: {line}")),
+            other => return Err(format!("{other:?} is not an event: {line}")),
         };
         words.next().map_or(Ok(event), |more| Err(format!("{more:?} is too much: {line}")))
     }
@@ -147,7 +147,7 @@ impl FromStr for Event {
 
 fn number<N: FromStr>(word: Option<&str>) -> Result<N, String> {
     let word = word.unwrap_or_default();
-    word.parse().map_err(|_| format!("{word:?} is no number"))
+    word.parse().map_err(|_| format!("{word:?} is not a number"))
 }
 
 fn time(word: Option<&str>) -> Result<Duration, String> {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_cut_is_no_event() {
+    fn a_truncated_line_is_not_an_event() {
         for line in ["", "read 1 1 2", "writes 1 2 x", "invalidated 1 2 3", "caught-up 1 2", "write 1 2 3"] {
             assert!(line.parse::<Event>().is_err(), "{line}");
         }
