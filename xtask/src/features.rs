@@ -147,10 +147,10 @@ const SOURCES: &[OnlyIn] = &[
         &["cache-core/src/clock.rs", "cache-facade/src/rt.rs"],
     ),
     OnlyIn::new(
-        "only select.rs and lib.rs of the facade carry cfg(feature)",
+        "only open/mod.rs and lib.rs of the facade carry cfg(feature)",
         &["crates/cache-facade/src"],
         &["feature = \""],
-        &["cache-facade/src/select.rs", "cache-facade/src/lib.rs"],
+        &["cache-facade/src/open/mod.rs", "cache-facade/src/lib.rs"],
     )
     // Test switches: a defence taken out, a scheduler put in.
     .unless(&["feature = \"shuttle\""]),

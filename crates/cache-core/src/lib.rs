@@ -23,6 +23,8 @@ mod epochs;
 mod error;
 #[doc(hidden)]
 pub mod family_counters;
+#[doc(hidden)]
+pub mod files;
 mod health;
 pub mod images;
 mod invalidation;

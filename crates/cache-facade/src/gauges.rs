@@ -3,7 +3,7 @@
 use cache_core::BreakerState;
 use cache_core::panics::contained;
 
-/// Shows whether Redis is in use.
+/// Reports whether Redis is in use.
 pub(crate) fn breaker(state: BreakerState) {
     let value = match state {
         BreakerState::Closed => 0.0,
@@ -13,7 +13,7 @@ pub(crate) fn breaker(state: BreakerState) {
     contained(|| metrics::gauge!("cache_breaker_state").set(value));
 }
 
-/// Shows how many invalidations wait for Redis.
+/// Reports how many invalidations wait for Redis.
 pub(crate) fn journal_depth(depth: u64) {
     contained(|| metrics::gauge!("cache_journal_depth").set(depth as f64));
 }

@@ -1,4 +1,4 @@
-//! Gauges in a build without the feature `metrics`: nothing at all.
+//! Gauges in a build without the feature `metrics`: none.
 
 use cache_core::BreakerState;
 

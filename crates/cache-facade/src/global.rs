@@ -7,8 +7,7 @@ use crate::cache::Cache;
 
 /// The cache of this process, opened once, from the environment.
 ///
-/// For programs where handing a handle around is a burden; everybody else opens a [`Cache`] at the start and passes it
-/// on.
+/// For programs in which it is a burden to pass a [`Cache`] on; others open one at the start.
 ///
 /// # Errors
 /// As for [`Cache::from_env`]; the next call tries again.

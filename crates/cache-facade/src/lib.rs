@@ -72,6 +72,11 @@ mod cache;
 mod catch_panic;
 mod change;
 mod config;
+#[cfg_attr(
+    not(any(all(feature = "disk", feature = "redis"), test)),
+    expect(dead_code, reason = "each backend needs a part of it")
+)]
+mod durability;
 mod encoding;
 #[cfg(feature = "redis")]
 mod fallback;
@@ -94,12 +99,7 @@ mod observe {
     pub(crate) mod metrics;
     pub(crate) mod span;
 }
-#[cfg_attr(
-    not(any(all(feature = "disk", feature = "redis"), test)),
-    expect(dead_code, reason = "each backend needs a part of it")
-)]
-mod outage;
-mod select;
+mod open;
 mod testing;
 mod time_budget;
 
@@ -109,9 +109,9 @@ pub use config::{CacheConfig, CacheConfigBuilder, Environment, Fallback, RedisCo
 pub use global::get_cache;
 pub use lifetime::Lifetime;
 pub use load::{LoadError, LoadOptions, Loaded, Source};
-pub use select::examine_directory;
+pub use open::diagnose_directory;
 #[cfg(feature = "redis")]
-pub use select::examine_redis;
+pub use open::diagnose_redis;
 pub use testing::assert_invalidates;
 
 pub use cache_core::{

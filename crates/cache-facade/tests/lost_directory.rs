@@ -1,6 +1,6 @@
 //! The cache directory is removed or moved under a running process, and another one starts over the same settings.
 
-#![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
+#![expect(clippy::unwrap_used, reason = "a panic in a helper fails its test")]
 
 use std::convert::Infallible;
 use std::fs;
@@ -11,25 +11,25 @@ use std::time::{Duration, Instant};
 
 use cache_facade::{Cache, CacheConfig, CacheKey, LoadOptions, images::ImageChange};
 
-/// Says to a process of this test that it is to do what it is told, and where.
+/// Makes a process of this test a worker, in this directory.
 const WORKER: &str = "LOST_DIRECTORY_WORKER";
 
-/// Longer than a look at the directory, on a loaded machine.
+/// Longer than a check of the directory takes, on a loaded machine.
 const SOON: Duration = Duration::from_secs(30);
 
 const NAME: &str = "be_a_worker";
 
-/// The place of a test: the cache directory, and a database of one file for each image.
-struct Place {
+/// The files of a test: the cache directory, and a database of one file for each image.
+struct Files {
     root: tempfile::TempDir,
 }
 
-impl Place {
+impl Files {
     fn new() -> Self {
-        let place = Self { root: tempfile::tempdir().unwrap() };
-        place.write(1, "old");
-        place.write(2, "old");
-        place
+        let files = Self { root: tempfile::tempdir().unwrap() };
+        files.write(1, "old");
+        files.write(2, "old");
+        files
     }
 
     fn cache(&self) -> PathBuf {
@@ -76,19 +76,19 @@ struct Process {
 }
 
 impl Process {
-    fn start(place: &Place) -> Self {
+    fn start(files: &Files) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", NAME, "--nocapture"]).env(WORKER, place.root.path());
+        command.args(["--exact", NAME, "--nocapture"]).env(WORKER, files.root.path());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let told = child.stdin.take().unwrap();
         let said = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut process = Self { child, told, said };
-        process.hear("open");
+        process.wait_for("open");
         process
     }
 
-    /// What follows `word` in the next line that begins so.
-    fn hear(&mut self, word: &str) -> String {
+    /// Waits for a line that begins with `word`, and returns its rest.
+    fn wait_for(&mut self, word: &str) -> String {
         loop {
             let line = self.said.next().expect("the process ended").unwrap();
             if let Some(rest) = line.strip_prefix("> ").and_then(|line| line.strip_prefix(word)) {
@@ -103,7 +103,7 @@ impl Process {
 
     fn ask(&mut self, what: &str) -> String {
         self.tell(what);
-        self.hear("")
+        self.wait_for("")
     }
 
     /// Whether a read of `image` is a hit, and its value.
@@ -142,7 +142,7 @@ fn key(image: u32) -> CacheKey {
     CacheKey::builder("image", image).part("metadata").build().unwrap()
 }
 
-/// Does what it is told, if this process is told anything.
+/// Follows the commands on standard input, if this process is a worker.
 #[tokio::test(flavor = "multi_thread")]
 async fn be_a_worker() {
     let Some(root) = std::env::var_os(WORKER).map(PathBuf::from) else { return };
@@ -161,11 +161,11 @@ async fn be_a_worker() {
                 println!("\n> {:?} {}", loaded.source, loaded.value);
             }
             ["change", image, value] => println!("\n> {}", change(&cache, &root, image, value, None).await),
-            // Says when it is noted, and commits when a file says so.
+            // Prints when the intent is written, and commits when the file `gate` exists.
             ["change", image, value, gate] => {
                 println!("\n> {}", change(&cache, &root, image, value, Some(gate)).await);
             }
-            // The same beside what it is told next.
+            // Runs such a change while later commands are followed.
             ["begin", image, value, gate] => {
                 let (cache, root) = (cache.clone(), root.clone());
                 let [image, value, gate] = [image, value, gate].map(|word| (*word).to_owned());
@@ -205,13 +205,13 @@ async fn change(cache: &Cache, root: &Path, image: &str, value: &str, gate: Opti
 }
 
 #[test]
-fn a_change_of_a_process_that_lost_its_directory_reaches_the_one_that_began_anew() {
+fn a_change_of_a_process_that_lost_its_directory_reaches_the_process_that_has_it_now() {
     for way in WAYS {
-        let place = Place::new();
-        let mut first = Process::start(&place);
+        let files = Files::new();
+        let mut first = Process::start(&files);
         assert!(!first.is_hit(1) && first.is_hit(1));
-        place.lose(way);
-        let mut second = Process::start(&place);
+        files.lose(way);
+        let mut second = Process::start(&files);
         assert_eq!(second.read(1).1, "old");
         assert!(second.is_hit(1), "{way:?}");
         assert_eq!(first.ask("change 1 new"), "changed", "{way:?}");
@@ -220,40 +220,40 @@ fn a_change_of_a_process_that_lost_its_directory_reaches_the_one_that_began_anew
         second.eventually("it caches again when the first has ended", |second| second.is_hit(1));
         assert_eq!(second.read(1).1, "new", "{way:?}");
         second.end();
-        let mut second = Process::start(&place);
+        let mut second = Process::start(&files);
         assert_eq!(second.read(1).1, "new", "{way:?}: also after its restart");
     }
 }
 
 #[test]
-fn a_commit_during_which_the_directory_is_lost_reaches_the_one_that_began_anew() {
+fn a_commit_during_which_the_directory_is_lost_reaches_the_process_that_has_it_now() {
     for way in WAYS {
-        let place = Place::new();
-        let mut first = Process::start(&place);
+        let files = Files::new();
+        let mut first = Process::start(&files);
         first.tell("change 1 new gate");
-        first.hear("noted");
-        place.lose(way);
-        let mut second = Process::start(&place);
+        first.wait_for("noted");
+        files.lose(way);
+        let mut second = Process::start(&files);
         assert_eq!(second.read(1).1, "old");
         assert!(second.is_hit(1), "{way:?}");
-        fs::write(place.root.path().join("gate"), "").unwrap();
-        assert_eq!(first.hear(""), "changed", "{way:?}");
+        fs::write(files.root.path().join("gate"), "").unwrap();
+        assert_eq!(first.wait_for(""), "changed", "{way:?}");
         assert_eq!(second.read(1).1, "new", "{way:?}");
     }
 }
 
 #[test]
-fn a_process_that_lost_its_directory_to_another_serves_no_hits_and_says_so_until_it_has_one_again() {
-    let place = Place::new();
-    let mut first = Process::start(&place);
+fn a_process_that_lost_its_directory_to_another_reports_it_and_serves_no_hits_until_it_has_it_again() {
+    let files = Files::new();
+    let mut first = Process::start(&files);
     assert!(!first.is_hit(1) && first.is_hit(1));
-    place.lose(Way::Removed);
-    let mut second = Process::start(&place);
+    files.lose(Way::Removed);
+    let mut second = Process::start(&files);
     first.eventually("no hits", |first| !first.is_hit(1));
     assert!(!first.is_hit(1));
     let health = first.ask("health");
     assert!(health.starts_with("Degraded Memory") && health.contains("cache"), "{health}");
-    // What the second changes now, the first did not hear of.
+    // The first does not see the second's changes.
     assert_eq!(second.ask("change 2 new"), "changed");
     second.end();
     first.eventually("it caches again", |first| first.is_hit(1));
@@ -263,59 +263,59 @@ fn a_process_that_lost_its_directory_to_another_serves_no_hits_and_says_so_until
 }
 
 #[test]
-fn a_process_alone_makes_its_directory_anew_and_notes_its_changes_there() {
-    let place = Place::new();
-    let mut first = Process::start(&place);
+fn a_process_recreates_its_lost_directory_and_writes_its_intents_there() {
+    let files = Files::new();
+    let mut first = Process::start(&files);
     assert!(!first.is_hit(1) && first.is_hit(1));
-    place.lose(Way::Removed);
+    files.lose(Way::Removed);
     assert_eq!(first.ask("change 1 new"), "changed");
     assert_eq!(first.read(1).1, "new");
     assert!(first.is_hit(1), "it caches again");
     first.tell("change 2 new gate");
-    first.hear("noted");
+    first.wait_for("noted");
     first.child.kill().unwrap();
     first.child.wait().unwrap();
-    place.write(2, "new");
-    let mut next = Process::start(&place);
+    files.write(2, "new");
+    let mut next = Process::start(&files);
     assert_eq!((next.read(1).1, next.read(2).1), ("new".to_owned(), "new".to_owned()));
 }
 
 #[test]
 fn a_closed_cache_keeps_the_directory_until_the_last_commit_has_ended() {
-    let place = Place::new();
-    let mut first = Process::start(&place);
+    let files = Files::new();
+    let mut first = Process::start(&files);
     first.tell("begin 1 new gate");
-    first.hear("noted");
+    first.wait_for("noted");
     first.tell("close");
-    first.hear("closed");
+    first.wait_for("closed");
     std::thread::scope(|scope| {
         let second = scope.spawn(|| {
-            let mut second = Process::start(&place);
+            let mut second = Process::start(&files);
             let value = second.read(1).1;
             (Instant::now(), value)
         });
         std::thread::sleep(Duration::from_secs(2));
         let opened = Instant::now();
-        fs::write(place.root.path().join("gate"), "").unwrap();
+        fs::write(files.root.path().join("gate"), "").unwrap();
         let (started, value) = second.join().unwrap();
-        assert!(started > opened, "it began while a commit was still to come");
+        assert!(started > opened, "it started during a commit");
         assert_eq!(value, "new");
     });
 }
 
 #[test]
 fn a_directory_that_was_moved_and_comes_back_is_not_trusted() {
-    let place = Place::new();
-    let mut first = Process::start(&place);
+    let files = Files::new();
+    let mut first = Process::start(&files);
     assert!(!first.is_hit(1));
     first.end();
-    let mut first = Process::start(&place);
+    let mut first = Process::start(&files);
     assert!(first.is_hit(1), "it is on disk");
-    place.lose(Way::Moved);
+    files.lose(Way::Moved);
     assert_eq!(first.ask("change 1 new"), "changed");
     first.end();
-    fs::remove_dir_all(place.cache()).unwrap();
-    fs::rename(place.moved(), place.cache()).unwrap();
-    let mut next = Process::start(&place);
+    fs::remove_dir_all(files.cache()).unwrap();
+    fs::rename(files.moved(), files.cache()).unwrap();
+    let mut next = Process::start(&files);
     assert_eq!(next.read(1).1, "new");
 }

@@ -1,6 +1,6 @@
-//! The lines that operators know, word for word.
+//! The exact log lines of a start.
 
-#![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
+#![expect(clippy::unwrap_used, reason = "a panic in a helper fails its test")]
 
 use std::fs;
 use std::path::Path;
@@ -32,7 +32,7 @@ async fn the_backend_in_use_is_one_line_with_its_absolute_directory_and_limit() 
 }
 
 #[tokio::test]
-async fn caching_that_is_off_is_said() {
+async fn disabled_caching_is_logged() {
     Lines::capture(Level::INFO);
     let root = tempfile::tempdir().unwrap();
     connect(config(root.path()).enabled(false)).await.close().await.unwrap();
@@ -52,7 +52,7 @@ async fn a_directory_that_cannot_be_used_is_a_warning_with_its_cause() {
 }
 
 #[tokio::test]
-async fn why_a_store_starts_empty_is_said_unless_it_is_new() {
+async fn the_reason_of_an_empty_start_is_logged_unless_the_store_is_new() {
     Lines::capture(Level::INFO);
     let root = tempfile::tempdir().unwrap();
     connect(config(root.path())).await.close().await.unwrap();
@@ -63,7 +63,7 @@ async fn why_a_store_starts_empty_is_said_unless_it_is_new() {
 }
 
 #[tokio::test]
-async fn what_looks_wrong_in_the_settings_is_said_when_connecting() {
+async fn suspicious_settings_are_logged_when_connecting() {
     let root = tempfile::tempdir().unwrap();
     let directory = root.path().to_str().unwrap();
     let config =

@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use cache_facade::{CacheConfig, Environment, Fallback, Finding, examine_directory, examine_redis};
+use cache_facade::{CacheConfig, Environment, Fallback, Finding, diagnose_directory, diagnose_redis};
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{Access, FlockOperation, access, flock, statvfs};
 
@@ -149,7 +149,7 @@ async fn findings(settings: &Settings, config: &CacheConfig) -> Vec<(String, Fin
     }
     if config.redis().enabled() {
         // Switched off or not, Redis hears of every change.
-        let steps = examine_redis(config).await;
+        let steps = diagnose_redis(config).await;
         findings.extend(steps.into_iter().map(|(step, finding)| (format!("redis {step}"), finding)));
     }
     findings.push(("CACHE_DIR".to_owned(), cache_directory(settings, config)));
@@ -212,7 +212,7 @@ fn directory(path: &Path, variable: &str) -> Finding {
 /// What a start would say of the cache's directory.
 fn cache_directory(settings: &Settings, config: &CacheConfig) -> Finding {
     let refused = check_directories(settings, config).map_err(|error| error.clone());
-    match refused.and_then(|()| examine_directory(config).map_err(|error| error.to_string())) {
+    match refused.and_then(|()| diagnose_directory(config).map_err(|error| error.to_string())) {
         Ok(()) => directory(config.directory(), "CACHE_DIR"),
         Err(text) => {
             let (found, advice) =

@@ -11,10 +11,10 @@ use futures_util::future::BoxFuture;
 use super::Cache;
 use crate::catch_panic::catch_panic;
 use crate::change::{ChangeError, Changed, Commit, CommitOutcome};
+use crate::durability::journal::Intent;
 use crate::load::engine::Engine;
 use crate::observe::events::Operation;
 use crate::observe::span::Span;
-use crate::outage::journal::Intent;
 use crate::rt;
 
 impl Cache {
@@ -197,9 +197,9 @@ impl Engine {
         commit: BoxFuture<'static, Commit<T, E>>,
     ) -> Result<Changed<T>, ChangeError<T, E>> {
         let mut intent = self.journal.intend(stale).await.map_err(ChangeError::NotBegun)?;
-        intent.commits();
+        intent.begin_commit();
         let committed = caught_in(commit).await;
-        intent.committed();
+        intent.end_commit();
         let failed = match committed {
             Ok(Commit::Done(value)) => {
                 return match self.invalidate(stale, Some(intent)).await {

@@ -19,7 +19,7 @@ pub use self::many::Warmed;
 use crate::config::CacheConfig;
 use crate::load::engine::Engine;
 use crate::observe::events::Operation;
-use crate::select::{self, Selected};
+use crate::open::{self, OpenStore};
 
 /// A cache: a handle that is cheap to clone and safe to share.
 ///
@@ -44,7 +44,7 @@ pub struct Cache {
 pub struct CacheBuilder {
     backend: Arc<dyn CacheBackend>,
     atomic: Option<Arc<dyn AtomicBackend>>,
-    selected: Option<Arc<Selected>>,
+    selected: Option<Arc<OpenStore>>,
     config: CacheConfig,
 }
 
@@ -108,7 +108,7 @@ impl Cache {
     /// # Cancellation
     /// Nothing stays open.
     pub async fn connect(config: CacheConfig) -> Result<Self> {
-        let selected = select::connect(&config).await?;
+        let selected = open::open(&config).await?;
         let builder = CacheBuilder {
             atomic: selected.atomic.clone(),
             selected: Some(Arc::clone(&selected)),

@@ -1,47 +1,61 @@
-//! [`CircuitBreaker`]: whether calls may go to a store that may be away. A state machine that knows no clock and no task.
+//! [`CircuitBreaker`]: whether calls may go to a store that may be away. A state machine without a clock or a task.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use cache_core::{BreakerState, Monotonic};
+use cache_core::{BreakerState, Error, ErrorKind, Monotonic};
 
-/// So many time-outs within [`WINDOW`] put the store in doubt: a single one may be bad luck.
+/// This many time-outs within [`WINDOW`] put the store in doubt: a single one may be chance.
 const TIMEOUTS: usize = 3;
 const WINDOW: Duration = Duration::from_secs(1);
-/// How long time-outs say nothing after a probe that got through: probes of a busy store must not add to its load.
+/// How long time-outs are ignored after a successful probe: probes of a busy store must not add to its load.
 const REPRIEVE: Duration = Duration::from_millis(250);
 
-/// How long the first probe waits, and how long any waits at most.
+/// The shortest and the longest wait before a probe.
 pub(super) const SHORTEST_WAIT: Duration = Duration::from_millis(50);
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-/// A store that failed again so soon after it came back is asked less and less often.
-const SETTLED_AFTER: Duration = Duration::from_secs(10);
+/// A store that fails again within this time after its recovery is probed less and less often.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
 
 /// How a call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
     /// The store is away, or may not be used.
     Fatal,
-    /// There was no answer in time.
+    /// The call timed out.
     Timeout,
 }
 
-/// Closed, open, or half open while one probe is under way.
+impl Failure {
+    /// Classifies `error`; `None` for an error of the call itself, or one that a working store returns.
+    pub(super) fn of(error: &Error) -> Option<Self> {
+        match error.kind() {
+            ErrorKind::Timeout => Some(Self::Timeout),
+            ErrorKind::Unavailable | ErrorKind::Configuration | ErrorKind::Io | ErrorKind::Closed => {
+                Some(Self::Fatal)
+            }
+            // A full server still reads and removes; a failed fill costs one load.
+            _ => None,
+        }
+    }
+}
+
+/// Closed, open, or half open during a probe.
 #[derive(Debug)]
 pub(super) struct CircuitBreaker {
     state: BreakerState,
     timeouts: VecDeque<Monotonic>,
-    /// There were too many time-outs: a probe has to tell whether the store is away or only busy.
+    /// Whether too many calls timed out: a probe has to tell whether the store is away or busy.
     is_in_doubt: bool,
     cleared_at: Option<Monotonic>,
-    /// Probes that failed since the store was last settled.
+    /// Probes that failed since the store was last stable.
     failed_probes: u32,
     closed_at: Option<Monotonic>,
 }
 
 impl CircuitBreaker {
-    /// An open one: nobody has seen the store yet.
+    /// Creates an open breaker: the store was not reached yet.
     pub(super) fn open() -> Self {
         Self {
             state: BreakerState::Open,
@@ -62,15 +76,15 @@ impl CircuitBreaker {
         self.is_in_doubt
     }
 
-    /// A probe got through at `now`: the store was busy, not away.
+    /// Notes a successful probe at `now`: the store is busy, not away.
     pub(super) fn clear_doubt(&mut self, now: Monotonic) {
         self.timeouts.clear();
         self.is_in_doubt = false;
         self.cleared_at = Some(now);
     }
 
-    /// Notes that a call failed at `now`; whether that has opened the breaker. Time-outs alone do not: they put the store
-    /// in doubt.
+    /// Notes that a call failed at `now`, and returns whether that opened the breaker. Time-outs alone do not: they put the
+    /// store in doubt.
     pub(super) fn failed(&mut self, failure: Failure, now: Monotonic) -> bool {
         match self.state {
             BreakerState::Open => return false,
@@ -92,27 +106,27 @@ impl CircuitBreaker {
         self.timeouts.clear();
         self.is_in_doubt = false;
         self.state = BreakerState::Open;
-        if self.closed_at.is_none_or(|at| now.saturating_since(at) >= SETTLED_AFTER) {
+        if self.closed_at.is_none_or(|at| now.saturating_since(at) >= STABLE_AFTER) {
             self.failed_probes = 0;
         }
         true
     }
 
-    /// How long to wait before the next probe; `random` from 0 to 1 spreads instances that lost the store together.
+    /// Returns the time until the next probe; `random` from 0 to 1 spreads instances that lost the store together.
     pub(super) fn wait(&self, random: f64) -> Duration {
         let longest =
             SHORTEST_WAIT.saturating_mul(2_u32.saturating_pow(self.failed_probes)).min(LONGEST_WAIT);
         longest.mul_f64(random.clamp(0.0, 1.0).mul_add(0.5, 0.5)).max(SHORTEST_WAIT)
     }
 
-    /// A probe is under way, unless the breaker is closed.
+    /// Notes that a probe begins, unless the breaker is closed.
     pub(super) fn probe_begins(&mut self) {
         if self.state == BreakerState::Open {
             self.state = BreakerState::HalfOpen;
         }
     }
 
-    /// The probe failed, or what was done with its connection.
+    /// Notes that the probe failed, or what was sent after it.
     pub(super) fn probe_failed(&mut self) {
         if self.state == BreakerState::HalfOpen {
             self.state = BreakerState::Open;
@@ -120,14 +134,14 @@ impl CircuitBreaker {
         }
     }
 
-    /// The store is back; whether the probe that says so still counts.
+    /// Closes the breaker after a successful probe; returns `false` if a call failed since the probe began.
     pub(super) fn close(&mut self, now: Monotonic) -> bool {
         if self.state != BreakerState::HalfOpen {
             return false;
         }
         self.state = BreakerState::Closed;
         self.closed_at = Some(now);
-        // If it fails again soon, the probes go on where they were.
+        // If it fails again soon, the waits go on where they were.
         self.failed_probes = self.failed_probes.saturating_add(1);
         true
     }
@@ -174,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_gets_through_clears_the_doubt_for_a_while() {
+    fn a_successful_probe_clears_the_doubt_for_a_while() {
         let clock = ManualClock::new();
         let mut breaker = closed(&clock);
         let time_out = |breaker: &mut CircuitBreaker| {
@@ -190,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn it_closes_only_from_a_probe_that_nothing_failed_beside() {
+    fn it_closes_only_after_a_probe_without_another_failure() {
         let clock = ManualClock::new();
         let mut breaker = CircuitBreaker::open();
         assert!(!breaker.close(clock.monotonic()));
@@ -219,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_fails_again_soon_is_asked_less_often_and_one_that_stayed_is_asked_at_once() {
+    fn a_store_that_fails_again_soon_is_probed_less_often_and_a_stable_one_at_once() {
         let clock = ManualClock::new();
         let mut breaker = closed(&clock);
         for _ in 0..4 {
@@ -231,14 +245,14 @@ mod tests {
         assert!(breaker.wait(1.0) > SHORTEST_WAIT * 8);
         breaker.probe_begins();
         breaker.close(clock.monotonic());
-        clock.advance(SETTLED_AFTER);
+        clock.advance(STABLE_AFTER);
         breaker.failed(Failure::Fatal, clock.monotonic());
         assert_eq!(breaker.wait(1.0), SHORTEST_WAIT);
     }
 
-    /// Whatever happens in whatever order: it is closed only right after a close that counted, and says truly what opened it.
+    /// Random orders of events: the breaker is closed only after a successful `close`, and `failed` tells what opened it.
     #[test]
-    fn no_order_of_events_closes_it_but_a_probe() {
+    fn in_every_order_of_events_only_a_probe_closes_it() {
         let clock = ManualClock::new();
         let mut random = 0x9e37_79b9_7f4a_7c15_u64;
         let mut breaker = CircuitBreaker::open();

@@ -1,5 +1,5 @@
 //! The conformance suite over the fallback: with a Redis that is up, with none, and with a shared store that fails one
-//! call in four, so that the breaker opens and closes all the time.
+//! call in four, so that the breaker keeps opening and closing.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -17,41 +17,41 @@ use tempfile::TempDir;
 use testkit::RedisServer;
 use tokio::runtime::Runtime;
 
-use super::testing::{InMemory, Mood, Shop, Way, Whole};
+use super::testing::{Behaviour, Closing, InMemory, SharedStore, TestConnector};
 use super::*;
-use crate::outage::hold::Hold;
-use crate::outage::instance::{self, Instance};
-use crate::outage::leftover::Leftover;
-use crate::outage::lock::{Sharing, patiently};
-use crate::outage::slots::Owner;
+use crate::durability::directory::HeldDirectory;
+use crate::durability::instance;
+use crate::durability::journal::format::Target;
+use crate::durability::journal::orphan_journal::OrphanJournal;
+use crate::durability::lock::{Sharing, retry};
 
 /// Each law has a name space of its own.
 static LAWS: AtomicU64 = AtomicU64::new(0);
 
-/// A way to a primary, made anew for each place.
-trait Town: Debug + Send + Sync {
+/// Creates connectors to a primary, one for each place.
+trait Network: Debug + Send + Sync {
     fn connector(&self, place: &str, clock: &Arc<ManualClock>) -> Arc<dyn Connector>;
 }
 
 #[derive(Debug)]
 struct Chain<T> {
-    town: T,
+    network: T,
     keeping: Keeping,
     clock: Arc<ManualClock>,
     root: TempDir,
     runtime: Runtime,
 }
 
-impl<T: Town> Chain<T> {
-    fn new(town: T, keeping: Keeping) -> Self {
+impl<T: Network> Chain<T> {
+    fn new(network: T, keeping: Keeping) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let root = tempfile::tempdir().unwrap();
-        Self { town, keeping, clock: Arc::default(), root, runtime: runtime.unwrap() }
+        Self { network, keeping, clock: Arc::default(), root, runtime: runtime.unwrap() }
     }
 }
 
 #[async_trait]
-impl<T: Town> Subject for Chain<T> {
+impl<T: Network> Subject for Chain<T> {
     fn promises(&self) -> Promises {
         Promises { keeping: self.keeping, ..Promises::default() }
     }
@@ -64,14 +64,14 @@ impl<T: Town> Subject for Chain<T> {
         let directory = self.root.path().join(place);
         let journal = Arc::new(journal(&directory).await);
         let parts = Parts {
-            connector: self.town.connector(place, &self.clock),
-            standin: Arc::new(InMemory(self.clock.clone())),
+            connector: self.network.connector(place, &self.clock),
+            fallback: Arc::new(InMemory(self.clock.clone())),
             journal: Arc::clone(&journal),
             clock: self.clock.clone(),
             max_age: Duration::MAX,
-            first_return: FirstReturn::new(|| {}),
+            on_recovery: Box::new(|| {}),
         };
-        Opened::with_atomic(Whole { backend: FallbackBackend::start(parts).await, journal })
+        Opened::with_atomic(Closing { inner: FallbackBackend::start(parts).await, journal })
     }
 
     fn run(&self, law: Law<'_>) {
@@ -83,21 +83,21 @@ impl<T: Town> Subject for Chain<T> {
 async fn journal(directory: &Path) -> Journal {
     std::fs::create_dir_all(directory).unwrap();
     let is_free = || std::future::ready(Ok((!instance::is_held_here(directory)).then_some(())));
-    patiently(is_free).await.unwrap();
-    let owner = Owner::Redis { db: 0, namespace: "app".to_owned() };
-    let hold = Hold::take(directory, Sharing::Shared).await.unwrap();
-    Journal::open(Leftover::read(Instance::claim(directory).unwrap()), &owner, &hold).unwrap()
+    retry(is_free).await.unwrap();
+    let target = Target::Redis { db: 0, namespace: "app".to_owned() };
+    let held = HeldDirectory::take(directory, Sharing::Shared).await.unwrap();
+    Journal::open(OrphanJournal::read(instance::claim(directory, Some).unwrap()), &target, &held).unwrap()
 }
 
-/// A real server, or an address where nobody listens.
+/// A real server, or an address without one.
 #[derive(Debug)]
-struct RealTown {
+struct RealNetwork {
     number: u64,
     port: u16,
     _server: Option<Arc<RedisServer>>,
 }
 
-impl RealTown {
+impl RealNetwork {
     fn up() -> Self {
         let server = Arc::new(RedisServer::start().unwrap());
         Self { number: LAWS.fetch_add(1, Ordering::Relaxed), port: server.port(), _server: Some(server) }
@@ -117,11 +117,9 @@ impl Connector for Dial {
     async fn connect(&self) -> Result<Arc<dyn Primary>> {
         Ok(Arc::new(RedisBackend::connect(self.0.clone()).await?))
     }
-
-    fn ended(&self) {}
 }
 
-impl Town for RealTown {
+impl Network for RealNetwork {
     fn connector(&self, place: &str, clock: &Arc<ManualClock>) -> Arc<dyn Connector> {
         let config = RedisConfig::new("127.0.0.1")
             .port(self.port)
@@ -136,32 +134,32 @@ impl Town for RealTown {
 
 /// A shared store in memory for each place, which fails one call in four.
 #[derive(Debug, Default)]
-struct MoodyTown {
-    shops: Mutex<HashMap<PathBuf, Arc<Shop>>>,
+struct FlakyNetwork {
+    stores: Mutex<HashMap<PathBuf, Arc<SharedStore>>>,
 }
 
-impl Town for MoodyTown {
+impl Network for FlakyNetwork {
     fn connector(&self, place: &str, clock: &Arc<ManualClock>) -> Arc<dyn Connector> {
-        let mut shops = self.shops.lock();
-        let shop = shops
-            .entry(place.into())
-            .or_insert_with(|| Shop::new(MemoryBackend::with_limit(16 << 20).with_clock(clock.clone())));
-        shop.set(Mood::Moody);
-        Arc::new(Way(Arc::clone(shop)))
+        let mut stores = self.stores.lock();
+        let shared = stores.entry(place.into()).or_insert_with(|| {
+            SharedStore::new(MemoryBackend::with_limit(16 << 20).with_clock(clock.clone()))
+        });
+        shared.set(Behaviour::Flaky);
+        Arc::new(TestConnector(Arc::clone(shared)))
     }
 }
 
 mod with_redis {
     use super::*;
-    cache_conformance::conformance_tests!(Chain::new(RealTown::up(), Keeping::WhileOpen));
+    cache_conformance::conformance_tests!(Chain::new(RealNetwork::up(), Keeping::WhileOpen));
 }
 
 mod without_redis {
     use super::*;
-    cache_conformance::forgetful_conformance_tests!(Chain::new(RealTown::down(), Keeping::AtWill));
+    cache_conformance::forgetful_conformance_tests!(Chain::new(RealNetwork::down(), Keeping::AtWill));
 }
 
 mod through_outages {
     use super::*;
-    cache_conformance::forgetful_conformance_tests!(Chain::new(MoodyTown::default(), Keeping::AtWill));
+    cache_conformance::forgetful_conformance_tests!(Chain::new(FlakyNetwork::default(), Keeping::AtWill));
 }

@@ -1,34 +1,31 @@
-//! [`FallbackBackend`]: a shared store, and what stands in while it is away, without one stale read on either way.
+//! [`FallbackBackend`]: a store that several instances share, with a local store of its own for each outage, and no stale read
+//! on the way there or back.
 //!
-//! - **Routing.** Reads and fills go to the store that is active. A fill that brings the other one's token is refused
-//!   there: tokens of one store are worthless at any other, and at any other generation.
-//! - **Entering.** Opening the breaker and starting a new, empty generation are one step under one lock.
-//! - **Owing.** What the shared store did not acknowledge is durable in the journal, and gone from the current generation,
-//!   before the caller hears of it; the breaker is open by then.
-//! - **Returning.** The breaker closes when nothing is owed and nothing is on its way into the journal, under the lock
-//!   where an invalidation chooses its way.
+//! - **Routing.** Reads and fills go to the store that is in use. A fill with a token of another store, or of another outage,
+//!   is refused.
+//! - **Outage.** Opening the breaker and replacing the fallback store by a new, empty one are one step under one lock.
+//! - **Journal.** An invalidation that the primary did not acknowledge is durable in the journal, and applied to the fallback
+//!   store, before its caller hears of it; the breaker is open by then.
+//! - **Recovery.** The breaker closes when nothing is pending and no append to the journal is in progress, under the lock
+//!   under which invalidations are routed.
 //!
-//! In reading order: [`breaker`] (when), [`switch`] (which way), [`generation`] (what stands in), [`keeper`] (coming
-//! back); `invalidate` and `watch` are the two kinds of calls, `contact` remembers which server it was.
+//! In reading order: [`breaker`] (when), [`router`] (where calls go), [`store`] (the fallback store), [`recovery`] (the
+//! background task).
 
 mod breaker;
 #[cfg(test)]
 mod conformance;
-pub(crate) mod contact;
-mod generation;
-mod invalidate;
-mod keeper;
-mod primary;
+mod recovery;
+mod router;
 #[cfg(all(test, feature = "shuttle"))]
 mod schedules;
-mod switch;
+mod store;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-mod watch;
 
-use std::fmt;
+use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,136 +38,153 @@ use cache_core::{
 };
 use tokio::task::AbortHandle;
 
-pub(crate) use self::generation::Standin;
-pub(crate) use self::keeper::FirstReturn;
-pub(crate) use self::primary::{Connector, Primary};
+pub(crate) use self::store::{NoFallback, OpenFallback};
 
-use self::generation::Shelf;
-use self::switch::{Route, Switch};
-use crate::outage::journal::Journal;
-use crate::rt;
+use self::router::{Route, Router, fallback_kind};
+use crate::durability::journal::Journal;
 
-/// What a fallback is made of.
-#[derive(Debug)]
+/// A store that several instances share and that may be away.
+#[async_trait]
+pub(crate) trait Primary: CacheBackend + AtomicBackend {
+    /// Checks that the store may be used now, over a connection of its own.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    async fn probe(&self) -> Result<()>;
+}
+
+/// Connects to a store that may be away.
+#[async_trait]
+pub(crate) trait Connector: Debug + Send + Sync + 'static {
+    /// Connects for the first time; a connected store reconnects by itself.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    async fn connect(&self) -> Result<Arc<dyn Primary>>;
+
+    /// Called when the store was used for the last time.
+    fn ended(&self) {}
+}
+
+/// An action for the next recovery of the primary.
+pub(crate) type OnRecovery = Box<dyn FnOnce() + Send>;
+
+/// The parts of a [`FallbackBackend`].
 pub(crate) struct Parts {
     pub(crate) connector: Arc<dyn Connector>,
-    pub(crate) standin: Arc<dyn Standin>,
+    pub(crate) fallback: Arc<dyn OpenFallback>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) clock: Arc<dyn Clock>,
-    /// How long, from the start of its load, a value is served during an outage.
+    /// How long a value is served during an outage, from the start of its load.
     pub(crate) max_age: Duration,
-    /// Done once, when the primary has heard of all that it was owed at the start.
-    pub(crate) first_return: FirstReturn,
+    /// Called once, when the primary has acknowledged everything that is pending at the start.
+    pub(crate) on_recovery: OnRecovery,
 }
 
-/// A store that several instances share, with another in its place while it is away; see the module's documentation.
+/// A shared store with a fallback; see the module's documentation.
 pub(crate) struct FallbackBackend {
-    shared: Arc<Shared>,
-    keeper: Option<AbortHandle>,
-}
-
-/// What the backend and its background task share.
-#[derive(Debug)]
-struct Shared {
-    switch: Switch,
-    shelf: Shelf,
-    connector: Arc<dyn Connector>,
-    journal: Arc<Journal>,
-    clock: Arc<dyn Clock>,
-    first_return: FirstReturn,
+    router: Arc<Router>,
+    recovery: Option<AbortHandle>,
 }
 
 impl FallbackBackend {
-    /// Tries once to reach the primary; where it cannot be, the fallback stands in at once, and a task in the background
-    /// goes on trying.
+    /// Tries once to reach the primary. If it is away, the fallback store is used at once, and a background task keeps trying.
     pub(crate) async fn start(parts: Parts) -> Self {
-        let mut backend = Self::new(parts);
-        let shared = Arc::clone(&backend.shared);
-        match shared.come_back().await {
-            Some(unused) => shared.shelf.retire(unused.number()).await,
-            None => shared.shelf.open(&shared.switch.generation()).await,
-        }
-        let keeping = async move {
-            let panicked = |message: &str| {
-                let message = format!("the task that brings Redis back panicked: {message}");
-                shared.switch.probe_failed(Error::new(ErrorKind::Unavailable, message));
-            };
-            supervise(|| Arc::clone(&shared).keep(), panicked, tokio::time::sleep).await;
-        };
-        backend.keeper = Some(tokio::spawn(keeping).abort_handle());
-        backend
-    }
-
-    fn new(parts: Parts) -> Self {
-        let Parts { connector, standin, journal, clock, max_age, first_return } = parts;
-        let shared = Shared {
-            switch: Switch::new(Arc::clone(&journal), Arc::clone(&clock), max_age),
-            shelf: Shelf::new(standin),
-            connector,
-            journal,
-            clock,
-            first_return,
-        };
-        Self { shared: Arc::new(shared), keeper: None }
-    }
-
-    /// Why the primary is not in use; `None` when it is.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        match self.shared.switch.route() {
-            Ok(Route::Away(_)) => {
-                Some(self.shared.switch.cause().unwrap_or_else(|| "it was not reached yet".to_owned()))
+        let router = Arc::new(Router::new(parts));
+        match router.recover().await {
+            Some(period) => router.retire_store(period).await,
+            None => {
+                let period = router.state.lock().period;
+                router.open_store(period).await;
             }
-            Ok(Route::Primary(..)) | Err(_) => None,
         }
+        let supervised = Arc::clone(&router);
+        let recovery = async move {
+            let panicked = |message: &str| {
+                let message = format!("the task that recovers Redis panicked: {message}");
+                supervised.probe_failed(Error::new(ErrorKind::Unavailable, message));
+            };
+            supervise(|| Arc::clone(&supervised).run(), panicked, tokio::time::sleep).await;
+        };
+        Self { router, recovery: Some(tokio::spawn(recovery).abort_handle()) }
     }
 
-    /// Whether the primary answers in time that it holds something.
-    pub(crate) async fn is_primary_in_use(&self, patience: Duration) -> bool {
-        let Ok(Route::Primary(primary, _)) = self.route() else { return false };
-        let asked = rt::before(rt::now() + patience, primary.is_in_use()).await;
-        matches!(asked, Some(Ok(true)))
+    /// Leaves the primary and recovers it as after an outage: it is cleared, and then `on_recovery` is called.
+    pub(crate) fn start_over(&self, on_recovery: OnRecovery) {
+        self.router.journal.append_recorded(&[Invalidation::Everything]);
+        self.router.on_recovery.lock().push(on_recovery);
+        self.router.leave(&Error::new(ErrorKind::Unavailable, "the cache directory was lost"));
     }
 
-    /// Leaves the primary and comes back to it, as after an outage: what is owed is told to it first, and then `duty` is
-    /// done. What is owed by then must be in the journal already.
-    pub(crate) fn come_back_anew(&self, duty: impl FnOnce() + Send + 'static) {
-        self.shared.first_return.add(duty);
-        self.shared.switch.leave(&Error::new(ErrorKind::Unavailable, "the cache directory was lost"));
-    }
-
-    fn route(&self) -> Result<Route> {
-        self.shared.switch.route()
-    }
-
-    /// Where to ask after the primary failed with `error`: what stands in, if the breaker is open by now.
-    fn instead(&self, error: Error) -> Result<Arc<generation::Generation>> {
-        match self.route()? {
-            Route::Away(generation) => Ok(generation),
+    /// Reads from the store that is in use, and from the fallback store if that is the primary and turns out to be away.
+    async fn read<T, F>(&self, call: impl Fn(Arc<dyn CacheBackend>) -> F + Send + Sync) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = Result<T>> + Send,
+    {
+        let error = match self.router.route()? {
+            Route::Fallback(store) => return call(store).await,
+            Route::Primary(primary, period) => match self.router.watched(period, call(primary)).await {
+                Err(error) => error,
+                found => return found,
+            },
+        };
+        match self.router.route()? {
+            Route::Fallback(store) => call(store).await,
             Route::Primary(..) => Err(error),
         }
     }
 
-    /// The value stands in for what another instance may have set: what the primary holds under these keys is older.
-    async fn owe_keys<'a>(&self, keys: impl Iterator<Item = &'a CacheKey>) -> Result<()> {
+    /// Calls the primary, the only store of counters.
+    async fn count<T, F>(&self, call: impl FnOnce(Arc<dyn Primary>) -> F + Send) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = Result<T>> + Send,
+    {
+        match self.router.route()? {
+            Route::Primary(primary, period) => self.router.watched(period, call(primary)).await,
+            Route::Fallback(_) => {
+                let message = "Redis is away, and its counters and claims with it; try again later";
+                Err(Error::new(ErrorKind::Unavailable, message))
+            }
+        }
+    }
+
+    /// Limits the lifetime of `entry`: invalidations of other instances do not arrive during an outage, so that no value may
+    /// grow older than the maximum, counted from the start of its load. `None` for one that is that old already.
+    /// [`Duration::MAX`] is no limit.
+    fn limited(&self, entry: NewEntry) -> Option<NewEntry> {
+        let max_age = self.router.max_age;
+        if max_age == Duration::MAX {
+            return Some(entry);
+        }
+        let now = self.router.clock.monotonic();
+        let age = entry.load_started.map_or(Duration::ZERO, |started| now.saturating_since(started));
+        let left = max_age.checked_sub(age).filter(|left| !left.is_zero())?;
+        Some(NewEntry { expires_in: Some(entry.expires_in.map_or(left, |asked| asked.min(left))), ..entry })
+    }
+
+    /// Invalidates the keys of values that are set during an outage: the values of the primary are older.
+    async fn invalidate_keys<'a>(&self, keys: impl Iterator<Item = &'a CacheKey> + Send) -> Result<()> {
         let what: Vec<_> = keys.map(|key| Invalidation::Key(key.clone())).collect();
         let _ = self.invalidate(&what).await?;
         Ok(())
     }
 }
 
-impl fmt::Debug for FallbackBackend {
+impl Debug for FallbackBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FallbackBackend")
-            .field("connector", &self.shared.connector)
-            .field("health", &self.shared.switch.health())
+            .field("connector", &self.router.connector)
+            .field("state", &*self.router.state.lock())
             .finish_non_exhaustive()
     }
 }
 
 impl Drop for FallbackBackend {
     fn drop(&mut self) {
-        if let Some(keeper) = &self.keeper {
-            keeper.abort();
+        if let Some(recovery) = &self.recovery {
+            recovery.abort();
         }
     }
 }
@@ -179,133 +193,107 @@ impl Drop for FallbackBackend {
 #[deny(clippy::missing_trait_methods)]
 impl CacheBackend for FallbackBackend {
     fn kind(&self) -> BackendKind {
-        self.shared.switch.kind()
+        self.router.state.lock().kind()
     }
 
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
-        match self.route()? {
-            Route::Away(generation) => generation.lookup(key).await,
-            Route::Primary(primary, period) => match self.shared.watched(period, primary.lookup(key)).await {
-                Err(error) => self.instead(error)?.lookup(key).await,
-                found => found,
+        let found = self.read(|store| async move { store.lookup(key).await }).await?;
+        Ok(Lookup { backend: fallback_kind(found.backend), ..found })
+    }
+
+    async fn fill(&self, key: &CacheKey, token: FillToken, entry: NewEntry) -> Result<FillOutcome> {
+        match self.router.route()? {
+            Route::Primary(primary, period) => {
+                self.router.watched(period, primary.fill(key, token, entry)).await
+            }
+            Route::Fallback(store) => match self.limited(entry) {
+                Some(entry) => store.fill(key, token, entry).await,
+                None => Ok(FillOutcome::Refused),
             },
         }
     }
 
-    async fn fill(&self, key: &CacheKey, token: FillToken, entry: NewEntry) -> Result<FillOutcome> {
-        match self.route()? {
-            Route::Away(generation) => generation.fill(key, token, entry).await,
-            Route::Primary(primary, period) => {
-                self.shared.watched(period, primary.fill(key, token, entry)).await
-            }
-        }
-    }
-
     async fn set(&self, key: &CacheKey, entry: NewEntry) -> Result<()> {
-        match self.route()? {
-            Route::Primary(primary, period) => self.shared.watched(period, primary.set(key, entry)).await,
-            Route::Away(generation) => {
-                self.owe_keys(std::iter::once(key)).await?;
-                generation.set(key, entry).await
+        match self.router.route()? {
+            Route::Primary(primary, period) => self.router.watched(period, primary.set(key, entry)).await,
+            Route::Fallback(store) => {
+                self.invalidate_keys(std::iter::once(key)).await?;
+                match self.limited(entry) {
+                    Some(entry) => store.set(key, entry).await,
+                    None => Ok(()),
+                }
             }
         }
     }
 
     async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated> {
-        // In a task of its own: it runs to its end also when its caller goes away.
-        let (shared, what) = (Arc::clone(&self.shared), what.to_vec());
-        let task = |reply: tokio::sync::oneshot::Sender<_>| async move {
-            drop(reply.send(shared.invalidate(&what).await));
-        };
-        let cut_off = || Err(Error::new(ErrorKind::Unavailable, "the runtime was shut down"));
-        rt::detached(task).await.unwrap_or_else(cut_off)
+        self.router.invalidate(what).await
     }
 
     async fn stats(&self) -> Result<CacheStats> {
-        match self.route()? {
-            Route::Primary(primary, _) => primary.stats().await,
-            Route::Away(generation) => generation.stats().await,
-        }
+        let stats = self.read(|store| async move { store.stats().await }).await?;
+        Ok(CacheStats { backend: fallback_kind(stats.backend), ..stats })
     }
 
     async fn get(&self, key: &CacheKey) -> Result<Option<Entry>> {
-        match self.route()? {
-            Route::Away(generation) => generation.get(key).await,
-            Route::Primary(primary, period) => match self.shared.watched(period, primary.get(key)).await {
-                Err(error) => self.instead(error)?.get(key).await,
-                found => found,
-            },
-        }
+        self.read(|store| async move { store.get(key).await }).await
     }
 
     async fn lookup_many(&self, keys: &[CacheKey]) -> Result<Vec<Lookup>> {
-        match self.route()? {
-            Route::Away(generation) => generation.lookup_many(keys).await,
-            Route::Primary(primary, period) => {
-                match self.shared.watched(period, primary.lookup_many(keys)).await {
-                    Err(error) => self.instead(error)?.lookup_many(keys).await,
-                    found => found,
-                }
-            }
-        }
+        let found = self.read(|store| async move { store.lookup_many(keys).await }).await?;
+        Ok(found.into_iter().map(|found| Lookup { backend: fallback_kind(found.backend), ..found }).collect())
     }
 
     async fn fill_many(&self, fills: Vec<Fill>) -> Result<Vec<FillOutcome>> {
-        match self.route()? {
-            Route::Away(generation) => generation.fill_many(fills).await,
-            Route::Primary(primary, period) => self.shared.watched(period, primary.fill_many(fills)).await,
+        match self.router.route()? {
+            Route::Primary(primary, period) => self.router.watched(period, primary.fill_many(fills)).await,
+            Route::Fallback(_) => {
+                let mut outcomes = Vec::with_capacity(fills.len());
+                for Fill { key, token, entry } in fills {
+                    outcomes.push(self.fill(&key, token, entry).await?);
+                }
+                Ok(outcomes)
+            }
         }
     }
 
     async fn get_many(&self, keys: &[CacheKey]) -> Result<Vec<Option<Entry>>> {
-        match self.route()? {
-            Route::Away(generation) => generation.get_many(keys).await,
-            Route::Primary(primary, period) => {
-                match self.shared.watched(period, primary.get_many(keys)).await {
-                    Err(error) => self.instead(error)?.get_many(keys).await,
-                    found => found,
-                }
-            }
-        }
+        self.read(|store| async move { store.get_many(keys).await }).await
     }
 
     async fn set_many(&self, entries: Vec<(CacheKey, NewEntry)>) -> Result<()> {
-        match self.route()? {
-            Route::Primary(primary, period) => self.shared.watched(period, primary.set_many(entries)).await,
-            Route::Away(generation) => {
-                self.owe_keys(entries.iter().map(|(key, _)| key)).await?;
-                for (key, entry) in entries {
-                    generation.set(&key, entry).await?;
-                }
-                Ok(())
+        match self.router.route()? {
+            Route::Primary(primary, period) => self.router.watched(period, primary.set_many(entries)).await,
+            Route::Fallback(store) => {
+                self.invalidate_keys(entries.iter().map(|(key, _)| key)).await?;
+                let limited = |(key, entry)| Some((key, self.limited(entry)?));
+                store.set_many(entries.into_iter().filter_map(limited).collect()).await
             }
         }
     }
 
     async fn explain(&self, key: &CacheKey) -> Result<Explanation> {
-        match self.route()? {
-            Route::Away(generation) => generation.explain(key).await,
-            Route::Primary(primary, period) => self.shared.watched(period, primary.explain(key)).await,
-        }
+        let explanation = self.read(|store| async move { store.explain(key).await }).await?;
+        Ok(Explanation { backend: fallback_kind(explanation.backend), ..explanation })
     }
 
     async fn health(&self) -> Health {
-        let health = self.shared.switch.health();
-        Health { journal: self.shared.journal.kind(), journal_depth: self.shared.journal.depth(), ..health }
+        let journal = &self.router.journal;
+        let health = self.router.state.lock().health();
+        Health { journal: journal.kind(), journal_depth: journal.depth(), ..health }
     }
 
     async fn close(&self) -> Result<()> {
-        let shared = &self.shared;
-        shared.switch.close();
-        if let Some(keeper) = &self.keeper {
-            keeper.abort();
+        let primary = self.router.close();
+        if let Some(recovery) = &self.recovery {
+            recovery.abort();
         }
-        let closed = match shared.switch.primary() {
+        let closed = match primary {
             Some(primary) => primary.close().await,
             None => Ok(()),
         };
-        shared.shelf.retire(u64::MAX).await;
-        shared.connector.ended();
+        self.router.retire_store(u64::MAX).await;
+        self.router.connector.ended();
         closed
     }
 }
@@ -313,30 +301,14 @@ impl CacheBackend for FallbackBackend {
 #[async_trait]
 impl AtomicBackend for FallbackBackend {
     async fn increment(&self, key: &CacheKey, by: i64) -> Result<i64> {
-        let (primary, period) = self.counters()?;
-        self.shared.watched(period, primary.increment(key, by)).await
+        self.count(|primary| async move { primary.increment(key, by).await }).await
     }
 
     async fn add(&self, key: &CacheKey, value: Bytes) -> Result<bool> {
-        let (primary, period) = self.counters()?;
-        self.shared.watched(period, primary.add(key, value)).await
+        self.count(|primary| async move { primary.add(key, value).await }).await
     }
 
     async fn reset(&self, key: &CacheKey) -> Result<()> {
-        let (primary, period) = self.counters()?;
-        self.shared.watched(period, primary.reset(key)).await
-    }
-}
-
-impl FallbackBackend {
-    /// Where counters are: nothing stands in for them.
-    fn counters(&self) -> Result<(Arc<dyn Primary>, u64)> {
-        match self.route()? {
-            Route::Primary(primary, period) => Ok((primary, period)),
-            Route::Away(_) => {
-                let message = "Redis is away, and its counters and claims with it; try again later";
-                Err(Error::new(ErrorKind::Unavailable, message))
-            }
-        }
+        self.count(|primary| async move { primary.reset(key).await }).await
     }
 }

@@ -1,20 +1,20 @@
-//! Routing and coming back under every order of steps that shuttle finds.
+//! Routing and recovery under the orders of steps that shuttle finds.
 //!
 //! `cargo test -p cache-facade --no-default-features --features redis,shuttle --lib schedules`; with the feature
 //! `cache-core/plants` and `PLANTED_BUG=late-append`, the same test must find the bug (history 24).
 
-#![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
+#![expect(clippy::unwrap_used, reason = "a panic in a helper fails its test")]
 
 use cache_core::plants::{Plant, is_planted};
 use cache_core::sync::atomic::{AtomicU64, Ordering};
-use cache_core::{BreakerState, MemoryBackend, SystemClock};
+use cache_core::{MemoryBackend, SystemClock};
 use shuttle::future::{block_on, spawn, yield_now};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner};
 use testkit::reliability::{Tally, times};
 use testkit::stale_only_if;
 
-use super::testing::{Customer, InMemory, Mood, Shop, Way};
+use super::testing::{Behaviour, Connection, InMemory, SharedStore, TestConnector};
 use super::*;
 
 const SCHEDULES: usize = 10_000;
@@ -37,28 +37,29 @@ fn key() -> CacheKey {
 
 /// One instance of an application over a shared store, and its database of one row.
 #[derive(Debug)]
-struct World {
-    shop: Arc<Shop>,
+struct Instance {
+    shared: Arc<SharedStore>,
     backend: FallbackBackend,
     row: AtomicU64,
-    /// The version that the last invalidation which returned has made visible in this instance.
+    /// The version that the last completed invalidation has made visible in this instance.
     acknowledged: AtomicU64,
 }
 
-impl World {
+impl Instance {
     async fn new() -> Arc<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let shop = Shop::new(MemoryBackend::new());
-        let backend = FallbackBackend::new(Parts {
-            connector: Arc::new(Way(Arc::clone(&shop))),
-            standin: Arc::new(InMemory(Arc::clone(&clock))),
+        let shared = SharedStore::new(MemoryBackend::new());
+        let router = Router::new(Parts {
+            connector: Arc::new(TestConnector(Arc::clone(&shared))),
+            fallback: Arc::new(InMemory(Arc::clone(&clock))),
             journal: Arc::new(Journal::in_memory()),
             clock,
             max_age: Duration::MAX,
-            first_return: FirstReturn::new(|| {}),
+            on_recovery: Box::new(|| {}),
         });
-        assert!(backend.shared.come_back().await.is_some());
-        Arc::new(Self { shop, backend, row: AtomicU64::new(0), acknowledged: AtomicU64::new(0) })
+        assert!(router.recover().await.is_some());
+        let backend = FallbackBackend { router: Arc::new(router), recovery: None };
+        Arc::new(Self { shared, backend, row: AtomicU64::new(0), acknowledged: AtomicU64::new(0) })
     }
 
     async fn read(&self) {
@@ -71,7 +72,7 @@ impl World {
         }
         let read = self.row.load(Ordering::SeqCst);
         yield_now().await;
-        // That it is refused or fails is as good.
+        // It may be refused, or fail.
         let _ = self.backend.fill(&key(), found.token, NewEntry::new(read.to_le_bytes().to_vec())).await;
     }
 
@@ -82,36 +83,37 @@ impl World {
         self.acknowledged.fetch_max(version, Ordering::SeqCst);
     }
 
-    /// What the task in the background does, without its pauses.
-    async fn keep(&self) {
-        let shared = &self.backend.shared;
-        if shared.switch.health().breaker == Some(BreakerState::Closed) {
+    /// Does what the recovery task does, without its pauses.
+    async fn recover(&self) {
+        let router = &self.backend.router;
+        if router.state.lock().is_up() {
             return;
         }
-        shared.shelf.open(&shared.switch.generation()).await;
+        let period = router.state.lock().period;
+        router.open_store(period).await;
         yield_now().await;
-        if let Some(stood_in) = shared.come_back().await {
-            shared.shelf.retire(stood_in.number()).await;
+        if let Some(period) = router.recover().await {
+            router.retire_store(period).await;
         }
     }
 }
 
-/// The store goes deaf and recovers while one writes, others read and the way back is looked for.
+/// Invalidations fail for a while, during writes, reads and recoveries.
 async fn outages_and_returns() {
-    let world = World::new().await;
-    world.read().await;
+    let instance = Instance::new().await;
+    instance.read().await;
     let spawned = |steps: usize, step: u8| {
-        let world = Arc::clone(&world);
+        let instance = Arc::clone(&instance);
         spawn(async move {
             for _ in 0..steps {
                 match step {
-                    0 => world.read().await,
-                    1 => world.write().await,
-                    2 => world.keep().await,
+                    0 => instance.read().await,
+                    1 => instance.write().await,
+                    2 => instance.recover().await,
                     _ => {
-                        world.shop.set(Mood::Deaf);
+                        instance.shared.set(Behaviour::RefusesInvalidations);
                         yield_now().await;
-                        world.shop.set(Mood::Up);
+                        instance.shared.set(Behaviour::Up);
                     }
                 }
                 yield_now().await;
@@ -122,14 +124,14 @@ async fn outages_and_returns() {
     for task in tasks {
         task.await.unwrap();
     }
-    world.shop.set(Mood::Up);
-    while world.backend.shared.switch.health().breaker != Some(BreakerState::Closed) {
-        world.keep().await;
+    instance.shared.set(Behaviour::Up);
+    while !instance.backend.router.state.lock().is_up() {
+        instance.recover().await;
     }
-    world.read().await;
-    // What another instance would read.
-    let there = Customer(Arc::clone(&world.shop)).lookup(&key()).await.unwrap().entry;
-    let known = world.acknowledged.load(Ordering::SeqCst);
+    instance.read().await;
+    // The value that another instance would read.
+    let there = Connection(Arc::clone(&instance.shared)).lookup(&key()).await.unwrap().entry;
+    let known = instance.acknowledged.load(Ordering::SeqCst);
     if let Some(entry) = there {
         let read = u64::from_le_bytes(entry.payload[..].try_into().unwrap());
         assert!(read >= known, "stale: the shared store holds version {read} after {known}");

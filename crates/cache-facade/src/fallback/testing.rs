@@ -1,51 +1,54 @@
-//! A primary that is away at will, for tests.
+//! A primary whose failures the tests choose.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use cache_core::{
     AtomicBackend, BackendKind, CacheBackend, CacheKey, CacheStats, Entry, Error, ErrorKind, Explanation,
-    Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, MemoryBackend, NewEntry,
-    NullBackend, Result,
+    Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, MemoryBackend, NewEntry, Result,
 };
+use parking_lot::Mutex;
 
-use super::{Connector, Primary, Standin};
+use super::{Connector, OpenFallback, Primary};
 
-/// What becomes of calls.
+/// How calls end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Mood {
+pub(super) enum Behaviour {
     Up,
     Refuses,
-    /// No answer ever.
+    /// Calls never end.
     Hangs,
-    /// Nobody hears of what is invalidated; reads are answered.
-    Deaf,
-    /// Nobody knows from call to call.
-    Moody,
-    /// No answer ever, but to probes.
+    /// Invalidations fail; reads are answered.
+    RefusesInvalidations,
+    /// About one call in four fails.
+    Flaky,
+    /// Calls never end, but probes succeed.
     Busy,
     /// Every call panics.
     Panics,
 }
 
-/// A store that outlives whoever uses it, and a network to it.
+/// A store shared by connections, and the network to it.
 #[derive(Debug)]
-pub(super) struct Shop {
+pub(super) struct SharedStore {
     pub(super) store: Arc<MemoryBackend>,
-    mood: AtomicU8,
+    behaviour: Mutex<Behaviour>,
     calls: AtomicU64,
 }
 
-impl Shop {
+impl SharedStore {
     pub(super) fn new(store: MemoryBackend) -> Arc<Self> {
-        Arc::new(Self { store: Arc::new(store), mood: AtomicU8::new(0), calls: AtomicU64::new(0) })
+        Arc::new(Self {
+            store: Arc::new(store),
+            behaviour: Mutex::new(Behaviour::Up),
+            calls: AtomicU64::new(0),
+        })
     }
 
-    pub(super) fn set(&self, mood: Mood) {
-        self.mood.store(mood as u8, Ordering::SeqCst);
+    pub(super) fn set(&self, behaviour: Behaviour) {
+        *self.behaviour.lock() = behaviour;
     }
 
     /// How many calls have come through the network or failed in it.
@@ -55,44 +58,48 @@ impl Shop {
 
     async fn pass(&self, is_invalidation: bool) -> Result<()> {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
-        let away = || Err(Error::new(ErrorKind::Unavailable, "the shop is closed"));
-        match self.mood.load(Ordering::SeqCst) {
-            1 => away(),
-            2 | 5 => std::future::pending().await,
-            3 if is_invalidation => away(),
-            0 | 3 => Ok(()),
-            6 => unreachable!("a bug in the client"),
-            _ => {
-                // About one call in four fails.
+        let away = || Err(Error::new(ErrorKind::Unavailable, "the shared store is away"));
+        let behaviour = *self.behaviour.lock();
+        match behaviour {
+            Behaviour::Up => Ok(()),
+            Behaviour::Refuses => away(),
+            Behaviour::Hangs | Behaviour::Busy => std::future::pending().await,
+            Behaviour::RefusesInvalidations => {
+                if is_invalidation {
+                    away()
+                } else {
+                    Ok(())
+                }
+            }
+            Behaviour::Flaky => {
                 let dice = call.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60;
                 if dice < 4 { away() } else { Ok(()) }
             }
+            Behaviour::Panics => unreachable!("a bug in the client"),
         }
     }
 }
 
-/// A connection to a [`Shop`].
+/// A connection to a [`SharedStore`].
 #[derive(Debug)]
-pub(super) struct Customer(pub(super) Arc<Shop>);
+pub(super) struct Connection(pub(super) Arc<SharedStore>);
 
-/// Connects to a [`Shop`].
+/// Connects to a [`SharedStore`].
 #[derive(Debug)]
-pub(super) struct Way(pub(super) Arc<Shop>);
+pub(super) struct TestConnector(pub(super) Arc<SharedStore>);
 
 #[async_trait]
-impl Connector for Way {
+impl Connector for TestConnector {
     async fn connect(&self) -> Result<Arc<dyn Primary>> {
         self.0.pass(false).await?;
-        Ok(Arc::new(Customer(Arc::clone(&self.0))))
+        Ok(Arc::new(Connection(Arc::clone(&self.0))))
     }
-
-    fn ended(&self) {}
 }
 
 #[async_trait]
-impl Primary for Customer {
+impl Primary for Connection {
     async fn probe(&self) -> Result<()> {
-        if self.0.mood.load(Ordering::SeqCst) == Mood::Busy as u8 {
+        if *self.0.behaviour.lock() == Behaviour::Busy {
             return Ok(());
         }
         self.0.pass(false).await
@@ -100,14 +107,14 @@ impl Primary for Customer {
 }
 
 #[async_trait]
-impl CacheBackend for Customer {
+impl CacheBackend for Connection {
     fn kind(&self) -> BackendKind {
         BackendKind::Redis
     }
 
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
         self.0.pass(false).await?;
-        self.0.store.lookup(key).await
+        Ok(Lookup { backend: self.kind(), ..self.0.store.lookup(key).await? })
     }
 
     async fn fill(&self, key: &CacheKey, token: FillToken, entry: NewEntry) -> Result<FillOutcome> {
@@ -126,25 +133,12 @@ impl CacheBackend for Customer {
     }
 
     async fn stats(&self) -> Result<CacheStats> {
-        self.0.store.stats().await
-    }
-
-    async fn explain(&self, key: &CacheKey) -> Result<Explanation> {
-        self.0.pass(false).await?;
-        self.0.store.explain(key).await
-    }
-
-    async fn health(&self) -> Health {
-        self.0.store.health().await
-    }
-
-    async fn close(&self) -> Result<()> {
-        Ok(())
+        Ok(CacheStats { backend: self.kind(), ..self.0.store.stats().await? })
     }
 }
 
 #[async_trait]
-impl AtomicBackend for Customer {
+impl AtomicBackend for Connection {
     async fn increment(&self, key: &CacheKey, by: i64) -> Result<i64> {
         self.0.pass(false).await?;
         self.0.store.increment(key, by).await
@@ -161,47 +155,30 @@ impl AtomicBackend for Customer {
     }
 }
 
-/// Stands in from memory.
+/// Opens fallback stores in memory.
 #[derive(Debug)]
 pub(super) struct InMemory(pub(super) Arc<dyn cache_core::Clock>);
 
 #[async_trait]
-impl Standin for InMemory {
+impl OpenFallback for InMemory {
     async fn open(&self) -> Arc<dyn CacheBackend> {
         Arc::new(MemoryBackend::new().with_clock(Arc::clone(&self.0)))
     }
-
-    fn tidy(&self) {}
 }
 
-/// Nothing stands in.
-#[derive(Debug)]
-pub(super) struct Nobody;
-
-#[async_trait]
-impl Standin for Nobody {
-    async fn open(&self) -> Arc<dyn CacheBackend> {
-        Arc::new(NullBackend::new())
-    }
-
-    fn tidy(&self) {}
-}
-
-/// Stands in from memory, and cannot forget anything: as a disk cache on a full disk.
+/// A fallback store that cannot invalidate, as a disk cache on a full disk.
 #[derive(Debug, Default)]
-pub(super) struct Stubborn(Arc<MemoryBackend>);
+pub(super) struct Undeletable(Arc<MemoryBackend>);
 
 #[async_trait]
-impl Standin for Stubborn {
+impl OpenFallback for Undeletable {
     async fn open(&self) -> Arc<dyn CacheBackend> {
         Arc::new(Self(Arc::new(MemoryBackend::new())))
     }
-
-    fn tidy(&self) {}
 }
 
 #[async_trait]
-impl CacheBackend for Stubborn {
+impl CacheBackend for Undeletable {
     fn kind(&self) -> BackendKind {
         BackendKind::Disk
     }
@@ -221,104 +198,88 @@ impl CacheBackend for Stubborn {
     async fn invalidate(&self, _what: &[Invalidation]) -> Result<Invalidated> {
         Err(Error::new(ErrorKind::NotDurable, "no room"))
     }
-
-    async fn stats(&self) -> Result<CacheStats> {
-        self.0.stats().await
-    }
-
-    async fn explain(&self, key: &CacheKey) -> Result<Explanation> {
-        self.0.explain(key).await
-    }
-
-    async fn health(&self) -> Health {
-        self.0.health().await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.0.close().await
-    }
 }
 
-/// A backend with its journal, closed together, as the facade does it.
+/// A backend that closes its journal too, as the facade does.
 #[derive(Debug)]
-pub(super) struct Whole {
-    pub(super) backend: super::FallbackBackend,
+pub(super) struct Closing {
+    pub(super) inner: super::FallbackBackend,
     pub(super) journal: Arc<super::Journal>,
 }
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
-impl CacheBackend for Whole {
+impl CacheBackend for Closing {
     fn kind(&self) -> BackendKind {
-        self.backend.kind()
+        self.inner.kind()
     }
 
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
-        self.backend.lookup(key).await
+        self.inner.lookup(key).await
     }
 
     async fn fill(&self, key: &CacheKey, token: FillToken, entry: NewEntry) -> Result<FillOutcome> {
-        self.backend.fill(key, token, entry).await
+        self.inner.fill(key, token, entry).await
     }
 
     async fn set(&self, key: &CacheKey, entry: NewEntry) -> Result<()> {
-        self.backend.set(key, entry).await
+        self.inner.set(key, entry).await
     }
 
     async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated> {
-        self.backend.invalidate(what).await
+        self.inner.invalidate(what).await
     }
 
     async fn stats(&self) -> Result<CacheStats> {
-        self.backend.stats().await
+        self.inner.stats().await
     }
 
     async fn get(&self, key: &CacheKey) -> Result<Option<Entry>> {
-        self.backend.get(key).await
+        self.inner.get(key).await
     }
 
     async fn lookup_many(&self, keys: &[CacheKey]) -> Result<Vec<Lookup>> {
-        self.backend.lookup_many(keys).await
+        self.inner.lookup_many(keys).await
     }
 
     async fn fill_many(&self, fills: Vec<Fill>) -> Result<Vec<FillOutcome>> {
-        self.backend.fill_many(fills).await
+        self.inner.fill_many(fills).await
     }
 
     async fn get_many(&self, keys: &[CacheKey]) -> Result<Vec<Option<Entry>>> {
-        self.backend.get_many(keys).await
+        self.inner.get_many(keys).await
     }
 
     async fn set_many(&self, entries: Vec<(CacheKey, NewEntry)>) -> Result<()> {
-        self.backend.set_many(entries).await
+        self.inner.set_many(entries).await
     }
 
     async fn explain(&self, key: &CacheKey) -> Result<Explanation> {
-        self.backend.explain(key).await
+        self.inner.explain(key).await
     }
 
     async fn health(&self) -> Health {
-        self.backend.health().await
+        self.inner.health().await
     }
 
     async fn close(&self) -> Result<()> {
-        let closed = self.backend.close().await;
+        let closed = self.inner.close().await;
         self.journal.close().await;
         closed
     }
 }
 
 #[async_trait]
-impl AtomicBackend for Whole {
+impl AtomicBackend for Closing {
     async fn increment(&self, key: &CacheKey, by: i64) -> Result<i64> {
-        self.backend.increment(key, by).await
+        self.inner.increment(key, by).await
     }
 
     async fn add(&self, key: &CacheKey, value: Bytes) -> Result<bool> {
-        self.backend.add(key, value).await
+        self.inner.add(key, value).await
     }
 
     async fn reset(&self, key: &CacheKey) -> Result<()> {
-        self.backend.reset(key).await
+        self.inner.reset(key).await
     }
 }

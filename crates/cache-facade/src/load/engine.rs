@@ -16,14 +16,14 @@ use super::type_mismatches::TypeMismatches;
 use crate::catch_panic::catch_panic;
 use crate::change::Changes;
 use crate::config::CacheConfig;
+use crate::durability::journal::Journal;
 use crate::encoding::Decode;
 use crate::lifetime::{Freshness, Lifetime};
 use crate::observe::error_reporter::ErrorReporter;
 use crate::observe::events::{Event, Operation};
 use crate::observe::metrics::Metrics;
-use crate::outage::journal::Journal;
+use crate::open::OpenStore;
 use crate::rt;
-use crate::select::Selected;
 use crate::time_budget::{LONGEST, TimeBudget};
 
 /// Most background loads that replace old values at the same time.
@@ -50,7 +50,7 @@ pub(crate) struct Engine {
     pub(crate) changes: Changes,
     pub(crate) journal: Arc<Journal>,
     /// The opened backend, where a configuration selected it.
-    pub(crate) selected: Option<Arc<Selected>>,
+    pub(crate) selected: Option<Arc<OpenStore>>,
     pub(crate) errors: ErrorReporter,
     pub(crate) metrics: Metrics,
 }
@@ -59,7 +59,7 @@ impl Engine {
     pub(crate) fn new(
         backend: Arc<dyn CacheBackend>,
         atomic: Option<Arc<dyn AtomicBackend>>,
-        selected: Option<Arc<Selected>>,
+        selected: Option<Arc<OpenStore>>,
         config: CacheConfig,
     ) -> Self {
         let journal = selected.as_ref().map(|selected| Arc::clone(&selected.journal));

@@ -1,4 +1,4 @@
-//! A log and a recorder of metrics that panic whatever they are told.
+//! A log subscriber and a metrics recorder that always panic.
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use tracing::span::{Attributes, Id, Record};
@@ -7,9 +7,9 @@ use tracing::{Event, Subscriber};
 #[derive(Debug)]
 struct Broken;
 
-/// From here on every line, span and figure of this process panics.
+/// Makes every log line, span and metric of this process panic.
 pub(crate) fn install() {
-    // Of the panics themselves nothing is to be said: there are thousands.
+    // The panics themselves are not printed: there are thousands.
     std::panic::set_hook(Box::new(|panic| {
         if panic.payload_as_str().is_none_or(|text| text != WORDS) {
             eprintln!("{panic}");
@@ -21,7 +21,7 @@ pub(crate) fn install() {
 
 const WORDS: &str = "failed printing to stderr";
 
-#[expect(clippy::panic, reason = "a subscriber and a recorder that panic are what is tried")]
+#[expect(clippy::panic, reason = "the test needs a subscriber and a recorder that panic")]
 fn fail() -> ! {
     panic!("{WORDS}")
 }
@@ -32,7 +32,7 @@ impl Subscriber for Broken {
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
-        // Some spans come about, so that entering and leaving them can panic.
+        // Some spans are created, so that entering and leaving them can panic.
         if cache_core::random_nonzero().get().is_multiple_of(2) { Id::from_u64(1) } else { fail() }
     }
 

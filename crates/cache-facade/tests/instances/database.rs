@@ -5,12 +5,12 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
 
-/// How many rows it has.
+/// The number of rows.
 pub(crate) const ROWS: u32 = 48;
 
 pub(crate) struct Database {
     file: File,
-    /// The file's lock is the process's; this is its tasks'.
+    /// The lock of the file excludes other processes; this one excludes other tasks.
     writer: Mutex<()>,
 }
 
@@ -27,22 +27,22 @@ impl Database {
 
     pub(crate) fn version(&self, row: u32) -> u64 {
         let mut bytes = [0; 8];
-        self.file.read_exact_at(&mut bytes, place(row)).unwrap();
+        self.file.read_exact_at(&mut bytes, offset(row)).unwrap();
         u64::from_le_bytes(bytes)
     }
 
-    /// Gives `row` its next version, which `about_to` hears before it is written.
+    /// Writes the next version of `row`, after it was passed to `about_to`.
     pub(crate) fn write(&self, row: u32, about_to: impl FnOnce(u64)) -> u64 {
         let _writer = self.writer.lock().unwrap();
         self.file.lock().unwrap();
         let version = self.version(row) + 1;
         about_to(version);
-        self.file.write_all_at(&version.to_le_bytes(), place(row)).unwrap();
+        self.file.write_all_at(&version.to_le_bytes(), offset(row)).unwrap();
         self.file.unlock().unwrap();
         version
     }
 }
 
-fn place(row: u32) -> u64 {
+fn offset(row: u32) -> u64 {
     u64::from(row) * 8
 }

@@ -1,4 +1,4 @@
-//! What goes wrong: the server, the network of one instance, an instance.
+//! Faults of the server, of the network of one instance, and of an instance.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::dice::Dice;
 use super::fleet::Fleet;
 
-/// Lets one thing go wrong for a while, and mends it; what it was.
+/// Injects a random fault for a while, and returns its description.
 pub(crate) async fn strike(dice: &Dice, server: &mut RedisServer, fleet: &mut Fleet) -> &'static str {
     let victim = dice.below(fleet.proxies.len() as u64) as usize;
     let a_while = Duration::from_millis(50 + dice.below(700));
@@ -34,13 +34,13 @@ pub(crate) async fn strike(dice: &Dice, server: &mut RedisServer, fleet: &mut Fl
             server.resume().unwrap();
             "the server stood still"
         }
-        3 => said(server, "FLUSHALL", "everything was flushed"),
-        4 => said(server, "CLIENT KILL TYPE normal", "all connections were killed"),
-        5 => said(server, "SCRIPT FLUSH", "the scripts were flushed"),
+        3 => command(server, "FLUSHALL", "everything was flushed"),
+        4 => command(server, "CLIENT KILL TYPE normal", "all connections were killed"),
+        5 => command(server, "SCRIPT FLUSH", "the scripts were flushed"),
         6 => {
-            said(server, "CONFIG SET min-replicas-to-write 1", "");
+            command(server, "CONFIG SET min-replicas-to-write 1", "");
             sleep(a_while).await;
-            said(server, "CONFIG SET min-replicas-to-write 0", "the server refused writes")
+            command(server, "CONFIG SET min-replicas-to-write 0", "the server refused writes")
         }
         7 | 8 => {
             fleet.kill(victim);
@@ -53,7 +53,7 @@ pub(crate) async fn strike(dice: &Dice, server: &mut RedisServer, fleet: &mut Fl
         11 => during(proxy, Mode::Reset, a_while, "an instance's connections were reset").await,
         12 => during(proxy, Mode::Refuse, a_while, "an instance could not connect").await,
         13 => {
-            // One is no reply by its look; the other is one too many, which shifts the answers of a connection.
+            // The first is no valid reply; the second is a surplus one, which shifts the answers of a connection.
             let garbage: &[u8] =
                 if dice.below(2) == 0 { b"HTTP/1.1 400 Bad Request\r\n\r\n" } else { b"$5\r\nwrong\r\n" };
             let garbage = Mode::Garbage(Bytes::from_static(garbage));
@@ -66,7 +66,7 @@ pub(crate) async fn strike(dice: &Dice, server: &mut RedisServer, fleet: &mut Fl
     }
 }
 
-fn said(server: &RedisServer, command: &str, what: &'static str) -> &'static str {
+fn command(server: &RedisServer, command: &str, what: &'static str) -> &'static str {
     let reply = server.command(command).unwrap();
     assert!(!reply.starts_with('-'), "{command}: {reply}");
     what

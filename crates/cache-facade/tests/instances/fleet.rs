@@ -1,4 +1,4 @@
-//! The processes, each with a network of its own to the one server.
+//! The processes, each with its own network to the one server.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ impl Fleet {
         self.instances[number] = self.spawn(number);
     }
 
-    /// Ends every instance; how each ended, with what it said.
+    /// Ends all instances, and returns their exit status and log.
     pub(crate) fn end(mut self) -> Vec<(ExitStatus, String)> {
         File::create(end_of(&self.root)).unwrap();
         let ends: Vec<ExitStatus> = self.instances.iter_mut().map(|one| one.wait().unwrap()).collect();
@@ -55,7 +55,7 @@ impl Fleet {
 
     pub(crate) fn history(root: &Path, number: usize) -> Vec<Event> {
         let text = fs::read_to_string(history_of(root, number)).unwrap();
-        // A line without its end was being written when the process was killed; the next process's begins behind it.
+        // A process that was killed may leave an incomplete line; the next process's lines follow it.
         text.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
@@ -84,7 +84,7 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        // Only a test that failed still has any.
+        // Only a failed test has instances left.
         for instance in &mut self.instances {
             let _ = instance.kill();
             let _ = instance.wait();

@@ -1,4 +1,4 @@
-//! One process: it reads and changes rows through the cache, and notes what it saw.
+//! One process: it reads and changes rows through the cache, and records the results.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -16,13 +16,13 @@ use tokio::time::{Instant, sleep};
 use super::database::{Database, ROWS};
 use super::dice::Dice;
 
-/// Says to a process of this test that it is an instance, and where it runs.
+/// Make a process of this test an instance, with this directory and number.
 pub(crate) const ROOT: &str = "INSTANCE_ROOT";
 pub(crate) const NUMBER: &str = "INSTANCE_NUMBER";
 
 const READERS: u64 = 6;
 const WRITERS: u64 = 2;
-/// How long an instance may take, after the faults are over, until what it noted down is applied.
+/// How long an instance may take after the last fault until its journal is empty.
 const CATCHES_UP_WITHIN: Duration = Duration::from_secs(20);
 
 #[derive(Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub(crate) fn history_of(root: &Path, number: usize) -> PathBuf {
     root.join(format!("history-{number}"))
 }
 
-/// Where it stands that the instances shall come to an end.
+/// The file whose existence ends the instances.
 pub(crate) fn end_of(root: &Path) -> PathBuf {
     root.join("end")
 }
@@ -46,11 +46,11 @@ struct Instance {
     database: Database,
     notes: File,
     end: PathBuf,
-    /// Held by those who invalidate until they have noted it.
+    /// Held by an invalidation until it is recorded.
     invalidating: RwLock<()>,
 }
 
-/// Reads and writes until it is told to end.
+/// Reads and writes until the file of [`end_of`] exists.
 pub(crate) async fn run(root: &Path, number: usize) {
     let notes = File::options().append(true).create(true).open(history_of(root, number)).unwrap();
     let instance = Arc::new(Instance {
@@ -89,7 +89,7 @@ impl Instance {
     }
 
     fn note(&self, event: Event) {
-        // One write of a whole line: a process that is killed leaves no half of it but at the end.
+        // Written as a whole line: a killed process leaves at most one incomplete line, at the end.
         (&self.notes).write_all(format!("{event}\n").as_bytes()).unwrap();
     }
 
@@ -102,10 +102,10 @@ impl Instance {
     }
 
     async fn read(self: &Arc<Self>, row: u32, slow: u64) {
-        let world = Arc::clone(self);
+        let instance = Arc::clone(self);
         let load = async move || {
-            let version = world.database.version(row);
-            // What was read gets old while it is on its way.
+            let version = instance.database.version(row);
+            // Gives the value time to become stale.
             if slow > 0 {
                 sleep(Duration::from_millis(slow)).await;
             }
@@ -139,8 +139,12 @@ impl Instance {
     async fn write(self: &Arc<Self>, row: u32, what: Invalidation, as_change: bool) {
         let _invalidating = self.invalidating.read().await;
         let commit = {
-            let world = Arc::clone(self);
-            move || world.database.write(row, |version| world.note(Event::Writes { row, version, at: now() }))
+            let instance = Arc::clone(self);
+            move || {
+                instance
+                    .database
+                    .write(row, |version| instance.note(Event::Writes { row, version, at: now() }))
+            }
         };
         let (version, invalidated) = if as_change {
             let changed = self.cache.change(what, async move || Ok::<_, Infallible>(commit())).await;
@@ -158,9 +162,9 @@ impl Instance {
         self.note(Event::Invalidated { row, version, at: now(), reach });
     }
 
-    /// Whether everything that was invalidated is in the shared store; noted.
+    /// Whether the shared store has every invalidation; records it.
     async fn note_when_caught_up(&self) -> bool {
-        let _nobody_else = self.invalidating.write().await;
+        let _exclusive = self.invalidating.write().await;
         let health = self.cache.health().await;
         let has_caught_up = health.active == BackendKind::Redis && health.journal_depth == 0;
         if has_caught_up {
@@ -170,12 +174,12 @@ impl Instance {
     }
 }
 
-/// Four rows a group.
+/// Returns the key of `row`; four rows share a group.
 fn key(row: u32) -> CacheKey {
     CacheKey::builder("image", row / 4).part(row % 4).build().unwrap()
 }
 
-/// Small values and large ones take different ways into Redis.
+/// Small and large values are stored differently in Redis.
 fn filler(row: u32) -> usize {
     if row.is_multiple_of(5) { 12_000 } else { 100 }
 }

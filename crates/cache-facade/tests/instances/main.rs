@@ -1,10 +1,10 @@
 //! Several processes over one Redis and one database, while the server, the network and the processes fail at random: no
 //! read that began after an acknowledged invalidation returns an older value.
 //!
-//! `INSTANCES_SECONDS=600 cargo test -p cache-facade --features redis --test instances` runs for longer. What counts as a
-//! violation stands in `testkit::history`.
+//! `INSTANCES_SECONDS=600 cargo test -p cache-facade --features redis --test instances` runs for longer. `testkit::history`
+//! defines a violation.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what goes wrong fails the test")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
 #![expect(clippy::cast_possible_truncation, reason = "numbers of instances are small")]
 
 #[cfg(feature = "metrics")]
@@ -48,23 +48,28 @@ async fn no_read_of_any_instance_is_stale_while_everything_fails_at_random() {
     let is_planted = is_planted();
     let seconds = number("INSTANCES_SECONDS").unwrap_or(if is_planted { 15 } else { 10 });
     let seed = number("INSTANCES_SEED").unwrap_or(1);
-    // Some bugs take chance to be seen.
+    // Some bugs show only in some runs.
     let mut violations = None;
     for round in 0..if is_planted { 4 } else { 1 } {
-        let (verdict, times) = put_to_the_test(TEST, seconds, seed + round, 1000).await;
+        let (verdict, times) = run_with_faults(TEST, seconds, seed + round, 1000).await;
         let first: Vec<_> = verdict.violations.iter().take(5).collect();
         if !first.is_empty() {
             violations = Some(format!("{first:#?} while {times:#?}"));
             break;
         }
     }
-    assert_eq!(violations.is_some(), is_planted, "{}", violations.as_deref().unwrap_or("nobody saw the bug"));
+    assert_eq!(
+        violations.is_some(),
+        is_planted,
+        "{}",
+        violations.as_deref().unwrap_or("no violation was found")
+    );
 }
 
 #[cfg(feature = "metrics")]
 const BROKEN: &str = "no_read_is_stale_either_where_every_log_line_span_and_metric_panics";
 
-/// The same where no instance can write its log, and its recorder of metrics is broken.
+/// Runs the test with instances whose log and metrics recorder panic.
 #[cfg(feature = "metrics")]
 #[tokio::test(flavor = "multi_thread")]
 async fn no_read_is_stale_either_where_every_log_line_span_and_metric_panics() {
@@ -76,16 +81,16 @@ async fn no_read_is_stale_either_where_every_log_line_span_and_metric_panics() {
     if is_planted() {
         return;
     }
-    // So many panics take their time.
-    let (verdict, times) = put_to_the_test(BROKEN, 15, 2, 100).await;
+    // The panics take time.
+    let (verdict, times) = run_with_faults(BROKEN, 15, 2, 100).await;
     assert!(verdict.violations.is_empty(), "{:#?} while {times:#?}", verdict.violations);
 }
 
-/// When what went wrong, from and to.
+/// The start, the end and the description of each fault.
 type Faults = Vec<(Duration, Duration, &'static str)>;
 
-/// Lets everything fail for so long, and checks what the instances saw, which must be `least` hits in Redis at least.
-async fn put_to_the_test(test: &'static str, seconds: u64, seed: u64, least: usize) -> (Verdict, Faults) {
+/// Injects faults for `seconds`, and checks the histories of the instances, which must have at least `least` hits in Redis.
+async fn run_with_faults(test: &'static str, seconds: u64, seed: u64, least: usize) -> (Verdict, Faults) {
     let tally = Tally::new("reads checked for staleness, 4 processes", seed);
     let root = tempfile::tempdir().unwrap();
     Database::create(&root.path().join("database"));
@@ -129,6 +134,6 @@ async fn put_to_the_test(test: &'static str, seconds: u64, seed: u64, least: usi
         println!("{times:4} x {what}");
     }
     let is_enough = verdict.shared_hits > least && verdict.invalidations > least / 10;
-    assert!(is_enough, "too little was put to the test");
+    assert!(is_enough, "too few reads and invalidations");
     (verdict, times)
 }

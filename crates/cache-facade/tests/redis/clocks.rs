@@ -1,4 +1,5 @@
-//! A clock that differs from the server's makes values with a time limit misses: it is said, and not at every heartbeat.
+//! A clock that differs from the server's makes values with a time to live misses: a warning says so, but not at every
+//! heartbeat.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! History 25: a process is killed while Redis has not heard of what it changed.
+//! History 25: a process is killed before Redis has received its invalidations.
 
 use std::convert::Infallible;
 use std::fs;
@@ -12,7 +12,7 @@ use testkit::{Mode, RedisServer, TcpProxy};
 
 use crate::support::*;
 
-/// Say to a process of this test that it is the one to be killed, where it runs, and over which server.
+/// Make a process of this test the one to be killed, with this directory and server.
 const VICTIM: &str = "REDIS_CRASH_VICTIM";
 const ADDRESS: &str = "REDIS_CRASH_ADDRESS";
 const STAGE: &str = "REDIS_CRASH_STAGE";
@@ -25,7 +25,7 @@ pub(crate) async fn read(cache: &Cache, root: &Path, id: u64) -> (String, Source
     (loaded.value, loaded.source)
 }
 
-/// Loads row 1, waits until Redis is away if it is to be, changes the row, and stands still.
+/// Loads row 1, waits for the outage of Redis if there is to be one, changes the row, and then waits.
 async fn be_the_victim(root: &Path) {
     let address: SocketAddr = std::env::var(ADDRESS).unwrap().parse().unwrap();
     let cache = connect(config(&root.join("cache"), address)).await;
@@ -82,16 +82,16 @@ impl Victim {
 
 impl Drop for Victim {
     fn drop(&mut self) {
-        // Killed as a crash would; that it is gone already is no matter.
+        // Kills it, as a crash does; it may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-const NAME: &str = "crash::what_redis_had_not_heard_of_is_told_to_it_before_it_is_read";
+const NAME: &str = "crash::after_a_crash_redis_gets_the_pending_invalidations_before_it_is_read";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_redis_had_not_heard_of_is_told_to_it_before_it_is_read() {
+async fn after_a_crash_redis_gets_the_pending_invalidations_before_it_is_read() {
     if let Some(root) = std::env::var_os(VICTIM) {
         return be_the_victim(Path::new(&root)).await;
     }
@@ -111,7 +111,7 @@ async fn what_redis_had_not_heard_of_is_told_to_it_before_it_is_read() {
             }
             tokio::task::block_in_place(|| victim.says(stage));
             drop(victim);
-            // The stated window; a lookup that a crowded machine gives up on is answered by the database.
+            // The documented window; a lookup that times out on a loaded machine is answered by the database.
             eventually("the old value is read", async || read(&other.cache, root.path(), 1).await.0 == "old")
                 .await;
 
@@ -143,7 +143,7 @@ async fn what_redis_had_not_heard_of_is_told_to_it_before_it_is_read() {
     }
 }
 
-/// History 27: what another process is told that wants the directory for a disk cache; its ten seconds pass at once.
+/// History 27: the error of another process that opens a disk cache in the directory; its 45 seconds pass at once.
 fn refusal(directory: &Path) -> cache_facade::Error {
     let config = CacheConfig::builder().directory(directory).size_mb(8).build().unwrap();
     let connect = move || {
@@ -183,9 +183,9 @@ async fn a_directory_is_shared_by_processes_on_redis_and_refused_to_one_on_disk(
     assert_eq!(read(&adopting, root.path(), 1).await.0, "new");
 }
 
-/// What a cache owes that was dropped is adopted by the next one of the same process.
+/// The next cache of the same process adopts the journal of a dropped one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cache_that_is_dropped_and_opened_again_owes_what_it_owed() {
+async fn a_cache_that_is_dropped_and_opened_again_has_the_same_pending_invalidations() {
     let server = RedisServer::start().unwrap();
     let mut proxy = TcpProxy::start(server.address()).await.unwrap();
     let other = Instance::patient(server.address()).await;
@@ -213,7 +213,7 @@ async fn a_cache_that_is_dropped_and_opened_again_owes_what_it_owed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_journal_that_nobody_can_read_counts_as_one_clear() {
+async fn an_unreadable_journal_counts_as_a_clear() {
     let server = RedisServer::start().unwrap();
     let one = Instance::new(server.address()).await;
     let database = Database::new();

@@ -1,4 +1,4 @@
-//! Every fault under load: each request is answered with the database's value, in time, and Redis is back soon after.
+//! Each fault under load: every request is answered in time with the value of the database, and Redis is in use soon after.
 
 use std::fmt::{self, Display, Formatter};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::*;
 
-/// The 250 ms that a request may be delayed by, and what a crowded machine adds.
+/// The 250 ms by which a request may be delayed, and what a loaded machine adds.
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
 /// The 5 s in which Redis is in use again, and what a crowded machine adds.
 const BACK_WITHIN: Duration = Duration::from_secs(10);
@@ -20,8 +20,7 @@ const BACK_WITHIN: Duration = Duration::from_secs(10);
 const ROWS: u64 = 16;
 const READERS: u64 = 16;
 
-/// Readers and a writer over one instance. A reader checks that what it gets is no older than what was invalidated when
-/// it asked.
+/// Readers and a writer over one instance. A reader checks that its value is no older than the last invalidation before its call.
 struct Load {
     tasks: Vec<JoinHandle<()>>,
     is_over: Arc<AtomicBool>,
@@ -51,7 +50,7 @@ impl Load {
                     waited.lock().unwrap().push(asked.elapsed());
                     assert!(read >= known, "stale: row {id} was {read} after {known}");
                     reads.fetch_add(1, Ordering::SeqCst);
-                    // Not so busy that the machine itself is what everybody waits for.
+                    // A pause, so that the load does not saturate the machine.
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             }));
@@ -69,7 +68,7 @@ impl Load {
         load
     }
 
-    /// How long readers waited since this was asked last.
+    /// Returns how long readers have waited since the last call of this.
     fn waited(&self) -> Waited {
         let mut waited = std::mem::take(&mut *self.waited.lock().unwrap());
         waited.sort_unstable();
@@ -87,7 +86,7 @@ impl Load {
     }
 }
 
-/// Half waited for less than the median, 99 of 100 for less than the slow.
+/// The median, the 99th percentile and the longest of the waits.
 struct Waited {
     median: Duration,
     slow: Duration,
@@ -108,14 +107,14 @@ struct Site {
     two: Instance,
 }
 
-/// Whether a fault makes Redis unusable, or only unpleasant.
+/// Whether a fault makes Redis unusable, or only slow.
 #[derive(PartialEq)]
 enum Falls {
     Back,
     Not,
 }
 
-/// Breaks something under load, waits, mends it; everything must be answered, fresh and in time.
+/// Injects a fault under load, waits, and ends it. Every request must be answered in time with a fresh value.
 async fn survive(
     name: &str,
     arguments: &[&str],
@@ -216,7 +215,7 @@ async fn a_server_that_is_stopped_in_mid_step() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_that_is_changed_behind_our_back() {
+async fn a_password_that_is_changed_at_the_server() {
     let secret = "hunter2-secret";
     let harm = async |site: &mut Site| {
         raw_as(&site.server, Some(secret), &["CONFIG", "SET", "requirepass", "another"]);
@@ -281,7 +280,7 @@ async fn a_network_that_is_too_slow() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_are_killed_and_stores_that_are_emptied_again_and_again() {
+async fn connections_that_are_killed_and_stores_that_are_emptied_repeatedly() {
     for (name, command) in [
         ("CLIENT KILL", &["CLIENT", "KILL", "TYPE", "normal"][..]),
         ("FLUSHALL", &["FLUSHALL"]),

@@ -1,4 +1,4 @@
-//! A crowd that asks for one missing value while Redis dies in the middle of it.
+//! Many concurrent calls for one missing value while Redis fails.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use testkit::RedisServer;
 use crate::support::*;
 
 const CALLERS: usize = 10_000;
-/// One by the token of Redis, one without any while what stands in is being opened, one by its token.
+/// One with a token of Redis, one before the fallback store is open, one with a token of the fallback store.
 const MOST_LOADS: u64 = 3;
-/// Longer than the crowd takes to arrive: all who may share a load do.
+/// Longer than the calls take to arrive: all that can join a load do.
 const LOAD: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,7 +23,7 @@ async fn ten_thousand_callers_cause_three_loads_at_most_while_redis_dies_halfway
     let mut callers = Vec::new();
     for number in 0..CALLERS {
         if number == CALLERS / 2 {
-            // Those who ask now and those who asked before are under way.
+            // Earlier and later calls are in progress.
             server.kill().unwrap();
         }
         let (cache, loads) = (one.cache.clone(), Arc::clone(&loads));
@@ -37,7 +37,7 @@ async fn ten_thousand_callers_cause_three_loads_at_most_while_redis_dies_halfway
             assert_eq!(cache.get_or_load(&key(1), load).await.unwrap(), 7);
             asked.elapsed()
         }));
-        // The crowd arrives over a while.
+        // The calls arrive over a while.
         if number.is_multiple_of(100) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

@@ -1,4 +1,4 @@
-//! Two instances, one Redis, faults in any order: what each may read, checked against what it was promised.
+//! Two instances, one Redis, faults in random order: each read is checked against the completed invalidations.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use crate::support::*;
 const ROWS: usize = 8;
 const LASTS: Duration = Duration::from_secs(8);
 
-/// Numbers that look random; the same in every run.
+/// Pseudo-random numbers, equal in every run.
 struct Dice(u64);
 
 impl Dice {
@@ -43,19 +43,19 @@ impl Known {
     }
 }
 
-/// An instance, and what it was promised.
-struct Party {
+/// An instance, and the lowest versions that it may read.
+struct Instance {
     cache: Cache,
-    /// By its own invalidations, of whatever kind.
+    /// By its own invalidations, applied or journaled.
     own: Known,
-    /// What Redis has not heard of yet.
+    /// Invalidations that Redis has not received.
     owed: Mutex<Vec<(u64, u64)>>,
 }
 
-struct World {
+struct Run {
     database: Arc<Database>,
-    parties: Vec<Party>,
-    /// By invalidations that have reached Redis: holds for whoever reads Redis.
+    instances: Vec<Instance>,
+    /// By invalidations that have reached Redis: for every instance that reads Redis.
     common: Known,
     reads: AtomicU64,
     on_redis: AtomicU64,
@@ -63,75 +63,75 @@ struct World {
     is_over: AtomicBool,
 }
 
-/// Since when this instance has been on Redis; `None` when it is not, or owes it something.
+/// Since when this instance has used Redis; `None` when it does not, or has pending invalidations.
 async fn on_redis(cache: &Cache) -> Option<cache_facade::backend::Timestamp> {
     let health = cache.health().await;
     (health.breaker == Some(BreakerState::Closed) && health.journal_depth == 0).then_some(health.since)
 }
 
-impl World {
-    async fn read(&self, who: usize, row: u64) {
-        let party = &self.parties[who];
-        let since = on_redis(&party.cache).await;
-        let (own, common) = (party.own.of(row), self.common.of(row));
-        let read = self.database.read(&party.cache, row).await.0;
+impl Run {
+    async fn read(&self, number: usize, row: u64) {
+        let instance = &self.instances[number];
+        let since = on_redis(&instance.cache).await;
+        let (own, common) = (instance.own.of(row), self.common.of(row));
+        let read = self.database.read(&instance.cache, row).await.0;
         self.reads.fetch_add(1, Ordering::Relaxed);
-        assert!(read >= own, "stale: instance {who} read {read} of row {row} after its own {own}");
-        // An instance in fallback does not hear of the other's changes; one that was on Redis all the time does.
-        if since.is_some() && on_redis(&party.cache).await == since {
+        assert!(read >= own, "stale: instance {number} read {read} of row {row} after its own {own}");
+        // An instance on its fallback store misses the other's changes; one on Redis sees them.
+        if since.is_some() && on_redis(&instance.cache).await == since {
             self.on_redis.fetch_add(1, Ordering::Relaxed);
             assert!(
                 read >= common,
-                "stale: instance {who} read {read} of row {row} from Redis after {common}"
+                "stale: instance {number} read {read} of row {row} from Redis after {common}"
             );
         }
     }
 
-    async fn write(&self, who: usize, row: u64) {
-        let party = &self.parties[who];
-        let invalidated = self.database.write(&party.cache, row).await;
-        // Each row has one writer: what is in the database is what he wrote.
+    async fn write(&self, number: usize, row: u64) {
+        let instance = &self.instances[number];
+        let invalidated = self.database.write(&instance.cache, row).await;
+        // Each row has one writer: the database holds its last version.
         let version = self.database.version(row);
         match invalidated {
             Invalidated::Applied { .. } => self.common.raise(row, version),
             Invalidated::Journaled { .. } => {
                 self.journaled.fetch_add(1, Ordering::Relaxed);
-                party.owed.lock().push((row, version));
+                instance.owed.lock().push((row, version));
             }
         }
-        party.own.raise(row, version);
+        instance.own.raise(row, version);
     }
 
-    /// What was owed has reached Redis when the instance is back on it.
-    async fn promote(&self, who: usize) {
-        let party = &self.parties[who];
-        let owed = std::mem::take(&mut *party.owed.lock());
-        if on_redis(&party.cache).await.is_some() {
+    /// The pending invalidations have reached Redis when the instance uses it again.
+    async fn promote(&self, number: usize) {
+        let instance = &self.instances[number];
+        let owed = std::mem::take(&mut *instance.owed.lock());
+        if on_redis(&instance.cache).await.is_some() {
             for (row, version) in owed {
                 self.common.raise(row, version);
             }
         } else {
-            party.owed.lock().extend(owed);
+            instance.owed.lock().extend(owed);
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_reads_what_he_was_promised_not_to_through_faults_in_any_order() {
+async fn no_read_is_stale_through_faults_in_random_order() {
     let mut server = RedisServer::start().unwrap();
     let mut proxies = Vec::new();
-    let mut parties = Vec::new();
+    let mut instances = Vec::new();
     let mut directories = Vec::new();
     for _ in 0..2 {
         let proxy = TcpProxy::start(server.address()).await.unwrap();
         let Instance { cache, directory } = Instance::new(proxy.address()).await;
         proxies.push(proxy);
         directories.push(directory);
-        parties.push(Party { cache, own: Known::new(), owed: Mutex::default() });
+        instances.push(Instance { cache, own: Known::new(), owed: Mutex::default() });
     }
-    let world = Arc::new(World {
+    let run = Arc::new(Run {
         database: Database::new(),
-        parties,
+        instances,
         common: Known::new(),
         reads: AtomicU64::new(0),
         on_redis: AtomicU64::new(0),
@@ -140,21 +140,21 @@ async fn nobody_reads_what_he_was_promised_not_to_through_faults_in_any_order() 
     });
     let mut tasks = Vec::new();
     for task in 0..10_u64 {
-        let world = Arc::clone(&world);
+        let run = Arc::clone(&run);
         tasks.push(tokio::spawn(async move {
             let mut dice = Dice(0x9e37_79b9 + task * 0x1234_5678_9abc);
-            let who = usize::try_from(task % 2).unwrap();
-            while !world.is_over.load(Ordering::SeqCst) {
+            let number = usize::try_from(task % 2).unwrap();
+            while !run.is_over.load(Ordering::SeqCst) {
                 let row = dice.below(ROWS as u64);
                 if task < 6 {
-                    world.read(who, row).await;
+                    run.read(number, row).await;
                     tokio::task::yield_now().await;
                 } else if task < 8 {
                     let own = row / 2 * 2 + task % 2;
-                    world.write(who, own).await;
+                    run.write(number, own).await;
                     tokio::time::sleep(Duration::from_millis(dice.below(5))).await;
                 } else {
-                    world.promote(who).await;
+                    run.promote(number).await;
                     tokio::time::sleep(Duration::from_millis(2)).await;
                 }
             }
@@ -195,21 +195,21 @@ async fn nobody_reads_what_he_was_promised_not_to_through_faults_in_any_order() 
         }
         tokio::time::sleep(Duration::from_millis(dice.below(300))).await;
     }
-    for party in &world.parties {
-        is_back(&party.cache).await;
+    for instance in &run.instances {
+        is_back(&instance.cache).await;
     }
-    world.is_over.store(true, Ordering::SeqCst);
+    run.is_over.store(true, Ordering::SeqCst);
     for task in tasks {
         task.await.unwrap();
     }
-    for who in 0..2 {
-        world.promote(who).await;
+    for number in 0..2 {
+        run.promote(number).await;
         for row in 0..ROWS as u64 {
-            world.read(who, row).await;
+            run.read(number, row).await;
         }
     }
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let (reads, on_redis, journaled) = (count(&world.reads), count(&world.on_redis), count(&world.journaled));
+    let (reads, on_redis, journaled) = (count(&run.reads), count(&run.on_redis), count(&run.journaled));
     println!("{reads} reads, {on_redis} of them on Redis; {journaled} changes journaled; {faults} faults");
     assert!(on_redis > 1000 && journaled > 10, "{on_redis} reads on Redis, {journaled} journaled");
 }

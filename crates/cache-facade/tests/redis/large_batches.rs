@@ -1,4 +1,4 @@
-//! Batches of any size are stored and served in parts; that Redis is slow for a moment is no outage.
+//! Batches of any size are stored and served in parts; a short slowness of Redis is no outage.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -17,10 +17,10 @@ use crate::support::*;
 
 const ITEMS: u64 = 20_000;
 
-/// One of these tests at a time: they leave little of the machine to others.
+/// Runs one of these tests at a time: each loads the machine.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-/// Loads what is missing of all items; every key is a group of its own.
+/// Loads the missing items; every key is its own group.
 async fn read_all(cache: &Cache, loaded: &Arc<AtomicU64>) {
     let loaded = Arc::clone(loaded);
     let load = async move |ids: Vec<u64>| {
@@ -33,7 +33,7 @@ async fn read_all(cache: &Cache, loaded: &Arc<AtomicU64>) {
     assert!(values.iter().all(|(id, value)| *value == format!("value {id}")));
 }
 
-/// Redis is in use, and has been since it was used first.
+/// Checks that Redis has been in use without an outage.
 async fn was_never_away(cache: &Cache, since: Timestamp) {
     let health = cache.health().await;
     assert_eq!(
@@ -62,7 +62,7 @@ async fn a_batch_of_any_size_is_stored_by_the_first_call_and_served_to_the_secon
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn callers_of_large_batches_at_once_do_not_open_the_breaker() {
+async fn concurrent_large_batches_do_not_open_the_breaker() {
     let _alone = ALONE.lock().await;
     let server = RedisServer::start().unwrap();
     let site = Instance::new(server.address()).await;
@@ -123,14 +123,14 @@ async fn a_cache_that_is_warmed_by_many_loads_at_once_is_warm() {
             .await;
         assert_eq!((warmed.done, warmed.failed), (ITEMS, 0));
     }
-    // On a crowded machine some lookups take too long: their values are loaded, and not stored.
+    // On a loaded machine some lookups time out: their values are loaded, and not stored.
     let again = loaded.load(Ordering::SeqCst) - ITEMS;
     assert!(again < ITEMS / 10, "{again} of {ITEMS} are not there the second time");
     was_never_away(&site.cache, since).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_value_of_64_megabytes_is_stored_and_drives_nobody_off_redis() {
+async fn a_value_of_64_megabytes_is_stored_without_an_outage() {
     let _alone = ALONE.lock().await;
     let server = RedisServer::start().unwrap();
     let site = Instance::new(server.address()).await;
@@ -147,9 +147,9 @@ async fn a_value_of_64_megabytes_is_stored_and_drives_nobody_off_redis() {
     was_never_away(&site.cache, since).await;
 }
 
-/// A server that is busy with another client's slow command, longer than callers wait and shorter than a probe does.
+/// The server runs a slow command of another client: longer than callers wait, shorter than a probe waits.
 #[tokio::test(flavor = "multi_thread")]
-async fn time_outs_while_a_probe_gets_through_are_no_outage() {
+async fn time_outs_are_no_outage_while_probes_succeed() {
     let _alone = ALONE.lock().await;
     let server = Arc::new(RedisServer::start().unwrap());
     let redis = redis_at(server.address()).with_connect_timeout(Duration::from_secs(20));

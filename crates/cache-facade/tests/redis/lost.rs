@@ -10,7 +10,7 @@ use crate::crash::{Victim, read};
 use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_noted_after_the_directory_was_lost_survives_a_kill() {
+async fn an_intent_written_after_the_directory_was_lost_survives_a_kill() {
     let server = RedisServer::start().unwrap();
     let mut proxy = TcpProxy::start(server.address()).await.unwrap();
     let other = Instance::patient(server.address()).await;
@@ -30,7 +30,7 @@ async fn what_was_noted_after_the_directory_was_lost_survives_a_kill() {
 }
 
 #[tokio::test]
-async fn a_directory_that_is_gone_is_made_anew_and_redis_is_cleared_for_what_was_noted_there() {
+async fn a_lost_directory_is_created_again_and_redis_is_cleared() {
     let server = RedisServer::start().unwrap();
     let other = Instance::patient(server.address()).await;
     let root = tempfile::tempdir().unwrap();
@@ -54,10 +54,10 @@ async fn a_directory_that_is_gone_is_made_anew_and_redis_is_cleared_for_what_was
 }
 
 #[tokio::test]
-async fn a_healthy_redis_is_used_where_nothing_can_be_noted_and_cleared_at_the_next_start() {
+async fn a_healthy_redis_is_used_without_a_record_and_cleared_at_the_next_start() {
     let server = RedisServer::start().unwrap();
     let root = tempfile::tempdir().unwrap();
-    // Where the note would be written, a directory stands in the way, as a full disk would.
+    // A directory at the path of the new record keeps it from being written, as a full disk does.
     let obstacle = root.path().join("instance-0/contact.new/x");
     fs::create_dir_all(&obstacle).unwrap();
     let cache = connect(config(root.path(), server.address())).await;
@@ -74,11 +74,11 @@ async fn a_healthy_redis_is_used_where_nothing_can_be_noted_and_cleared_at_the_n
 const SAYS: &str = "WARN Redis is in use, and CACHE_DIR holds no record";
 
 #[tokio::test]
-async fn an_instance_without_a_record_over_a_redis_in_use_says_so_and_clears_it_where_it_is_told_to() {
+async fn an_instance_without_a_record_over_a_redis_in_use_warns_and_clears_it_if_configured() {
     Lines::capture(Level::INFO);
     let server = RedisServer::start().unwrap();
     let first = Instance::patient(server.address()).await;
-    assert!(Lines::beginning(SAYS).is_empty(), "nobody has used it");
+    assert!(Lines::beginning(SAYS).is_empty(), "it is not in use");
     let database = Database::new();
     eventually("it holds a value", async || database.hits(&first.cache, 1).await).await;
     let second = Instance::patient(server.address()).await;

@@ -1,10 +1,6 @@
-//! Laws of a cache over a real Redis that fails in every way it can, and of what stands in for it.
+//! Laws of a cache over a real Redis with faults, and of its fallback.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "what goes wrong in a helper fails its test"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic in a helper fails its test")]
 
 mod clocks;
 mod crash;

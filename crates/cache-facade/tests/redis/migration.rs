@@ -1,4 +1,4 @@
-//! From disk to Redis and back, to another database, to another server: what missed a change is not read.
+//! From disk to Redis and back, to another database, to another server: a store that missed a change is not read.
 
 use std::path::Path;
 
@@ -54,7 +54,7 @@ async fn after_a_run_on_disk_a_redis_that_is_away_is_cleared_before_it_is_read()
 
     proxy.set(Mode::Refuse).await;
     for _ in 0..2 {
-        // The second run finds what the first left: Redis has still not been cleared.
+        // The second run finds the record of the first: Redis has still not been cleared.
         let redis = connect(config(path, proxy.address())).await;
         assert_eq!(redis.backend_kind(), BackendKind::Fallback);
         assert_eq!(database.read(&redis, 1).await.0, 1);
@@ -65,7 +65,7 @@ async fn after_a_run_on_disk_a_redis_that_is_away_is_cleared_before_it_is_read()
     is_back(&redis).await;
     assert_eq!(database.read(&redis, 1).await, (1, Source::Loaded));
     redis.close().await.unwrap();
-    // Once is enough: what is there now is trusted.
+    // It is cleared once, and trusted from then on.
     let redis = connect(config(path, proxy.address())).await;
     eventually("it is kept", async || database.hits(&redis, 1).await).await;
 }
@@ -89,7 +89,7 @@ async fn another_database_and_back_with_a_change_in_each_nothing_old_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_redis_again_is_not_cleared_and_neither_is_it_by_a_new_instance() {
+async fn the_same_redis_is_not_cleared_at_a_restart_nor_by_a_new_instance() {
     let server = RedisServer::start().unwrap();
     let one = Instance::new(server.address()).await;
     let database = Database::new();
@@ -100,10 +100,10 @@ async fn the_same_redis_again_is_not_cleared_and_neither_is_it_by_a_new_instance
     assert!(database.hits(&again, 1).await);
     assert!(database.hits(&Instance::new(server.address()).await.cache, 1).await);
     let clearing = Instance::with(server.address(), |config| config.clear_on_start(true)).await;
-    assert!(!database.hits(&clearing.cache, 1).await, "but it is where that was asked for");
+    assert!(!database.hits(&clearing.cache, 1).await, "but it is if configured");
 }
 
-/// Leaves `directory` as a process does that was on a server, then on another, and then ended.
+/// Leaves `directory` as a process does that used one server, then another, and then ended.
 async fn there(directory: &Path, proxy: &mut TcpProxy, first: &RedisServer, second: &RedisServer) {
     let database = Database::new();
     proxy.lead_to(first.address());
@@ -123,7 +123,7 @@ async fn there(directory: &Path, proxy: &mut TcpProxy, first: &RedisServer, seco
 async fn a_failover_there_and_back_brings_nothing_old_back() {
     let (first, second) = (RedisServer::start().unwrap(), RedisServer::start().unwrap());
     let mut proxy = TcpProxy::start(first.address()).await.unwrap();
-    // With the record of the last contact gone the old value comes back; with it, it does not.
+    // Without the record of the last server the old value is read again; with it, it is not.
     for is_defended in [false, true] {
         let directory = tempfile::tempdir().unwrap();
         there(directory.path(), &mut proxy, &first, &second).await;

@@ -1,4 +1,4 @@
-//! An outage and the way back: nothing that an invalidation has taken away is seen afterwards, by anybody.
+//! An outage and the recovery: no instance reads an invalidated value afterwards.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use tokio::sync::oneshot;
 
 use crate::support::*;
 
-/// A server, and a network of its own to it for one of two instances.
+/// A server and two instances, one of them over a proxy.
 struct Site {
     _server: RedisServer,
     proxy: TcpProxy,
-    /// Through the proxy.
+    /// The instance over the proxy.
     one: Instance,
-    /// Straight.
+    /// The instance with a direct connection.
     two: Instance,
 }
 
@@ -44,7 +44,7 @@ impl Site {
 
 /// History 23.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_journaled_is_gone_for_everybody_after_the_return() {
+async fn journaled_invalidations_reach_all_instances_after_the_recovery() {
     let mut site = Site::new().await;
     let database = Database::new();
     database.read(&site.two.cache, 1).await;
@@ -52,7 +52,7 @@ async fn what_was_journaled_is_gone_for_everybody_after_the_return() {
     site.cut().await;
     assert!(matches!(database.write(&site.one.cache, 1).await, Invalidated::Journaled { .. }));
     assert_eq!(database.read(&site.one.cache, 1).await.0, 1, "this instance sees it at once");
-    assert_eq!(database.read(&site.two.cache, 1).await, (0, Source::Hit), "the stated window");
+    assert_eq!(database.read(&site.two.cache, 1).await, (0, Source::Hit), "the documented window");
     let health = site.one.cache.health().await;
     assert_eq!((health.status, health.journal_depth), (HealthStatus::Degraded, 1));
     site.mend().await;
@@ -62,9 +62,9 @@ async fn what_was_journaled_is_gone_for_everybody_after_the_return() {
     assert_eq!((health.status, health.journal_depth), (HealthStatus::Ok, 0));
 }
 
-/// History 26: with tokens of one store the other refuses.
+/// History 26: each store refuses the tokens of the other.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_load_that_began_on_one_store_does_not_end_in_another() {
+async fn a_load_that_began_on_one_store_is_not_stored_in_the_other() {
     let mut site = Site::new().await;
     let database = Database::new();
     let one = site.one.cache.clone();
@@ -101,21 +101,21 @@ async fn a_load_that_began_on_one_store_does_not_end_in_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_cached_in_one_outage_is_not_there_in_the_next() {
+async fn values_of_one_outage_are_not_read_in_the_next() {
     let mut site = Site::new().await;
     let database = Database::new();
     site.cut().await;
     database.read(&site.one.cache, 1).await;
     assert!(database.hits(&site.one.cache, 1).await);
     site.mend().await;
-    // Somebody else's change, which no fallback heard of.
+    // A change of another instance, which no fallback store sees.
     assert!(matches!(database.write(&site.two.cache, 1).await, Invalidated::Applied { .. }));
     site.cut().await;
     assert_eq!(database.read(&site.one.cache, 1).await, (1, Source::Loaded));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_an_outage_a_value_is_served_for_its_age_from_the_start_of_its_load_and_no_longer() {
+async fn in_an_outage_a_value_is_served_for_the_maximum_age_from_the_start_of_its_load() {
     let clock = std::sync::Arc::new(ManualClock::new());
     let one = Instance::with(nowhere(), |config| {
         config.clock(clock.clone()).fallback_max_age(Duration::from_secs(10))
@@ -137,14 +137,14 @@ async fn in_an_outage_a_value_is_served_for_its_age_from_the_start_of_its_load_a
     assert_eq!(read(0).await, Source::Hit);
     clock.advance(Duration::from_millis(1));
     assert_ne!(read(10).await, Source::Hit);
-    assert_ne!(read(0).await, Source::Hit, "a load that took that long is not kept at all");
+    assert_ne!(read(0).await, Source::Hit, "a load that took that long is not stored");
     one.cache.set(&key(2), &1).await.unwrap();
     clock.advance(Duration::from_secs(10));
     assert_eq!(one.cache.get::<i32>(&key(2)).await, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_fallback_everything_is_loaded_and_invalidations_wait() {
+async fn without_a_fallback_everything_is_loaded_and_invalidations_are_pending() {
     let server = RedisServer::start().unwrap();
     let mut proxy = TcpProxy::start(server.address()).await.unwrap();
     let one = Instance::with(proxy.address(), |config| config.fallback(Fallback::None)).await;
@@ -165,7 +165,7 @@ async fn without_a_fallback_everything_is_loaded_and_invalidations_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn counters_are_unavailable_in_an_outage_and_go_on_after_it() {
+async fn counters_are_unavailable_in_an_outage_and_continue_after_it() {
     let mut site = Site::new().await;
     let counter = cache_facade::CacheKey::builder("visits", 1).build().unwrap();
     assert_eq!(site.one.cache.increment(&counter, 2).await.unwrap(), 2);
@@ -177,7 +177,7 @@ async fn counters_are_unavailable_in_an_outage_and_go_on_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_value_set_in_an_outage_lets_no_older_one_come_back_after_it() {
+async fn a_value_set_in_an_outage_is_not_followed_by_an_older_one() {
     let mut site = Site::new().await;
     site.one.cache.set(&key(1), &"old").await.unwrap();
     site.cut().await;
@@ -187,7 +187,7 @@ async fn a_value_set_in_an_outage_lets_no_older_one_come_back_after_it() {
     assert_eq!(site.two.cache.get::<String>(&key(1)).await, None);
 }
 
-/// More than the journal has room for becomes one clear.
+/// More invalidations than the journal has slots for become one clear.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_with_more_changes_than_the_journal_holds_ends_in_one_clear() {
     let mut site = Site::new().await;
@@ -206,9 +206,9 @@ async fn an_outage_with_more_changes_than_the_journal_holds_ends_in_one_clear() 
     }
 }
 
-/// While writers never stop, the way back is still found.
+/// The recovery succeeds also while writers never stop.
 #[tokio::test(flavor = "multi_thread")]
-async fn it_comes_back_under_constant_changes_and_nobody_reads_anything_old() {
+async fn redis_recovers_under_constant_changes_without_a_stale_read() {
     let mut site = Site::new().await;
     let database = Database::new();
     site.cut().await;

@@ -1,4 +1,4 @@
-//! A password that is rotated while the application runs: new connections read it anew, and nothing is started again.
+//! A password that is rotated while the application runs: new connections read it again, without a restart.
 
 use std::fs;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::support::*;
 const FIRST: &str = "hunter2-first";
 const SECOND: &str = "hunter2-second";
 
-/// Replaces the password at the server and ends all connections that logged in by the first.
+/// Replaces the password at the server and ends all connections that used the old one.
 fn rotate(server: &RedisServer) {
     raw_as(server, Some(FIRST), &["CONFIG", "SET", "requirepass", SECOND]);
     raw_as(server, Some(SECOND), &["CLIENT", "KILL", "TYPE", "normal"]);
@@ -50,7 +50,7 @@ async fn a_password_that_is_rotated_at_the_server_and_in_its_file_needs_no_resta
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn credentials_that_the_application_provides_are_asked_for_at_each_connection() {
+async fn each_connection_asks_the_application_for_its_credentials() {
     let server = RedisServer::start_with(&["--requirepass", FIRST]).unwrap();
     let calls = Arc::new(AtomicU64::new(0));
     let (counted, tokens) = (Arc::clone(&calls), Arc::new(AtomicU64::new(1)));

@@ -1,5 +1,5 @@
-//! Nothing that is said of a cache with a password holds the password, whatever goes wrong: lines from TRACE up, of every
-//! crate, and everything that can be printed.
+//! No output contains the password of a cache, whatever fails: log lines from TRACE up, of every crate, and everything that can be
+//! printed.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::*;
 
 const SECRET: &str = "hunter2-secret";
 
-/// What a cache shows of itself.
+/// Everything that a cache displays of itself.
 async fn shown(one: &Instance) -> String {
     let cache = &one.cache;
     let (health, stats, explained) =
@@ -47,7 +47,7 @@ async fn no_line_and_no_description_holds_a_password() {
         Mode::Garbage(SECRET.into()),
         Mode::Pass,
     ] {
-        // Once from the start, and once for a cache that was connected before.
+        // One cache with the fault from the start, and one that was connected before.
         proxy.set(Mode::Pass).await;
         let before = with(SECRET).await;
         proxy.set(mode).await;

@@ -1,4 +1,4 @@
-//! Crowds that ask for one missing value, with Redis there and with Redis away.
+//! Many concurrent calls for one missing value, with Redis up and with Redis away.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use testkit::reliability::{Tally, times};
 
 use crate::support::*;
 
-/// How many ask at once while Redis is there: fewer than its lookups can answer within the 250 ms that a request waits,
-/// on a crowded machine too. Whoever waited longer would go on without Redis, and load by himself.
+/// Concurrent calls while Redis is up: few enough for their lookups to be answered within the 250 ms that a request waits,
+/// also on a loaded machine. A call that waits longer goes on without Redis, and loads alone.
 const WITH_REDIS: usize = 500;
-/// How many ask at once while it is away.
+/// Concurrent calls while Redis is away.
 const WITHOUT_REDIS: usize = 10_000;
 
-/// How many loads so many callers of row `id` cause.
+/// Returns how many loads `callers` concurrent calls of row `id` cause.
 async fn stampede(cache: &Cache, callers: usize, id: u64) -> u64 {
     let loads = Arc::new(AtomicU64::new(0));
     let callers: Vec<_> = (0..callers)
@@ -35,7 +35,7 @@ async fn stampede(cache: &Cache, callers: usize, id: u64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_causes_one_load_with_redis_and_without_it() {
+async fn concurrent_calls_cause_one_load_with_redis_and_without_it() {
     let tally = Tally::new("stampedes", None);
     let mut server = RedisServer::start().unwrap();
     let one = Instance::patient(server.address()).await;

@@ -1,4 +1,4 @@
-//! Selecting a backend, and the lines that operators know, word for word.
+//! The selection of a backend, and its exact log lines.
 
 use cache_facade::{BackendKind, BreakerState, Cache, ErrorKind, HealthStatus, Invalidated, JournalKind};
 use testkit::{Lines, RedisServer, Restart};
@@ -16,7 +16,7 @@ async fn two_instances_share_redis_and_see_each_others_changes_at_once() {
     assert!(Lines::with("disk cache").is_empty());
     for _ in 0..50 {
         database.read(&one.cache, 1).await;
-        // Who loaded does not wait for the value to be stored.
+        // A load returns before its value is stored.
         eventually("the value is shared", async || database.hits(&two.cache, 1).await).await;
         assert!(matches!(database.write(&one.cache, 1).await, Invalidated::Applied { .. }));
         assert_eq!(database.read(&two.cache, 1).await.0, database.version(1));
@@ -33,7 +33,7 @@ async fn two_instances_share_redis_and_see_each_others_changes_at_once() {
 }
 
 #[tokio::test]
-async fn without_a_server_the_warning_is_word_for_word_and_disk_stands_in_until_there_is_one() {
+async fn without_a_server_the_warning_is_exact_and_the_fallback_is_used_until_there_is_one() {
     Lines::capture(Level::TRACE);
     let mut server = RedisServer::start().unwrap();
     server.kill().unwrap();
@@ -52,7 +52,7 @@ async fn without_a_server_the_warning_is_word_for_word_and_disk_stands_in_until_
     let database = Database::new();
     is_away(&one.cache).await;
     database.read(&one.cache, 1).await;
-    assert!(database.hits(&one.cache, 1).await, "the disk stands in");
+    assert!(database.hits(&one.cache, 1).await, "the fallback is used");
     let health = one.cache.health().await;
     assert_eq!(
         (health.status, health.wanted, health.active),
@@ -66,7 +66,7 @@ async fn without_a_server_the_warning_is_word_for_word_and_disk_stands_in_until_
 }
 
 #[tokio::test]
-async fn it_comes_back_by_itself_and_says_so() {
+async fn redis_recovers_by_itself_and_logs_it() {
     Lines::capture(Level::TRACE);
     let mut server = RedisServer::start().unwrap();
     server.kill().unwrap();
@@ -98,7 +98,7 @@ async fn a_wrong_password_falls_back_and_shows_no_secret() {
 }
 
 #[tokio::test]
-async fn what_only_settings_cure_is_said_once_a_minute() {
+async fn wrong_settings_are_logged_once_a_minute() {
     Lines::capture(Level::TRACE);
     let server = RedisServer::start_with(&["--requirepass", "right-secret"]).unwrap();
     let clock = std::sync::Arc::new(cache_facade::ManualClock::new());
@@ -115,14 +115,14 @@ async fn what_only_settings_cure_is_said_once_a_minute() {
 }
 
 #[tokio::test]
-async fn without_a_directory_redis_is_used_and_what_it_misses_is_kept_in_memory() {
+async fn without_a_directory_redis_is_used_and_pending_invalidations_are_in_memory() {
     Lines::capture(Level::TRACE);
     let root = tempfile::tempdir().unwrap();
     std::fs::write(root.path().join("file"), "").unwrap();
     let mut server = RedisServer::start().unwrap();
     let one = connect(config(&root.path().join("file/below"), server.address())).await;
     assert_eq!(one.backend_kind(), BackendKind::Redis);
-    let warning = "WARN the cache directory cannot be used; what Redis misses while it is away is lost with this process";
+    let warning = "WARN the cache directory cannot be used; invalidations that Redis misses while it is away are lost with this process";
     assert_eq!(Lines::with(warning).len(), 1);
     assert_eq!(one.health().await.journal, JournalKind::Memory);
     assert_eq!(one.health().await.status, HealthStatus::Degraded);
@@ -138,7 +138,7 @@ async fn without_a_directory_redis_is_used_and_what_it_misses_is_kept_in_memory(
 }
 
 #[tokio::test]
-async fn switched_off_everything_is_loaded_and_redis_still_hears_of_changes() {
+async fn with_caching_disabled_everything_is_loaded_and_redis_is_still_invalidated() {
     Lines::capture(Level::TRACE);
     let server = RedisServer::start().unwrap();
     let on = Instance::new(server.address()).await;

@@ -1,4 +1,4 @@
-//! A database of one version a row, and instances of an application over it.
+//! A database with a version for each row, and instances of an application over it.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use cache_facade::{
 use tempfile::TempDir;
 use testkit::RedisServer;
 
-/// How long a condition may take to come about on a crowded machine.
+/// How long a condition may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn redis_at(address: SocketAddr) -> RedisConfig {
@@ -29,7 +29,7 @@ pub(crate) async fn connect(config: CacheConfigBuilder) -> Cache {
     Cache::connect(config.build().unwrap()).await.unwrap()
 }
 
-/// An address where nobody listens.
+/// An address without a server.
 pub(crate) fn nowhere() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
@@ -50,7 +50,7 @@ impl Instance {
         Self::with(address, |config| config).await
     }
 
-    /// One that no crowded machine drives off Redis: what it reads is what is there.
+    /// An instance with long time-outs: it stays on Redis on a loaded machine too.
     pub(crate) async fn patient(address: SocketAddr) -> Self {
         let redis = redis_at(address).with_timeout(PATIENCE).with_connect_timeout(PATIENCE);
         Self::with(address, |config| config.redis(redis)).await
@@ -114,7 +114,7 @@ impl Database {
 pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
     let began = Instant::now();
     while !condition().await {
-        assert!(began.elapsed() < PATIENCE, "it never came to be that {what}");
+        assert!(began.elapsed() < PATIENCE, "never: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -129,7 +129,7 @@ pub(crate) async fn is_back(cache: &Cache) {
 
 pub(crate) async fn is_away(cache: &Cache) {
     eventually("the fallback is in use", async || cache.backend_kind() == BackendKind::Fallback).await;
-    // It is open as soon as it stores something.
+    // It is open as soon as it stores a value.
     eventually("the fallback stores", async || {
         let probe = CacheKey::builder("probe", 1).build().unwrap();
         cache
@@ -142,7 +142,7 @@ pub(crate) async fn is_away(cache: &Cache) {
     .await;
 }
 
-/// Asks the server itself, past every cache.
+/// Sends a command to the server itself.
 pub(crate) fn raw(server: &RedisServer, command: &[&str]) -> String {
     raw_as(server, None, command)
 }

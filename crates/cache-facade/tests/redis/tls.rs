@@ -1,4 +1,4 @@
-//! Encryption as the settings ask for it: where it cannot be had the disk stands in, and nothing is sent plain.
+//! Encryption by the settings: if it is impossible the fallback is used, and nothing is sent in plain text.
 
 use cache_facade::{BackendKind, RedisConfig, Tls};
 use testkit::{Authority, Lines, RedisServer, terminator};
@@ -8,7 +8,7 @@ use crate::support::*;
 
 const FALLS_BACK: &str = "WARN Redis cache initialization failed, falling back to disk cache error=";
 
-/// The commands that the server has run, but for those by which the tests see that it is there.
+/// The commands that the server has run, except those of the test itself.
 fn commands(server: &RedisServer) -> Vec<String> {
     let ran = raw(server, &["INFO", "commandstats"]);
     let names = ran.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(':'));
@@ -49,7 +49,7 @@ async fn instances_share_an_encrypted_redis_with_and_without_a_certificate_of_th
 }
 
 #[tokio::test]
-async fn where_the_certificate_is_refused_disk_stands_in_and_nothing_is_sent_plain() {
+async fn a_refused_certificate_means_the_fallback_and_nothing_is_sent_in_plain_text() {
     Lines::capture(Level::TRACE);
     let (server, authority) = (RedisServer::start().unwrap(), Authority::new().unwrap());
     let other = Authority::new().unwrap();
@@ -81,6 +81,6 @@ async fn where_the_certificate_is_refused_disk_stands_in_and_nothing_is_sent_pla
         eventually("the disk stands in", async || database.hits(&one.cache, 1).await).await;
         one.cache.close().await.unwrap();
     }
-    assert_eq!(commands(&server), [""; 0], "nothing was said to it");
+    assert_eq!(commands(&server), [""; 0], "no command was sent");
     assert!(Lines::with("hunter2").is_empty());
 }

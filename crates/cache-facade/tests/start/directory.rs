@@ -13,7 +13,7 @@ async fn refusal(directory: &Path) -> cache_facade::Error {
     Cache::connect(config(directory).build().unwrap()).await.unwrap_err()
 }
 
-/// That `directory` cannot be used and nothing is lost by it: the cache runs, keeps nothing, and says why.
+/// Checks that over an unusable `directory` the cache runs, stores nothing, and reports the cause.
 async fn runs_without_a_cache(directory: &Path) {
     let cache = open(directory).await;
     for _ in 0..2 {
@@ -28,7 +28,7 @@ async fn runs_without_a_cache(directory: &Path) {
 }
 
 #[tokio::test]
-async fn everything_in_a_new_directory_is_for_this_user_alone() {
+async fn everything_in_a_new_directory_is_private() {
     let root = tempfile::tempdir().unwrap();
     let directory = root.path().join("a/_cache");
     let cache = open(&directory).await;
@@ -71,7 +71,7 @@ async fn caches_that_share_a_directory_agree_on_what_they_read_and_write() {
 }
 
 #[tokio::test]
-async fn a_directory_can_be_opened_again_once_it_was_closed_or_dropped() {
+async fn a_directory_can_be_opened_again_after_it_was_closed_or_dropped() {
     let root = tempfile::tempdir().unwrap();
     let closed = open(root.path()).await;
     closed.close().await.unwrap();
@@ -80,7 +80,7 @@ async fn a_directory_can_be_opened_again_once_it_was_closed_or_dropped() {
     let again = open(root.path()).await;
     hits(&again, 1).await;
     assert!(hits(&again, 1).await);
-    assert_eq!(read(&closed, 1, "value").await.1, Source::Loaded, "what was closed stays closed");
+    assert_eq!(read(&closed, 1, "value").await.1, Source::Loaded, "a closed cache stays closed");
 }
 
 #[tokio::test]
@@ -112,17 +112,17 @@ async fn another_users_directory_is_a_clear_error() {
 }
 
 #[tokio::test]
-async fn a_directory_that_cannot_be_made_or_written_and_holds_nothing_is_a_warning() {
+async fn an_unusable_directory_without_a_cache_is_a_warning() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("file"), "").unwrap();
     runs_without_a_cache(&root.path().join("file/below")).await;
-    // A directory in place of the lock refuses to be opened, as a read-only file system would.
+    // A directory in place of the lock cannot be opened, as on a read-only file system.
     fs::create_dir_all(root.path().join("cache/lock")).unwrap();
     runs_without_a_cache(&root.path().join("cache")).await;
 }
 
 #[tokio::test]
-async fn a_directory_that_holds_a_cache_and_cannot_be_written_is_an_error() {
+async fn an_unusable_directory_with_a_cache_is_an_error() {
     for name in ["state", "cache.redb"] {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("lock")).unwrap();
@@ -145,7 +145,7 @@ async fn a_store_that_cannot_be_opened_is_a_warning_and_is_not_trusted_afterward
     let health = cache.health().await;
     assert_eq!((health.status, health.active), (HealthStatus::Degraded, BackendKind::Null));
     cache.close().await.unwrap();
-    // What the run without the store changed, the store did not hear of.
+    // The store missed the invalidations of the run without it.
     fs::remove_dir(&database).unwrap();
     fs::rename(&aside, &database).unwrap();
     let cache = open(root.path()).await;
@@ -186,7 +186,7 @@ async fn a_directory_that_can_be_used_later_is_locked_from_then_on() {
     let directory = root.path().join("file/below");
     let cache = open(&directory).await;
     fs::remove_file(root.path().join("file")).unwrap();
-    // From here on another process could begin there, which would never hear of this one's changes.
+    // From now on another process could start there, and would not see this one's changes.
     cache.change(&key(1), async || Ok::<_, std::convert::Infallible>(())).await.unwrap();
     let lock = File::open(directory.join("lock")).unwrap();
     assert!(lock.try_lock().is_err());
@@ -195,7 +195,7 @@ async fn a_directory_that_can_be_used_later_is_locked_from_then_on() {
 }
 
 #[tokio::test]
-async fn caching_that_is_off_opens_no_store() {
+async fn disabled_caching_opens_no_store() {
     let root = tempfile::tempdir().unwrap();
     let cache = connect(config(root.path()).enabled(false)).await;
     assert_eq!(cache.backend_kind(), BackendKind::Null);

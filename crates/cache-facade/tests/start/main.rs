@@ -1,9 +1,9 @@
-//! Laws of starting: which directory may be used, and what of it may still be read.
+//! Laws of the start: which directory may be used, and which of its values may still be read.
 
-#![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
+#![expect(clippy::unwrap_used, reason = "a panic in a helper fails its test")]
 
 mod directory;
-mod trust;
+mod last_run;
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -26,14 +26,14 @@ fn key(id: u32) -> CacheKey {
     CacheKey::builder("image", id).part("metadata").build().unwrap()
 }
 
-/// What a reader of `key(id)` gets while the database holds `current`.
+/// Reads `key(id)` while the database holds `current`.
 async fn read(cache: &Cache, id: u32, current: &'static str) -> (String, Source) {
     let load = async move || Ok::<_, Infallible>(current.to_owned());
     let loaded = cache.get_or_load_with(&key(id), LoadOptions::new(), load).await.unwrap();
     (loaded.value, loaded.source)
 }
 
-/// Whether `key(id)`, stored before, is read from the cache; it is then stored.
+/// Whether a read of `key(id)` is a hit; stores its value otherwise.
 async fn hits(cache: &Cache, id: u32) -> bool {
     read(cache, id, "value").await.1 == Source::Hit
 }

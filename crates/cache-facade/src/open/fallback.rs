@@ -1,4 +1,4 @@
-//! [`Disk`]: the disk cache that stands in while Redis is away.
+//! [`DiskFallback`]: the disk cache that is used while Redis is away.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,27 +7,27 @@ use async_trait::async_trait;
 use cache_core::{CacheBackend, NullBackend};
 use cache_disk::{DiskBackend, DiskConfig};
 
-use crate::fallback::Standin;
-use crate::outage::files;
-use crate::outage::hold::Hold;
-use crate::outage::leftover::FALLBACK;
+use crate::durability::directory::HeldDirectory;
+use crate::durability::files;
+use crate::durability::journal::orphan_journal::FALLBACK;
+use crate::fallback::OpenFallback;
 
 /// Opens disk caches in the directory of this instance.
 #[derive(Debug)]
-pub(super) struct Disk {
+pub(super) struct DiskFallback {
     pub(super) settings: DiskConfig,
-    /// What says where that is: another one after the cache directory was lost.
-    pub(super) hold: Arc<Hold>,
+    pub(super) directory: Arc<HeldDirectory>,
 }
 
-impl Disk {
+impl DiskFallback {
+    /// The directory of the disk cache; another one after the cache directory was lost.
     fn path(&self) -> Option<PathBuf> {
-        Some(self.hold.instance_path()?.join(FALLBACK))
+        Some(self.directory.instance_path()?.join(FALLBACK))
     }
 }
 
 #[async_trait]
-impl Standin for Disk {
+impl OpenFallback for DiskFallback {
     async fn open(&self) -> Arc<dyn CacheBackend> {
         let Some(path) = self.path() else {
             cache_core::log::limited("fallback", |suppressed| {
@@ -42,7 +42,7 @@ impl Standin for Disk {
             Ok(backend) => Arc::new(backend),
             Err(error) => {
                 cache_core::log::limited(
-                    self.hold.directory(),
+                    self.directory.path(),
                     |suppressed| tracing::warn!(%error, suppressed, "the fallback cannot be opened; everything is loaded while Redis is away"),
                 );
                 Arc::new(NullBackend::new())
@@ -50,7 +50,7 @@ impl Standin for Disk {
         }
     }
 
-    fn tidy(&self) {
+    fn remove(&self) {
         if let Some(path) = self.path() {
             files::remove_directory(&path);
         }

@@ -21,8 +21,8 @@ fn journal(root: &Path, number: u32) -> PathBuf {
     root.join(format!("instance-{number}/journal"))
 }
 
-/// Runs a change of image 1 in `cache` up to the moment when its commit is done, and copies the journal as it is then.
-async fn journal_amid_a_change(cache: &cache_facade::Cache, root: &Path) -> Vec<u8> {
+/// Changes image 1 in `cache`, and returns a copy of the journal at the end of the commit.
+async fn journal_during_a_change(cache: &cache_facade::Cache, root: &Path) -> Vec<u8> {
     let (begun, begins) = oneshot::channel();
     let (go, going) = oneshot::channel::<()>();
     let change = ImageChange::ImageUpdated { project: 7, image: 1 };
@@ -43,7 +43,7 @@ async fn journal_amid_a_change(cache: &cache_facade::Cache, root: &Path) -> Vec<
 }
 
 #[tokio::test]
-async fn a_clean_restart_keeps_what_was_loaded() {
+async fn a_clean_restart_keeps_the_values() {
     let root = filled().await;
     for _ in 0..2 {
         let cache = open(root.path()).await;
@@ -74,14 +74,11 @@ async fn another_namespace_starts_empty_there_and_back() {
     let other = connect(config(root.path()).namespace("other")).await;
     assert!(!hits(&other, 1).await);
     other.close().await.unwrap();
-    assert!(
-        !hits(&open(root.path()).await, 1).await,
-        "the first one's entries missed what the other invalidated"
-    );
+    assert!(!hits(&open(root.path()).await, 1).await, "its entries missed the invalidations of the other");
 }
 
 #[tokio::test]
-async fn a_database_beside_no_record_or_one_that_nobody_can_read_is_not_trusted() {
+async fn a_database_with_a_missing_or_unreadable_record_is_not_trusted() {
     for spoil in [
         (|state| fs::remove_file(state).unwrap()) as fn(PathBuf),
         |state| fs::write(state, "cache state 1\nprimary disk\n").unwrap(),
@@ -117,16 +114,16 @@ async fn clear_on_start_empties_the_store() {
 }
 
 #[tokio::test]
-async fn what_a_dead_process_had_begun_to_change_is_invalidated_before_the_first_read() {
+async fn interrupted_changes_of_a_dead_process_are_replayed_before_the_first_read() {
     let root = filled().await;
     for number in [0, 5] {
         let cache = open(root.path()).await;
         hits(&cache, 1).await;
         hits(&cache, 2).await;
-        let left = journal_amid_a_change(&cache, root.path()).await;
+        let left = journal_during_a_change(&cache, root.path()).await;
         assert!(!hits(&cache, 1).await);
         cache.close().await.unwrap();
-        // The database holds something newer, and the cache what was loaded before: as if the process had died there.
+        // The database holds a newer value than the cache, as if the process had died there.
         fs::create_dir_all(journal(root.path(), number).parent().unwrap()).unwrap();
         fs::write(journal(root.path(), number), left).unwrap();
         let cache = open(root.path()).await;
@@ -134,7 +131,7 @@ async fn what_a_dead_process_had_begun_to_change_is_invalidated_before_the_first
         assert!(hits(&cache, 2).await, "nothing else was invalidated");
         cache.close().await.unwrap();
         let cache = open(root.path()).await;
-        assert!(hits(&cache, 1).await, "it is made up for once");
+        assert!(hits(&cache, 1).await, "it is replayed once");
         let _ = cache.invalidate(&key(1)).await.unwrap();
         cache.close().await.unwrap();
     }
@@ -162,7 +159,7 @@ async fn without_a_journal_the_next_start_is_empty() {
     let health = cache.health().await;
     assert_eq!(health.journal, cache_facade::JournalKind::Memory);
     assert_eq!(health.status, cache_facade::HealthStatus::Degraded);
-    assert!(hits(&cache, 1).await, "this run may still be read: nothing was missed");
+    assert!(hits(&cache, 1).await, "this run may read it: no invalidation was missed");
     cache.close().await.unwrap();
     assert!(!hits(&open(root.path()).await, 1).await);
 }

@@ -1,8 +1,8 @@
 //! The bytes of a journal: a file of 128 KiB in 256 slots of one sector each.
 //!
-//! A record lies within one slot, and storage writes a sector whole or not at all; so a crash leaves the record or
-//! nothing, and nothing has to be guessed about the end of the file. All sectors are written once when the file is
-//! made: later writes need no space, and syncing them writes nothing else.
+//! A record lies within one slot, and storage writes a sector whole or not at all: a crash leaves the record or nothing, and
+//! the end of the file needs no interpretation. All sectors are written once when the file is created: later writes need no
+//! space, and syncing them writes nothing else.
 //!
 //! | slot | bytes | |
 //! | --- | --- | --- |
@@ -12,9 +12,9 @@
 //! | 0 | | the text `cache journal 1` |
 //! | 1..256 | | zeros: free; else a record |
 //!
-//! The text of a record is a line of who it is owed to and why (`intent disk`, `owed redis 3 app`), and a line for each
-//! invalidation as it displays itself. A file of another length, or with one slot that is none of these, is damaged:
-//! nobody can know what it held, so everything counts as invalid.
+//! The text of a record is a line with its reason and target (`intent disk`, `owed redis 3 app`), and a line for each
+//! invalidation as it displays itself. A file of another length, or with a slot that is none of these, is damaged:
+//! its records are unknown, so everything counts as invalid.
 
 use std::fmt::{self, Display};
 
@@ -24,13 +24,13 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// Bytes of a slot: the least that storage writes at once.
 pub(super) const SLOT_BYTES: usize = 512;
 
-/// Slots of a file, the first of which is its heading.
+/// Slots of a file; the first is its heading.
 pub(super) const SLOTS: usize = 256;
 
 /// Bytes of a file.
 pub(super) const FILE_BYTES: usize = SLOT_BYTES * SLOTS;
 
-/// The first slot for a record that stands for itself: the one before it stands for all that finds no room.
+/// The first slot of ordinary records: the one before it holds `everything`, for records that find no free slot.
 pub(super) const FIRST_RECORD: usize = 2;
 
 const TEXT_AT: usize = 10;
@@ -39,15 +39,15 @@ const HEADING: &str = "cache journal 1";
 
 pub(super) type Slot = [u8; SLOT_BYTES];
 
-/// A slot that holds nothing.
+/// A free slot.
 pub(super) const FREE: Slot = [0; SLOT_BYTES];
 
-/// Who must hear of an invalidation.
+/// The store that must apply an invalidation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Owner {
+pub(crate) enum Target {
     /// The disk cache in the same directory.
     Disk,
-    /// A Redis, by the number of its database and the namespace.
+    /// A Redis database.
     Redis {
         /// The number of the database.
         db: u32,
@@ -56,67 +56,62 @@ pub(crate) enum Owner {
     },
 }
 
-/// Why an invalidation was written down.
+/// Why an invalidation was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
     /// A change of the database is about to be committed.
     Intent,
-    /// Its owner could not be reached.
-    Owed,
+    /// The target has not acknowledged it.
+    Pending,
 }
 
-/// What one slot holds.
+/// The content of one slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) reason: Reason,
-    pub(crate) owner: Owner,
+    pub(crate) target: Target,
     pub(crate) what: Vec<Invalidation>,
 }
 
-/// The journal is not as it was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Damaged;
-
-/// The records of a file, each with the number of its slot.
-pub(super) fn read(file: &[u8]) -> Result<Vec<(usize, Record)>, Damaged> {
+/// Decodes a file into its records, each with the number of its slot; `None` when it is damaged.
+pub(super) fn decode(file: &[u8]) -> Option<Vec<(usize, Record)>> {
     if file.len() != FILE_BYTES {
-        return Err(Damaged);
+        return None;
     }
     let mut records = Vec::new();
     for (number, slot) in file.chunks_exact(SLOT_BYTES).enumerate() {
         if number == 0 {
-            text_of(0, slot).filter(|text| *text == HEADING).ok_or(Damaged)?;
+            text_of(0, slot).filter(|text| *text == HEADING)?;
         } else if slot != FREE {
-            let record = text_of(number, slot).and_then(parse).ok_or(Damaged)?;
-            records.push((number, record));
+            records.push((number, text_of(number, slot).and_then(parse)?));
         }
     }
-    Ok(records)
+    Some(records)
 }
 
-/// A file of these records, each short enough for its slot.
-pub(super) fn file_of(records: &[(usize, Record)]) -> Vec<u8> {
+/// Encodes a file of `records`, each short enough for its slot.
+pub(super) fn encode(records: &[(usize, Record)]) -> Vec<u8> {
     let mut file = sealed(0, HEADING).to_vec();
     for number in 1..SLOTS {
         let record = records.iter().find(|(at, _)| *at == number).map(|(_, record)| record);
-        let text = record.map(|record| texts(record.reason, &record.owner, &record.what).concat());
+        let text = record.map(|record| texts(record.reason, &record.target, &record.what).concat());
         file.extend(text.map_or(FREE, |text| sealed(number, &text)));
     }
     file
 }
 
-/// `text` with the invalidations of `more` in the same slot; `None` when there is no room for them.
+/// Appends the invalidations of `more` to `text`; `None` when they do not fit into one slot.
 pub(super) fn joined(text: &str, more: &str) -> Option<String> {
     let (_heading, lines) = more.split_once('\n')?;
     (text.len() + 1 + lines.len() <= LONGEST_TEXT).then(|| format!("{text}\n{lines}"))
 }
 
-/// The texts that record `what`, each short enough for a slot.
+/// Encodes `what` as the texts of records, each short enough for a slot.
 ///
-/// What is too long by itself is replaced by something that covers it: a key or pattern by its group, a group by
-/// everything. What is named twice is written once.
-pub(super) fn texts(reason: Reason, owner: &Owner, what: &[Invalidation]) -> Vec<String> {
-    let heading = format!("{reason} {owner}");
+/// An invalidation that is too long is replaced by one that covers it: a key or pattern by its group, a group by
+/// everything. Duplicates are written once.
+pub(super) fn texts(reason: Reason, target: &Target, what: &[Invalidation]) -> Vec<String> {
+    let heading = format!("{reason} {target}");
     let fits = |what: &Invalidation| heading.len() + 1 + what.to_string().len() <= LONGEST_TEXT;
     let mut lines: Vec<String> = what.iter().map(|what| covering(what, fits).to_string()).collect();
     let everything = Invalidation::Everything.to_string();
@@ -140,11 +135,13 @@ pub(super) fn texts(reason: Reason, owner: &Owner, what: &[Invalidation]) -> Vec
     texts
 }
 
-/// The bytes of slot `number` with `text`, which [`texts`] made.
-#[expect(
-    clippy::indexing_slicing,
-    reason = "a text is shorter than a slot by more than what stands before it"
-)]
+/// Encodes the text of a record of everything.
+pub(super) fn everything(reason: Reason, target: &Target) -> String {
+    texts(reason, target, &[Invalidation::Everything]).concat()
+}
+
+/// Encodes slot `number` with a text of [`texts`].
+#[expect(clippy::indexing_slicing, reason = "a text is shorter than a slot by more than its prefix")]
 pub(super) fn sealed(number: usize, text: &str) -> Slot {
     let mut slot = FREE;
     let length = u16::try_from(text.len()).expect("a text is shorter than a slot");
@@ -155,7 +152,7 @@ pub(super) fn sealed(number: usize, text: &str) -> Slot {
     slot
 }
 
-/// `what` itself where it fits, else the least that covers it and fits.
+/// Returns `what` if it fits, else the narrowest invalidation that covers it and fits.
 fn covering(what: &Invalidation, fits: impl Fn(&Invalidation) -> bool) -> Invalidation {
     if fits(what) {
         return what.clone();
@@ -183,34 +180,39 @@ fn checksum(number: usize, slot: &[u8]) -> u64 {
 
 fn parse(text: &str) -> Option<Record> {
     let mut lines = text.lines();
-    let mut words = lines.next()?.split(' ');
-    let reason = match words.next()? {
+    let (reason, target) = lines.next()?.split_once(' ')?;
+    let reason = match reason {
         "intent" => Reason::Intent,
-        "owed" => Reason::Owed,
+        "owed" => Reason::Pending,
         _ => return None,
     };
-    let owner = match words.next()? {
-        "disk" => Owner::Disk,
-        "redis" => Owner::Redis { db: words.next()?.parse().ok()?, namespace: words.next()?.to_owned() },
-        _ => return None,
-    };
-    if words.next().is_some() {
-        return None;
-    }
     let what = lines.map(str::parse).collect::<Result<_, _>>().ok()?;
-    Some(Record { reason, owner, what })
+    Some(Record { reason, target: Target::parse(target)?, what })
+}
+
+impl Target {
+    /// Parses what it displays.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let target = match words.next()? {
+            "disk" => Self::Disk,
+            "redis" => Self::Redis { db: words.next()?.parse().ok()?, namespace: words.next()?.to_owned() },
+            _ => return None,
+        };
+        words.next().is_none().then_some(target)
+    }
 }
 
 impl Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Intent => "intent",
-            Self::Owed => "owed",
+            Self::Pending => "owed",
         })
     }
 }
 
-impl Display for Owner {
+impl Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Disk => f.write_str("disk"),
@@ -230,7 +232,7 @@ mod tests {
     }
 
     fn file_with(texts: &[String]) -> Vec<u8> {
-        let mut file = file_of(&[]);
+        let mut file = encode(&[]);
         for (index, text) in texts.iter().enumerate() {
             let at = (index + 1) * SLOT_BYTES;
             file[at..at + SLOT_BYTES].copy_from_slice(&sealed(index + 1, text));
@@ -238,14 +240,14 @@ mod tests {
         file
     }
 
-    fn read_back(reason: Reason, owner: &Owner, what: &[Invalidation]) -> Vec<Invalidation> {
-        let texts = texts(reason, owner, what);
-        let records = read(&file_with(&texts)).unwrap();
-        assert!(records.iter().all(|(_, record)| record.reason == reason && record.owner == *owner));
+    fn read_back(reason: Reason, target: &Target, what: &[Invalidation]) -> Vec<Invalidation> {
+        let texts = texts(reason, target, what);
+        let records = decode(&file_with(&texts)).unwrap();
+        assert!(records.iter().all(|(_, record)| record.reason == reason && record.target == *target));
         records.into_iter().flat_map(|(_, record)| record.what).collect()
     }
 
-    /// What a slot holds before the zeros at its end, in hexadecimal.
+    /// The bytes of a slot before the zeros at its end, in hexadecimal.
     fn hex(slot: &[u8]) -> String {
         let end = slot.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let digits =
@@ -257,48 +259,48 @@ mod tests {
     fn a_journal_is_written_and_read_as_the_golden_file_says() {
         let key = CacheKey::builder("image", 5).part("metadata").build().unwrap();
         let pattern = CachePattern::parse("image:*").unwrap();
-        let redis = Owner::Redis { db: 3, namespace: "app".to_owned() };
-        let record = |reason, owner, what| Record { reason, owner, what };
+        let redis = Target::Redis { db: 3, namespace: "app".to_owned() };
+        let record = |reason, target, what| Record { reason, target, what };
         let records = [
-            (1, record(Reason::Owed, redis, vec![Invalidation::Everything])),
-            (2, record(Reason::Intent, Owner::Disk, vec![group(5), key.into(), pattern.into()])),
+            (1, record(Reason::Pending, redis, vec![Invalidation::Everything])),
+            (2, record(Reason::Intent, Target::Disk, vec![group(5), key.into(), pattern.into()])),
         ];
-        let file = file_of(&records);
+        let file = encode(&records);
         let lines: Vec<_> = file.chunks_exact(SLOT_BYTES).take(3).map(hex).collect();
-        assert_eq!(lines.join("\n"), include_str!("../../tests/golden/journal.hex").trim());
-        assert_eq!(read(&file).unwrap(), records);
+        assert_eq!(lines.join("\n"), include_str!("../../../tests/golden/journal.hex").trim());
+        assert_eq!(decode(&file).unwrap(), records);
     }
 
     #[test]
-    fn what_is_written_is_read_back_for_every_owner_and_reason() {
+    fn records_are_read_back_for_every_target_and_reason() {
         let key = CacheKey::builder("image", 1).part("metadata").build().unwrap();
         let pattern = CachePattern::parse("[r]thumbnail:*").unwrap();
         let what = vec![group(1), key.into(), pattern.into()];
-        let redis = Owner::Redis { db: 3, namespace: "a-b.c".to_owned() };
-        for owner in [Owner::Disk, redis] {
-            for reason in [Reason::Intent, Reason::Owed] {
-                let back = read_back(reason, &owner, &what);
+        let redis = Target::Redis { db: 3, namespace: "a-b.c".to_owned() };
+        for target in [Target::Disk, redis] {
+            for reason in [Reason::Intent, Reason::Pending] {
+                let back = read_back(reason, &target, &what);
                 assert!(back.len() == 3 && what.iter().all(|what| back.contains(what)), "{back:?}");
             }
         }
-        assert!(texts(Reason::Intent, &Owner::Disk, &[]).is_empty());
+        assert!(texts(Reason::Intent, &Target::Disk, &[]).is_empty());
     }
 
     #[test]
     fn many_invalidations_share_few_slots_and_none_is_lost() {
         let what: Vec<_> = (0..1000).map(group).collect();
         let twice = [what.clone(), what.clone()].concat();
-        let texts = texts(Reason::Intent, &Owner::Disk, &twice);
+        let texts = texts(Reason::Intent, &Target::Disk, &twice);
         assert!(texts.len() < 40, "{} slots", texts.len());
-        let back = read_back(Reason::Intent, &Owner::Disk, &twice);
+        let back = read_back(Reason::Intent, &Target::Disk, &twice);
         assert!(back.len() == 1000 && what.iter().all(|what| back.contains(what)));
     }
 
     #[test]
-    fn what_is_too_long_for_a_slot_is_covered_by_something_shorter() {
+    fn an_invalidation_too_long_for_a_slot_is_covered_by_a_shorter_one() {
         let part = || "é".repeat(100);
         let covered = |what: Invalidation| {
-            let back = read_back(Reason::Intent, &Owner::Disk, &[what]);
+            let back = read_back(Reason::Intent, &Target::Disk, &[what]);
             assert_eq!(back.len(), 1);
             back[0].to_string()
         };
@@ -320,25 +322,25 @@ mod tests {
 
     #[test]
     fn everything_is_written_alone() {
-        let texts = texts(Reason::Owed, &Owner::Disk, &[group(1), Invalidation::Everything, group(2)]);
+        let texts = texts(Reason::Pending, &Target::Disk, &[group(1), Invalidation::Everything, group(2)]);
         assert_eq!(texts, ["owed disk\neverything"]);
     }
 
     #[test]
     fn a_file_cut_anywhere_is_damaged() {
-        let file = file_with(&texts(Reason::Intent, &Owner::Disk, &[group(1)]));
+        let file = file_with(&texts(Reason::Intent, &Target::Disk, &[group(1)]));
         for length in 0..FILE_BYTES {
-            assert_eq!(read(&file[..length]), Err(Damaged), "{length} bytes");
+            assert_eq!(decode(&file[..length]), None, "{length} bytes");
         }
-        assert_eq!(read(&[&file[..], &[0]].concat()), Err(Damaged));
-        assert_eq!(read(&file).unwrap().len(), 1);
+        assert_eq!(decode(&[&file[..], &[0]].concat()), None);
+        assert_eq!(decode(&file).unwrap().len(), 1);
     }
 
     #[test]
     fn a_bit_flipped_anywhere_is_damage() {
         let mut file =
-            file_with(&texts(Reason::Intent, &Owner::Disk, &(0..100).map(group).collect::<Vec<_>>()));
-        let sound = read(&file).unwrap();
+            file_with(&texts(Reason::Intent, &Target::Disk, &(0..100).map(group).collect::<Vec<_>>()));
+        let sound = decode(&file).unwrap();
         assert!(sound.len() > 1);
         // Every bit of the heading, the records and one free slot behind them; a bit of each byte of the rest.
         for at in 0..FILE_BYTES {
@@ -348,14 +350,14 @@ mod tests {
                 file[at] ^= 1 << bit;
             }
         }
-        assert_eq!(read(&file).unwrap(), sound);
+        assert_eq!(decode(&file).unwrap(), sound);
     }
 
-    /// Whether `file` reads as damaged; looks at the whole file for some bytes, and at one slot for the others, because
+    /// Whether `file` reads as damaged. Reads the whole file for some bytes and one slot for the others, because
     /// a hundred thousand readings of a whole file take minutes.
     fn read_slots_around(file: &[u8], at: usize) -> bool {
         if at.is_multiple_of(101) {
-            return read(file) == Err(Damaged);
+            return decode(file) == None;
         }
         let number = at / SLOT_BYTES;
         let slot = &file[number * SLOT_BYTES..][..SLOT_BYTES];
@@ -363,9 +365,9 @@ mod tests {
     }
 
     #[test]
-    fn a_sector_in_the_place_of_another_is_damage() {
-        let mut file = file_with(&texts(Reason::Intent, &Owner::Disk, &[group(1)]));
+    fn a_sector_in_the_wrong_place_is_damage() {
+        let mut file = file_with(&texts(Reason::Intent, &Target::Disk, &[group(1)]));
         file.copy_within(SLOT_BYTES..2 * SLOT_BYTES, 3 * SLOT_BYTES);
-        assert_eq!(read(&file), Err(Damaged));
+        assert_eq!(decode(&file), None);
     }
 }
