@@ -319,3 +319,53 @@ fn a_directory_that_was_moved_and_comes_back_is_not_trusted() {
     let mut next = Process::start(&files);
     assert_eq!(next.read(1).1, "new");
 }
+
+fn signal(process: &Process, name: &str) {
+    let id = process.child.id().to_string();
+    assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+}
+
+/// History 31, with a process that is stopped for longer than the take-over waits.
+#[test]
+fn no_change_is_acknowledged_while_another_process_may_serve_what_it_cached() {
+    let place = Files::new();
+    let mut first = Process::start(&place);
+    assert!(!first.is_hit(1) && first.is_hit(1));
+    place.lose(Way::Removed);
+    let mut second = Process::start(&place);
+    assert_eq!(second.read(1).1, "old");
+    assert!(second.is_hit(1));
+    signal(&second, "-STOP");
+    let one = first.ask("change 1 new");
+    let began = Instant::now();
+    let two = first.ask("change 1 new");
+    let took = began.elapsed();
+    second.tell("read 1");
+    signal(&second, "-CONT");
+    let answer = second.wait_for("");
+    assert!(one.contains("Locked"), "{one}");
+    assert!(two.contains("Locked"), "it says {two} after {took:?}, and the other answers: {answer}");
+}
+
+#[test]
+fn two_processes_that_both_change_share_a_lost_directory_without_refusing_changes() {
+    let place = Files::new();
+    let mut first = Process::start(&place);
+    place.lose(Way::Removed);
+    let mut second = Process::start(&place);
+    let change = |process: &mut Process, image: u32| {
+        let mut said = Vec::new();
+        for turn in 0..8 {
+            let began = Instant::now();
+            let answer = process.ask(&format!("change {image} v{turn}"));
+            said.push((answer, began.elapsed().as_millis()));
+        }
+        said
+    };
+    let said = std::thread::scope(|scope| {
+        let one = scope.spawn(|| change(&mut first, 1));
+        let two = scope.spawn(|| change(&mut second, 2));
+        [one.join().unwrap(), two.join().unwrap()]
+    });
+    assert!(said.iter().flatten().all(|(answer, took)| answer == "changed" && *took < 4_000), "{said:?}");
+}

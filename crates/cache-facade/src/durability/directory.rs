@@ -10,6 +10,7 @@
 use std::fmt::Debug;
 use std::fs::File;
 use std::future::ready;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -142,19 +143,30 @@ impl HeldDirectory {
     /// also from other processes. Blocks the thread. `claim` claims the instance.
     ///
     /// # Errors
-    /// `Locked` when other processes hold it, `Configuration` for a directory of another user, `Io` when the system refuses.
+    /// `Locked` when other processes hold it or may hold it, `Configuration` for a directory of another user, `Io` when the
+    /// system refuses and no process can hold it.
     pub(crate) fn retake(
         &self,
         takes_over: bool,
         claim: impl FnOnce(&Path) -> Result<LockFile>,
     ) -> Result<()> {
-        files::prepare_directory(&self.path)?;
         let file = self.path.join(LOCK);
-        let mut lock = LockFile::try_lock(&file, self.sharing)?;
-        if lock.is_none() && takes_over {
-            lock = LockFile::take_over(&file, self.sharing)?;
+        let prepared = files::prepare_directory(&self.path);
+        let mut lock = prepared.and_then(|()| LockFile::try_lock(&file, self.sharing));
+        if takes_over && matches!(lock, Ok(None)) {
+            lock = LockFile::take_over(&file, self.sharing);
         }
-        let locks = Locks::new(&self.path, lock.ok_or_else(|| locked(&self.path))?)?;
+        // A lock file that cannot be locked, for whatever reason, may be that of a running process.
+        let is_absent = || std::fs::symlink_metadata(&file).is_err_and(|error| is_missing(&error));
+        let lock = match lock {
+            Err(error) if is_absent() => return Err(error),
+            lock => lock.ok().flatten().ok_or_else(|| locked(&self.path))?,
+        };
+        // A process that was replaced holds its instance until it serves no value any more.
+        if self.sharing == Sharing::Exclusive && instance::any_is_held(&self.path)? {
+            return Err(locked(&self.path));
+        }
+        let locks = Locks::new(&self.path, lock)?;
         last_run::distrust(&self.path)?;
         let instance = claim(&self.path)?;
         locks.lock.check_in_place()?;
@@ -174,6 +186,11 @@ impl Locks {
     pub(crate) fn instance(&self) -> Option<&LockFile> {
         self.instance.get()
     }
+}
+
+/// Whether the file that an operation failed on does not exist.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// The error for a directory that other processes hold.

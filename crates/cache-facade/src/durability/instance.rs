@@ -51,6 +51,14 @@ pub(crate) fn claim_all(directory: &Path) -> Result<Option<(LockFile, Vec<LockFi
     Ok(Some((own, dead.collect())))
 }
 
+/// Whether a process holds an instance in `directory`.
+///
+/// # Errors
+/// As for [`claim`].
+pub(crate) fn any_is_held(directory: &Path) -> Result<bool> {
+    Ok(claim_dead(directory)?.len() < paths(directory).len())
+}
+
 /// Whether this process holds an instance in `directory`: the journal of a dropped cache may still be writing.
 pub(crate) fn is_held_here(directory: &Path) -> bool {
     let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());

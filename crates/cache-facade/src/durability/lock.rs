@@ -95,8 +95,10 @@ impl LockFile {
         let mut replaced: Vec<File> = Vec::new();
         let mut own: Option<Self> = None;
         retry_blocking(LONGEST_TAKE_OVER, || {
-            // Another process may take the lock over from this one at the same time.
-            own = own.take().filter(|lock| lock.check_in_place().is_ok());
+            if own.take_if(|lock| lock.check_in_place().is_err()).is_some() {
+                // Another process takes the lock over from this one at the same time: the one that sleeps longer loses.
+                std::thread::sleep(Duration::from_millis(50 + random_nonzero().get() % 450));
+            }
             if own.is_none() {
                 own = Self::try_lock(path, sharing)?;
             }
@@ -300,5 +302,28 @@ mod tests {
                 taking.join().unwrap().unwrap().check_in_place().unwrap();
             });
         }
+    }
+
+    #[test]
+    fn one_of_two_that_take_over_at_the_same_time_has_the_lock_within_two_seconds() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("lock");
+        let held = LockFile::try_lock(&path, Sharing::Exclusive).unwrap().unwrap();
+        let began = SystemClock.monotonic();
+        let taken = std::thread::scope(|scope| {
+            let take = || {
+                let taken = LockFile::take_over(&path, Sharing::Exclusive).unwrap().is_some();
+                (taken, SystemClock.monotonic().saturating_since(began))
+            };
+            let takers = [scope.spawn(take), scope.spawn(take)];
+            while held.check_in_place().is_ok() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            std::thread::sleep(PAUSE * 5);
+            held.unlock();
+            takers.map(|taker| taker.join().unwrap())
+        });
+        let soonest = taken.iter().filter(|(taken, _)| *taken).map(|(_, after)| *after).min();
+        assert!(soonest.is_some_and(|after| after < Duration::from_secs(2)), "{taken:?}");
     }
 }

@@ -98,6 +98,10 @@ pub fn diagnose_directory(config: &CacheConfig) -> Result<()> {
         files::check_directory(&directory)?;
         files::check_file(&directory.join(LOCK))?;
     }
+    #[cfg(feature = "redis")]
+    if config.redis().enabled() {
+        files::check_file(&path.join(redis::STATE_LOCK))?;
+    }
     Ok(())
 }
 

@@ -24,7 +24,7 @@ use crate::fallback::{Connector, FallbackBackend, NoFallback, OnRecovery, OpenFa
 use crate::rt;
 
 /// Locked while the record of the last run is read and replaced: several processes on Redis may share a directory.
-const STATE_LOCK: &str = "state.lock";
+pub(super) const STATE_LOCK: &str = "state.lock";
 
 /// How long a recovery waits for that lock: other processes hold it while they write a line.
 const STATE_LOCK_TIMEOUT: Duration = Duration::from_millis(200);

@@ -94,3 +94,49 @@ async fn an_instance_without_a_record_over_a_redis_in_use_warns_and_clears_it_if
     is_back(&again).await;
     assert!(database.hits(&second.cache, 1).await, "now there is a record");
 }
+
+/// Also where that run had cleared Redis itself, and where another process of the directory did so after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_is_cleared_at_the_start_after_a_run_whose_journal_was_in_memory() {
+    let mut stale = Vec::new();
+    for case in ["trusted before", "distrusted before", "another starts beside it"] {
+        let server = RedisServer::start().unwrap();
+        let mut proxy = TcpProxy::start(server.address()).await.unwrap();
+        let other = Instance::patient(server.address()).await;
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("1"), "old").unwrap();
+        fs::write(root.path().join("2"), "unchanged").unwrap();
+        let directory = root.path().join("cache");
+        // A directory in place of the temporary file makes the creation of the journal fail.
+        let obstacle = directory.join("instance-0/journal.new/x");
+        fs::create_dir_all(&obstacle).unwrap();
+        if case == "distrusted before" {
+            fs::write(directory.join("state"), "").unwrap();
+        }
+        let mut victim = Victim::start(root.path(), proxy.address(), "journaled");
+        tokio::task::block_in_place(|| victim.says("loaded"));
+        if case == "another starts beside it" {
+            let beside = connect(config(&directory, server.address())).await;
+            is_back(&beside).await;
+            beside.close().await.unwrap();
+        }
+        eventually("the old value is shared", async || {
+            let (value, source) = read(&other.cache, root.path(), 1).await;
+            value == "old" && source == cache_facade::Source::Hit
+        })
+        .await;
+        proxy.set(Mode::Refuse).await;
+        tokio::task::block_in_place(|| victim.says("journaled"));
+        drop(victim);
+        let _ = fs::remove_dir_all(obstacle.parent().unwrap());
+        let next = connect(config(&directory, server.address())).await;
+        is_back(&next).await;
+        for (name, cache) in [("next", &next), ("other", &other.cache)] {
+            let value = read(cache, root.path(), 1).await.0;
+            if value != "new" {
+                stale.push(format!("{case}: {name} reads {value}"));
+            }
+        }
+    }
+    assert!(stale.is_empty(), "{stale:?}");
+}

@@ -165,3 +165,19 @@ async fn processes_on_redis_share_a_directory_and_one_on_disk_does_not() {
     let again = connect(config(one.directory.path(), server.address())).await;
     assert_eq!(again.backend_kind(), BackendKind::Redis);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_diagnosis_refuses_a_directory_that_a_start_on_redis_refuses() {
+    for name in ["state.lock", "lock"] {
+        let root = tempfile::tempdir().unwrap();
+        let victim = root.path().join("victim");
+        std::fs::write(&victim, "").unwrap();
+        let directory = root.path().join("cache");
+        std::fs::create_dir(&directory).unwrap();
+        std::os::unix::fs::symlink(&victim, directory.join(name)).unwrap();
+        let config = config(&directory, nowhere()).build().unwrap();
+        let started = Cache::connect(config.clone()).await.map(drop).map_err(|error| error.kind());
+        let examined = cache_facade::diagnose_directory(&config).map_err(|error| error.kind());
+        assert_eq!(examined, started, "{name}");
+    }
+}

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use cache_core::files::sync_directory;
 use cache_core::{Error, ErrorKind, Result};
 
 use super::format::{self, FILE_BYTES, Record, SLOT_BYTES, Slot};
@@ -21,12 +22,12 @@ pub(super) struct JournalFile {
 }
 
 impl JournalFile {
-    /// Replaces the journal of `instance` by one that holds `records`.
+    /// Replaces the journal of `instance` by one that holds `slots`.
     ///
     /// # Errors
     /// `Io` when the system refuses, as when there is no room.
-    pub(super) fn create(instance: &LockFile, records: &[(usize, Record)]) -> Result<Self> {
-        files::replace_durably(instance.directory(), NAME, &format::encode(records))?;
+    pub(super) fn create(instance: &LockFile, slots: &[(usize, Slot)]) -> Result<Self> {
+        files::replace_durably(instance.directory(), NAME, &format::encode(slots))?;
         let path = instance.directory().join(NAME);
         Ok(Self { file: files::open_private(&path)?, path })
     }
@@ -47,6 +48,20 @@ impl JournalFile {
         let records = format::decode(&bytes)
             .ok_or_else(|| Error::new(ErrorKind::Io, format!("the journal {} is damaged", path.display())))?;
         Ok(Some((Self { file, path }, records)))
+    }
+
+    /// Makes the journal of `instance` a damaged one, which the next start reads as holding everything: an empty file, which
+    /// needs no room.
+    ///
+    /// # Errors
+    /// `Io` when the system refuses.
+    pub(super) fn damage(instance: &LockFile) -> Result<()> {
+        let path = instance.directory().join(NAME);
+        let file = files::open_private(&path)?;
+        let emptied = file.set_len(0).and_then(|()| file.sync_all());
+        emptied
+            .and_then(|()| sync_directory(instance.directory()))
+            .map_err(|error| files::io_error("cannot empty", &path, error))
     }
 
     /// Removes the journal of `instance`, durably.

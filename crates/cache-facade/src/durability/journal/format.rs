@@ -89,13 +89,19 @@ pub(super) fn decode(file: &[u8]) -> Option<Vec<(usize, Record)>> {
     Some(records)
 }
 
-/// Encodes a file of `records`, each short enough for its slot.
-pub(super) fn encode(records: &[(usize, Record)]) -> Vec<u8> {
+impl Record {
+    /// Encodes slot `number` with this record, which is short enough for one.
+    pub(super) fn slot(&self, number: usize) -> Slot {
+        sealed(number, &texts(self.reason, &self.target, &self.what).concat())
+    }
+}
+
+/// Encodes a file of `slots`; the others are free.
+pub(super) fn encode(slots: &[(usize, Slot)]) -> Vec<u8> {
     let mut file = sealed(0, HEADING).to_vec();
     for number in 1..SLOTS {
-        let record = records.iter().find(|(at, _)| *at == number).map(|(_, record)| record);
-        let text = record.map(|record| texts(record.reason, &record.target, &record.what).concat());
-        file.extend(text.map_or(FREE, |text| sealed(number, &text)));
+        let slot = slots.iter().find(|(at, _)| *at == number);
+        file.extend(slot.map_or(FREE, |(_, slot)| *slot));
     }
     file
 }
@@ -265,7 +271,8 @@ mod tests {
             (1, record(Reason::Pending, redis, vec![Invalidation::Everything])),
             (2, record(Reason::Intent, Target::Disk, vec![group(5), key.into(), pattern.into()])),
         ];
-        let file = encode(&records);
+        let slots = [0, 1].map(|at: usize| (records[at].0, records[at].1.slot(records[at].0)));
+        let file = encode(&slots);
         let lines: Vec<_> = file.chunks_exact(SLOT_BYTES).take(3).map(hex).collect();
         assert_eq!(lines.join("\n"), include_str!("../../../tests/golden/journal.hex").trim());
         assert_eq!(decode(&file).unwrap(), records);

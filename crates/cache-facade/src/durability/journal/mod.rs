@@ -37,6 +37,7 @@ use self::table::Table;
 use self::writer::Writer;
 use super::directory::{HeldDirectory, Locks, Suspend};
 use super::last_run;
+use super::lock::LockFile;
 
 /// The journal of this process.
 #[derive(Debug)]
@@ -127,7 +128,7 @@ impl Journal {
             Err(error) => {
                 state.kind = JournalKind::Memory;
                 state.outbox.add(&pending, target, None);
-                warn_not_written(directory, &error);
+                distrust(directory, Some(&instance), &error);
                 None
             }
         };
@@ -438,13 +439,16 @@ impl State {
     }
 }
 
-/// Logs that no journal can be written, and makes the next run start empty.
-fn warn_not_written(directory: &HeldDirectory, error: &dyn std::error::Error) {
+/// Logs that no journal can be written, and makes the next start empty: by a damaged journal in this process's instance, which
+/// no other process can make good, else by the record of the last run.
+fn distrust(directory: &HeldDirectory, instance: Option<&LockFile>, error: &dyn std::error::Error) {
     cache_core::log::limited(
         directory.path(),
         |suppressed| tracing::warn!(error = %error, suppressed, "cannot write the journal; the next run starts with an empty cache"),
     );
-    last_run::distrust_or_warn(directory.path());
+    if !instance.is_some_and(|instance| JournalFile::damage(instance).is_ok()) {
+        last_run::distrust_or_warn(directory.path());
+    }
 }
 
 fn closed() -> Error {

@@ -116,7 +116,8 @@ impl OrphanJournal {
             let record = Record { reason: Reason::Pending, target: target.clone(), what };
             records.push((format::FIRST_RECORD, record));
         }
-        let file = file.map_or_else(|| JournalFile::create(&instance, &records), Ok);
+        let slots = || records.iter().map(|(number, record)| (*number, record.slot(*number)));
+        let file = file.map_or_else(|| JournalFile::create(&instance, &slots().collect::<Vec<_>>()), Ok);
         (instance, file.map(|file| (file, records)))
     }
 }

@@ -288,11 +288,17 @@ async fn a_journal_that_cannot_be_written_lets_changes_pass_and_makes_the_next_r
     let own = OrphanJournal { instance, file, records: Vec::new(), is_damaged: false };
     let journal = Journal::open(own, &Target::Disk, &directory.hold().await).unwrap();
     assert_eq!(journal.kind(), JournalKind::File);
+    fs::create_dir_all(root.join("instance-0/journal.new/x")).unwrap();
     for _ in 0..2 {
         journal.intend(&[group(1)]).await.unwrap().finish();
         assert_eq!(journal.kind(), JournalKind::Memory);
     }
-    assert_eq!(LastRun::read(root), LastRun::Unreadable);
+    assert_eq!(directory.after_death(&Target::Disk), ["everything"]);
+    fs::remove_dir_all(root.join("instance-0/journal.new")).unwrap();
+    let intent = journal.intend(&[group(2)]).await.unwrap();
+    assert_eq!(journal.kind(), JournalKind::File);
+    assert_eq!(directory.after_death(&Target::Disk), [group(2).to_string()]);
+    intent.finish();
 }
 
 #[tokio::test]
@@ -303,7 +309,8 @@ async fn without_a_file_the_journal_is_in_memory_and_the_next_run_starts_empty()
     LastRun::Missing.record(root, &store).unwrap();
     fs::create_dir_all(root.join("instance-0/journal.new/x")).unwrap();
     let journal = directory.start().await;
-    assert_eq!((journal.kind(), LastRun::read(root)), (JournalKind::Memory, LastRun::Unreadable));
+    assert_eq!(journal.kind(), JournalKind::Memory);
+    assert_eq!(directory.after_death(&Target::Disk), ["everything"]);
     journal.intend(&[group(1)]).await.unwrap().finish();
 }
 
@@ -460,7 +467,8 @@ async fn without_a_file_pending_invalidations_are_in_memory_and_the_next_run_cle
     fs::create_dir_all(root.join("instance-0/journal.new/x")).unwrap();
     let journal = directory.start_on_redis().await;
     assert_eq!(journal.kind(), JournalKind::Memory);
-    assert!(LastRun::read(root).distrust_of_redis(0, "app").is_some());
+    // Another process may record meanwhile that Redis is up to date.
+    assert_eq!(directory.after_death(&redis()), ["everything"]);
     journal.append(&[group(1)]).await.unwrap();
     assert_eq!(journal.take_batch(), [group(1)]);
 }
@@ -482,4 +490,61 @@ async fn a_journal_that_records_nothing_accepts_intents_and_has_no_kind() {
         Health::ok(cache_core::BackendKind::Memory, cache_core::Timestamp::default()).journal,
         journal.kind()
     );
+}
+
+/// History 31, with another process whose writer thread waits for a disk that hangs: it goes on to serve hits.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_change_is_refused_while_another_process_keeps_the_directory() {
+    let place = Directory::new();
+    let root = place.root.path().join("cache");
+    fs::create_dir(&root).unwrap();
+    let held = HeldDirectory::take(&root, Sharing::Exclusive).await.unwrap();
+    let own = OrphanJournal::read(claim(&root, Some).unwrap());
+    let journal = Journal::open(own, &Target::Disk, &held).unwrap();
+    fs::rename(&root, root.with_extension("lost")).unwrap();
+    fs::create_dir(&root).unwrap();
+    let other = HeldDirectory::take(&root, Sharing::Exclusive).await.unwrap();
+    let others = claim(&root, Some).unwrap();
+    for _ in 0..2 {
+        let refused = journal.intend(&[group(1)]).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Locked);
+    }
+    drop((other, others));
+    journal.intend(&[group(1)]).await.unwrap().finish();
+}
+
+/// A store that may be trusted as soon as it is resumed, as the disk cache is.
+#[derive(Debug)]
+struct Trusted {
+    root: PathBuf,
+    found: Arc<Mutex<Vec<String>>>,
+}
+
+impl Suspend for Trusted {
+    fn suspend(&self, _cause: &Error) {}
+
+    fn resume(&self) -> Result<()> {
+        let records = format::decode(&fs::read(self.root.join("instance-0/journal")).unwrap()).unwrap();
+        self.found
+            .lock()
+            .extend(records.iter().flat_map(|(_, record)| &record.what).map(ToString::to_string));
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journal_in_a_new_directory_holds_every_intent_before_the_store_is_resumed() {
+    let place = Directory::new();
+    let root = place.root.path().join("cache");
+    fs::create_dir(&root).unwrap();
+    let held = HeldDirectory::take(&root, Sharing::Exclusive).await.unwrap();
+    let own = OrphanJournal::read(claim(&root, Some).unwrap());
+    let journal = Journal::open(own, &Target::Disk, &held).unwrap();
+    let found = Arc::default();
+    journal.suspends(Trusted { root: root.clone(), found: Arc::clone(&found) });
+    let one = journal.intend(&[group(1)]).await.unwrap();
+    fs::remove_dir_all(&root).unwrap();
+    let two = journal.intend(&[group(2)]).await.unwrap();
+    assert!(found.lock().contains(&group(1).to_string()), "{:?}", found.lock());
+    drop((one, two));
 }

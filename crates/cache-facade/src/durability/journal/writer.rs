@@ -7,7 +7,7 @@ use std::time::Duration;
 use cache_core::panics::contained;
 use cache_core::{Error, ErrorKind, JournalKind, Result};
 
-use super::{JournalFile, OrphanJournal, Shared, State, warn_not_written};
+use super::{JournalFile, OrphanJournal, Shared, State, distrust};
 use crate::durability::directory::{HeldDirectory, Locks};
 
 /// How often the directory is checked while nothing is to be written.
@@ -48,7 +48,7 @@ impl Writer {
             let is_awaited = !waiting.is_empty();
             // A panic counts as a failed write: waiting callers are answered, and everything is written again.
             let done = contained(|| self.write_all(shared, is_awaited, is_last)).unwrap_or_else(|| {
-                self.report(shared, Err(io::Error::other("the write panicked")), is_awaited);
+                self.report(shared, Err(&io::Error::other("the write panicked")), is_awaited);
                 Ok(())
             });
             for caller in waiting {
@@ -96,11 +96,20 @@ impl Writer {
                 .retake(is_awaited, |directory| OrphanJournal::claim_without(directory, &shared.target))?;
             self.locks = self.directory.locks();
         }
-        let instance = self.locks.as_ref().and_then(|locks| locks.instance());
-        let is_new = self.writes && self.file.is_none();
-        if is_new && let Some(instance) = instance {
-            self.file = Some(JournalFile::create(instance, &[])?);
-            shared.state.lock().table.written(false);
+        let locks = self.locks.clone();
+        if self.writes
+            && self.file.is_none()
+            && let Some(instance) = locks.as_ref().and_then(|locks| locks.instance())
+        {
+            // With all records, before the store may be trusted: a crash in between would lose them.
+            let slots = {
+                let table = &mut shared.state.lock().table;
+                table.written(false);
+                table.take_changes()
+            };
+            let created = JournalFile::create(instance, &slots);
+            self.report(shared, created.as_ref().map(|_| ()).map_err(|error| error as _), true);
+            self.file = created.ok();
         }
         let cause = if self.is_suspended { self.resume(shared).err() } else { None };
         let mut state = shared.state.lock();
@@ -108,11 +117,11 @@ impl Writer {
             state.kind = JournalKind::None;
         }
         state.cause = cause.map(|cause| cause.to_string());
-        let is_durable = is_awaited || is_new;
-        if let Some(file) = self.file.as_ref().filter(|_| is_durable || is_last) {
+        if let Some(file) = self.file.as_ref().filter(|_| is_awaited || is_last) {
             let slots = state.table.take_changes();
             drop(state);
-            self.report(shared, file.write(&slots, is_durable), is_durable);
+            let written = file.write(&slots, is_awaited);
+            self.report(shared, written.as_ref().copied().map_err(|error| error as _), is_awaited);
         }
         Ok(())
     }
@@ -155,26 +164,29 @@ impl Writer {
 
     /// Notes whether the file holds what the table holds. After a failed sync the system may count as written what is not:
     /// nothing is certain until everything was written and synced again.
-    fn report(&self, shared: &Shared, written: io::Result<()>, is_durable: bool) {
+    fn report(
+        &mut self,
+        shared: &Shared,
+        written: std::result::Result<(), &dyn std::error::Error>,
+        is_durable: bool,
+    ) {
         if written.is_ok() && !is_durable {
             return;
         }
-        let mut state = shared.state.lock();
-        state.table.written(written.is_ok());
-        match (written, state.kind) {
-            (Err(error), JournalKind::File) => {
-                state.kind = JournalKind::Memory;
-                drop(state);
-                warn_not_written(&self.directory, &error);
-            }
-            (Ok(()), JournalKind::Memory) => {
-                state.kind = JournalKind::File;
-                drop(state);
-                cache_core::log::limited(self.directory.path(), |suppressed| {
-                    tracing::info!(suppressed, "the journal can be written again");
-                });
-            }
-            _ => {}
+        let before = {
+            let mut state = shared.state.lock();
+            state.table.written(written.is_ok());
+            let kind = if written.is_ok() { JournalKind::File } else { JournalKind::Memory };
+            std::mem::replace(&mut state.kind, kind)
+        };
+        if let Err(error) = written {
+            // The next one is created with all records.
+            self.file = None;
+            distrust(&self.directory, self.locks.as_ref().and_then(|locks| locks.instance()), error);
+        } else if before == JournalKind::Memory {
+            cache_core::log::limited(self.directory.path(), |suppressed| {
+                tracing::info!(suppressed, "the journal can be written again");
+            });
         }
     }
 }
