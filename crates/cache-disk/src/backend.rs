@@ -1,52 +1,51 @@
-//! [`DiskBackend`]: the asynchronous face of the engine.
+//! [`DiskBackend`]: the asynchronous interface of the engine.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cache_core::panics::contained;
 use cache_core::{
-    AtomicBackend, BackendKind, CacheBackend, CacheBackendExt, CacheKey, CacheStats, Entry, Error, ErrorKind,
-    Explanation, Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, NewEntry, Result,
+    AtomicBackend, BackendKind, CacheBackend, CacheKey, CacheStats, Entry, Error, ErrorKind, Explanation,
+    FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, NewEntry, Result,
 };
 use tokio::sync::oneshot;
 
-use crate::backlog::Place;
 use crate::budget;
 use crate::config::DiskConfig;
+use crate::database_file::OpenDatabase;
 use crate::engine::Engine;
-use crate::files::Directory;
-use crate::gate::Gate;
-use crate::loader;
-use crate::queue::{CounterChange, Urgent};
-use crate::record::record_bytes;
-use crate::recovery;
-use crate::writer::Writer;
+use crate::fs::Directory;
+use crate::latch::Latch;
+use crate::queue::{Ack, Command, CounterChange, Permit};
+use crate::store::record_bytes;
+use crate::write::Writer;
 
-/// How long dropping the backend waits for what is queued.
+/// How long dropping the backend waits for the writer to finish.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
-/// A cache in a directory of this process's own; see the crate's documentation.
+/// A cache in a directory of this process; see the documentation of the crate.
 ///
-/// Reads are answered in the calling task: no hop to another thread, no write. Writes are queued, seen by every read at
-/// once, and reach the file behind the caller's back. Invalidations return when they are durable.
+/// Reads are answered in the calling task: no hop to another thread, no write. Writes are queued: every read sees them at
+/// once, and they reach the file in the background. Invalidations return when they are durable.
 #[derive(Debug)]
 pub struct DiskBackend {
     engine: Arc<Engine>,
-    finished: Arc<Gate>,
+    finished: Arc<Latch>,
 }
 
 impl DiskBackend {
     /// Opens the cache in the configured directory, or creates one.
     ///
-    /// A file that cannot be read is set aside as `cache.redb.bad`, and the cache starts empty. The index is filled in
-    /// the background; lookups are answered meanwhile.
+    /// A file that cannot be read is set aside as `cache.redb.bad`, and the cache starts empty. The index is loaded in the
+    /// background; lookups are answered meanwhile.
     ///
     /// # Errors
     /// `Configuration` for a limit under 8 MiB; `Locked` when another process has the directory open; `Io` when the
     /// directory or its files cannot be used.
     pub async fn open(config: DiskConfig) -> Result<Self> {
-        let config = config.within_the_process();
-        config.check()?;
+        let config = config.checked()?;
         let (answer, opened) = oneshot::channel();
         let started = cache_core::sync::spawn("cache-disk", move || start(config, answer));
         started.map_err(|error| {
@@ -63,27 +62,16 @@ impl DiskBackend {
     /// # Errors
     /// `Unavailable` while the database cannot be opened, `Closed` after closing.
     pub async fn flush(&self) -> Result<()> {
-        let (ack, done) = oneshot::channel();
-        self.engine.queue.push_urgent(Urgent::Flush { ack });
-        done.await.map_err(|_| self.unanswered())?
+        self.command(Command::Flush).await
     }
 
-    /// The error of a call that the writer took and did not answer.
-    fn unanswered(&self) -> Error {
-        if self.engine.closed.is_open() {
-            return Engine::closed();
-        }
-        let message = "the disk cache's thread was interrupted by a panic, which `health` names; try again";
-        Error::new(ErrorKind::Unavailable, message)
-    }
-
-    /// Keeps nothing from here on: every lookup is a miss, every fill is refused, and invalidations have nothing to do.
-    /// `cause` is what [`health`](CacheBackend::health) says.
+    /// Stops serving and storing: every lookup is a miss, every fill is refused, and invalidations have nothing to remove.
+    /// [`health`](CacheBackend::health) reports `cause`.
     ///
-    /// For a directory that is not this process's any more: what another process does there is not seen here.
+    /// For a directory that another process may have taken: changes made there are not seen here.
     ///
     /// # Cost
-    /// Takes every entry out of the index. What the file holds is let go of in the background.
+    /// Removes every entry from the index. The file is closed in the background.
     pub fn suspend(&self, cause: &Error) {
         self.engine.suspend(&cause.to_string());
         self.engine.queue.wake();
@@ -98,97 +86,92 @@ impl DiskBackend {
     /// As for [`open`](Self::open), and `Closed`; the cache then stays suspended.
     pub fn resume(&self) -> Result<()> {
         let (ack, done) = oneshot::channel();
-        self.engine.queue.push_urgent(Urgent::Resume { ack });
+        self.engine.queue.push(Command::Resume(ack));
         done.blocking_recv().map_err(|_| Engine::closed())?
     }
 
-    fn check_open(&self) -> Result<()> {
-        if self.engine.closed.is_open() { Err(Engine::closed()) } else { Ok(()) }
+    /// Queues a command and waits for its answer.
+    async fn command<T>(&self, command: impl FnOnce(Ack<T>) -> Command) -> Result<T> {
+        let (ack, done) = oneshot::channel();
+        self.engine.queue.push(command(ack));
+        done.await.map_err(|_| self.unanswered())?
     }
 
-    /// A place in the queue for a record of `bytes`, for which a fill waits while not too much does; `None` when there is
-    /// none in time, or at once when nothing is being written.
-    async fn place(&self, bytes: usize, is_fill: bool) -> Option<Place> {
-        let backlog = &self.engine.backlog;
-        match backlog.place_at_once(bytes) {
+    /// The error of a command that the writer took and did not answer.
+    fn unanswered(&self) -> Error {
+        let panicked = || {
+            let message =
+                "the disk cache's thread was interrupted by a panic, which `health` names; try again";
+            Error::new(ErrorKind::Unavailable, message)
+        };
+        self.check_open().err().unwrap_or_else(panicked)
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.engine.is_closed.load(Ordering::SeqCst) { Err(Engine::closed()) } else { Ok(()) }
+    }
+
+    /// Waits for the permit to queue `entry`; `None` if there is none in time, or at once if nothing is being written.
+    async fn permit(&self, key: &CacheKey, entry: &NewEntry, is_fill: bool) -> Result<Option<Permit>> {
+        self.check_open()?;
+        let bytes = record_bytes(key.as_str(), &entry.payload);
+        budget::check_size(key, bytes, self.engine.config.limit_bytes)?;
+        let backpressure = &self.engine.backpressure;
+        Ok(match backpressure.try_acquire(bytes) {
             None if self.engine.has_failed() => None,
-            None if is_fill => backlog.place_for_fill(bytes).await,
-            None => backlog.place(bytes).await,
-            place => place,
-        }
+            None if is_fill => backpressure.acquire_for_fill(bytes).await,
+            None => backpressure.acquire(bytes).await,
+            permit => permit,
+        })
     }
 
     async fn count(&self, key: &CacheKey, change: CounterChange) -> Result<i64> {
-        let (ack, done) = oneshot::channel();
-        self.engine.queue.push_urgent(Urgent::Count { key: key.clone(), change, ack });
-        done.await.map_err(|_| self.unanswered())?
+        self.command(|ack| Command::Count { key: key.clone(), change, ack }).await
     }
 }
 
 fn start(config: DiskConfig, answer: oneshot::Sender<Result<DiskBackend>>) {
-    let finished = Arc::new(Gate::default());
+    let finished = Arc::new(Latch::default());
     match prepare(config) {
         Ok((engine, writer)) => {
-            let ended = Ended { engine: Arc::clone(&engine), finished: Arc::clone(&finished) };
-            if let Err(backend) = answer.send(Ok(DiskBackend { engine, finished })) {
-                // Nobody waits any more: dropping the backend closes the queue, and must not wait for this very thread.
-                ended.finished.open();
+            let backend = DiskBackend { engine: Arc::clone(&engine), finished: Arc::clone(&finished) };
+            if let Err(backend) = answer.send(Ok(backend)) {
+                // The caller went away. Dropping the backend closes the queue, and must not wait for this very thread.
+                finished.set();
                 drop(backend);
             }
-            writer.run();
-            drop(ended);
+            contained(|| writer.run());
+            // However the writer ended, no caller waits for an answer any more.
+            engine.close();
+            drop(engine.queue.take_commands());
+            drop(engine.queue.write_behind(std::mem::take));
+            finished.set();
         }
         Err(error) => drop(answer.send(Err(error))),
     }
 }
 
-/// Says that the writer has ended, however it did: nobody may wait for an answer that will not come.
-struct Ended {
-    engine: Arc<Engine>,
-    finished: Arc<Gate>,
-}
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.engine.closed.open();
-        self.engine.queue.close();
-        drop(self.engine.queue.take_urgent());
-        drop(self.engine.queue.lazy(std::mem::take));
-        self.finished.open();
-    }
-}
-
 fn prepare(config: DiskConfig) -> Result<(Arc<Engine>, Writer)> {
     let directory = Directory::open(&config.directory)?;
-    let mut opened = if config.start_empty {
-        recovery::start_anew(&directory, &config)?
+    let opened = if config.start_empty {
+        OpenDatabase::replace(&directory, &config)?
     } else {
-        recovery::open(&directory, &config)?
+        OpenDatabase::open(&directory, &config)?
     };
-    let snapshot = opened.store.snapshot().map_err(|fault| fault.into_error("cannot read the disk cache"))?;
-    let order = std::mem::take(&mut opened.order);
-    let engine = Arc::new(Engine::new(config, snapshot, Arc::clone(&opened.space), opened.next_id));
-    let generation = loader::begin(&engine);
-    if opened.is_new {
-        loader::end(&engine, generation);
-    } else {
-        loader::spawn(&engine, order, generation).map_err(|fault| fault.into_error(loader::NOT_STARTED))?;
-    }
-    let writer = Writer::new(Arc::clone(&engine), directory, opened);
-    Ok((engine, writer))
+    let engine = Arc::new(Engine::new(config, Arc::clone(&opened.space), opened.next_id));
+    let writer = Writer::start(Arc::clone(&engine), directory, opened);
+    Ok((engine, writer.map_err(|fault| fault.into_error("cannot start the disk cache"))?))
 }
 
 impl Drop for DiskBackend {
     fn drop(&mut self) {
-        self.engine.closed.open();
-        self.engine.queue.close();
-        // Bounded: a disk that hangs must not hang whoever drops the cache.
-        let _ = self.finished.wait(CLOSE_WITHIN);
+        self.engine.close();
+        // Bounded: a disk that hangs must not hang the caller.
+        self.finished.wait(CLOSE_WITHIN);
     }
 }
 
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
 impl CacheBackend for DiskBackend {
     fn kind(&self) -> BackendKind {
         BackendKind::Disk
@@ -200,35 +183,26 @@ impl CacheBackend for DiskBackend {
     }
 
     async fn fill(&self, key: &CacheKey, token: FillToken, entry: NewEntry) -> Result<FillOutcome> {
-        self.check_open()?;
-        let bytes = record_bytes(key.as_str(), &entry.payload);
-        budget::check_size(key, bytes, self.engine.config.limit_bytes)?;
-        let is_stored = match self.place(bytes, true).await {
-            Some(place) => self.engine.admit(key, Some(token), entry, place),
-            None => false,
-        };
-        if is_stored {
-            self.engine.counters.fills.add(1);
+        let permit = self.permit(key, &entry, true).await?;
+        if permit.is_some_and(|permit| self.engine.store(key, Some(token), entry, permit)) {
+            self.engine.stats.lock().fills += 1;
             Ok(FillOutcome::Stored)
         } else {
-            self.engine.counters.fills_refused.add(1);
+            self.engine.stats.lock().fills_refused += 1;
             Ok(FillOutcome::Refused)
         }
     }
 
     async fn set(&self, key: &CacheKey, entry: NewEntry) -> Result<()> {
-        self.check_open()?;
-        let bytes = record_bytes(key.as_str(), &entry.payload);
-        budget::check_size(key, bytes, self.engine.config.limit_bytes)?;
-        if let Some(place) = self.place(bytes, false).await {
-            if self.engine.admit(key, None, entry, place) {
+        if let Some(permit) = self.permit(key, &entry, false).await? {
+            if self.engine.store(key, None, entry, permit) {
                 return Ok(());
             }
             return Err(if self.engine.is_suspended() { self.engine.suspended() } else { Engine::closed() });
         }
         // A dropped write must not leave the value before it readable.
-        self.engine.counters.errors.add(1);
-        let _ = self.delete(key).await?;
+        self.engine.stats.lock().errors += 1;
+        let _ = self.invalidate(&[Invalidation::Key(key.clone())]).await?;
         Err(Error::new(
             ErrorKind::Unavailable,
             format!("the disk cache's queue is full; {key} was not stored"),
@@ -238,25 +212,16 @@ impl CacheBackend for DiskBackend {
     async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated> {
         self.check_open()?;
         let (ack, done) = oneshot::channel();
-        let (at_once, is_queued) = self.engine.invalidate(what, ack);
-        let counters = &self.engine.counters;
-        let clears = what.iter().filter(|one| **one == Invalidation::Everything).count() as u64;
-        counters.clears.add(clears);
-        counters.invalidations.add(what.len() as u64 - clears);
-        if !is_queued {
-            return Err(Engine::closed());
+        let at_once = self.engine.invalidate(what, ack);
+        let stats = &self.engine.stats;
+        for one in what {
+            let mut stats = stats.lock();
+            if *one == Invalidation::Everything { stats.clears += 1 } else { stats.invalidations += 1 }
         }
-        match done.await.map_err(|_| self.unanswered())? {
-            Ok(removed) => {
-                let removed = at_once + removed;
-                counters.invalidated_entries.add(removed);
-                Ok(Invalidated::Applied { removed })
-            }
-            Err(error) => {
-                counters.errors.add(1);
-                Err(error)
-            }
-        }
+        let done = done.await.map_err(|_| self.unanswered())?;
+        let removed = at_once + done.inspect_err(|_| stats.lock().errors += 1)?;
+        stats.lock().invalidated_entries += removed;
+        Ok(Invalidated::Applied { removed })
     }
 
     async fn stats(&self) -> Result<CacheStats> {
@@ -274,40 +239,17 @@ impl CacheBackend for DiskBackend {
         Ok(keys.iter().map(|key| self.engine.lookup(key)).collect())
     }
 
-    async fn fill_many(&self, fills: Vec<Fill>) -> Result<Vec<FillOutcome>> {
-        let mut outcomes = Vec::with_capacity(fills.len());
-        for Fill { key, token, entry } in fills {
-            outcomes.push(self.fill(&key, token, entry).await?);
-        }
-        Ok(outcomes)
-    }
-
     async fn get_many(&self, keys: &[CacheKey]) -> Result<Vec<Option<Entry>>> {
         self.check_open()?;
         Ok(keys.iter().map(|key| self.engine.find(key)).collect())
     }
 
-    async fn set_many(&self, entries: Vec<(CacheKey, NewEntry)>) -> Result<()> {
-        for (key, entry) in entries {
-            self.set(&key, entry).await?;
-        }
-        Ok(())
-    }
-
     async fn explain(&self, key: &CacheKey) -> Result<Explanation> {
         self.check_open()?;
-        let (entry, cause) = self.engine.peek(key);
-        let now = self.engine.now();
+        let (entry, last_miss) = self.engine.peek(key);
         Ok(Explanation {
-            key: key.to_string(),
-            group: key.group().to_owned(),
-            backend: BackendKind::Disk,
-            found: entry.is_some(),
-            size_bytes: entry.as_ref().map(|entry| entry.payload.len() as u64),
-            age_ms: entry.as_ref().map(|entry| millis(now.saturating_since(entry.stored_at))),
-            expires_in_ms: entry.as_ref().and_then(|e| Some(millis(e.expires_at?.saturating_since(now)))),
-            codec: entry.as_ref().map(|entry| entry.codec.name()),
-            last_miss: cause,
+            last_miss,
+            ..Explanation::of(key, BackendKind::Disk, entry.as_ref(), self.engine.now())
         })
     }
 
@@ -320,9 +262,8 @@ impl CacheBackend for DiskBackend {
     }
 
     async fn close(&self) -> Result<()> {
-        self.engine.closed.open();
-        self.engine.queue.close();
-        self.finished.passed().await;
+        self.engine.close();
+        self.finished.wait_async().await;
         Ok(())
     }
 }
@@ -340,8 +281,4 @@ impl AtomicBackend for DiskBackend {
     async fn reset(&self, key: &CacheKey) -> Result<()> {
         self.count(key, CounterChange::Reset).await.map(drop)
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,64 +1,63 @@
-//! What entries cost on disk, and how much of that the limit allows.
+//! [`Budget`]: the cost of entries on disk, and the total cost that the limit allows.
 //!
-//! The factors were measured: a row of more than 2 KiB takes a page of its own, smaller entries share pages that are filled
-//! to about two thirds. What is written between two durable commits is paid for about three times, because freed pages are
-//! used again only after the next one; and whatever comes or goes costs a page of the key table besides, which is
-//! written anew for it.
+//! The factors were measured. A row of more than 2 KiB takes a page of its own; smaller rows share pages that are two thirds
+//! full. Everything written between two durable commits takes about three times its size, because freed pages are used
+//! again only after the second of them. Each insertion or removal also rewrites a page of the key table.
 
 use cache_core::{CacheKey, Error, ErrorKind, MEGABYTE};
 
-use crate::record::ROW_BYTES;
+use crate::store::ROW_BYTES;
 
-/// Space kept for what stands beside the database: locks, state, journal, directories, the file system's own blocks.
+/// Space for the files beside the database: locks, state, journal, directories, blocks of the file system.
 const BESIDE: u64 = 256 * 1024;
 
-/// The unit in which redb hands out space, in bytes.
+/// The page size of redb, in bytes.
 const PAGE: u64 = 4096;
 
-/// All of the allowance.
+/// The whole share of the allowance, in parts.
 const WHOLE: u64 = 10_000;
 
-/// The smallest limit: below it the fixed costs would leave too little for values.
+/// The smallest limit: below it, the fixed costs would leave too little for values.
 pub(crate) const SMALLEST_LIMIT: u64 = 8 * MEGABYTE;
 
-/// What an entry costs on disk, in bytes: its rows, its row of the key table, its place in the saved order.
+/// Returns what an entry costs on disk, in bytes: its rows, its row of the key table, its place in the saved order.
 pub(crate) fn cost(key: &str, record_bytes: usize) -> u32 {
     let whole = record_bytes / ROW_BYTES * 4096;
     let rest = record_bytes % ROW_BYTES;
-    // A short row behind full ones has full ones behind it too, with which it cannot share a page.
+    // A short row between full rows cannot share a page with them.
     let tail = if rest > 2048 || (whole > 0 && rest > 0) { 4096 } else { shared(rest) };
     let cost = whole + tail + shared(key.len() + META_BYTES) + 4;
     u32::try_from(cost).unwrap_or(u32::MAX)
 }
 
-/// What a counter or a claim costs on disk, in bytes.
+/// Returns what a counter or a claim costs on disk, in bytes.
 pub(crate) fn counter_cost(name: &str, value: &[u8]) -> u64 {
     let bytes = name.len() + value.len();
-    // A larger row takes pages of its own, a power of two of them.
+    // A larger row takes a power of two pages of its own.
     let cost = if bytes > 2048 { (bytes + 64).next_power_of_two().max(4096) } else { shared(bytes) };
     cost as u64
 }
 
-/// What it takes to write entries that cost `bytes` altogether, with `operations` that add or remove one.
+/// Returns how much is written for entries that cost `bytes` altogether and `operations` that add or remove one.
 pub(crate) fn written(bytes: u64, operations: usize) -> u64 {
     bytes + PAGE * operations as u64
 }
 
-/// Bytes of a row of the key table beside its key.
+/// Bytes of a row of the key table without its key.
 const META_BYTES: usize = 20;
 
-/// A small row with redb's own 40 bytes, in pages filled to two thirds.
+/// Returns the cost of a small row, with 40 bytes of redb, in pages that are two thirds full.
 fn shared(bytes: usize) -> usize {
     (bytes + 40) * 155 / 100
 }
 
-/// How much live cost the limit allows, corrected by what redb really finds room for.
+/// The total cost that live entries may have, lowered when redb finds no room for it.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: u64,
-    /// Bytes that may be written between two durable commits, [`written`] for each operation.
+    /// Bytes that may be written between two durable commits, as [`written`] counts them.
     pub(crate) interval: u64,
-    /// The share of that which may be used, in parts of [`WHOLE`].
+    /// The share of the allowance that may be used, in parts of [`WHOLE`].
     share: u64,
 }
 
@@ -67,23 +66,23 @@ impl Budget {
         Self { limit, interval: (limit / 64).min(8 * MEGABYTE), share: WHOLE }
     }
 
-    /// The sum of costs that live entries may reach.
+    /// The total cost that live entries may have, in bytes.
     pub(crate) fn live_bytes(&self) -> u64 {
         let whole = self.limit - self.limit / 1000 * 15 - 2 * self.interval - BESIDE;
         whole / WHOLE * self.share
     }
 
-    /// How long the database file may get, with `quarantined` bytes of a damaged one beside it: whole pages of redb.
+    /// The greatest length of the database file, in whole pages, with `quarantined` bytes of a damaged one beside it.
     pub(crate) fn file_bytes(&self, quarantined: u64) -> u64 {
         (self.limit - BESIDE).saturating_sub(quarantined) / PAGE * PAGE
     }
 
-    /// Lets the allowance recover after a durable commit, slowly.
+    /// Raises a lowered allowance a little, after a durable commit.
     pub(crate) fn recover(&mut self) {
         self.share = (self.share + WHOLE / 500).min(WHOLE);
     }
 
-    /// Lowers the allowance after the file system found no room, when the file took `taken` bytes of it.
+    /// Lowers the allowance after the file system had no space, when the file took `taken` bytes of it.
     pub(crate) fn disk_is_full(&mut self, taken: u64) {
         let whole = (self.limit - BESIDE).max(1);
         let fitting = u128::from(taken) * u128::from(WHOLE) * 9 / 10 / u128::from(whole);
@@ -92,14 +91,17 @@ impl Budget {
 
     /// Lowers the allowance after redb found no room.
     ///
-    /// Entries are costed as if they lay together. When small ones gave way to large ones, those that were used lately are
-    /// left behind, each on a page of its own, until they go too.
+    /// Costs assume that entries lie together. When small entries give way to large ones, the few that were used lately
+    /// remain, each on a page of its own.
     pub(crate) fn refused(&mut self) {
         self.share = (self.share * 98 / 100).max(WHOLE / 100);
     }
 }
 
-/// The largest record a store of `limit` bytes takes: an eighth of it.
+/// Checks that a record fits a store of `limit` bytes: it may take an eighth of it.
+///
+/// # Errors
+/// `TooLarge`.
 pub(crate) fn check_size(key: &CacheKey, record_bytes: usize, limit: u64) -> Result<(), Error> {
     let most = (limit / 8).min(u64::from(u16::MAX) * ROW_BYTES as u64);
     if record_bytes as u64 <= most {
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_and_what_stands_beside_it_stay_within_the_limit() {
+    fn the_database_and_the_files_beside_it_stay_within_the_limit() {
         for limit in [SMALLEST_LIMIT, 10 * MEGABYTE, 1000 * MEGABYTE + 1] {
             let (alone, beside) =
                 (Budget::new(limit).file_bytes(0), Budget::new(limit).file_bytes(limit / 8));

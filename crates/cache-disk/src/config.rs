@@ -1,4 +1,7 @@
-//! [`DiskConfig`]: where the cache lies and how much it may take.
+//! [`DiskConfig`]: the settings of a disk cache.
+
+#[cfg(feature = "testing")]
+mod testing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,14 +27,14 @@ pub struct DiskConfig {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) start_empty: bool,
     pub(crate) is_watched: bool,
-    /// Bits of a key's hash that are used; tests take few, so that keys collide.
+    /// The bits of a key's hash that are used; tests use few, so that keys collide.
     pub(crate) hash_mask: u64,
     #[cfg(feature = "testing")]
-    pub(crate) storage: crate::testing::StorageHook,
+    pub(crate) storage: testing::StorageHook,
 }
 
 impl DiskConfig {
-    /// A cache in `directory`, which is created if need be.
+    /// A cache in `directory`, which is created if it does not exist.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
@@ -43,78 +46,75 @@ impl DiskConfig {
             is_watched: false,
             hash_mask: u64::MAX,
             #[cfg(feature = "testing")]
-            storage: crate::testing::StorageHook::default(),
+            storage: testing::StorageHook::default(),
         }
     }
 
-    /// Another directory. Default: that of [`new`](Self::new).
+    /// Sets another directory. Default: the one given to [`new`](Self::new).
     #[must_use]
     pub fn directory(self, directory: impl Into<PathBuf>) -> Self {
         Self { directory: directory.into(), ..self }
     }
 
-    /// The space the directory may take, in bytes; at least 8 MiB. Default: 1000 MiB.
+    /// Sets the space that the directory may take, in bytes; at least 8 MiB. Default: 1000 MiB.
     ///
-    /// A lower limit than the last one starts with an empty cache where the file is too large already.
+    /// If the file is larger than a lowered limit, the cache starts empty.
     #[must_use]
     pub fn limit_bytes(self, limit_bytes: u64) -> Self {
         Self { limit_bytes, ..self }
     }
 
-    /// Whose entries these are; another namespace in the same directory starts empty. Default: `app`.
+    /// Sets the owner of the entries; another namespace in the same directory starts empty. Default: `app`.
     #[must_use]
     pub fn namespace(self, namespace: impl Into<String>) -> Self {
         Self { namespace: namespace.into(), ..self }
     }
 
-    /// Memory for pages of the database, in bytes. Default: 32 MiB.
+    /// Sets the memory for pages of the database, in bytes. Default: 32 MiB.
     #[must_use]
     pub fn page_cache_bytes(self, page_cache_bytes: usize) -> Self {
         Self { page_cache_bytes, ..self }
     }
 
-    /// Where expiry takes the time from. Default: the system's clocks.
+    /// Sets the clock for expiry. Default: the clocks of the system.
     #[must_use]
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }
 
-    /// Drops whatever the directory holds before the first read. Default: what was stored is served.
+    /// Drops the content of the directory before the first read. Default: stored entries are served.
     #[must_use]
     pub fn start_empty(self) -> Self {
         Self { start_empty: true, ..self }
     }
 
-    /// Leaves it to the caller to see whether the directory still is the one that was opened, and to say so with
-    /// [`suspend`](crate::DiskBackend::suspend) and [`resume`](crate::DiskBackend::resume). Default: the cache looks itself,
-    /// once a second and before it acknowledges an invalidation, and begins an empty database where its own is gone.
+    /// Leaves it to the caller to detect that the directory was removed or replaced, and to call
+    /// [`suspend`](crate::DiskBackend::suspend) and [`resume`](crate::DiskBackend::resume). Default: the cache checks the
+    /// directory once a second and before it acknowledges an invalidation, and starts an empty database if it was lost.
     #[must_use]
     pub fn watched_by_the_caller(self) -> Self {
         Self { is_watched: true, ..self }
     }
 
-    /// Within what the system lets this process write into one file: a byte more, and a signal would end it.
-    pub(crate) fn within_the_process(self) -> Self {
+    /// Checks the limit, lowered to the largest file that this process may write: a byte more, and a signal would end it.
+    ///
+    /// # Errors
+    /// `Configuration` if the limit is too small.
+    pub(crate) fn checked(mut self) -> Result<Self> {
         let most = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
-        match most {
-            Some(most) if most < self.limit_bytes => {
-                cache_core::log::limited(&self.directory, |suppressed| {
-                    tracing::warn!(
-                        limit_bytes = self.limit_bytes,
-                        file_bytes = most,
-                        suppressed,
-                        "disk cache takes less than its limit, because this process may not write larger files (ulimit -f)"
-                    );
-                });
-                self.limit_bytes(most)
-            }
-            _ => self,
+        if let Some(most) = most.filter(|most| *most < self.limit_bytes) {
+            cache_core::log::limited(&self.directory, |suppressed| {
+                tracing::warn!(
+                    limit_bytes = self.limit_bytes,
+                    file_bytes = most,
+                    suppressed,
+                    "disk cache takes less than its limit, because this process may not write larger files (ulimit -f)"
+                );
+            });
+            self.limit_bytes = most;
         }
-    }
-
-    pub(crate) fn check(&self) -> Result<()> {
         if self.limit_bytes >= SMALLEST_LIMIT {
-            return Ok(());
+            return Ok(self);
         }
         let message = format!(
             "a disk cache of {} bytes is too small; set CACHE_SIZE_MB to at least {}, and let the process write files \

@@ -1,4 +1,4 @@
-//! [`Fault`]: whatever the store below did wrong, panics included, and how it reads to callers.
+//! [`Fault`]: a failure of the database or its files, panics included.
 
 use std::error::Error as StdError;
 use std::fmt::{self, Display};
@@ -7,12 +7,12 @@ use std::io;
 use cache_core::panics::caught;
 use cache_core::{Error, ErrorKind};
 
-/// A failed call into redb. After one, the handle must be reopened.
+/// A failed call into redb. After one, the file must be reopened.
 #[derive(Debug)]
 pub(crate) enum Fault {
-    /// redb said so.
+    /// An error of redb.
     Redb(redb::Error),
-    /// redb panicked, as it does on some damaged files.
+    /// A panic of redb, as on some damaged files.
     Panicked(String),
     /// A file could not be opened, replaced or removed.
     Refused(Error),
@@ -21,41 +21,39 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// Whether what is in the file cannot be trusted: reopening it would not help.
+    /// Whether the content of the file cannot be trusted: reopening it would not help.
     pub(crate) fn is_damage(&self) -> bool {
         match self {
-            Self::Redb(error) => !matches!(
-                error,
-                redb::Error::Io(_)
-                    | redb::Error::PreviousIo
-                    | redb::Error::DatabaseClosed
-                    | redb::Error::DatabaseAlreadyOpen
-                    | redb::Error::LockPoisoned(_)
-            ),
-            Self::Panicked(_) => true,
-            Self::Refused(_) | Self::Unavailable => false,
-        }
-    }
-
-    /// Why nothing can be written, where the disk is full or may not be written to.
-    pub(crate) fn unwritable(&self) -> Option<&'static str> {
-        let mut error: Option<&(dyn StdError + 'static)> = Some(self);
-        while let Some(this) = error {
-            // An error of the system: the limit of the cache itself reads like a full disk, too.
-            if let Some(io) = this.downcast_ref::<io::Error>().filter(|io| io.raw_os_error().is_some()) {
-                return match io.kind() {
-                    io::ErrorKind::StorageFull => Some("the disk is full"),
-                    io::ErrorKind::QuotaExceeded => Some("the disk quota is used up"),
-                    io::ErrorKind::ReadOnlyFilesystem => Some("the file system is read-only"),
-                    _ => None,
-                };
+            // A short or foreign file is reported as invalid data or an early end.
+            Self::Redb(redb::Error::Io(error)) => {
+                matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
             }
-            error = this.source();
+            Self::Redb(
+                redb::Error::PreviousIo
+                | redb::Error::DatabaseClosed
+                | redb::Error::DatabaseAlreadyOpen
+                | redb::Error::LockPoisoned(_),
+            )
+            | Self::Refused(_)
+            | Self::Unavailable => false,
+            Self::Redb(_) | Self::Panicked(_) => true,
         }
-        None
     }
 
-    /// This fault as callers see it.
+    /// Returns the reason if the disk is full or may not be written to.
+    pub(crate) fn unwritable(&self) -> Option<&'static str> {
+        let chain = std::iter::successors(Some(self as &(dyn StdError + 'static)), |error| (*error).source());
+        // An error of the system only: the limit of the cache itself has the kind of a full disk, too.
+        let is_of_system = |io: &&io::Error| io.raw_os_error().is_some();
+        match chain.filter_map(|error| error.downcast_ref::<io::Error>()).find(is_of_system)?.kind() {
+            io::ErrorKind::StorageFull => Some("the disk is full"),
+            io::ErrorKind::QuotaExceeded => Some("the disk quota is used up"),
+            io::ErrorKind::ReadOnlyFilesystem => Some("the file system is read-only"),
+            _ => None,
+        }
+    }
+
+    /// Converts the fault to an error for callers: `what` failed.
     pub(crate) fn into_error(self, what: impl Display) -> Error {
         let kind = match &self {
             Self::Redb(redb::Error::DatabaseAlreadyOpen) => ErrorKind::Locked,
@@ -81,6 +79,7 @@ impl Display for Fault {
 impl StdError for Fault {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
+            Self::Redb(redb::Error::Io(error)) => Some(error),
             Self::Redb(error) => Some(error),
             Self::Refused(error) => Some(error),
             Self::Panicked(_) | Self::Unavailable => None,
@@ -88,10 +87,16 @@ impl StdError for Fault {
     }
 }
 
-/// Calls redb; a panic of its becomes a [`Fault`].
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// Calls redb; its panic becomes a [`Fault`].
 ///
-/// What a panic leaves behind is never used again: the caller drops the handle and reopens the file.
-pub(crate) fn guarded<T>(call: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Fault> {
+/// The state that a panic leaves behind is never used again: the caller drops the handle and reopens the file.
+pub(crate) fn catch_panics<T>(call: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Fault> {
     match caught(call) {
         Ok(done) => done.map_err(Fault::Redb),
         Err(message) => Err(Fault::Panicked(message.to_string())),

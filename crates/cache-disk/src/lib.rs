@@ -1,14 +1,14 @@
-//! The disk backend of the cache: one process, one directory, a hard limit on space, nothing stale.
+//! The disk backend of the cache: one process, one directory, a hard limit on disk space, no stale reads.
 //!
-//! Start with [`DiskBackend::open`]; [`DiskConfig`] says where and how much. The way of a read: `backend` (the trait),
-//! `engine` (the index says where, the epochs hand out the token), `store` (one range of a snapshot), `record` (rows back
-//! to bytes), and the envelope of `cache-core`, which has the last word on whether it is the value that was stored. The
-//! way of a write: `backend`, `engine` (fence and index in one step), `queue`, `writer`, `store`.
+//! Start with [`DiskBackend::open`]; [`DiskConfig`] sets the directory and the limit. A read goes through `backend` (the
+//! trait), `engine` (the index finds the rows, the epochs hand out the token), `store` (one range of a snapshot, from
+//! rows to bytes) and the envelope of `cache-core`, which verifies the value. A write goes through `backend`, `engine`
+//! (token check and index update in one step), `queue`, and the writer thread in `write`, which owns the `store`.
 //!
-//! - **Durability.** Values reach the disk within a second and may be lost before; an invalidation returns when it is on
-//!   the disk, and nothing it removed comes back after a crash.
-//! - **Space.** `budget` keeps what is live under the limit, `guard` stops the file before it exceeds it.
-//! - **Damage.** A value is checked on every read; a file that cannot be read is set aside. redb's panics are caught, so
+//! - **Durability.** Values reach the disk within a second and may be lost before that. An invalidation returns once it is
+//!   on the disk, and nothing that it removed comes back after a crash.
+//! - **Space.** `budget` keeps the live entries below the limit, `fs` stops the file before it exceeds it.
+//! - **Damage.** A value is verified on every read; a file that cannot be read is set aside. Panics of redb are caught, so
 //!   the application must not be built with `panic = "abort"` if it is to survive a damaged file.
 
 #[cfg(not(unix))]
@@ -18,30 +18,18 @@ compile_error!(
 );
 
 mod backend;
-mod backlog;
 mod budget;
 mod config;
-mod counters;
-mod early;
+mod database_file;
 mod engine;
 mod error;
-mod files;
-mod filling;
-mod gate;
-mod guard;
+mod fs;
 mod index;
-mod lazy;
-mod loader;
+mod index_load;
+mod latch;
 mod queue;
-mod recency;
-mod record;
-mod recovery;
-mod room;
 mod store;
-mod suspension;
-#[cfg(feature = "testing")]
-mod testing;
-mod writer;
+mod write;
 
 pub use backend::DiskBackend;
 pub use config::DiskConfig;

@@ -1,54 +1,66 @@
-//! The queue between callers and the writer thread: what is urgent, and what may wait.
+//! [`Queue`]: the work for the writer thread: commands that callers wait for, and values and removals that are written
+//! behind them.
+
+mod backpressure;
+mod write_behind;
 
 use std::mem;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use cache_core::sync::{Condvar, Mutex};
 use cache_core::{CacheKey, Invalidation, Result};
 use tokio::sync::oneshot;
 
+pub(crate) use self::backpressure::{Backpressure, Permit};
+pub(crate) use self::write_behind::{QueuePosition, QueuedValue, WriteBatch, WriteBehind};
 use crate::error::Fault;
-use crate::index::Removed;
-use crate::lazy::{Lazy, Value};
+use crate::index::PendingRemoval;
 
-/// Where the writer answers.
+/// The channel for the answer of the writer.
 pub(crate) type Ack<T> = oneshot::Sender<Result<T>>;
 
-/// What somebody waits for.
+/// A command that its caller waits for.
 #[derive(Debug)]
-pub(crate) enum Urgent {
-    /// Remove `what`, and the entries of `ids`, which the caller took out of the index.
-    Invalidate { what: Vec<Invalidation>, ids: Vec<u64>, ack: Ack<u64> },
+pub(crate) enum Command {
+    Invalidate(Invalidate),
     /// Change the counter or claim of a key.
-    Count { key: CacheKey, change: CounterChange, ack: Ack<i64> },
-    /// Make everything that was queued before durable.
-    Flush { ack: Ack<()> },
+    Count {
+        key: CacheKey,
+        change: CounterChange,
+        ack: Ack<i64>,
+    },
+    /// Make everything durable that was queued before.
+    Flush(Ack<()>),
     /// Begin an empty database in the directory, after a suspension.
-    Resume { ack: Ack<()> },
-    /// A read of the database of this opening failed: reopen it.
-    Reopen { opening: u64, fault: Fault },
+    Resume(Ack<()>),
+    /// Reopen the database: a read from this opening of it failed.
+    Reopen {
+        opening: u64,
+        fault: Fault,
+    },
 }
 
-/// A change to a counter or a claim.
+/// Remove `what`, and the entries of `ids`, which the caller removed from the index.
+#[derive(Debug)]
+pub(crate) struct Invalidate {
+    pub(crate) what: Vec<Invalidation>,
+    pub(crate) ids: Vec<u64>,
+    pub(crate) ack: Ack<u64>,
+}
+
+/// A change of a counter or a claim.
 #[derive(Debug)]
 pub(crate) enum CounterChange {
-    /// Add to the counter; answers the sum.
+    /// Add to the counter; returns the sum.
     Add(i64),
-    /// Claim the key; answers 1 for the one who got it, else 0.
+    /// Claim the key; returns 1 for the first caller, else 0.
     Claim(bytes::Bytes),
-    /// Forget counter and claim.
+    /// Remove counter and claim.
     Reset,
 }
 
-/// What the writer does at once.
-#[derive(Debug)]
-pub(crate) struct Work {
-    pub(crate) urgent: Vec<Urgent>,
-    /// No more will come.
-    pub(crate) closing: bool,
-}
-
-/// The queue.
+/// See the documentation of the module.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     state: Mutex<State>,
@@ -57,70 +69,78 @@ pub(crate) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    urgent: Vec<Urgent>,
-    lazy: Lazy,
-    closing: bool,
-    asleep: bool,
+    commands: Vec<Command>,
+    write_behind: WriteBehind,
+    is_closed: bool,
+    is_writer_asleep: bool,
 }
 
 impl Queue {
-    /// Queues what somebody waits for; `false` once the queue is closed.
-    pub(crate) fn push_urgent(&self, operation: Urgent) -> bool {
-        self.push(|state| state.urgent.push(operation))
+    /// Queues a command; `false` if the queue is closed.
+    pub(crate) fn push(&self, command: Command) -> bool {
+        self.change(|state| state.commands.push(command))
     }
 
-    /// Queues a value; `false` once the queue is closed.
-    pub(crate) fn push_value(&self, value: Value) -> bool {
-        self.push(|state| state.lazy.push_value(value))
+    /// Queues a value; `false` if the queue is closed.
+    pub(crate) fn push_value(&self, value: QueuedValue) -> bool {
+        self.change(|state| state.write_behind.push_value(value))
     }
 
-    /// Queues the removal of what left the index; `false` once the queue is closed.
-    pub(crate) fn push_discard(&self, removed: Removed) -> bool {
-        self.push(|state| state.lazy.push_discard(removed))
+    /// Queues the removal of an entry that left the index; `false` if the queue is closed.
+    pub(crate) fn push_removal(&self, removal: PendingRemoval) -> bool {
+        self.change(|state| state.write_behind.push_removal(removal))
     }
 
-    /// Lets nothing in any more and tells the writer to finish.
+    /// Accepts nothing any more; the writer finishes.
     pub(crate) fn close(&self) {
-        self.push(|state| state.closing = true);
+        self.change(|state| state.is_closed = true);
     }
 
-    /// Makes the writer look again.
+    /// Wakes the writer.
     pub(crate) fn wake(&self) {
-        self.push(|_| {});
+        self.change(|_| {});
     }
 
-    /// Waits for work, or for `timeout`, and takes what is urgent; what may wait counts as work where `may_write`.
-    pub(crate) fn wait(&self, may_write: impl FnOnce() -> bool, timeout: Duration) -> Work {
+    /// Waits for work, or for `timeout`, and takes the commands; breaks if the queue is closed.
+    ///
+    /// Queued values and removals count as work if `may_write`.
+    pub(crate) fn wait(
+        &self,
+        may_write: impl FnOnce() -> bool,
+        timeout: Duration,
+    ) -> ControlFlow<Vec<Command>, Vec<Command>> {
         let mut state = self.state.lock();
-        // Asked under the lock, which whoever changes the answer passes to wake this thread.
-        let has_work = state.closing || !state.urgent.is_empty() || (!state.lazy.is_empty() && may_write());
+        // `may_write` is called under the lock, which a thread that changes its result passes to wake the writer.
+        let has_work =
+            state.is_closed || !state.commands.is_empty() || (!state.write_behind.is_empty() && may_write());
         if !has_work {
-            state.asleep = true;
+            state.is_writer_asleep = true;
             state = self.changed.wait_for(state, timeout);
-            state.asleep = false;
+            state.is_writer_asleep = false;
         }
-        Work { urgent: mem::take(&mut state.urgent), closing: state.closing }
+        let commands = mem::take(&mut state.commands);
+        if state.is_closed { ControlFlow::Break(commands) } else { ControlFlow::Continue(commands) }
     }
 
-    /// Looks at what may wait, or takes some of it.
-    pub(crate) fn lazy<T>(&self, action: impl FnOnce(&mut Lazy) -> T) -> T {
-        action(&mut self.state.lock().lazy)
+    /// Calls `action` with the queued values and removals, under the lock.
+    pub(crate) fn write_behind<T>(&self, action: impl FnOnce(&mut WriteBehind) -> T) -> T {
+        action(&mut self.state.lock().write_behind)
     }
 
-    /// Takes all that somebody still waits for.
-    pub(crate) fn take_urgent(&self) -> Vec<Urgent> {
-        mem::take(&mut self.state.lock().urgent)
+    /// Takes the commands.
+    pub(crate) fn take_commands(&self) -> Vec<Command> {
+        mem::take(&mut self.state.lock().commands)
     }
 
-    fn push(&self, change: impl FnOnce(&mut State)) -> bool {
+    fn change(&self, change: impl FnOnce(&mut State)) -> bool {
         let mut state = self.state.lock();
-        if state.closing {
+        if state.is_closed {
             return false;
         }
         change(&mut state);
-        // Waking a thread costs microseconds: only when it sleeps.
-        if state.asleep {
-            state.asleep = false;
+        // Waking a thread costs microseconds: only if it sleeps.
+        if state.is_writer_asleep {
+            state.is_writer_asleep = false;
             drop(state);
             self.changed.notify_all();
         }

@@ -1,79 +1,68 @@
-//! [`Store`]: every transaction of redb, and nothing else opens one.
+//! [`Store`]: the open database. Only this module begins transactions of redb.
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | `data` | id << 16 \| row | a row of a [record](crate::record) |
+//! | `data` | id << 16 \| row | a row of a [record] |
 //! | `meta` | full key | id (u64), cost (u32), expires at (u64, 0: never) |
-//! | `state` | name | format, namespace, saved order, rows whose keys are gone |
+//! | `state` | name | format, namespace, order of use, [notes of garbage](garbage) |
 //! | `counters` | full key | a counter or a claim |
 //!
-//! Ids ascend and are never used twice while anything may name them, so a read is one range by number, and an index that is
-//! behind can at worst point to rows that are gone. Rows whose keys are gone may [remain](remains) for a while: whoever leaves
-//! them sees to it that nothing points to them.
+//! Ids ascend and are never used twice while anything refers to them. A read is therefore one range of numbers, and an
+//! index that is out of date can only refer to rows that are gone.
 
-mod batch;
-mod meta;
-mod remains;
-mod snapshot;
+mod garbage;
+mod read;
+mod record;
+mod schema;
+mod write;
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cache_core::panics::PanicSafeDrop;
-use redb::{
-    AccessGuard, Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend,
-    TableDefinition, TableError,
-};
+use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableError};
 
-pub(crate) use self::batch::Batch;
-pub(crate) use self::meta::Meta;
-pub(crate) use self::remains::{Remains, Rows};
-pub(crate) use self::snapshot::Snapshot;
-use crate::error::{Fault, guarded};
-
-const DATA: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("data");
-const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
-const STATE: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("state");
-const COUNTERS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("counters");
+pub(crate) use self::garbage::GarbageNote;
+pub(crate) use self::read::{Snapshot, StateRows};
+pub(crate) use self::record::{ROW_BYTES, record_bytes};
+use self::schema::{COUNTERS, DATA, META, STATE, TextTable};
+pub(crate) use self::schema::{Meta, Rows};
+pub(crate) use self::write::Batch;
+use crate::error::{Fault, catch_panics};
 
 /// How far a commit reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Commit {
-    /// Seen by readers; lost if the process dies before the next durable one.
+    /// Seen by readers; lost if the process dies before the next durable commit.
     Lazy,
     /// On the disk.
     Durable,
-    /// Not at all: nothing was changed.
-    Nothing,
 }
 
-/// How many databases were opened: what tells the faults of one from those of the next.
+/// How many databases this process has opened; it tells the faults of one from those of the next.
 static OPENINGS: AtomicU64 = AtomicU64::new(0);
 
 /// An open database.
+#[derive(Debug)]
 pub(crate) struct Store {
-    opening: u64,
+    /// The number of this opening.
+    pub(crate) opening: u64,
     database: PanicSafeDrop<Database>,
 }
 
 impl Store {
     /// Opens the database in `storage`, or creates one in an empty storage.
     pub(crate) fn open(storage: impl StorageBackend, page_cache_bytes: usize) -> Result<Self, Fault> {
-        guarded(|| {
+        catch_panics(|| {
             let database = Builder::new().set_cache_size(page_cache_bytes).create_with_backend(storage)?;
             let opening = OPENINGS.fetch_add(1, Ordering::Relaxed);
             Ok(Self { opening, database: PanicSafeDrop::new(database) })
         })
     }
 
-    /// The number of this opening.
-    pub(crate) fn opening(&self) -> u64 {
-        self.opening
-    }
-
-    /// What was committed last, lazily or durably; it does not change.
+    /// Returns the state of the last commit, lazy or durable; it does not change.
     pub(crate) fn snapshot(&self) -> Result<Snapshot, Fault> {
-        guarded(|| {
+        catch_panics(|| {
             let transaction = self.database.begin_read()?;
             let data = PanicSafeDrop::new(transaction.open_table(DATA)?);
             let meta = PanicSafeDrop::new(transaction.open_table(META)?);
@@ -81,79 +70,68 @@ impl Store {
         })
     }
 
-    /// A value of the state table.
-    pub(crate) fn state(&self, name: &str) -> Result<Option<Vec<u8>>, Fault> {
-        guarded(|| match self.database.begin_read()?.open_table(STATE) {
-            Ok(table) => Ok(table.get(name)?.map(|value| value.value().to_vec())),
-            Err(TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        })
+    /// Reads the table of state; it is empty in a database that is not a cache's.
+    pub(crate) fn state(&self) -> Result<StateRows, Fault> {
+        self.rows(STATE).map(StateRows)
     }
 
-    /// The rows whose keys are gone.
-    pub(crate) fn remains(&self) -> Result<Vec<Remains>, Fault> {
-        guarded(|| {
-            let table = self.database.begin_read()?.open_table(STATE)?;
-            let notes = table.range(remains::NAMES..remains::BEHIND_NAMES)?;
-            let note = |row: Result<(AccessGuard<'_, &str>, AccessGuard<'_, &[u8]>), _>| {
-                row.map(|(_, bytes)| Remains::from_bytes(bytes.value()))
+    /// Reads the table of counters and claims.
+    pub(crate) fn counters(&self) -> Result<BTreeMap<String, Vec<u8>>, Fault> {
+        self.rows(COUNTERS)
+    }
+
+    fn rows(&self, table: TextTable) -> Result<BTreeMap<String, Vec<u8>>, Fault> {
+        catch_panics(|| {
+            let table = match self.database.begin_read()?.open_table(table) {
+                Err(TableError::TableDoesNotExist(_)) => return Ok(BTreeMap::new()),
+                table => table?,
             };
-            Ok(notes.map(note).collect::<Result<_, redb::StorageError>>()?)
+            let mut rows = BTreeMap::new();
+            for row in table.iter()? {
+                let (name, value) = row?;
+                rows.insert(name.value().to_owned(), value.value().to_vec());
+            }
+            Ok(rows)
         })
     }
 
-    /// Everything in the table of counters.
-    pub(crate) fn counters(&self) -> Result<Vec<(String, Vec<u8>)>, Fault> {
-        guarded(|| {
-            let table = self.database.begin_read()?.open_table(COUNTERS)?;
-            let row = |row: Result<(AccessGuard<'_, &str>, AccessGuard<'_, &[u8]>), _>| {
-                row.map(|(name, value)| (name.value().to_owned(), value.value().to_vec()))
-            };
-            Ok(table.iter()?.map(row).collect::<Result<_, redb::StorageError>>()?)
-        })
-    }
-
-    /// Runs `work` in one transaction and commits it as far as `work` says; on an error nothing of it is committed.
+    /// Runs `work` in one transaction and commits it; after an error nothing of it is committed.
     ///
-    /// `most` is how far the commit may reach. Blocks while another transaction writes.
+    /// Blocks while another transaction writes.
     pub(crate) fn write<T>(
         &self,
-        most: Commit,
-        work: impl FnOnce(&mut Batch<'_>) -> Result<(T, Commit), redb::Error>,
+        commit: Commit,
+        work: impl FnOnce(&mut Batch<'_>) -> Result<T, redb::Error>,
     ) -> Result<T, Fault> {
-        guarded(|| {
+        catch_panics(|| {
             let mut transaction = PanicSafeDrop::new(self.database.begin_write()?);
-            if most == Commit::Durable {
+            match commit {
                 // Stores the allocator's state, so that opening after a crash takes milliseconds.
-                transaction.set_quick_repair(true);
-            } else {
-                transaction.set_durability(Durability::None)?;
+                Commit::Durable => transaction.set_quick_repair(true),
+                Commit::Lazy => transaction.set_durability(Durability::None)?,
             }
             let mut batch = Batch {
                 data: PanicSafeDrop::new(transaction.open_table(DATA)?),
                 meta: PanicSafeDrop::new(transaction.open_table(META)?),
                 state: PanicSafeDrop::new(transaction.open_table(STATE)?),
                 counters: PanicSafeDrop::new(transaction.open_table(COUNTERS)?),
+                is_aborted: false,
             };
-            let (value, commit) = work(&mut batch)?;
+            let value = work(&mut batch)?;
+            let is_aborted = batch.is_aborted;
             drop(batch);
-            if commit == Commit::Nothing {
-                transaction.into_inner().abort()?;
+            let transaction = transaction.into_inner();
+            if is_aborted {
+                transaction.abort()?
             } else {
-                transaction.into_inner().commit()?;
+                transaction.commit()?
             }
             Ok(value)
         })
     }
 
-    /// Closes the file; everything committed is on the disk then.
+    /// Closes the file; then everything that was committed is on the disk.
     pub(crate) fn close(self) -> Result<(), Fault> {
-        guarded(|| Ok(self.database.into_inner().close()?))
-    }
-}
-
-impl fmt::Debug for Store {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").finish_non_exhaustive()
+        catch_panics(|| Ok(self.database.into_inner().close()?))
     }
 }

@@ -112,7 +112,7 @@ pub(super) const ROWS: &[Row] = &[
          another user is changed.",
         &[
             disk("io_errors::a_full_disk", Count::Lines, &[("CACHE_DISK_IO_STEP", 4.0)]),
-            disk("places::", Count::Tests, &[]),
+            disk("directories::", Count::Tests, &[]),
         ],
     ),
     row(

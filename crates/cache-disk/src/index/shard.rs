@@ -1,36 +1,41 @@
-//! One shard of the index: a hash table of slots, threaded into a list in the order of use.
+//! [`Shard`]: a hash table of slots, which are linked into a list in the order of use.
 //!
-//! A slot takes 32 bytes and the table some five to ten more, so that a million entries cost less than 64 MiB. Keys are
-//! not kept: a slot knows its key's 64-bit hash, and the stored row says whose it is.
+//! A slot takes 32 bytes and the table five to ten more, so that a million entries take less than 64 MiB. Keys are not
+//! kept: a slot has the 64-bit hash of its key, and the stored row identifies the key.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::mem;
 use std::sync::Arc;
 
+use cache_core::family_counters::{FamilyCounters, FamilyId};
+use cache_core::miss_log::MissLog;
 use cache_core::sync::atomic::{AtomicU64, Ordering};
 use cache_core::{CacheKey, Entry, MissCause, Timestamp};
 use hashbrown::HashTable;
 
-use super::causes::Causes;
-use super::families::{FamilyCounts, FamilyId};
+use crate::store::{Meta, Rows};
 
-/// The end of a list of slots.
-const NONE: u32 = u32::MAX;
+/// The slot that is both ends of the list; its `next` is the most recently used entry, its `previous` the least.
+const ENDS: u32 = 0;
 
-/// Hits that wait for their place in the list; see [`Shard::touch`].
+/// The most hits that are not moved in the list yet; see [`Shard::touch`].
 const MOST_TOUCHED: usize = 32;
 
-const PENDING: u64 = 1;
+/// Keys whose misses a shard remembers.
+const LOGGED_MISSES: usize = 64;
+
+const UNWRITTEN: u64 = 1;
 const EXPIRES: u64 = 2;
 
-/// What the index knows of an entry: where its rows are and what they cost.
+/// An entry of the index.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     hash: u64,
-    /// `id << 16 | family << 8 | flags`: a row's number has 48 bits for the id.
+    /// `id << 16 | family << 8 | flags`: the number of a row has 48 bits for the id.
     packed: u64,
     cost: u32,
-    /// When it was last used, in insertions into the index.
+    /// The time of the last use, in insertions into the index.
     tick: u32,
     previous: u32,
     next: u32,
@@ -41,8 +46,12 @@ impl Slot {
         self.packed >> 16
     }
 
+    fn rows(&self) -> Rows {
+        Rows { id: self.id(), cost: self.cost }
+    }
+
     fn family(&self) -> FamilyId {
-        FamilyId::from_bits(self.packed >> 8)
+        FamilyId::from_byte((self.packed >> 8) as u8)
     }
 
     fn is(&self, flag: u64) -> bool {
@@ -50,88 +59,71 @@ impl Slot {
     }
 }
 
-/// A value that is not in the store yet.
+/// A value that is not written to the store yet.
 #[derive(Debug, Clone)]
-pub(crate) struct Pending {
+pub(crate) struct Unwritten {
     pub(crate) key: CacheKey,
     pub(crate) entry: Entry,
 }
 
-/// What a lookup found.
+/// Where the value of an entry is.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// Still on its way to the store.
-    Pending(Pending),
-    /// In the rows of this id.
-    Stored { id: u64, cost: u32 },
+    Unwritten(Unwritten),
+    Stored(Rows),
 }
 
-/// An entry on its way into the index.
-#[derive(Debug)]
-pub(crate) struct Incoming {
+/// An entry that left the index, to be removed from the store.
+#[derive(Debug, Clone)]
+pub(crate) struct PendingRemoval {
     pub(crate) hash: u64,
-    pub(crate) id: u64,
-    pub(crate) family: FamilyId,
-    pub(crate) cost: u32,
-    pub(crate) expires_at: Option<Timestamp>,
-    pub(crate) pending: Option<Pending>,
+    pub(crate) rows: Rows,
+    /// The key, if the rows may never have been written: then the store may hold an older entry of the key, which has to
+    /// go too. Not the value, to keep the memory of waiting removals small.
+    pub(crate) key: Option<CacheKey>,
 }
 
-/// An entry that left the index.
-#[derive(Debug)]
-pub(crate) struct Removed {
-    pub(crate) hash: u64,
-    pub(crate) id: u64,
-    /// What it costs on disk, in bytes.
-    pub(crate) cost: u32,
-    /// Its key, when its rows were not written yet. Not its value: what waits to be removed takes no memory for it.
-    pub(crate) unwritten: Option<CacheKey>,
-}
-
-/// The least recently used entry of a shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The least recently used entry of a shard; greater is older.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Oldest {
-    pub(crate) tick: u32,
+    /// The age, in insertions.
+    age: u32,
+    /// Of two entries of one age, the one that was stored first is older.
+    id: Reverse<u64>,
     pub(crate) hash: u64,
-    pub(crate) id: u64,
 }
 
-/// A shard; see the module's documentation.
+/// A shard; see the documentation of the module.
 #[derive(Debug)]
 pub(crate) struct Shard {
     table: HashTable<u32>,
     slots: Vec<Slot>,
-    /// First of the unused slots, threaded through `next`.
-    unused: u32,
-    newest: u32,
-    oldest: u32,
-    /// Slots that were hit and are still in their old place in the list, in the order of the hits.
+    unused: Vec<u32>,
+    /// Slots that were hit and not moved in the list yet, in the order of the hits.
     touched: Vec<u32>,
-    pending: HashMap<u64, Pending>,
-    /// When entries with a TTL expire: by id, and in order.
+    unwritten: HashMap<u64, Unwritten>,
+    /// The expiry of entries with a TTL, by id and in order.
     expires: HashMap<u64, Timestamp>,
     expiring: BTreeSet<(Timestamp, u64, u64)>,
-    /// Sum of the costs of the entries of all shards.
+    /// The total cost of the entries of all shards.
     total_cost: Arc<AtomicU64>,
-    pub(crate) counts: FamilyCounts,
-    pub(crate) causes: Causes,
+    pub(crate) counts: FamilyCounters,
+    pub(crate) misses: MissLog,
 }
 
 impl Shard {
     pub(crate) fn new(total_cost: Arc<AtomicU64>) -> Self {
         Self {
             table: HashTable::new(),
-            slots: Vec::new(),
-            unused: NONE,
-            newest: NONE,
-            oldest: NONE,
+            slots: vec![Slot { hash: 0, packed: 0, cost: 0, tick: 0, previous: ENDS, next: ENDS }],
+            unused: Vec::new(),
             touched: Vec::with_capacity(MOST_TOUCHED),
-            pending: HashMap::new(),
+            unwritten: HashMap::new(),
             expires: HashMap::new(),
             expiring: BTreeSet::new(),
             total_cost,
-            counts: FamilyCounts::default(),
-            causes: Causes::default(),
+            counts: FamilyCounters::default(),
+            misses: MissLog::new(LOGGED_MISSES),
         }
     }
 
@@ -153,130 +145,111 @@ impl Shard {
         self.position(hash).is_some_and(|at| self.slot(at).id() == id)
     }
 
-    /// Inserts an entry as the most recently used, in place of the one with its hash, if any.
-    pub(crate) fn insert(&mut self, incoming: Incoming, tick: u32) -> Option<Removed> {
-        let replaced = self.remove(incoming.hash);
-        let at = self.add(incoming, tick);
+    /// Inserts an entry as the most recently used; returns the entry with its hash, which it replaces.
+    pub(crate) fn insert(
+        &mut self,
+        hash: u64,
+        family: FamilyId,
+        meta: Meta,
+        unwritten: Option<Unwritten>,
+        tick: u32,
+    ) -> Option<PendingRemoval> {
+        let replaced = self.take(hash);
+        let at = self.add(hash, family, meta, unwritten, tick);
         self.relink();
-        self.link_newest(at);
+        self.link_behind(at, ENDS);
         replaced
     }
 
-    /// Inserts an entry as the least recently used; `false` if there is one with its hash.
-    pub(crate) fn insert_oldest(&mut self, incoming: Incoming, tick: u32) -> bool {
-        if self.position(incoming.hash).is_some() {
+    /// Inserts a stored entry as the least recently used, unless there is one with its hash; returns whether it did.
+    pub(crate) fn insert_oldest(&mut self, hash: u64, family: FamilyId, meta: Meta, tick: u32) -> bool {
+        if self.position(hash).is_some() {
             return false;
         }
-        let at = self.add(incoming, tick);
-        self.link_oldest(at);
+        let at = self.add(hash, family, meta, None, tick);
+        self.link_behind(at, self.slot(ENDS).previous);
         true
     }
 
-    /// Marks the entry as stored, if it is still the one with this id.
-    pub(crate) fn settle(&mut self, hash: u64, id: u64) {
+    /// Marks the entry as stored if it is still the one with this id.
+    pub(crate) fn mark_stored(&mut self, hash: u64, id: u64) {
         if let Some(at) = self.position(hash)
             && self.slot(at).id() == id
         {
-            self.slot_mut(at).packed &= !PENDING;
-            self.pending.remove(&id);
+            self.slot_mut(at).packed &= !UNWRITTEN;
+            self.unwritten.remove(&id);
         }
     }
 
-    /// Removes the entry of `hash`.
-    pub(crate) fn remove(&mut self, hash: u64) -> Option<Removed> {
-        let slots = &self.slots;
-        let entry = self.table.find_entry(hash, |at| slot_at(slots, *at).hash == hash).ok()?;
-        let (at, _) = entry.remove();
-        self.relink();
-        self.unlink(at);
-        let slot = *self.slot(at);
-        let id = slot.id();
-        self.counts.forget(slot.family(), slot.cost);
-        self.total_cost.fetch_sub(u64::from(slot.cost), Ordering::Relaxed);
-        if slot.is(EXPIRES)
-            && let Some(expires_at) = self.expires.remove(&id)
-        {
-            self.expiring.remove(&(expires_at, id, hash));
-        }
-        let pending = if slot.is(PENDING) { self.pending.remove(&id) } else { None };
-        let unwritten = pending.map(|pending| pending.key);
-        self.slot_mut(at).next = mem::replace(&mut self.unused, at);
-        Some(Removed { hash, id, cost: slot.cost, unwritten })
+    /// Removes the entry of `hash`, and notes the cause.
+    pub(crate) fn remove(&mut self, hash: u64, cause: MissCause) -> Option<PendingRemoval> {
+        let removed = self.take(hash)?;
+        self.misses.removed(hash, cause);
+        Some(removed)
     }
 
-    /// Removes the entry of `hash` if it is the one with this id.
-    pub(crate) fn remove_if(&mut self, hash: u64, id: u64) -> Option<Removed> {
-        if self.holds(hash, id) { self.remove(hash) } else { None }
+    /// Removes the entry of `hash` if it is the one with this id, and notes the cause.
+    pub(crate) fn remove_if(&mut self, hash: u64, id: u64, cause: MissCause) -> Option<PendingRemoval> {
+        if self.holds(hash, id) { self.remove(hash, cause) } else { None }
     }
 
-    /// Removes entries that are not in the store yet and whose key `stale` names.
-    pub(crate) fn remove_pending(
+    /// Removes unwritten entries whose keys `matches`; returns how many.
+    pub(crate) fn remove_unwritten(
         &mut self,
-        stale: impl Fn(&str) -> bool,
+        matches: impl Fn(&str) -> bool,
         hash_of: impl Fn(&str) -> u64,
     ) -> u64 {
-        let hashes: Vec<(u64, u64)> = self
-            .pending
-            .iter()
-            .filter(|(_, pending)| stale(pending.key.as_str()))
-            .map(|(id, pending)| (hash_of(pending.key.as_str()), *id))
-            .collect();
-        let mut removed = 0;
-        for (hash, id) in hashes {
-            if self.remove_if(hash, id).is_some() {
-                self.causes.record(hash, MissCause::Invalidated);
-                removed += 1;
-            }
-        }
-        removed
+        let keys = self.unwritten.iter().map(|(id, unwritten)| (*id, unwritten.key.as_str()));
+        let found: Vec<(u64, u64)> =
+            keys.filter(|(_, key)| matches(key)).map(|(id, key)| (hash_of(key), id)).collect();
+        let removed =
+            found.iter().filter_map(|(hash, id)| self.remove_if(*hash, *id, MissCause::Invalidated));
+        removed.count() as u64
     }
 
-    /// Removes the entries in the store whose ids are gone; how many.
-    pub(crate) fn remove_stored(&mut self, is_gone: impl Fn(u64) -> bool) -> u64 {
-        let stored = self.table.iter().map(|at| self.slot(*at)).filter(|slot| !slot.is(PENDING));
-        let hashes: Vec<u64> = stored.filter(|slot| is_gone(slot.id())).map(|slot| slot.hash).collect();
+    /// Removes stored entries whose ids `matches`; returns how many.
+    pub(crate) fn remove_stored(&mut self, matches: impl Fn(u64) -> bool) -> u64 {
+        let stored = self.table.iter().map(|at| self.slot(*at)).filter(|slot| !slot.is(UNWRITTEN));
+        let hashes: Vec<u64> = stored.filter(|slot| matches(slot.id())).map(|slot| slot.hash).collect();
         for hash in &hashes {
-            self.remove(*hash);
+            self.take(*hash);
         }
         hashes.len() as u64
     }
 
-    /// The least recently used entry.
-    pub(crate) fn oldest(&mut self) -> Option<Oldest> {
+    /// Returns the least recently used entry.
+    pub(crate) fn oldest(&mut self, now: u32) -> Option<Oldest> {
         self.relink();
-        (self.oldest != NONE).then(|| {
-            let slot = self.slot(self.oldest);
-            Oldest { tick: slot.tick, hash: slot.hash, id: slot.id() }
-        })
+        let oldest = self.slot(ENDS).previous;
+        let slot = if oldest == ENDS { return None } else { self.slot(oldest) };
+        Some(Oldest { age: now.wrapping_sub(slot.tick), id: Reverse(slot.id()), hash: slot.hash })
     }
 
-    /// Removes the entry of `hash` if its time is over.
-    pub(crate) fn remove_expired_one(&mut self, hash: u64, now: Timestamp) -> Option<Removed> {
+    /// Removes the entry of `hash` if it has expired.
+    pub(crate) fn remove_if_expired(&mut self, hash: u64, now: Timestamp) -> Option<PendingRemoval> {
         let expires_at = self.expires.get(&self.slot(self.position(hash)?).id())?;
-        if *expires_at <= now { self.remove(hash) } else { None }
+        if *expires_at <= now { self.remove(hash, MissCause::Expired) } else { None }
     }
 
     /// Removes one entry that has expired.
-    pub(crate) fn remove_expired(&mut self, now: Timestamp) -> Option<Removed> {
+    pub(crate) fn remove_expired(&mut self, now: Timestamp) -> Option<PendingRemoval> {
         let (expires_at, id, hash) = *self.expiring.first()?;
-        if now < expires_at {
-            return None;
-        }
-        self.remove_if(hash, id)
+        if expires_at <= now { self.remove_if(hash, id, MissCause::Expired) } else { None }
     }
 
-    /// Every stored entry's id from the least to the most recently used, with its tick.
+    /// The time of the last use and the id of every entry, from the least to the most recently used.
     pub(crate) fn order(&mut self) -> impl Iterator<Item = (u32, u64)> {
         self.relink();
-        let mut at = self.oldest;
+        let mut at = ENDS;
         std::iter::from_fn(move || {
-            let slot = self.slots.get(at as usize)?;
-            at = slot.previous;
-            Some((slot.tick, slot.id()))
+            at = self.slot(at).previous;
+            let slot = self.slot(at);
+            (at != ENDS).then(|| (slot.tick, slot.id()))
         })
     }
 
-    /// How many entries it holds.
+    #[cfg(test)]
+    /// The number of entries.
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }
@@ -287,28 +260,34 @@ impl Shard {
     }
 
     fn found(&self, slot: &Slot) -> Found {
-        let pending = if slot.is(PENDING) { self.pending.get(&slot.id()) } else { None };
-        match pending {
-            Some(pending) => Found::Pending(pending.clone()),
-            None => Found::Stored { id: slot.id(), cost: slot.cost },
-        }
+        let unwritten = if slot.is(UNWRITTEN) { self.unwritten.get(&slot.id()) } else { None };
+        unwritten.map_or(Found::Stored(slot.rows()), |unwritten| Found::Unwritten(unwritten.clone()))
     }
 
-    fn add(&mut self, incoming: Incoming, tick: u32) -> u32 {
-        let Incoming { hash, id, family, cost, expires_at, pending } = incoming;
-        let mut packed = id << 16 | family.to_bits() << 8;
+    fn add(
+        &mut self,
+        hash: u64,
+        family: FamilyId,
+        meta: Meta,
+        unwritten: Option<Unwritten>,
+        tick: u32,
+    ) -> u32 {
+        let Meta { rows: Rows { id, cost }, expires_at } = meta;
+        let mut packed = id << 16 | u64::from(family.to_byte()) << 8;
         if let Some(expires_at) = expires_at {
             packed |= EXPIRES;
             self.expires.insert(id, expires_at);
             self.expiring.insert((expires_at, id, hash));
         }
-        if let Some(pending) = pending {
-            packed |= PENDING;
-            self.pending.insert(id, pending);
+        if let Some(unwritten) = unwritten {
+            packed |= UNWRITTEN;
+            self.unwritten.insert(id, unwritten);
         }
-        self.counts.remember(family, cost);
+        let counts = self.counts.of(family);
+        counts.count += 1;
+        counts.bytes += u64::from(cost);
         self.total_cost.fetch_add(u64::from(cost), Ordering::Relaxed);
-        let slot = Slot { hash, packed, cost, tick, previous: NONE, next: NONE };
+        let slot = Slot { hash, packed, cost, tick, previous: ENDS, next: ENDS };
         let at = self.allocate(slot);
         let slots = &self.slots;
         self.table.insert_unique(hash, at, |at| slot_at(slots, *at).hash);
@@ -316,14 +295,12 @@ impl Shard {
     }
 
     fn allocate(&mut self, slot: Slot) -> u32 {
-        if self.unused != NONE {
-            let at = self.unused;
-            self.unused = self.slot(at).next;
+        if let Some(at) = self.unused.pop() {
             *self.slot_mut(at) = slot;
             return at;
         }
         if self.slots.len() == self.slots.capacity() {
-            // Doubling would waste up to half of what is by far the largest part of the index.
+            // Doubling would waste up to half of the largest part of the index.
             self.slots.reserve_exact((self.slots.len() / 8).max(16));
         }
         let at =
@@ -332,9 +309,32 @@ impl Shard {
         at
     }
 
-    /// Moves a slot to the front of the list, together with some others.
+    /// Takes the entry of `hash` out of the shard.
+    fn take(&mut self, hash: u64) -> Option<PendingRemoval> {
+        let slots = &self.slots;
+        let entry = self.table.find_entry(hash, |at| slot_at(slots, *at).hash == hash).ok()?;
+        let (at, _) = entry.remove();
+        self.relink();
+        self.unlink(at);
+        self.unused.push(at);
+        let slot = *self.slot(at);
+        let id = slot.id();
+        let counts = self.counts.of(slot.family());
+        counts.count -= 1;
+        counts.bytes -= u64::from(slot.cost);
+        self.total_cost.fetch_sub(u64::from(slot.cost), Ordering::Relaxed);
+        if slot.is(EXPIRES)
+            && let Some(expires_at) = self.expires.remove(&id)
+        {
+            self.expiring.remove(&(expires_at, id, hash));
+        }
+        let unwritten = if slot.is(UNWRITTEN) { self.unwritten.remove(&id) } else { None };
+        Some(PendingRemoval { hash, rows: slot.rows(), key: unwritten.map(|unwritten| unwritten.key) })
+    }
+
+    /// Moves a slot to the front of the list, later and together with others.
     ///
-    /// Its neighbours are in memory that nobody read lately: one at a time, each hit would wait for them under the lock.
+    /// Its neighbours are not in the processor's cache: moved one at a time, each hit would wait for them under the lock.
     fn touch(&mut self, at: u32, tick: u32) {
         self.slot_mut(at).tick = tick;
         self.touched.push(at);
@@ -343,52 +343,30 @@ impl Shard {
         }
     }
 
-    /// Brings the list up to date. Whatever reads it, or changes it otherwise, does this first.
+    /// Brings the list up to date. Every other use of the list does this first.
     fn relink(&mut self) {
         let mut touched = mem::take(&mut self.touched);
         for at in touched.drain(..) {
-            if self.newest != at {
+            if self.slot(ENDS).next != at {
                 self.unlink(at);
-                self.link_newest(at);
+                self.link_behind(at, ENDS);
             }
         }
         self.touched = touched;
     }
 
-    fn link_newest(&mut self, at: u32) {
-        let next = mem::replace(&mut self.newest, at);
+    /// Links a slot into the list behind `previous`, which was used more recently.
+    fn link_behind(&mut self, at: u32, previous: u32) {
+        let next = mem::replace(&mut self.slot_mut(previous).next, at);
+        self.slot_mut(next).previous = at;
         let slot = self.slot_mut(at);
-        (slot.previous, slot.next) = (NONE, next);
-        if next == NONE {
-            self.oldest = at;
-        } else {
-            self.slot_mut(next).previous = at;
-        }
-    }
-
-    fn link_oldest(&mut self, at: u32) {
-        let previous = mem::replace(&mut self.oldest, at);
-        let slot = self.slot_mut(at);
-        (slot.previous, slot.next) = (previous, NONE);
-        if previous == NONE {
-            self.newest = at;
-        } else {
-            self.slot_mut(previous).next = at;
-        }
+        (slot.previous, slot.next) = (previous, next);
     }
 
     fn unlink(&mut self, at: u32) {
         let Slot { previous, next, .. } = *self.slot(at);
-        if previous == NONE {
-            self.newest = next;
-        } else {
-            self.slot_mut(previous).next = next;
-        }
-        if next == NONE {
-            self.oldest = previous;
-        } else {
-            self.slot_mut(next).previous = previous;
-        }
+        self.slot_mut(previous).next = next;
+        self.slot_mut(next).previous = previous;
     }
 
     fn position(&self, hash: u64) -> Option<u32> {
@@ -412,11 +390,8 @@ fn slot_at(slots: &[Slot], at: u32) -> &Slot {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::stored;
     use super::*;
-
-    fn stored(hash: u64, id: u64) -> Incoming {
-        Incoming { hash, id, family: FamilyId::OTHER, cost: 10, expires_at: None, pending: None }
-    }
 
     fn order(shard: &mut Shard) -> Vec<u64> {
         shard.order().map(|(_, id)| id).collect()
@@ -426,37 +401,38 @@ mod tests {
     fn a_hit_becomes_the_most_recently_used() {
         let mut shard = Shard::new(Arc::default());
         for id in 1..=4 {
-            assert!(shard.insert(stored(id * 100, id), 0).is_none());
+            assert!(stored(&mut shard, id * 100, id, 0).is_none());
         }
-        assert!(matches!(shard.find(200, 9), Some((_, Found::Stored { id: 2, .. }))));
+        assert!(matches!(shard.find(200, 9), Some((_, Found::Stored(Rows { id: 2, .. })))));
         assert_eq!(order(&mut shard), [1, 3, 4, 2]);
-        assert_eq!(shard.oldest(), Some(Oldest { tick: 0, hash: 100, id: 1 }));
+        assert_eq!(shard.oldest(9), Some(Oldest { age: 9, id: Reverse(1), hash: 100 }));
     }
 
     #[test]
-    fn what_is_removed_is_gone_and_its_slot_is_used_again() {
+    fn a_removed_entry_is_gone_and_its_slot_is_used_again() {
         let mut shard = Shard::new(Arc::default());
         for round in 0..100 {
             for id in 0..50 {
-                shard.insert(stored(id, round * 50 + id), 0);
+                stored(&mut shard, id, round * 50 + id, 0);
             }
             for id in 0..50 {
-                assert!(shard.remove(id).is_some());
+                assert!(shard.take(id).is_some());
             }
         }
         assert_eq!(
             (shard.len(), shard.total_cost.load(Ordering::Relaxed), order(&mut shard).len()),
             (0, 0, 0)
         );
-        assert_eq!(shard.slots.len(), 50);
+        assert_eq!(shard.slots.len(), 51);
     }
 
     #[test]
     fn an_entry_loaded_late_is_the_least_recently_used_and_never_replaces() {
         let mut shard = Shard::new(Arc::default());
-        shard.insert(stored(1, 10), 5);
-        assert!(shard.insert_oldest(stored(2, 3), 0));
-        assert!(!shard.insert_oldest(stored(1, 4), 0));
+        stored(&mut shard, 1, 10, 5);
+        let meta = |id| Meta { rows: Rows { id, cost: 10 }, expires_at: None };
+        assert!(shard.insert_oldest(2, FamilyId::OTHER, meta(3), 0));
+        assert!(!shard.insert_oldest(1, FamilyId::OTHER, meta(4), 0));
         assert_eq!(order(&mut shard), [3, 10]);
     }
 
@@ -465,13 +441,14 @@ mod tests {
         let mut shard = Shard::new(Arc::default());
         let at = Timestamp::from_millis;
         for (id, expires) in [(1, 30), (2, 10), (3, 20)] {
-            shard.insert(Incoming { expires_at: Some(at(expires)), ..stored(id, id) }, 0);
+            let meta = Meta { rows: Rows { id, cost: 10 }, expires_at: Some(at(expires)) };
+            shard.insert(id, FamilyId::OTHER, meta, None, 0);
         }
         assert!(shard.remove_expired(at(9)).is_none());
-        assert_eq!(shard.remove_expired(at(25)).map(|r| r.id), Some(2));
-        assert_eq!(shard.remove_expired(at(25)).map(|r| r.id), Some(3));
+        assert_eq!(shard.remove_expired(at(25)).map(|removed| removed.rows.id), Some(2));
+        assert_eq!(shard.remove_expired(at(25)).map(|removed| removed.rows.id), Some(3));
         assert!(shard.remove_expired(at(25)).is_none());
-        shard.remove(1);
+        shard.take(1);
         assert!(shard.expiring.is_empty() && shard.expires.is_empty());
     }
 }

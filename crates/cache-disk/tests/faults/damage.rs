@@ -1,4 +1,4 @@
-//! Damaged files: the store opens, serves no wrong and no old value, and works again.
+//! Damaged files: the store opens, serves no wrong or old value, and works again.
 //!
 //! `CACHE_DISK_DAMAGES=10000 cargo test -p cache-disk --test faults damage` tries more of them.
 
@@ -14,17 +14,17 @@ use testkit::reliability::{Tally, seed};
 use super::support::{Dice, config, copy_files, eventually, in_memory, key, open, repeat, runtime, what};
 use super::world::{World, value};
 
-const HEALS_WITHIN: Duration = Duration::from_secs(5);
-/// What the scoreboard calls these.
+const RECOVERS_WITHIN: Duration = Duration::from_secs(5);
+/// The row of the reliability report.
 const ROW: &str = "damaged files";
 
-/// Rows enough for branches in every table.
+/// A world with enough rows for branch pages in every table.
 fn world() -> World {
     let key = |id: u32| CacheKey::builder("image", id).part("metadata").build().unwrap();
     World::of((0..400).map(key).chain(World::new().rows.into_iter().map(|row| row.key)))
 }
 
-/// A store that holds every row, closed; or left as kill -9 leaves it, when `is_killed`.
+/// Fills a store with every row and closes it, or leaves it as kill -9 would if `is_killed`.
 async fn filled(directory: &Path, world: &World, is_killed: bool) {
     let root = in_memory();
     let cache = open(root.path()).await;
@@ -41,7 +41,7 @@ async fn filled(directory: &Path, world: &World, is_killed: bool) {
     }
 }
 
-/// Opens a store whose file is damaged, looks, invalidates, loads: nothing wrong, nothing old, and in the end it works.
+/// Opens a store with a damaged file, and reads, invalidates and loads until it works. Checks every value.
 async fn examine(directory: &Path, world: &World, dice: &Dice, tally: &Tally) -> usize {
     let cache = open(directory).await;
     let hits = world.look_at_all(&cache).await;
@@ -63,9 +63,9 @@ async fn examine(directory: &Path, world: &World, dice: &Dice, tally: &Tally) ->
     hits
 }
 
-/// What is loaded is found, in memory and on the disk.
+/// Waits until loaded values are found, in memory and on the disk.
 async fn works(cache: &DiskBackend, world: &World) -> Duration {
-    eventually(HEALS_WITHIN, "a damaged store works again", async || {
+    eventually(RECOVERS_WITHIN, "a damaged store works again", async || {
         for at in 0..world.rows.len() {
             world.read(cache, at, 700).await.unwrap();
         }
@@ -74,11 +74,11 @@ async fn works(cache: &DiskBackend, world: &World) -> Duration {
     .await
 }
 
-/// Damages a copy of `whole` in a way of its own for each `number`.
+/// Damages a copy of `whole`; `number` selects how.
 fn damage(whole: &[u8], number: usize, dice: &Dice) -> Vec<u8> {
     let mut file = whole.to_vec();
     match number % 8 {
-        // A few bits anywhere, and more often where the structure is: pages of branches and leaves of small keys.
+        // A few bits anywhere.
         0 | 1 => (0..dice.between(1, 20)).for_each(|_| file[dice.below(whole.len())] ^= 1 << dice.below(8)),
         2 => file.truncate(dice.below(whole.len())),
         3 => {
@@ -86,7 +86,7 @@ fn damage(whole: &[u8], number: usize, dice: &Dice) -> Vec<u8> {
             file[at..at + 512].fill_with(|| dice.next() as u8);
         }
         4 => {
-            // A whole page of another place: sound by itself, and in the wrong tree.
+            // A page from elsewhere: sound by itself, but in the wrong tree.
             let (from, to) = (dice.below(whole.len() / 4096) * 4096, dice.below(whole.len() / 4096) * 4096);
             file.copy_within(from..from + 4096, to);
         }
@@ -95,12 +95,12 @@ fn damage(whole: &[u8], number: usize, dice: &Dice) -> Vec<u8> {
             file[at..at + 4096].fill(0);
         }
         6 => {
-            // The first bytes of a page say what it is and how many keys it has.
+            // The first bytes of a page are its type and the number of its keys.
             let at = dice.below(whole.len() / 4096) * 4096 + dice.below(16);
             file[at] ^= 1 << dice.below(8);
         }
         _ => {
-            // Bits of the text of keys: it is found by its family.
+            // Bits in the text of keys, found by their family.
             let keys: Vec<usize> = memchr(&file, b"image:").collect();
             for _ in 0..dice.between(1, 6) {
                 file[*dice.pick(&keys) + dice.below(12)] ^= 1 << dice.below(3);
@@ -121,7 +121,7 @@ fn damaged_copies(is_killed: bool, seed: u64) {
         let original = in_memory();
         filled(original.path(), &world(), is_killed).await;
         let whole = fs::read(original.path().join("cache.redb")).unwrap();
-        // The end of the file is mostly empty: the damage goes where something is.
+        // The end of the file is mostly empty: only the used part is damaged.
         let used = whole.iter().rposition(|byte| *byte != 0).unwrap() / 4096 * 4096 + 4096;
         let mut hits = 0;
         for number in 0..copies {
@@ -135,7 +135,7 @@ fn damaged_copies(is_killed: bool, seed: u64) {
             hits += examine(root.path(), &world, &dice, &tally).await;
         }
         println!("{copies} damaged files, {} hits each", hits / copies);
-        assert!(hits > copies * 20, "nothing survived the damage: nothing was put to the test");
+        assert!(hits > copies * 20, "nothing survived the damage: nothing was tested");
     });
 }
 
@@ -150,7 +150,7 @@ fn no_damaged_copy_of_a_killed_process_file_serves_a_wrong_or_an_old_value() {
 }
 
 #[test]
-fn what_is_no_cache_file_is_set_aside_and_the_cache_starts_empty() {
+fn a_foreign_file_is_set_aside_and_the_cache_starts_empty() {
     let contents: [(&str, Vec<u8>); 6] = [
         ("text", b"[cache]\nsize = 10\n".repeat(10)),
         ("one byte", vec![7]),
@@ -167,14 +167,14 @@ fn what_is_no_cache_file_is_set_aside_and_the_cache_starts_empty() {
             assert_eq!(world.look_at_all(&cache).await, 0, "{name}");
             let _ = works(&cache, &world).await;
             cache.close().await.unwrap();
-            // redb writes a mark into what it opens; else it is what it was.
+            // redb writes a mark into a file that it opens.
             let kept = fs::read(root.path().join("cache.redb.bad")).unwrap();
             assert!(kept.len() >= content.len(), "{name} was not kept");
         }
     });
 }
 
-/// A database of redb that is not the cache's.
+/// A redb database with other tables.
 fn another_database() -> Vec<u8> {
     let root = in_memory();
     let path = root.path().join("other.redb");
@@ -231,13 +231,13 @@ fn another_namespace_starts_empty_and_never_sees_the_first_ones_values() {
             let _ = cache.fill(&key("image:5"), token, entry).await.unwrap();
             cache.close().await.unwrap();
         }
-        assert!(!root.path().join("cache.redb.bad").exists(), "another namespace is no damage");
+        assert!(!root.path().join("cache.redb.bad").exists(), "another namespace was taken for damage");
     });
 }
 
-/// Somebody writes into the open file: misses, until it is set aside or overwritten.
+/// Another program writes into the open file. Reads miss until the file is set aside or overwritten.
 #[test]
-fn damage_under_a_running_cache_heals() {
+fn a_running_cache_recovers_from_damage() {
     let (dice, runtime, tally) = (Dice::new(seed(8)), runtime(), Tally::new(ROW, seed(8)));
     let runs = repeat("CACHE_DISK_DAMAGES", 320) / 16;
     for run in 0..runs {
@@ -248,7 +248,7 @@ fn damage_under_a_running_cache_heals() {
             let path = root.path().join("cache.redb");
             let whole = fs::read(&path).unwrap();
             let used = whole.iter().rposition(|byte| *byte != 0).unwrap() / 4096 * 4096 + 4096;
-            // With next to no page cache, reads go to the file.
+            // Without a page cache, reads go to the file.
             let cache = DiskBackend::open(config(root.path()).page_cache_bytes(0)).await.unwrap();
             world.look_at_all(&cache).await;
             let file = OpenOptions::new().write(true).open(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Keys at their limits, clocks that jump, a disk that is away.
+//! Keys at their limits, clocks that jump, a disk that fails.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use super::storage::{Faulty, tapped};
 use super::support::{config, eventually, in_memory, key, open, runtime};
 use super::world::{World, value};
 
-/// What a write waits for room in the queue while the disk works.
+/// How long a write waits for a permit while the disk works.
 const WAITS_FOR_ROOM: Duration = Duration::from_millis(250);
 
-/// History 12: keys of every allowed length, with every separator in their parts, and what removes them.
+/// History 12: keys of every allowed length, with every separator in their parts, and their invalidations.
 #[test]
 fn keys_and_patterns_at_their_limits_are_stored_found_again_and_removed() {
     let separators =
@@ -59,7 +59,7 @@ fn keys_and_patterns_at_their_limits_are_stored_found_again_and_removed() {
     });
 }
 
-/// History 13: the wall clock jumps ten years, also between two processes.
+/// History 13: the wall clock jumps by ten years, also between two processes.
 #[test]
 fn a_clock_that_jumps_ten_years_lets_no_entry_outlive_its_ttl_and_loses_none_without() {
     const TEN_YEARS: i64 = 10 * 365 * 86_400_000;
@@ -75,20 +75,20 @@ fn a_clock_that_jumps_ten_years_lets_no_entry_outlive_its_ttl_and_loses_none_wit
             cache.set(&lasting, entry(&lasting)).await.unwrap();
             let stored = clock.now();
             clock.jump_wall(jump);
-            // Set back, time goes on as it did; set forward, what has a TTL is over.
+            // A clock that is set back does not affect the time to live; one that is set forward ends it.
             assert_eq!(found(&cache, &brief).await.is_some(), jump < 0);
             clock.advance(lives(1));
             assert_eq!(found(&cache, &brief).await, None);
             assert_eq!(found(&cache, &lasting).await, Some(1));
             cache.set(&brief, entry(&brief).expires_in(lives(1))).await.unwrap();
             cache.close().await.unwrap();
-            // A new process knows the wall clock alone.
+            // A new process knows the wall clock only.
             clock.restart();
             cache = DiskBackend::open(config()).await.unwrap();
             assert_eq!(found(&cache, &lasting).await, Some(1));
             let is_from_the_future = clock.now() < stored;
             assert_eq!(found(&cache, &brief).await.is_some(), !is_from_the_future);
-            // The clock is put right: the entry was a miss, not gone.
+            // With the clock corrected, the entry is found: it was a miss, not gone.
             clock.jump_wall(-jump);
             if is_from_the_future {
                 assert_eq!(found(&cache, &brief).await, Some(1), "an entry from the future was deleted");
@@ -100,7 +100,7 @@ fn a_clock_that_jumps_ten_years_lets_no_entry_outlive_its_ttl_and_loses_none_wit
     });
 }
 
-/// Nobody waits for a disk that is away.
+/// No caller waits for a failed disk.
 #[test]
 fn while_the_database_is_away_reads_miss_and_fills_are_refused_at_once() {
     runtime().block_on(async {
@@ -117,20 +117,21 @@ fn while_the_database_is_away_reads_miss_and_fills_are_refused_at_once() {
             slowest = slowest.max(start.elapsed());
             let _ = cache.get(&key("image:5:a")).await.unwrap();
         }
-        assert!(slowest < WAITS_FOR_ROOM, "a caller waited {slowest:?} for a dead disk");
+        assert!(slowest < WAITS_FOR_ROOM, "a caller waited {slowest:?} for a failed disk");
         assert_eq!(cache.health().await.status, HealthStatus::Degraded);
         assert_eq!(cache.get(&key("image:5:a")).await.unwrap(), None);
         let why = cache.explain(&key("image:5:a")).await.unwrap().last_miss;
         assert_eq!(why, Some(MissCause::Unavailable));
         disk.mend();
-        eventually(Duration::from_secs(5), "healed", async || cache.flush().await.is_ok()).await;
+        eventually(Duration::from_secs(5), "the disk is used again", async || cache.flush().await.is_ok())
+            .await;
         cache.close().await.unwrap();
     });
 }
 
-/// The value in between never reached the file, and is not lost with it but before: nothing of it is there to remember.
+/// The value in between expired before it was written, so it is not among the values that the fault lost.
 #[test]
-fn a_fault_does_not_uncover_the_value_before_one_that_expired_while_it_waited() {
+fn a_fault_does_not_uncover_the_value_before_one_that_expired_in_the_queue() {
     runtime().block_on(async {
         let (root, disk, clock) = (in_memory(), Faulty::sound(), Arc::new(ManualClock::new()));
         let cache = DiskBackend::open(tapped(config(root.path()).clock(clock.clone()), &disk)).await.unwrap();
@@ -145,15 +146,14 @@ fn a_fault_does_not_uncover_the_value_before_one_that_expired_while_it_waited() 
         disk.release();
         eventually(Duration::from_secs(5), "a flush behind the fault", async || cache.flush().await.is_ok())
             .await;
-        assert_eq!(found(&cache, &key).await, None, "the one before it came back");
+        assert_eq!(found(&cache, &key).await, None, "the value before it came back");
         cache.close().await.unwrap();
     });
 }
 
-/// The disk failed and works again when the store is closed: that the time to try again has not come yet is no reason to
-/// leave what a `set` had replaced.
+/// The disk failed, and works again when the store is closed before the next attempt to reopen the file.
 #[test]
-fn what_was_replaced_while_the_disk_failed_is_not_there_after_a_clean_end() {
+fn a_value_replaced_while_the_disk_failed_is_not_there_after_closing() {
     runtime().block_on(async {
         let (root, disk, key) = (in_memory(), Faulty::sound(), key("image:5:a"));
         let cache = open_on(root.path(), &disk).await;
@@ -172,7 +172,7 @@ fn what_was_replaced_while_the_disk_failed_is_not_there_after_a_clean_end() {
         disk.mend();
         cache.close().await.unwrap();
         let cache = open_on(root.path(), &disk).await;
-        assert_ne!(found(&cache, &key).await, Some(1), "what was replaced is there again");
+        assert_ne!(found(&cache, &key).await, Some(1), "the replaced value is there again");
         cache.close().await.unwrap();
     });
 }

@@ -1,6 +1,6 @@
-//! Interleavings that broke drafts of this engine or other caches, each by name.
+//! Interleavings that broke drafts of this backend or other caches.
 //!
-//! What runs between two steps of one call is in `tests/schedules`.
+//! Interleavings within one call are in `tests/schedules`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ async fn invalidate(cache: &DiskBackend, text: &str) {
     let _ = cache.invalidate(&[what(text)]).await.unwrap();
 }
 
-/// A store of many keys, closed, so that opening it takes a while; with `image:5:a` among them.
+/// Fills a store with many keys, `image:5:a` among them, so that loading its index takes a while, and closes it.
 async fn big(directory: &Path) {
     let cache = open(directory).await;
     for id in 0..3_000 {
@@ -51,7 +51,7 @@ async fn big(directory: &Path) {
     cache.close().await.unwrap();
 }
 
-/// History 8: `image:5:a` is durable, leaves the index by a lazy commit, is deleted; the process is killed.
+/// History 8: `image:5:a` is durable, leaves the index with a lazy commit, is deleted; the process is killed.
 async fn stays_away_after(leaves: impl AsyncFn(&DiskBackend, &ManualClock, &Faulty), text: &str) {
     let (root, disk, clock) = (in_memory(), Faulty::sound(), Arc::new(ManualClock::new()));
     let key = key("image:5:a");
@@ -80,14 +80,14 @@ fn a_durable_value_that_was_evicted_lazily_and_then_deleted_stays_away_after_kil
                     for id in 0.. {
                         let filler = CacheKey::builder("filler", id).build().unwrap();
                         fill(cache, &filler, 1, 50_000).await;
-                        // It is the oldest, and the first to go.
+                        // It is the oldest, and evicted first.
                         if id % 20 == 0 && cache.stats().await.unwrap().evictions > 0 {
                             break;
                         }
                     }
                     assert_eq!(found(cache, &key("image:5:a")).await, None);
                     let why = cache.explain(&key("image:5:a")).await.unwrap().last_miss;
-                    // What is remembered of a key is short: one that was looked up since may have its place.
+                    // The miss log is short: a key that was looked up since may have replaced it.
                     assert!(matches!(why, Some(MissCause::Evicted | MissCause::Absent)), "{why:?}");
                 },
                 text,
@@ -114,7 +114,7 @@ fn a_durable_value_that_expired_and_was_then_deleted_stays_away_after_kill_9() {
                 async |cache, clock, _| {
                     clock.advance(Duration::from_hours(1));
                     assert_eq!(found(cache, &key("image:5:a")).await, None);
-                    // Whatever the store does with what expired, it may have done by now.
+                    // The store may have removed it by now.
                     tokio::task::yield_now().await;
                 },
                 text,
@@ -157,9 +157,9 @@ fn a_value_deleted_by_two_at_once_stays_away_after_kill_9() {
     });
 }
 
-/// The queue is full and the writer stands still: a write is dropped, and the value before it goes with it.
+/// The queue is full and the writer stalls: a write is dropped, and the value before it is removed.
 #[test]
-fn a_write_that_was_dropped_takes_the_value_before_it_along() {
+fn a_dropped_write_removes_the_value_before_it() {
     runtime().block_on(async {
         let (root, disk, key) = (in_memory(), Faulty::sound(), key("image:5:a"));
         let cache = open_on(root.path(), &disk).await;
@@ -192,9 +192,9 @@ fn a_write_that_was_dropped_takes_the_value_before_it_along() {
     });
 }
 
-/// History 9, at start: while the loader stands still the database is asked, and it knows what was deleted.
+/// History 9, at start: while the loader stalls, keys are looked up in the database.
 #[test]
-fn what_is_invalidated_while_the_index_is_being_filled_stays_away() {
+fn entries_invalidated_while_the_index_is_loaded_stay_away() {
     runtime().block_on(async {
         for text in ["key image:5:a", "group image:5", "pattern image", "pattern *:a", "everything"] {
             let (root, disk) = (in_memory(), Faulty::sound());
@@ -204,7 +204,7 @@ fn what_is_invalidated_while_the_index_is_being_filled_stays_away() {
             assert_eq!(
                 found(&cache, &key("image:5:a")).await,
                 Some(1),
-                "reads go on while the index is filled"
+                "reads go on while the index is loaded"
             );
             let token = cache.lookup(&key("image:5:a")).await.unwrap().token;
             invalidate(&cache, text).await;
@@ -212,8 +212,8 @@ fn what_is_invalidated_while_the_index_is_being_filled_stays_away() {
             let late = NewEntry::new(value(&key("image:5:a"), 1, 10));
             assert_eq!(cache.fill(&key("image:5:a"), token, late).await.unwrap(), FillOutcome::Refused);
             disk.release();
-            settled(&cache).await;
-            assert_eq!(found(&cache, &key("image:5:a")).await, None, "{text}, and the index was filled");
+            until_complete(&cache).await;
+            assert_eq!(found(&cache, &key("image:5:a")).await, None, "{text}, and the index was loaded");
             let others = cache.stats().await.unwrap().count;
             assert_eq!(others > 2_000, text != "everything", "{text}: {others} entries left");
             disk.die();
@@ -225,20 +225,20 @@ fn what_is_invalidated_while_the_index_is_being_filled_stays_away() {
     });
 }
 
-/// History 9, in the middle of life: after a fault the file is opened again, and the index filled anew.
+/// History 9, later: after a fault the file is reopened, and the index loaded again.
 #[test]
-fn what_is_invalidated_while_the_file_is_being_reopened_stays_away() {
+fn entries_invalidated_while_the_file_is_reopened_stay_away() {
     runtime().block_on(async {
         for text in ["key image:5:a", "group image:5", "pattern image", "everything"] {
             let (root, disk) = (in_memory(), Faulty::sound());
             big(root.path()).await;
             let cache = open_on(root.path(), &disk).await;
-            settled(&cache).await;
+            until_complete(&cache).await;
             disk.stall(LOADER);
             disk.fail_next(1);
             let fillers = (0..3_000).map(|id| key(&format!("filler:{id}:metadata")));
             for filler in fillers {
-                // Some pages are in memory all the same; one is not.
+                // Some pages may be in memory.
                 if found(&cache, &filler).await.is_none() {
                     break;
                 }
@@ -251,8 +251,8 @@ fn what_is_invalidated_while_the_file_is_being_reopened_stays_away() {
             invalidate(&cache, text).await;
             assert_eq!(found(&cache, &key("image:5:a")).await, None, "{text}");
             disk.release();
-            settled(&cache).await;
-            assert_eq!(found(&cache, &key("image:5:a")).await, None, "{text}, and the index was filled");
+            until_complete(&cache).await;
+            assert_eq!(found(&cache, &key("image:5:a")).await, None, "{text}, and the index was loaded");
             disk.die();
             drop(cache);
             let cache = open(root.path()).await;
@@ -262,14 +262,14 @@ fn what_is_invalidated_while_the_file_is_being_reopened_stays_away() {
     });
 }
 
-/// What is on the disk is found again after an outage, also what was asked for in the middle of it.
+/// Stored entries are found again after an outage, also those that were looked up during it.
 #[test]
 fn an_outage_loses_nothing_that_is_on_the_disk() {
     runtime().block_on(async {
         let (root, disk) = (in_memory(), Faulty::sound());
         big(root.path()).await;
         let cache = open_on(root.path(), &disk).await;
-        settled(&cache).await;
+        until_complete(&cache).await;
         let keys: Vec<CacheKey> = (0..3_000).map(|id| key(&format!("filler:{id}:metadata"))).collect();
         assert_eq!(hits(&cache, &keys).await, keys.len());
         disk.fail_next(usize::MAX);
@@ -283,16 +283,16 @@ fn an_outage_loses_nothing_that_is_on_the_disk() {
 }
 
 /// Waits until the index is complete.
-async fn settled(cache: &DiskBackend) {
+async fn until_complete(cache: &DiskBackend) {
     eventually(Duration::from_secs(5), "the index is complete", async || {
         !cache.stats().await.unwrap().approximate
     })
     .await;
 }
 
-/// The database holds an old value, the index a newer one that leaves it again: the old one must not be seen.
+/// The database holds an old value, the index a newer one that expires: the old one must not be seen.
 #[test]
-fn a_value_that_was_replaced_while_the_index_is_being_filled_is_not_uncovered() {
+fn a_value_that_was_replaced_while_the_index_is_loaded_is_not_uncovered() {
     runtime().block_on(async {
         let (root, disk, clock) = (in_memory(), Faulty::sound(), Arc::new(ManualClock::new()));
         big(root.path()).await;
@@ -305,21 +305,21 @@ fn a_value_that_was_replaced_while_the_index_is_being_filled_is_not_uncovered() 
         assert_eq!(found(&cache, &key).await, Some(2));
         clock.advance(Duration::from_secs(1));
         assert_eq!(found(&cache, &key).await, None, "it expired");
-        assert_eq!(found(&cache, &key).await, None, "the one before it was uncovered");
+        assert_eq!(found(&cache, &key).await, None, "the value before it was uncovered");
         disk.release();
-        settled(&cache).await;
-        assert_eq!(found(&cache, &key).await, None, "the one before it was uncovered by the loader");
+        until_complete(&cache).await;
+        assert_eq!(found(&cache, &key).await, None, "the value before it was uncovered by the loader");
         assert_eq!(found(&cache, &super::support::key("image:5:b")).await, Some(1));
         cache.close().await.unwrap();
         let cache = open(root.path()).await;
-        assert_eq!(found(&cache, &key).await, None, "the one before it was uncovered by closing");
+        assert_eq!(found(&cache, &key).await, None, "the value before it was uncovered by closing");
         cache.close().await.unwrap();
     });
 }
 
-/// A store that is cleared while its index is being filled has nothing left, and no trouble.
+/// A clear during the load of the index leaves no entry, and causes no error.
 #[test]
-fn a_clear_while_the_index_is_being_filled_leaves_nothing() {
+fn a_clear_while_the_index_is_loaded_leaves_nothing() {
     runtime().block_on(async {
         let (root, disk) = (in_memory(), Faulty::sound());
         big(root.path()).await;
@@ -340,7 +340,7 @@ fn a_clear_while_the_index_is_being_filled_leaves_nothing() {
     });
 }
 
-/// A clear swaps the file under the readers of the old one: that is no fault.
+/// A clear replaces the file under readers of the old one, which is no fault.
 #[test]
 fn clearing_under_readers_is_no_fault_and_serves_nothing_old() {
     runtime().block_on(async {
@@ -369,9 +369,9 @@ fn clearing_under_readers_is_no_fault_and_serves_nothing_old() {
     });
 }
 
-/// What was flushed is on the disk, also when the index was still being filled.
+/// Flushed values are on the disk, also if the index was still being loaded.
 #[test]
-fn a_flush_while_the_index_is_being_filled_waits_for_it() {
+fn a_flush_while_the_index_is_loaded_waits_for_it() {
     runtime().block_on(async {
         let (root, disk) = (in_memory(), Faulty::sound());
         big(root.path()).await;
@@ -392,8 +392,8 @@ fn a_flush_while_the_index_is_being_filled_waits_for_it() {
     });
 }
 
-/// History 10: keys that share one hash. The index holds one of them at a time; none is served for another, and what
-/// is deleted stays away.
+/// History 10: keys that share one hash. The index holds one of them at a time; none is served for another, and deleted
+/// keys stay away.
 #[test]
 fn keys_with_one_hash_are_never_served_for_each_other_and_a_delete_removes_its_own() {
     runtime().block_on(async {
@@ -415,7 +415,7 @@ fn keys_with_one_hash_are_never_served_for_each_other_and_a_delete_removes_its_o
                 if at % 10 == 0 {
                     cache.close().await.unwrap();
                     cache = DiskBackend::open(colliding()).await.unwrap();
-                    settled(&cache).await;
+                    until_complete(&cache).await;
                 }
                 for gone in &keys[..=at] {
                     assert_eq!(found(&cache, gone).await, None, "{gone} came back");
@@ -426,7 +426,7 @@ fn keys_with_one_hash_are_never_served_for_each_other_and_a_delete_removes_its_o
     });
 }
 
-/// How many of `keys` are found; each with its own value.
+/// The number of `keys` that are found, each with its own value.
 pub(super) async fn hits(cache: &DiskBackend, keys: &[CacheKey]) -> usize {
     let mut hits = 0;
     for key in keys {
@@ -435,7 +435,7 @@ pub(super) async fn hits(cache: &DiskBackend, keys: &[CacheKey]) -> usize {
     hits
 }
 
-/// History 11: a fill after an invalidation never uncovers the value before it, whatever is lost.
+/// History 11: a fill after an invalidation never uncovers the value before it, even if the fill is lost.
 #[test]
 fn after_kill_9_a_lost_fill_does_not_uncover_what_was_invalidated_before_it() {
     runtime().block_on(async {
@@ -455,7 +455,7 @@ fn after_kill_9_a_lost_fill_does_not_uncover_what_was_invalidated_before_it() {
     });
 }
 
-/// The same where the process lives on, and the value that was lost was set or filled over a durable one.
+/// The process goes on, and loses a value that replaced a durable one.
 #[test]
 fn a_fault_that_loses_a_value_does_not_uncover_the_one_before_it() {
     runtime().block_on(async {
@@ -465,7 +465,7 @@ fn a_fault_that_loses_a_value_does_not_uncover_the_one_before_it() {
             fill(&cache, &key, 1, 3_000).await;
             cache.flush().await.unwrap();
             cache.set(&key, NewEntry::new(value(&key, 2, 9_000))).await.unwrap();
-            // The fault comes sooner or later: while the value is queued, written or synced.
+            // The fault comes while the value is queued, written or synced.
             for _ in 0..first * 10 {
                 tokio::task::yield_now().await;
             }

@@ -1,6 +1,6 @@
-//! A disk whose n-th operation fails, for n = 1, 2, 3 ...: once, or on and on until it is mended.
+//! A disk whose n-th operation fails, for n = 1, 2, 3 ...: once, or until the disk works again.
 //!
-//! Every tenth is tried in one run; `CACHE_DISK_IO_STEP=1` tries all.
+//! One run tries every tenth n; `CACHE_DISK_IO_STEP=1` tries all.
 
 use std::sync::Arc;
 use std::thread;
@@ -15,9 +15,9 @@ use super::support::{Dice, config, eventually, in_memory, open, repeat, runtime,
 use super::world::World;
 
 /// After the fault ends, the cache must work again this soon.
-const HEALS_WITHIN: Duration = Duration::from_secs(5);
+const RECOVERS_WITHIN: Duration = Duration::from_secs(5);
 
-/// A life of a store: what it does is the same every time, as far as threads allow. Its calls may fail.
+/// Uses a store in the same way every time, as far as threads allow. Its calls may fail.
 async fn live(cache: &DiskBackend, world: &World, dice: &Dice) {
     for turn in 0..60 {
         match turn % 10 {
@@ -32,10 +32,10 @@ async fn live(cache: &DiskBackend, world: &World, dice: &Dice) {
     }
 }
 
-/// The disk is mended: what is loaded from now on is found, on the disk too. How long that took.
-async fn heals(cache: &DiskBackend, world: &World) -> Duration {
+/// Waits until loaded values are found after the disk works again; returns how long that took.
+async fn recovers(cache: &DiskBackend, world: &World) -> Duration {
     let row = 0;
-    let took = eventually(HEALS_WITHIN, "a mended disk is used again", async || {
+    let took = eventually(RECOVERS_WITHIN, "a disk that works again is used", async || {
         world.read(cache, row, 3_000).await.unwrap();
         cache.flush().await.is_ok() && world.read(cache, row, 3_000).await.unwrap()
     })
@@ -44,17 +44,17 @@ async fn heals(cache: &DiskBackend, world: &World) -> Duration {
     took
 }
 
-/// Lets the disk fail `failures` times from its operation `first` on; how long the cache took to heal.
+/// Lets the disk fail `failures` times from its operation `first` on; returns how long the cache took to recover.
 async fn survive(first: usize, failures: usize, errno: i32) -> Duration {
     let (root, world, dice) = (in_memory(), World::new(), Dice::new(4));
     let disk = Arc::new(Faulty::new(first, failures, errno));
     let config = || -> DiskConfig { tapped(config(root.path()), &disk) };
-    let mut healed = Duration::ZERO;
+    let mut recovered = Duration::ZERO;
     if let Ok(cache) = DiskBackend::open(config()).await {
         live(&cache, &world, &dice).await;
         world.look_at_all(&cache).await;
         disk.mend();
-        healed = heals(&cache, &world).await;
+        recovered = recovers(&cache, &world).await;
         live(&cache, &world, &dice).await;
         cache.close().await.unwrap();
     }
@@ -62,7 +62,7 @@ async fn survive(first: usize, failures: usize, errno: i32) -> Duration {
     let cache = open(root.path()).await;
     world.look_at_all(&cache).await;
     cache.close().await.unwrap();
-    healed
+    recovered
 }
 
 fn fail_each(row: &'static str, failures: usize, errno: i32) {
@@ -77,22 +77,26 @@ fn fail_each(row: &'static str, failures: usize, errno: i32) {
     });
     let step = repeat("CACHE_DISK_IO_STEP", 10);
     let firsts: Vec<usize> = (0..last).step_by(step).collect();
-    let mut heals = Vec::new();
-    // Many at a time: they wait more than they work.
+    let mut recoveries = Vec::new();
+    // Many at a time: they mostly wait.
     for firsts in firsts.chunks(40) {
         tally.attempts(firsts.len());
         thread::scope(|scope| {
             let runtime = &runtime;
             let survive = |first| scope.spawn(move || runtime.block_on(survive(first, failures, errno)));
             let lives: Vec<_> = firsts.iter().copied().map(survive).collect();
-            heals.extend(lives.into_iter().map(|life| life.join().unwrap()));
+            recoveries.extend(lives.into_iter().map(|life| life.join().unwrap()));
         });
     }
-    for took in &heals {
+    for took in &recoveries {
         tally.healed(*took);
     }
-    println!("errno {errno}, {failures} failures: {} runs, healed in {:?}", heals.len(), heals.iter().max());
-    assert!(heals.len() > 10, "a life of a store has more than {last} operations");
+    println!(
+        "errno {errno}, {failures} failures: {} runs, recovered in {:?}",
+        recoveries.len(),
+        recoveries.iter().max()
+    );
+    assert!(recoveries.len() > 10, "a life of a store has more than {last} operations");
 }
 
 #[test]
@@ -101,7 +105,7 @@ fn an_io_error_at_any_operation_does_no_harm() {
 }
 
 #[test]
-fn a_disk_that_stays_broken_does_no_harm_and_is_used_again_when_it_is_mended() {
+fn a_disk_that_stays_broken_does_no_harm_and_is_used_once_it_works_again() {
     fail_each("failed n-th operations", usize::MAX, EIO);
 }
 

@@ -1,4 +1,4 @@
-//! kill -9: a child process writes and invalidates, the parent kills it, opens the store and looks.
+//! kill -9: a child process writes and invalidates, the parent kills it, opens the store and checks it.
 //!
 //! `CACHE_DISK_KILLS=1000 cargo test -p cache-disk --test faults kill` repeats it more often.
 
@@ -18,10 +18,11 @@ use testkit::stale_only_if;
 use super::support::{Dice, on_disk, open, repeat, runtime};
 use super::world::World;
 
-/// Says in the child's environment where its store is; without it the child's test does a little work and ends.
+/// The environment variable with the directory of the child's store; without it the test of the child does a little work
+/// and ends.
 const DIRECTORY: &str = "CACHE_DISK_VICTIM_DIRECTORY";
 const SEED: &str = "CACHE_DISK_VICTIM_SEED";
-/// What the database holds when the child starts: a file beside the store's directory.
+/// The file, beside the directory of the store, with the versions of the database when the child starts.
 const VERSIONS: &str = "versions";
 
 /// Reopening after a crash may take this long.
@@ -34,7 +35,7 @@ pub(crate) struct Victim {
 }
 
 impl Victim {
-    /// Starts one on the store in `root`, whose database holds what `world` says.
+    /// Starts one with the store in `root` and the database of `world`.
     pub(crate) fn start(root: &Path, world: &World, seed: u64) -> Self {
         let versions: Vec<String> = world
             .rows
@@ -64,9 +65,9 @@ impl Victim {
         }
     }
 
-    /// Kills it `after` it has opened its store, and notes in `world` what it said.
+    /// Kills it `after` this time, and notes in `world` what it printed.
     pub(crate) fn kill(mut self, after: Duration, world: &World) {
-        // Not to wait for something: the moment of death.
+        // The moment of the kill.
         thread::sleep(after);
         self.child.kill().unwrap();
         let mut rest = Vec::new();
@@ -74,9 +75,9 @@ impl Victim {
         let mut complaint = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut complaint).unwrap();
         self.child.wait().unwrap();
-        assert!(!complaint.contains("panicked"), "the victim found something itself: {complaint}");
+        assert!(!complaint.contains("panicked"), "the victim failed: {complaint}");
         let rest = String::from_utf8_lossy(&rest);
-        // A last line without an end was cut by the kill.
+        // A last line without an end was cut off by the kill.
         let whole = rest.rfind('\n').map_or("", |end| &rest[..end]);
         for line in whole.lines() {
             let mut words = line.split(' ');
@@ -98,7 +99,7 @@ fn number(number: &std::sync::atomic::AtomicU64) -> u64 {
     number.load(Ordering::SeqCst)
 }
 
-/// What `cycles` cycles found: (entries that survived, invalidations acknowledged, the slowest opening).
+/// Kills `cycles` victims; returns the entries that survived, the acknowledged invalidations, and the slowest opening.
 pub(crate) fn kill_and_look(cycles: usize, seed: u64) -> (usize, u64, Duration) {
     let (dice, root, world, runtime) = (Dice::new(seed), on_disk(), World::new(), runtime());
     let tally = Tally::new("kill -9 cycles", seed);
@@ -113,7 +114,7 @@ pub(crate) fn kill_and_look(cycles: usize, seed: u64) -> (usize, u64, Duration) 
             let cache = open(&root.path().join("cache")).await;
             slowest = slowest.max(start.elapsed());
             tally.healed(start.elapsed());
-            // Once while the index is being filled, once when everything was looked at.
+            // The first time while the index is loaded.
             survivors += world.look_at_all(&cache).await;
             world.look_at_all(&cache).await;
             cache.close().await.unwrap();
@@ -128,13 +129,13 @@ fn killed_at_any_moment_no_acknowledged_invalidation_is_undone() {
     let cycles = repeat("CACHE_DISK_KILLS", 30);
     let (survivors, acknowledged, slowest) = kill_and_look(cycles, seed(1));
     println!(
-        "{cycles} kills: {survivors} entries survived, {acknowledged} invalidations stood, opened in {slowest:?}"
+        "{cycles} kills: {survivors} entries survived, {acknowledged} invalidations held, opened in {slowest:?}"
     );
     assert!(slowest <= REOPEN_WITHIN, "opening took {slowest:?}");
-    assert!(survivors > 0 && acknowledged > 0, "nothing was put to the test");
+    assert!(survivors > 0 && acknowledged > 0, "nothing was tested");
 }
 
-/// The planted bug: killing the process must show it, else the test above proves nothing.
+/// The kill must reveal the planted bug: otherwise the test above proves nothing.
 ///
 /// `cargo xtask test` runs it with `PLANTED_BUG=lazy-delete`; without the bug there is nothing to find.
 #[test]
@@ -146,7 +147,7 @@ fn killing_shows_that_invalidations_were_acknowledged_too_early() {
     }
 }
 
-/// The victim: it reads, loads and invalidates, says what it did, and checks every read of its own.
+/// The victim reads, loads and invalidates, prints what it does, and checks every value.
 #[test]
 fn a_victim_sees_no_old_version_itself() {
     let seed = std::env::var(SEED).map_or(7, |seed| seed.parse().unwrap());

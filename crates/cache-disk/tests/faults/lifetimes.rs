@@ -1,4 +1,4 @@
-//! The end of a cache at a bad moment: a runtime dropped in the middle of writes, no close, closing while writing.
+//! The end of a cache during work: a runtime dropped in the middle of writes, no close, a close while others write.
 //!
 //! Nothing hangs, and the directory can be opened again at once.
 
@@ -14,7 +14,7 @@ use super::world::World;
 
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
 
-/// Tasks that read, load and invalidate until their cache is closed or their runtime is gone.
+/// Starts tasks that read, load and invalidate until the cache is closed or the runtime is gone.
 fn set_to_work(cache: &Arc<DiskBackend>, world: &Arc<World>, seed: u64) -> Vec<tokio::task::JoinHandle<()>> {
     let work = |task| {
         let (cache, world, dice) = (Arc::clone(cache), Arc::clone(world), Dice::new(seed + task));
@@ -41,7 +41,7 @@ fn must_end_soon(what: &str, start: Instant, slowest: &mut Duration) {
     *slowest = (*slowest).max(took);
 }
 
-/// Opens the store once more: what it serves must be true, and it must work.
+/// Opens the store again, checks its values, and that it works.
 fn look(directory: &Path, world: &World) {
     runtime().block_on(async {
         let cache = open(directory).await;
@@ -86,7 +86,7 @@ fn a_cache_dropped_without_closing_neither_hangs_nor_harms() {
             let start = Instant::now();
             drop(cache);
             must_end_soon("dropping the cache", start, &mut slowest);
-            // What it had is on the disk, as if it had been closed.
+            // Its entries are on the disk, as if it had been closed.
             let again = open(root.path()).await;
             world.look_at_all(&again).await;
             again.close().await.unwrap();
@@ -113,7 +113,7 @@ fn closing_while_others_write_ends_them_with_closed_and_harms_nothing() {
                 task.await.unwrap();
             }
             must_end_soon("closing", start, &mut slowest);
-            // The directory is free, although the closed cache is still there.
+            // The directory is free although the closed cache still exists.
             let again = open(root.path()).await;
             world.look_at_all(&again).await;
             again.close().await.unwrap();
@@ -123,9 +123,9 @@ fn closing_while_others_write_ends_them_with_closed_and_harms_nothing() {
     println!("the slowest close took {slowest:?}");
 }
 
-/// Whoever asks to open a cache may go away before it is open.
+/// The caller may go away before the cache is open.
 #[test]
-fn an_opening_that_nobody_waits_for_any_more_leaves_the_directory_free() {
+fn a_cancelled_opening_leaves_the_directory_free() {
     let runtime = runtime();
     for turn in 0..50 {
         let (root, world) = (in_memory(), World::new());
@@ -133,7 +133,7 @@ fn an_opening_that_nobody_waits_for_any_more_leaves_the_directory_free() {
             let opening = tokio::time::timeout(Duration::from_micros(turn * 40), open(root.path()));
             drop(opening.await);
             let start = Instant::now();
-            // The thread that was opening it may need a moment to see that nobody waits.
+            // The thread that opens it may need a moment to see that the caller went away.
             let config = || super::support::config(root.path());
             let cache = loop {
                 match DiskBackend::open(config()).await {

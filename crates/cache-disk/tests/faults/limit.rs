@@ -1,4 +1,4 @@
-//! The limit: the space on disk never exceeds it, whatever is stored, also across reopening, kill -9 and a lower limit.
+//! The space on disk never exceeds the limit, also across reopening, kill -9 and a lower limit.
 
 use std::ops::Range;
 use std::path::Path;
@@ -9,14 +9,14 @@ use cache_core::{AtomicBackend, CacheBackend, CacheBackendExt, CacheKey, NewEntr
 use cache_disk::{DiskBackend, DiskConfig};
 use testkit::reliability::{Tally, seed, times};
 
-use super::space::{Sampler, space_of};
+use super::sampler::{Sampler, space_of};
 use super::support::{Dice, config, eventually, on_disk, repeat, runtime, what};
 use super::world::value;
 
 const MEGABYTE: u64 = 1 << 20;
-/// What the scoreboard calls these.
+/// The row of the reliability report.
 const ROW: &str = "samples of space within the limit";
-/// Set in the environment of a child that floods a store until it is killed.
+/// The environment variable with the directory of a child that floods a store until it is killed.
 const DIRECTORY: &str = "CACHE_DISK_FLOODED_DIRECTORY";
 const LIMIT: &str = "CACHE_DISK_FLOODED_LIMIT";
 
@@ -38,7 +38,7 @@ impl Flood<'_> {
         DiskBackend::open(config(self.directory).limit_bytes(self.limit)).await.unwrap()
     }
 
-    /// Stores `bytes` in values of `sizes`, with reads, and invalidations where `clears`.
+    /// Stores `bytes` in values of `sizes`, with reads, and with invalidations if `clears`.
     async fn pour(&mut self, cache: &DiskBackend, sizes: Range<usize>, bytes: u64, clears: bool) {
         let mut poured = 0;
         while poured < bytes {
@@ -64,7 +64,7 @@ impl Flood<'_> {
         flush(cache).await;
     }
 
-    /// Bytes of the values that are found again; checks each.
+    /// The bytes of the values that are found again; checks each.
     async fn live_bytes(&mut self, cache: &DiskBackend) -> u64 {
         let mut live = 0;
         let mut found = Vec::new();
@@ -84,7 +84,7 @@ impl Flood<'_> {
     }
 }
 
-/// At the limit the engine may have to reopen its file, and a flush in that moment says so.
+/// Flushes; at the limit the file may be reopened, which fails a flush.
 async fn flush(cache: &DiskBackend) {
     eventually(Duration::from_secs(2), "a flush", async || cache.flush().await.is_ok()).await;
 }
@@ -114,8 +114,12 @@ fn flood_with_shifting_sizes(limit: u64, least_live: [(Range<usize>, u64); 5]) {
             );
             peak = peak.max(most);
             must_hold(limit, most, &format!("{sizes:?}"));
-            assert_eq!(flood.stored.len() as u64, stats.count, "what is counted is not what is there");
-            // One may meet a reader that stands still; one after the other says that room is sought in the wrong place.
+            assert_eq!(
+                flood.stored.len() as u64,
+                stats.count,
+                "the count differs from the entries that are there"
+            );
+            // A reader that stalls may cause one; more of them show that space is freed in the wrong place.
             assert!(stats.errors <= 2, "{sizes:?}: {} writes were refused", stats.errors);
             assert!(live >= least, "{sizes:?}: only {live} % of the limit hold live values");
             cache.close().await.unwrap();
@@ -137,7 +141,7 @@ fn flood_with_shifting_sizes(limit: u64, least_live: [(Range<usize>, u64); 5]) {
         peak * 1000 / limit % 10,
         limit / MEGABYTE
     ));
-    assert!(sampler.samples() > 100, "the space was hardly looked at");
+    assert!(sampler.samples() > 100, "the space was hardly sampled");
 }
 
 /// Ten megabytes; `CACHE_DISK_LIMIT_MB=100 cargo test -p cache-disk --test faults limit_is_never` takes another limit.
@@ -171,10 +175,10 @@ fn the_limit_is_never_exceeded_by_processes_that_are_killed_and_by_ones_with_a_l
             line.clear();
             assert!(std::io::BufRead::read_line(&mut said, &mut line).unwrap() > 0, "the victim ended");
         }
-        // A lower limit holds from the moment that the store is open.
+        // A lower limit holds once the store is open.
         let watch = sampler.get_or_insert_with(|| Sampler::start(root.path()));
         watch.most();
-        // Not to wait for something: the moment of death.
+        // The moment of the kill.
         std::thread::sleep(Duration::from_millis(300 + 50 * turn as u64));
         victim.kill().unwrap();
         victim.wait().unwrap();
@@ -188,7 +192,7 @@ fn the_limit_is_never_exceeded_by_processes_that_are_killed_and_by_ones_with_a_l
     assert!(fullest > 80, "no store was full");
 }
 
-/// The child of the test above; without its environment a short flood.
+/// The child of the test above; a short flood without its environment variables.
 #[test]
 fn a_flood_stays_within_the_limit_while_it_is_watched() {
     let limit = std::env::var(LIMIT).map_or(8 * MEGABYTE, |limit| limit.parse().unwrap());
@@ -212,7 +216,7 @@ fn a_flood_stays_within_the_limit_while_it_is_watched() {
     });
 }
 
-/// Counters and claims count too, over all processes that wrote some.
+/// Counters and claims count too, over several processes.
 #[test]
 fn counters_and_claims_do_not_exceed_the_limit() {
     let (root, limit) = (on_disk(), 8 * MEGABYTE);
@@ -244,7 +248,7 @@ fn counters_and_claims_do_not_exceed_the_limit() {
     must_hold(limit, sampler.most(), "counters");
 }
 
-/// A counter that is incremented all the time takes the space of one counter.
+/// A counter takes the same space however often it is incremented.
 #[test]
 fn a_busy_counter_takes_no_space() {
     let (root, limit) = (on_disk(), 8 * MEGABYTE);
@@ -263,7 +267,7 @@ fn a_busy_counter_takes_no_space() {
     must_hold(limit, sampler.most(), "increments");
 }
 
-/// A full store and many counters, cleared: old and new file stand side by side for a moment.
+/// During a clear, the old and the new file exist side by side for a moment.
 #[test]
 fn clearing_a_full_store_does_not_exceed_the_limit() {
     let (root, limit, dice) = (on_disk(), 8 * MEGABYTE, Dice::new(6));
@@ -287,7 +291,7 @@ fn clearing_a_full_store_does_not_exceed_the_limit() {
     must_hold(limit, sampler.most(), "clear");
 }
 
-/// What a killed process left half done is not kept beside a full store.
+/// A file that a killed process left unfinished is not kept beside a full store.
 #[test]
 fn leftovers_of_a_killed_process_are_removed() {
     let root = on_disk();
@@ -301,9 +305,9 @@ fn leftovers_of_a_killed_process_are_removed() {
     });
 }
 
-/// One is left by a higher limit, the other by a kill between its renaming and its cutting.
+/// One was left by a higher limit, the other by a kill between the renaming and the truncation.
 #[test]
-fn a_damaged_file_that_takes_what_the_limit_allows_gives_way() {
+fn a_quarantined_file_that_takes_the_whole_limit_is_truncated() {
     let limit = 8 * MEGABYTE;
     for (damaged, name) in [(25 * MEGABYTE, "a lowered limit"), (limit - 256 * 1024, "a kill")] {
         let root = on_disk();

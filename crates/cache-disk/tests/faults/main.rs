@@ -1,7 +1,7 @@
-//! The disk engine under attack: crashes, lost power, failing and damaged disks, no room, races, hostile directories.
+//! The disk backend under faults: crashes, power loss, failing, damaged and full disks, races, hostile directories.
 //!
-//! What must hold in every test: no value is served that was not stored for its key, none that is older than an
-//! acknowledged invalidation, the space on disk stays within the limit, nothing panics or hangs.
+//! Every test checks that no value is served that was not stored for its key or is older than an acknowledged
+//! invalidation, that the space on disk stays within the limit, and that nothing panics or hangs.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -10,24 +10,24 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
-mod backlog;
+mod backpressure;
 mod damage;
+mod directories;
 mod edges;
 mod full_disk;
+mod garbage;
 mod histories;
 mod io_errors;
 mod kill;
 mod lifetimes;
 mod limit;
-mod lost;
+mod lost_directory;
 mod model;
 mod panics;
-mod places;
 mod power;
 mod recorder;
-mod remains;
+mod sampler;
 mod slow;
-mod space;
 mod storage;
 mod support;
 mod world;

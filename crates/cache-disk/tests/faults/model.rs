@@ -1,4 +1,4 @@
-//! The model test of `cache-core` over the disk: random operations, reopening and the death of the process included.
+//! The model test over the disk: random operations, with reopening and killed processes.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use super::storage::{Faulty, tapped};
 use super::support::{SMALL_LIMIT, config, in_memory, runtime};
 
-/// A disk store whose process can be killed.
+/// A disk store that can be left as a killed process would leave it.
 #[derive(Debug)]
 struct MortalDisk {
     clock: Arc<ManualClock>,
@@ -86,7 +86,7 @@ fn every_hit_equals_the_model_also_after_reopening_and_after_kill_9() {
     check(u64::MAX, Steps { operations: 80, ..Steps::default() });
 }
 
-/// With two bits for all keys, nearly every key shares its place in the index with others.
+/// With two bits for all hashes, nearly every key shares its hash with others.
 #[test]
 fn every_hit_equals_the_model_when_hashes_collide() {
     check(0b11, Steps { operations: 80, ..Steps::default() });

@@ -1,4 +1,4 @@
-//! Panics of what is not the cache's: of a log that cannot be written, and of a clock.
+//! Panics of foreign code: of a log that cannot be written, and of a clock.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use super::storage::{Faulty, tapped};
 use super::support::{Dice, config, eventually, on_disk, runtime, what};
 use super::world::World;
 
-const HEALS_WITHIN: Duration = Duration::from_secs(5);
-/// Says to a child what it is, and where its store is.
+const RECOVERS_WITHIN: Duration = Duration::from_secs(5);
+/// The environment variable with the directory of a child's store.
 const CHILD: &str = "CACHE_DISK_PANICS_DIRECTORY";
 
-/// A clock that can break for the writer thread alone.
+/// A clock that can panic in the writer thread only.
 #[derive(Debug, Default)]
 struct Breaks(AtomicBool);
 
@@ -42,7 +42,7 @@ impl Clock for Breaks {
 }
 
 async fn is_used_again(cache: &DiskBackend, world: &World) {
-    eventually(HEALS_WITHIN, "what is loaded is found again", async || {
+    eventually(RECOVERS_WITHIN, "loaded values are found again", async || {
         let _ = world.read(cache, 0, 3_000).await;
         cache.flush().await.is_ok() && world.read(cache, 0, 3_000).await.unwrap_or(false)
     })
@@ -63,7 +63,7 @@ fn a_panic_in_the_writer_thread_loses_no_invalidation_and_the_work_goes_on() {
             }
             cache.flush().await.unwrap();
             let before = cache.health().await.panics;
-            // A failed write is noted with the time, which panics in the middle of an invalidation.
+            // The time of a failed write is noted, which panics in the middle of an invalidation.
             clock.0.store(true, Ordering::SeqCst);
             disk.fail_next(1);
             let begun = world.begin(&what("group image:5"));
@@ -71,14 +71,14 @@ fn a_panic_in_the_writer_thread_loses_no_invalidation_and_the_work_goes_on() {
                 Ok(_) => world.acknowledge(&begun),
                 Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
             }
-            eventually(HEALS_WITHIN, "health tells of the panic", async || {
+            eventually(RECOVERS_WITHIN, "health reports the panic", async || {
                 let health = cache.health().await;
                 health.panics > before
                     && health.last_panic.is_some_and(|text| text.contains("a broken clock"))
             })
             .await;
             clock.0.store(false, Ordering::SeqCst);
-            eventually(HEALS_WITHIN, "it can be invalidated again", async || {
+            eventually(RECOVERS_WITHIN, "it can be invalidated again", async || {
                 world.change(&cache, what("group image:5")).await.is_ok()
             })
             .await;
@@ -95,7 +95,7 @@ fn a_panic_in_the_writer_thread_loses_no_invalidation_and_the_work_goes_on() {
     });
 }
 
-/// A log that can never be written, as tracing-subscriber's on a pipe whose reader is gone.
+/// A subscriber that always panics, as tracing-subscriber does on a closed pipe.
 struct Unwritable;
 
 impl Subscriber for Unwritable {

@@ -1,4 +1,4 @@
-//! Loss of power: files in which writes that were not synced are missing, out of order or torn.
+//! Power loss: writes that were not synced are missing, out of order or torn.
 
 use std::fs;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use super::storage::tapped;
 use super::support::{Dice, config, in_memory, open, repeat, runtime};
 use super::world::World;
 
-/// What the scoreboard calls these.
+/// The row of the reliability report.
 const ROW: &str = "simulated power losses";
 
-/// What a life of a store left behind: every event, and from which event on each version was acknowledged.
+/// The record of the use of a store: every event, and from which event on each version was acknowledged.
 struct Life {
     recorder: Arc<Recorder>,
     world: World,
@@ -28,7 +28,7 @@ struct Life {
 }
 
 impl Life {
-    /// Lets a store live for some hundred operations.
+    /// Uses a store for some hundred operations.
     async fn live(recorder: Recorder, dice: &Dice) -> Self {
         let (recorder, world, root) = (Arc::new(recorder), World::new(), in_memory());
         let mut acknowledged = Vec::new();
@@ -53,7 +53,7 @@ impl Life {
         Self { recorder, world, acknowledged }
     }
 
-    /// The database as it was after the first `events` events, before any store is open.
+    /// The database as it was after the first `events` events.
     fn world_after(&self, events: usize) -> World {
         let then = World::new();
         for (row, now) in then.rows.iter().zip(&self.world.rows) {
@@ -65,8 +65,8 @@ impl Life {
         then
     }
 
-    /// Cuts the power at `images` moments, and sometimes once more while the store is being opened again; how many
-    /// entries survived in all.
+    /// Cuts the power at `images` moments, and sometimes again while the store is reopened; returns how many entries
+    /// survived in all.
     async fn cut(&self, images: usize, dice: &Dice, tally: &Tally) -> usize {
         let events = self.recorder.events().clone();
         let mut survivors = 0;
@@ -88,7 +88,7 @@ impl Life {
             tally.healed(start.elapsed());
             let world = self.world_after(moment);
             survivors += world.look_at_all(&cache).await;
-            // And it works: what is loaded now is found.
+            // The store works: loaded values are found.
             for at in 0..world.rows.len() {
                 world.read(&cache, at, 500).await.unwrap();
                 let is_found = world.read(&cache, at, 500).await.unwrap();
@@ -100,7 +100,7 @@ impl Life {
         survivors
     }
 
-    /// Opens the store, and cuts the power again at some moment of that.
+    /// Opens the store, and cuts the power again meanwhile.
     async fn open_and_cut(root: &tempfile::TempDir, content: Vec<u8>, dice: &Dice) -> Vec<u8> {
         let recorder = Arc::new(Recorder::of(content));
         let cache = DiskBackend::open(tapped(config(root.path()), &recorder)).await.unwrap();
@@ -124,10 +124,10 @@ fn after_a_loss_of_power_no_acknowledged_invalidation_is_undone() {
         })
         .sum();
     println!("{} losses of power, {survivors} entries survived", lives * images);
-    assert!(survivors > lives * images, "nothing survived: nothing was put to the test");
+    assert!(survivors > lives * images, "nothing survived: nothing was tested");
 }
 
-/// A sync that fails may have lost what it was to write, also when the next one succeeds.
+/// A failed sync may have lost its writes, even if the next one succeeds.
 #[test]
 fn after_a_failed_sync_and_a_loss_of_power_no_acknowledged_invalidation_is_undone() {
     let (dice, runtime) = (Dice::new(seed(3)), runtime());
@@ -140,10 +140,10 @@ fn after_a_failed_sync_and_a_loss_of_power_no_acknowledged_invalidation_is_undon
         })
         .sum();
     println!("{} losses of power after a failed sync, {survivors} entries survived", lives * 10);
-    assert!(survivors > lives, "nothing survived: nothing was put to the test");
+    assert!(survivors > lives, "nothing survived: nothing was tested");
 }
 
-/// The planted bug: a loss of power must show it, else the tests above prove nothing.
+/// The power loss must reveal the planted bug: otherwise the tests above prove nothing.
 ///
 /// `cargo xtask test` runs it with `PLANTED_BUG=lazy-delete`; without the bug there is nothing to find.
 #[test]

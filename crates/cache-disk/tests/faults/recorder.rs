@@ -1,7 +1,7 @@
-//! [`Recorder`]: notes every write, and builds the files that a loss of power at any moment could leave.
+//! [`Recorder`]: records every write, and builds the files that a power loss at any moment could leave.
 //!
-//! What was written since the last sync that succeeded may be on the disk or not, in any order, and torn at sectors.
-//! What a sync that failed was to write may be lost for good, although later syncs succeed.
+//! Writes since the last successful sync may be on the disk or not, in any order, and torn at sectors. Writes before a
+//! failed sync may be lost, although later syncs succeed.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,11 +15,11 @@ use super::support::Dice;
 
 const SECTOR: usize = 512;
 
-/// Notes what is done to the files of a store, in order.
+/// Records the operations on the files of a store, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     events: Mutex<Vec<Event>>,
-    /// How many syncs succeed before one fails; none fails at zero.
+    /// One more than the syncs that succeed before one fails; none fails at zero.
     syncs_until_failure: AtomicUsize,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct Recorder {
 pub(crate) enum Event {
     /// The file of this number was created.
     Created(usize),
-    /// The file of this number was opened once more.
+    /// The file of this number was opened again.
     Opened(usize),
     Write {
         file: usize,
@@ -42,12 +42,12 @@ pub(crate) enum Event {
         file: usize,
         is_ok: bool,
     },
-    /// The test was told that something is durable.
+    /// The store acknowledged an invalidation.
     Acknowledged,
 }
 
 impl Recorder {
-    /// One for a file that holds `content` already, all of it on the disk.
+    /// A recorder for a file that holds `content`, all of it durable.
     pub(crate) fn of(content: Vec<u8>) -> Self {
         let events = vec![
             Event::Created(0),
@@ -57,7 +57,7 @@ impl Recorder {
         Self { events: Mutex::new(events), ..Self::default() }
     }
 
-    /// One that lets the sync after `syncs` others fail.
+    /// A recorder that lets the sync after `syncs` others fail.
     pub(crate) fn failing_after(syncs: usize) -> Self {
         let recorder = Self::default();
         recorder.fail_after(syncs);
@@ -69,7 +69,7 @@ impl Recorder {
         self.syncs_until_failure.store(syncs + 1, Ordering::SeqCst);
     }
 
-    /// Notes that the test was told that something is durable; the number of events so far.
+    /// Records an acknowledgement; returns the number of events so far.
     pub(crate) fn acknowledged(&self) -> usize {
         let mut events = self.events();
         events.push(Event::Acknowledged);
@@ -89,7 +89,7 @@ impl Tap for Recorder {
             events.push(Event::Created(files));
             return files;
         };
-        // A file that was created to take another's place and failed before it did is not the one that is opened now.
+        // The opened file is recognized by its head. A replacement that was never installed has another one.
         let mut heads = HashMap::new();
         for event in events.iter() {
             if let Event::Write { file, offset: 0, data } = event
@@ -99,7 +99,7 @@ impl Tap for Recorder {
             }
         }
         let is_same = |file: &usize| heads.get(file).is_some_and(|known| known == head);
-        let file = heads.keys().copied().filter(is_same).max().expect("only what was written is opened");
+        let file = heads.keys().copied().filter(is_same).max().expect("every opened file was written before");
         events.push(Event::Opened(file));
         file
     }
@@ -124,7 +124,7 @@ impl Tap for Recorder {
     }
 }
 
-/// What is on the disk of one file, as events go on.
+/// The content of one file on the disk, as events go on.
 #[derive(Debug, Default)]
 pub(crate) struct Disk<'a> {
     durable: Vec<u8>,
@@ -132,9 +132,9 @@ pub(crate) struct Disk<'a> {
 }
 
 impl<'a> Disk<'a> {
-    /// What is on the disk of the file that is in use after `events`.
+    /// The content of the file that is in use after `events`.
     ///
-    /// Until the first acknowledgement after a new file was created, the one before it may still be in its place.
+    /// Until the first acknowledgement after a file was created, the one before it may still be in use.
     pub(crate) fn after(events: &'a [Event], dice: &Dice) -> Self {
         let mut in_use = events.iter().enumerate().filter_map(|(at, event)| match event {
             Event::Created(file) => Some((at, true, *file)),
@@ -168,7 +168,7 @@ impl<'a> Disk<'a> {
         }
     }
 
-    /// The file after the power went: some of what was not synced, in any order, some of it torn.
+    /// The file after a power loss: with some of the writes that were not synced, in any order, some of them torn.
     pub(crate) fn lose_power(mut self, dice: &Dice) -> Vec<u8> {
         let chances = dice.between(1, 4);
         let mut rest = std::mem::take(&mut self.pending);
@@ -184,7 +184,7 @@ impl<'a> Disk<'a> {
     }
 }
 
-/// Writes the sectors of `event` that `reaches` the disk.
+/// Writes the sectors of `event` for which `reaches` is true.
 fn write(file: &mut Vec<u8>, event: &Event, reaches: impl Fn(usize) -> bool) {
     match event {
         Event::Write { offset, data, .. } => {
@@ -202,7 +202,7 @@ fn write(file: &mut Vec<u8>, event: &Event, reaches: impl Fn(usize) -> bool) {
     }
 }
 
-/// Writes `content` to `path` with holes where it is zero, as redb's files have them.
+/// Writes `content` to `path`, with holes where it is zero, as in files of redb.
 pub(crate) fn write_sparse(path: &Path, content: &[u8]) {
     let file = std::fs::File::create(path).unwrap();
     file.set_len(content.len() as u64).unwrap();

@@ -1,4 +1,4 @@
-//! A slow disk: whoever waits for it waits in an await, and the threads of the runtime go on.
+//! A slow disk: callers wait in an await, and the threads of the runtime go on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,11 +12,11 @@ use tokio::runtime::Builder;
 use super::storage::{Operation, Tap, Verdict, tapped};
 use super::support::{config, key, on_disk, what};
 
-/// What each sync takes.
+/// The duration of each sync.
 const SYNC: Duration = Duration::from_millis(200);
-/// Longer than a read of what the file system holds in memory, and shorter than a sync.
+/// Longer than a read from the page cache of the system, and shorter than a sync.
 const LONG_TURN: Duration = Duration::from_millis(150);
-/// Turns that a busy machine may take so long for.
+/// The number of such turns that a busy machine may cause.
 const FEW: usize = 2;
 
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ impl Tap for Slow {
 #[test]
 fn a_slow_disk_holds_no_thread_of_the_runtime() {
     let root = on_disk();
-    // All tasks share one thread: whatever blocks it is seen by the one that counts its turns.
+    // All tasks share one thread: the task that counts its turns notices when it is blocked.
     Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
         let is_done = Arc::new(AtomicBool::new(false));
         let turns = tokio::spawn({

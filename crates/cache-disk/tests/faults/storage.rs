@@ -1,4 +1,4 @@
-//! [`Tapped`]: the file of a database with a [`Tap`] that sees every operation first and may skip it or make it fail.
+//! [`Tapped`]: a storage with a [`Tap`] that may skip every operation or make it fail.
 
 use std::fmt::Debug;
 use std::io;
@@ -14,7 +14,7 @@ use redb::{BackendError, StorageBackend};
 pub(crate) const EIO: i32 = 5;
 pub(crate) const ENOSPC: i32 = 28;
 
-/// What redb is about to do to its file.
+/// An operation of redb on its file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Operation<'a> {
     Read,
@@ -23,22 +23,22 @@ pub(crate) enum Operation<'a> {
     Sync,
 }
 
-/// What becomes of it.
+/// The result of an operation.
 #[derive(Debug)]
 pub(crate) enum Verdict {
     Pass,
-    /// Nothing is done, and redb is told that it was.
+    /// Nothing is done, and success is reported.
     Skip,
     Fail(io::Error),
 }
 
-/// redb's header, which tells files apart: it holds the roots of the last commits.
+/// The header of redb, which identifies a file: it holds the roots of the last commits.
 pub(crate) type Head = [u8; 320];
 
-/// Sees every operation.
+/// Is called before every operation.
 pub(crate) trait Tap: Debug + Send + Sync + 'static {
-    /// A file is opened, one that begins with `head`, an empty one without; the answer is handed back with every
-    /// operation on it.
+    /// Called when a file is opened, with its `head` unless it is empty; the returned number is passed with every operation
+    /// on it.
     fn open(&self, head: Option<&Head>) -> usize {
         usize::from(head.is_none())
     }
@@ -125,7 +125,7 @@ impl StorageBackend for Tapped {
     }
 }
 
-/// A disk that fails, stalls or loses its process. Syncs are left out where nothing is wrong: they only cost time.
+/// A disk that fails, stalls or loses its process. Skips syncs that do not fail: they only cost time.
 #[derive(Debug)]
 pub(crate) struct Faulty {
     done: AtomicUsize,
@@ -151,7 +151,7 @@ impl Faulty {
         }
     }
 
-    /// One that works until it is told otherwise.
+    /// A disk that works until `fail_next`.
     pub(crate) fn sound() -> Arc<Self> {
         Arc::new(Self::new(0, 0, EIO))
     }
@@ -167,17 +167,17 @@ impl Faulty {
         self.failures.store(failures, Ordering::SeqCst);
     }
 
-    /// How many operations there were.
+    /// The number of operations so far.
     pub(crate) fn operations(&self) -> usize {
         self.done.load(Ordering::SeqCst)
     }
 
-    /// Kills the process: nothing that it writes from now on reaches the file, which is what kill -9 would leave.
+    /// Skips all writes from now on, which leaves the file as kill -9 would.
     pub(crate) fn die(&self) {
         self.is_dead.store(true, Ordering::SeqCst);
     }
 
-    /// Lets every operation of the threads of this name wait, until it is released.
+    /// Blocks every operation of threads with this name until `release`.
     pub(crate) fn stall(&self, thread: &'static str) {
         *self.stalled.lock().unwrap() = Some(thread);
     }

@@ -1,4 +1,4 @@
-//! What all fault tests share: dice, places to write to, a runtime, stores.
+//! Helpers of all fault tests: dice, temporary directories, a runtime, stores.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use cache_disk::{DiskBackend, DiskConfig};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-/// The smallest limit: the engine evicts, syncs and reopens most often.
+/// The smallest limit: the backend evicts, syncs and reopens most often.
 pub(crate) const SMALL_LIMIT: u64 = 8 << 20;
 
 /// Repeatable random numbers, which threads may share.
@@ -51,7 +51,7 @@ impl Dice {
     }
 }
 
-/// How much to try: `default` in every run, more when the environment says so.
+/// The number of repetitions: `default`, or the value of the environment variable.
 pub(crate) fn repeat(variable: &str, default: usize) -> usize {
     match std::env::var(variable) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")),
@@ -59,12 +59,12 @@ pub(crate) fn repeat(variable: &str, default: usize) -> usize {
     }
 }
 
-/// A directory on the disk, for tests of what the disk does.
+/// A directory on the disk, for tests of disk space.
 pub(crate) fn on_disk() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// A directory in memory where there is one, for tests that open hundreds of stores.
+/// A directory in memory if possible, for tests that open hundreds of stores.
 pub(crate) fn in_memory() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir()
@@ -96,7 +96,7 @@ pub(crate) fn what(text: &str) -> Invalidation {
     text.parse().unwrap()
 }
 
-/// Copies the files of a directory as they are at the moment: what a process that dies now leaves behind.
+/// Copies the files of a directory as a process leaves them that is killed now.
 pub(crate) fn copy_files(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -107,7 +107,7 @@ pub(crate) fn copy_files(from: &Path, to: &Path) {
     }
 }
 
-/// Waits until `is_so`, a moment at a time.
+/// Polls `is_so` until it is true.
 ///
 /// # Panics
 /// When it takes longer than `within`.

@@ -1,6 +1,6 @@
-//! [`World`]: rows of a database, each with a version, and values that say whose and which they are.
+//! [`World`]: rows of a database, each with a version, and values that contain their key and version.
 //!
-//! Every read is checked: a value of another key or with a wrong byte is a violation, and so is one older than what was
+//! Every read is checked: the value must be one of its key, byte by byte, and not older than the last invalidation that was
 //! acknowledged before the read began.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ pub(crate) struct World {
     pub(crate) rows: Vec<Row>,
 }
 
-/// A row: the version that the database holds, and the one that was last invalidated for all to see.
+/// A row: its version in the database, and the last version whose invalidation was acknowledged.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) key: CacheKey,
@@ -28,7 +28,7 @@ pub(crate) struct Row {
 pub(crate) type Begun = Vec<(usize, u64)>;
 
 impl World {
-    /// Rows of several families and groups, with neighbours that only a whole segment tells apart.
+    /// Rows of several families and groups; some keys differ only in the length of a segment.
     pub(crate) fn new() -> Self {
         let mut keys = Vec::new();
         for id in [1, 5, 50, 6, 7] {
@@ -47,7 +47,7 @@ impl World {
         Self { rows: keys.into_iter().map(row).collect() }
     }
 
-    /// Something to invalidate, of every kind.
+    /// A random invalidation of any kind.
     pub(crate) fn any_invalidation(&self, dice: &Dice) -> Invalidation {
         match dice.below(20) {
             0..10 => Invalidation::Key(dice.pick(&self.rows).key.clone()),
@@ -60,7 +60,7 @@ impl World {
         }
     }
 
-    /// Reads row `at`, checks the answer, and loads what is missing; whether it was a hit.
+    /// Reads row `at`, checks the value, and loads it on a miss; returns whether it was a hit.
     pub(crate) async fn read(&self, cache: &dyn CacheBackend, at: usize, size: usize) -> Result<bool> {
         let row = &self.rows[at];
         let oldest = row.acknowledged.load(Ordering::SeqCst);
@@ -75,7 +75,7 @@ impl World {
         Ok(false)
     }
 
-    /// Looks at every row without loading anything; how many were hits.
+    /// Reads every row without loading; returns how many were hits.
     pub(crate) async fn look_at_all(&self, cache: &dyn CacheBackend) -> usize {
         let mut hits = 0;
         for row in &self.rows {
@@ -88,20 +88,20 @@ impl World {
         hits
     }
 
-    /// Changes what `what` covers, as the database's commit would; the cache is to be told next.
+    /// Changes the rows that `what` covers, as the commit of a database would; the invalidation follows.
     pub(crate) fn begin(&self, what: &Invalidation) -> Begun {
         let covered = self.rows.iter().enumerate().filter(|(_, row)| what.matches(row.key.as_str()));
         covered.map(|(at, row)| (at, row.version.fetch_add(1, Ordering::SeqCst) + 1)).collect()
     }
 
-    /// The cache has acknowledged the invalidation of `begun`.
+    /// Notes that the cache has acknowledged the invalidation of `begun`.
     pub(crate) fn acknowledge(&self, begun: &Begun) {
         for (at, version) in begun {
             self.rows[*at].acknowledged.fetch_max(*version, Ordering::SeqCst);
         }
     }
 
-    /// Changes what `what` covers and invalidates it.
+    /// Changes the rows that `what` covers, and invalidates them.
     pub(crate) async fn change(&self, cache: &dyn CacheBackend, what: Invalidation) -> Result<Begun> {
         let begun = self.begin(&what);
         let _ = cache.invalidate(&[what]).await?;
@@ -111,7 +111,7 @@ impl World {
 }
 
 impl Row {
-    /// Checks a value that a read returned which began when `oldest` was acknowledged.
+    /// Checks the value of a read that began after `oldest` was acknowledged.
     pub(crate) fn check(&self, payload: &[u8], oldest: u64) {
         let version = version(&self.key, payload);
         assert!(version >= oldest, "stale: {} is version {version}, {oldest} was acknowledged", self.key);
@@ -120,17 +120,17 @@ impl Row {
     }
 }
 
-/// The value of `key` in `version`: its head says both, and noise that only these two give fills it to `size` bytes.
+/// The value of `key` in `version`: a head with both, filled to `size` bytes with noise that depends on them.
 pub(crate) fn value(key: &CacheKey, version: u64, size: usize) -> Bytes {
     let mut bytes = format!("{key} {version} {size}\n").into_bytes();
     bytes.extend(noise(key, version).take(size.saturating_sub(bytes.len())));
     bytes.into()
 }
 
-/// The version that `payload` says it is.
+/// Parses the version from `payload`.
 ///
 /// # Panics
-/// When it is not, byte by byte, a value of `key`.
+/// If it is not, byte by byte, a value of `key`.
 pub(crate) fn version(key: &CacheKey, payload: &[u8]) -> u64 {
     let end = payload.iter().position(|byte| *byte == b'\n').unwrap_or(payload.len());
     let head = String::from_utf8_lossy(&payload[..end]).into_owned();

@@ -1,13 +1,13 @@
-//! The fences of the disk engine under every order of steps that shuttle finds.
+//! The fences of the disk backend under the schedules that shuttle explores.
 //!
 //! `cargo test -p cache-disk --features shuttle --test schedules`; with the feature `cache-core/plants` and
-//! `PLANTED_BUG=check-outside-lock`, the tests named `no_schedule_serves_an_old_version_after_…` expect that a schedule is
-//! found which serves an old version.
+//! `PLANTED_BUG=check-outside-lock`, the tests named `no_schedule_serves_an_old_version_after_…` expect a schedule that
+//! serves an old version.
 #![cfg(feature = "shuttle")]
-#![expect(clippy::unwrap_used, reason = "what goes wrong in a helper fails its test")]
+#![expect(clippy::unwrap_used, reason = "a failure in a helper fails its test")]
 
-mod failing;
-mod filling;
+mod failed_writes;
+mod index_load;
 mod world;
 
 use std::sync::Arc;
@@ -23,18 +23,18 @@ use testkit::stale_only_if;
 
 use self::world::{World, changes, explore, fill, key, other_key};
 
-/// Explores `test`, which must find a stale read if tokens are checked outside the lock.
+/// Explores `test`, which must find a stale read exactly if tokens are checked outside the lock.
 fn explore_freshness(schedules: usize, test: impl Fn() + Send + Sync + Copy + 'static) {
     stale_only_if(is_planted(Plant::CheckOutsideLock), || explore(schedules, test));
 }
 
-/// History 7 for keys: a fill passes its first check, the invalidation runs to its end, the fill inserts.
+/// History 7 for keys: a fill passes its first check, the invalidation runs to completion, the fill inserts.
 #[test]
 fn no_schedule_serves_an_old_version_after_its_keys_invalidation() {
     explore_freshness(1_200, || World::new(u64::MAX).race(2, vec![changes("key image:5:metadata")]));
 }
 
-/// History 7: the same for a group and for patterns.
+/// History 7 for a group and for patterns.
 #[test]
 fn no_schedule_serves_an_old_version_after_a_group_or_a_pattern() {
     explore_freshness(1_200, || {
@@ -49,7 +49,7 @@ fn no_schedule_serves_an_old_version_after_a_clear() {
     });
 }
 
-/// Keys that share one place in the index push each other out of it while they are filled and invalidated.
+/// Keys with one hash replace each other in the index while they are filled and invalidated.
 #[test]
 fn no_schedule_serves_an_old_version_when_hashes_collide() {
     explore(1_000, || {
@@ -62,7 +62,7 @@ fn no_schedule_serves_an_old_version_when_hashes_collide() {
     });
 }
 
-/// A value that expires leaves the index by another way than one that is invalidated.
+/// Expired and invalidated entries leave the index in different ways.
 #[test]
 fn no_schedule_serves_an_old_version_when_entries_expire() {
     explore(1_000, || {
@@ -78,7 +78,7 @@ fn no_schedule_serves_an_old_version_when_entries_expire() {
     });
 }
 
-/// A full store: the key is evicted while it is filled and invalidated.
+/// The key is evicted while it is filled and invalidated.
 #[test]
 fn no_schedule_serves_an_old_version_when_entries_are_evicted() {
     explore(160, || {
@@ -86,7 +86,7 @@ fn no_schedule_serves_an_old_version_when_entries_are_evicted() {
         for number in 0..7 {
             fill(&world.cache, &other_key(number), NewEntry::new(vec![7; 900_000]));
         }
-        // The queue must never be full: waiting for room takes tokio's clock.
+        // The queue must never be full: waiting for a permit needs the clock of tokio.
         block_on(world.cache.flush()).unwrap();
         let evict = Box::new(|world: &World| {
             for number in 7..10 {
@@ -97,7 +97,7 @@ fn no_schedule_serves_an_old_version_when_entries_are_evicted() {
     });
 }
 
-/// A `set` between lookup and fill: the older load never replaces it.
+/// A `set` runs between the lookup and the fill of an older load.
 #[test]
 fn no_schedule_lets_an_older_load_replace_a_set() {
     explore(1_000, || {
@@ -116,7 +116,7 @@ fn no_schedule_lets_an_older_load_replace_a_set() {
     });
 }
 
-/// Whatever is under way when the store is closed ends, and with nothing but success or `Closed`.
+/// Every call that runs while the store is closed ends, with success or `Closed`.
 #[test]
 fn no_schedule_hangs_when_the_store_is_closed() {
     explore(1_000, || {
@@ -144,7 +144,7 @@ fn no_schedule_hangs_when_the_store_is_closed() {
     });
 }
 
-/// Several keys of one group, deleted one by one and together.
+/// One key is deleted twice and with its group, all at once.
 #[test]
 fn no_schedule_lets_two_deletes_leave_one_behind() {
     explore(1_000, || {
@@ -165,10 +165,10 @@ fn no_schedule_lets_two_deletes_leave_one_behind() {
     });
 }
 
-/// A removal that is queued late does not take along what was set since, nor does one that overtakes the value it removes
-/// bring back what that had replaced.
+/// A removal that is queued late does not remove a value that was set since. One that overtakes its own value does not
+/// bring back an older one.
 #[test]
-fn no_schedule_lets_a_late_removal_take_a_newer_value_along() {
+fn no_schedule_lets_a_late_removal_remove_a_newer_value() {
     explore(2_000, || {
         let world = World::new(u64::MAX);
         let value = |version: u64| NewEntry::new(version.to_le_bytes().to_vec());

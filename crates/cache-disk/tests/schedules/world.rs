@@ -1,4 +1,4 @@
-//! [`World`]: a row of a database and a store before it, which shuttle runs under many orders of steps.
+//! [`World`]: a row of a database and a store before it, for schedules of shuttle.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use shuttle::{Config, FailurePersistence, Runner, thread};
 use tempfile::TempDir;
 use testkit::reliability::{Tally, times};
 
-/// Runs `test` under `schedules` orders of steps: half of them random, half with few preemptions.
+/// Runs `test` under so many schedules: half of them random, half with few preemptions.
 pub(crate) fn explore(schedules: usize, test: impl Fn() + Send + Sync + Copy + 'static) {
     let (tally, schedules) = (Tally::new("schedules", None), times(schedules));
     tally.attempts(schedules);
     let config = || {
         let mut config = Config::new();
-        // redb's commits are deep.
+        // Commits of redb use a deep stack.
         config.stack_size = 1 << 20;
         config.failure_persistence = FailurePersistence::Print;
         config
@@ -29,14 +29,14 @@ pub(crate) fn explore(schedules: usize, test: impl Fn() + Send + Sync + Copy + '
     Runner::new(PctScheduler::new(3, schedules / 2), config()).run(test);
 }
 
-/// A row of a database with a version, and a store before it. The row's atomics are not shuttle's: a step of the
-/// database is one step.
+/// A row of a database with a version, and a store before it. The atomics of the row are not those of shuttle: an
+/// operation of the database is one step.
 pub(crate) struct World {
-    /// Removed with the world.
+    /// Deleted with the world.
     _root: TempDir,
     config: DiskConfig,
     pub(crate) clock: Arc<ManualClock>,
-    /// How many writes to the file fail from now on.
+    /// The number of next writes to the file that fail.
     pub(crate) failing: Arc<AtomicU64>,
     pub(crate) cache: DiskBackend,
     pub(crate) version: AtomicU64,
@@ -54,7 +54,7 @@ impl World {
         Arc::new(Self { _root: root, config, clock, failing, cache, version, acknowledged })
     }
 
-    /// One whose row was stored by the process before.
+    /// A world whose row was stored by an earlier process.
     pub(crate) fn reopened() -> Arc<Self> {
         Self::reopened_with(u64::MAX)
     }
@@ -64,16 +64,16 @@ impl World {
         world.read(&world.cache, NewEntry::new);
         block_on(world.cache.close()).unwrap();
         let cache = world.open();
-        let world = Arc::try_unwrap(world).unwrap_or_else(|_| unreachable!("nobody else has it"));
+        let world = Arc::try_unwrap(world).unwrap_or_else(|_| unreachable!("there is no other reference"));
         Arc::new(Self { cache, ..world })
     }
 
-    /// Opens the store once more.
+    /// Opens the store again.
     pub(crate) fn open(&self) -> DiskBackend {
         block_on(DiskBackend::open(self.config.clone())).unwrap()
     }
 
-    /// Reads through `cache`: an answer older than what was acknowledged before is a stale read.
+    /// Reads through `cache`, and fails on a value older than the last acknowledged change.
     pub(crate) fn read(&self, cache: &DiskBackend, entry: impl Fn(Vec<u8>) -> NewEntry) {
         let oldest = self.acknowledged.load(Ordering::SeqCst);
         let lookup = block_on(cache.lookup(&key())).unwrap();
@@ -92,14 +92,14 @@ impl World {
         assert!(version <= self.version.load(Ordering::SeqCst), "a version that never was");
     }
 
-    /// Changes the row, invalidates, acknowledges.
+    /// Changes the row, invalidates it, and notes the acknowledgement.
     pub(crate) fn change(&self, what: Invalidation) {
         let version = self.version.fetch_add(1, Ordering::SeqCst) + 1;
         let _ = block_on(self.cache.invalidate(&[what])).unwrap();
         self.acknowledged.fetch_max(version, Ordering::SeqCst);
     }
 
-    /// Readers that load race with `writers`; in the end, and after reopening, nothing old is there.
+    /// Races loading readers with `writers`; in the end, and after reopening, no old value may be there.
     pub(crate) fn race(self: Arc<Self>, readers: usize, writers: Vec<Change>) {
         let readers = (0..readers).map(|_| {
             let world = Arc::clone(&self);
@@ -132,7 +132,7 @@ fn config(root: &TempDir, clock: &Arc<ManualClock>, hash_mask: u64, failing: &Ar
         .wrap_storage(move |file| Box::new(Unsynced { file, failing: Arc::clone(&failing) }))
 }
 
-/// Leaves syncs out: they only cost time.
+/// Skips syncs, which only cost time.
 #[derive(Debug)]
 struct Unsynced {
     file: FileBackend,
@@ -181,7 +181,7 @@ pub(crate) fn fill(cache: &DiskBackend, key: &CacheKey, entry: NewEntry) {
     let (FillOutcome::Stored | FillOutcome::Refused) = block_on(cache.fill(key, token, entry)).unwrap();
 }
 
-/// What one thread does to the world.
+/// The work of one thread.
 pub(crate) type Change = Box<dyn FnOnce(&World) + Send>;
 
 pub(crate) fn changes(what: &str) -> Change {

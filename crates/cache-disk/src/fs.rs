@@ -1,0 +1,7 @@
+//! The cache directory, its files, and the storage that ends at the limit.
+
+mod directory;
+mod size_limited_storage;
+
+pub(crate) use self::directory::{Directory, io_error};
+pub(crate) use self::size_limited_storage::{FileSpace, Shortage, SizeLimitedStorage};

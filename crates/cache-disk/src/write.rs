@@ -1,0 +1,271 @@
+//! [`Writer`]: the thread that owns every write transaction.
+//!
+//! Commands (invalidations, counters) are served first and are durable before they are acknowledged; all that are queued
+//! share one commit. Values are written behind them in lazy commits; a durable commit follows every second or every few
+//! megabytes. A lost lazy commit loses values, never an invalidation.
+
+mod commands;
+mod flush;
+mod free_space;
+mod recover;
+mod shutdown;
+mod vacuum;
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use cache_core::panics::{caught, contained, count};
+use cache_core::{Clock, Monotonic, SystemClock};
+
+use self::flush::Flush;
+use self::vacuum::GarbageQueue;
+use crate::budget::Budget;
+use crate::database_file::OpenDatabase;
+use crate::engine::Engine;
+use crate::error::Fault;
+use crate::fs::Directory;
+use crate::index::PendingRemoval;
+use crate::queue::Command;
+use crate::store::{Snapshot, Store};
+
+/// How often the directory is checked, garbage removed, and lazy commits made durable.
+const TICK: Duration = Duration::from_secs(1);
+/// How often the order of use is saved.
+const SAVE_ORDER_EVERY: Duration = Duration::from_mins(5);
+/// How often the writer tries to reopen a file that cannot be reopened at once.
+const RETRY_EVERY: Duration = Duration::from_millis(250);
+
+/// The state of the writer thread.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    engine: Arc<Engine>,
+    directory: Directory,
+    file: FileState,
+    budget: Budget,
+    /// The values that were committed lazily since the last durable commit, as the removals that undo them.
+    unsynced: Vec<PendingRemoval>,
+    /// Removals for values that were lost before they were durable: the file may hold older values of their keys.
+    pending_removals: Vec<PendingRemoval>,
+    /// How many entries a commit removes after a write was refused for lack of space: until all queued removals are done,
+    /// nothing else is written.
+    freeing: Option<usize>,
+    flushes: Vec<Flush>,
+    next_tick: Monotonic,
+    next_order: Monotonic,
+    /// When a closed file is reopened.
+    retry_at: Monotonic,
+}
+
+/// The state of the database file.
+#[derive(Debug)]
+enum FileState {
+    Open(OpenFile),
+    Closed(Remedy),
+}
+
+/// How a closed file is reopened; a later remedy includes the earlier ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Remedy {
+    Reopen,
+    /// With its whole length: it was too short for a write.
+    Lengthen,
+    /// Damaged: set aside and replaced by an empty one.
+    SetAside,
+    /// Removed and replaced by an empty one: it may hold entries that an invalidation could not remove.
+    Replace,
+}
+
+/// An open database file.
+#[derive(Debug)]
+struct OpenFile {
+    store: Store,
+    /// Whether there is a lazy commit since the last durable one.
+    is_dirty: bool,
+    /// Bytes written since the last durable commit.
+    unsynced_bytes: u64,
+    /// Bytes written since the opening.
+    written_bytes: u64,
+    /// Snapshots that were replaced, and the bytes that had been written then. While a reader uses one, pages that were
+    /// freed since are not used again.
+    retired: VecDeque<(Weak<Snapshot>, u64)>,
+    garbage: GarbageQueue,
+    /// The cost of counters and claims, in bytes.
+    counter_bytes: u64,
+}
+
+impl Writer {
+    /// A writer whose database readers can read.
+    pub(crate) fn start(
+        engine: Arc<Engine>,
+        directory: Directory,
+        opened: OpenDatabase,
+    ) -> Result<Self, Fault> {
+        let now = SystemClock.monotonic();
+        let mut writer = Self {
+            budget: Budget::new(engine.config.limit_bytes),
+            engine,
+            directory,
+            file: FileState::Closed(Remedy::Reopen),
+            unsynced: Vec::new(),
+            pending_removals: Vec::new(),
+            freeing: None,
+            flushes: Vec::new(),
+            next_tick: now.saturating_add(TICK),
+            next_order: now.saturating_add(SAVE_ORDER_EVERY),
+            retry_at: now,
+        };
+        if opened.is_new {
+            writer.install(opened)?;
+        } else {
+            let order = writer.open(opened);
+            writer.load_index(order)?;
+        }
+        Ok(writer)
+    }
+
+    /// Works until the queue is closed, then finishes the queued work; a panic does not end the thread.
+    pub(crate) fn run(mut self) {
+        let commands = loop {
+            match caught(|| self.work_until_closed()) {
+                Ok(commands) => break commands,
+                Err(message) => self.interrupted(message),
+            }
+        };
+        if let Err(message) = caught(|| self.shut_down(commands)) {
+            count(message);
+            // The file may still hold entries that were to be removed.
+            self.close(Remedy::Replace);
+            contained(|| self.directory.remove_database());
+        }
+    }
+
+    /// Works until the queue is closed; returns the commands that were queued then.
+    fn work_until_closed(&mut self) -> Vec<Command> {
+        loop {
+            let commands = match self.engine.queue.wait(|| self.may_write(), self.idle_time()) {
+                ControlFlow::Continue(commands) => commands,
+                ControlFlow::Break(commands) => return commands,
+            };
+            if self.retry_at <= SystemClock.monotonic() {
+                self.recover();
+            }
+            self.serve(commands);
+            // Taken after the commands: when the file is reopened, the queue still holds everything that is not written.
+            self.work();
+            self.answer_flushes_when_due();
+            self.tick_when_due();
+        }
+    }
+
+    /// Whether the file is open and the index is complete.
+    fn may_write(&self) -> bool {
+        self.is_open() && self.engine.is_complete()
+    }
+
+    /// Removes some garbage, if there is much, and writes a part of the queue, unless garbage takes its space; returns
+    /// whether there was anything to do.
+    fn work(&mut self) -> bool {
+        if !self.may_write() {
+            return false;
+        }
+        let is_much_garbage = self.has_much_garbage();
+        if is_much_garbage {
+            self.vacuum();
+        }
+        if !self.may_write() || self.is_garbage_in_the_way() {
+            return true;
+        }
+        // The allowance may have shrunk since the values were stored.
+        self.engine.make_room(0);
+        if self.freeing.is_some() {
+            self.free_some();
+            return true;
+        }
+        let batch = self.take_batch();
+        if batch.is_empty() {
+            return is_much_garbage;
+        }
+        self.write(batch);
+        true
+    }
+
+    /// Does the work of every second: checks the directory, removes garbage, and makes lazy commits durable.
+    fn tick_when_due(&mut self) {
+        let now = SystemClock.monotonic();
+        if now < self.next_tick {
+            return;
+        }
+        self.next_tick = now.saturating_add(TICK);
+        self.check_directory();
+        if self.engine.is_suspended() && !self.engine.config.is_watched {
+            self.let_go();
+            if let Err(error) = self.resume() {
+                cache_core::log::emit(
+                    || tracing::debug!(%error, "the disk cache's directory cannot be made anew yet"),
+                );
+            }
+        }
+        if self.may_write() {
+            self.vacuum();
+        }
+        if self.file.get().is_some_and(|file| file.is_dirty) {
+            if now >= self.next_order {
+                self.next_order = now.saturating_add(SAVE_ORDER_EVERY);
+                self.save_order();
+            }
+            if let Err(fault) = self.sync() {
+                self.fail(&fault);
+            }
+        }
+    }
+
+    /// How long the writer may wait for work.
+    fn idle_time(&self) -> Duration {
+        if self.may_write() && self.has_much_garbage() {
+            return Duration::ZERO;
+        }
+        let is_failed = !self.is_open() && !self.engine.is_suspended();
+        let next = if is_failed { self.retry_at.min(self.next_tick) } else { self.next_tick };
+        next.saturating_since(SystemClock.monotonic()).max(Duration::from_millis(1))
+    }
+
+    fn is_open(&self) -> bool {
+        self.file.get().is_some()
+    }
+
+    /// The store of the open file.
+    ///
+    /// # Errors
+    /// `Unavailable` while the file is closed.
+    fn store(&self) -> Result<&Store, Fault> {
+        self.file.get().map(|file| &file.store).ok_or(Fault::Unavailable)
+    }
+
+    /// Closes the file until it is reopened by `remedy`, or by a more drastic one that was necessary before.
+    fn close(&mut self, remedy: Remedy) {
+        let earlier = match self.file {
+            FileState::Open(_) => Remedy::Reopen,
+            FileState::Closed(remedy) => remedy,
+        };
+        self.file = FileState::Closed(remedy.max(earlier));
+        self.retry_at = SystemClock.monotonic();
+    }
+}
+
+impl FileState {
+    fn get(&self) -> Option<&OpenFile> {
+        match self {
+            Self::Open(file) => Some(file),
+            Self::Closed(_) => None,
+        }
+    }
+
+    fn get_mut(&mut self) -> Option<&mut OpenFile> {
+        match self {
+            Self::Open(file) => Some(file),
+            Self::Closed(_) => None,
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Recovery after a fault: redb refuses every call until its file is reopened, so the writer reopens or replaces it. If the
+//! directory is lost, the cache is suspended until an empty database is begun in a new directory.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use cache_core::panics::{contained, count};
+use cache_core::{Clock, Error, ErrorKind, MissCause, SystemClock};
+
+use super::flush::remove_all;
+use super::vacuum::GarbageQueue;
+use super::{FileState, OpenFile, RETRY_EVERY, Remedy, Writer};
+use crate::database_file::OpenDatabase;
+use crate::error::Fault;
+use crate::fs::{Directory, Shortage};
+use crate::index::UsageOrder;
+use crate::index_load;
+use crate::queue::WriteBehind;
+use crate::store::Commit;
+
+impl Writer {
+    /// Closes the file after a fault; values that were not durable are lost.
+    pub(super) fn fail(&mut self, fault: &Fault) {
+        self.engine.degrade(fault);
+        let space = self.engine.space.load_full();
+        let damaged = if fault.is_damage() { Remedy::SetAside } else { Remedy::Reopen };
+        let remedy = match space.take_shortage() {
+            // The file is not damaged, whatever redb reports.
+            Some(Shortage::Disk) => {
+                // Less than is live, so that each failure evicts: free pages within the file may be holes, which take
+                // space, too.
+                let taken = space.taken_bytes();
+                self.budget.disk_is_full(taken.min(self.engine.index.cost().max(taken / 4)));
+                self.out_of_space()
+            }
+            Some(Shortage::Limit) => self.refused().max(damaged),
+            None => damaged,
+        };
+        self.close(remedy);
+        for removal in self.unsynced.drain(..) {
+            self.engine.index.shard(removal.hash).remove_if(removal.hash, removal.rows.id, MissCause::Absent);
+            self.pending_removals.push(removal);
+        }
+    }
+
+    /// Closes the file after a panic, whose effects are not known: the file is replaced, and with it everything that could
+    /// come back. The calls that were being served fail.
+    pub(super) fn interrupted(&mut self, message: Arc<str>) {
+        self.engine.snapshot.store(None);
+        self.close(Remedy::Replace);
+        self.retry_at = SystemClock.monotonic().saturating_add(RETRY_EVERY);
+        self.freeing = None;
+        self.unsynced.clear();
+        let cause = Error::new(ErrorKind::Unavailable, format!("its writer panicked: {message}"));
+        count(message);
+        contained(|| self.engine.degrade(&Fault::Refused(cause)));
+        // Values that were taken from the queue and not written would stay in memory.
+        contained(|| self.engine.index.remove_unwritten());
+    }
+
+    /// Reopens the file after a read from this opening of it failed.
+    pub(super) fn read_failed(&mut self, opening: u64, fault: &Fault) {
+        if self.store().is_ok_and(|store| store.opening == opening) {
+            self.fail(fault);
+            self.recover();
+        }
+    }
+
+    /// Reopens the file if it is closed.
+    pub(super) fn recover(&mut self) {
+        if !self.is_open()
+            && !self.engine.is_suspended()
+            && let Err(error) = self.reopen()
+        {
+            cache_core::log::emit(|| tracing::debug!(%error, "disk cache cannot be reopened yet"));
+            self.retry_at = SystemClock.monotonic().saturating_add(RETRY_EVERY);
+        }
+    }
+
+    /// Reopens the file, commits the pending removals, and loads the index again.
+    pub(super) fn reopen(&mut self) -> Result<(), Fault> {
+        let reopened = self.try_reopen();
+        // Also a first commit that finds no space is a fault like any other: otherwise the same file would be reopened, and
+        // fail, for as long as the disk is full.
+        if let Err(fault) = &reopened
+            && self.is_open()
+        {
+            self.fail(fault);
+        }
+        reopened
+    }
+
+    fn try_reopen(&mut self) -> Result<(), Fault> {
+        let FileState::Closed(remedy) = self.file else { return Ok(()) };
+        let (directory, config) = (&self.directory, &self.engine.config);
+        let opened = match remedy {
+            _ if self.engine.is_suspended() => return Err(Fault::Unavailable),
+            Remedy::Reopen => OpenDatabase::open(directory, config)?,
+            Remedy::Lengthen => {
+                self.remove_quarantined();
+                OpenDatabase::open_lengthened(directory, config)?
+            }
+            Remedy::SetAside => OpenDatabase::set_aside(directory, config, &"it is damaged")?,
+            Remedy::Replace => return self.replace().map(drop),
+        };
+        if opened.is_new {
+            return self.install(opened).map(drop);
+        }
+        let order = self.open(opened);
+        self.store()?.write(Commit::Durable, |batch| remove_all(batch, &self.pending_removals))?;
+        self.pending_removals.clear();
+        self.load_index(order)
+    }
+
+    /// Makes `opened` the current file, which readers do not see yet; returns its order of use.
+    pub(super) fn open(&mut self, opened: OpenDatabase) -> UsageOrder {
+        self.engine.space.store(opened.space);
+        self.file = FileState::Open(OpenFile {
+            store: opened.store,
+            is_dirty: false,
+            unsynced_bytes: 0,
+            written_bytes: 0,
+            retired: VecDeque::new(),
+            garbage: GarbageQueue::new(opened.garbage),
+            counter_bytes: opened.counter_bytes,
+        });
+        opened.order
+    }
+
+    /// Publishes the file to readers, and loads the index from it.
+    pub(super) fn load_index(&mut self, order: UsageOrder) -> Result<(), Fault> {
+        // Before readers see the file: an entry that the running load has read may have been invalidated.
+        let load = index_load::begin(&self.engine);
+        self.remove_garbage_from_index();
+        self.publish()?;
+        self.synced();
+        index_load::spawn(&self.engine, order, load)
+    }
+
+    /// Removes the file and starts an empty one; returns how many entries left the index.
+    ///
+    /// If no new file can be created, the cache is off until one can be.
+    pub(super) fn replace(&mut self) -> Result<u64, Fault> {
+        self.close(Remedy::Replace);
+        self.engine.snapshot.store(None);
+        self.directory.remove_database()?;
+        // From here on nothing can come back, whether the new file can be created or not.
+        self.file = FileState::Closed(Remedy::Reopen);
+        self.pending_removals.clear();
+        match OpenDatabase::replace(&self.directory, &self.engine.config) {
+            Ok(opened) => self.install(opened),
+            Err(error) => {
+                cache_core::log::limited(
+                    self.directory.path(),
+                    |suppressed| tracing::warn!(%error, suppressed, "disk cache is off until a new file can be written"),
+                );
+                self.unsynced.clear();
+                Ok(self.engine.index.remove_stored())
+            }
+        }
+    }
+
+    /// Makes an empty database the current one; returns how many entries left the index.
+    pub(super) fn install(&mut self, opened: OpenDatabase) -> Result<u64, Fault> {
+        let old = std::mem::replace(&mut self.file, FileState::Closed(Remedy::Reopen));
+        self.open(opened);
+        self.unsynced.clear();
+        self.pending_removals.clear();
+        // Readers first, then the index, then the old file: its space is free once no reader uses it.
+        if let Err(fault) = self.publish() {
+            self.fail(&fault);
+            return Err(fault);
+        }
+        // A load that is still running must stop first: the entries that it has read are not in this file.
+        let load = index_load::begin(&self.engine);
+        let removed = self.engine.index.remove_stored();
+        index_load::end(&self.engine, load);
+        drop(old);
+        self.synced();
+        Ok(removed)
+    }
+
+    /// Removes the entries of garbage from the index: an invalidation that failed may have been committed all the same, and
+    /// its entries are still in the index, with rows that can be read.
+    fn remove_garbage_from_index(&self) {
+        let Some(file) = self.file.get() else { return };
+        let garbage: HashSet<u64> = file.garbage.ids().collect();
+        if !garbage.is_empty() {
+            for mut shard in self.engine.index.shards() {
+                shard.remove_stored(|id| garbage.contains(&id));
+            }
+        }
+    }
+
+    /// Suspends the cache if its directory is gone or was replaced, unless the caller checks that.
+    pub(super) fn check_directory(&self) {
+        let engine = &self.engine;
+        if engine.config.is_watched || engine.is_suspended() {
+            return;
+        }
+        if let Err(cause) = self.directory.check_still_ours() {
+            cache_core::log::limited(
+                &engine.config.directory,
+                |suppressed| tracing::warn!(%cause, suppressed, "disk cache directory lost, starting empty"),
+            );
+            engine.suspend(&cause.to_string());
+        }
+    }
+
+    /// Closes the file, then releases the lock: the next process that takes the directory is not disturbed.
+    pub(super) fn let_go(&mut self) {
+        self.file = FileState::Closed(Remedy::Reopen);
+        // Entries that a running load has read are not to be served.
+        let load = index_load::begin(&self.engine);
+        index_load::end(&self.engine, load);
+        drop(self.engine.queue.write_behind(std::mem::take::<WriteBehind>));
+        self.answer_flushes_when_due();
+        self.unsynced.clear();
+        self.pending_removals.clear();
+        self.freeing = None;
+        self.directory.unlock();
+    }
+
+    /// Begins an empty database in the directory, if the cache is suspended.
+    pub(super) fn resume(&mut self) -> Result<(), Fault> {
+        if !self.engine.is_suspended() {
+            return Ok(());
+        }
+        let path = self.directory.path().to_owned();
+        self.directory = Directory::open(&path)?;
+        let opened = OpenDatabase::replace(&self.directory, &self.engine.config)?;
+        self.engine.end_suspension();
+        self.install(opened).map(drop)
+    }
+}
