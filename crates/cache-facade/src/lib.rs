@@ -135,7 +135,7 @@ pub mod backend {
 #[doc(hidden)]
 pub use cache_core::log;
 #[cfg(feature = "redis")]
-pub use cache_redis::Finding;
+pub use cache_redis::Diagnosis;
 
 // The code in the documents, compiled and run as documentation tests.
 #[cfg(doctest)]

@@ -1,4 +1,4 @@
-//! What a hit and a fill cost beside a plain `HGET` over one shared connection, in one run: needs a redis-server.
+//! Measures a hit and a fill beside a plain `HGET` over one shared connection, in one run. Needs a redis-server.
 //!
 //! `cargo run --release -p cache-redis --example hit_cost`
 
@@ -15,7 +15,7 @@ use testkit::RedisServer;
 const ROUNDS: usize = 5;
 const LASTS: Duration = Duration::from_millis(700);
 
-/// Operations a second of `tasks` tasks.
+/// Runs `operation` in `tasks` tasks and returns the operations a second.
 async fn rate<F: Future<Output = ()> + Send>(
     tasks: usize,
     operation: impl Fn() -> F + Send + Sync + 'static,
@@ -100,7 +100,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                     })
                     .await,
                 );
-                // The token of a hit stands until something is invalidated: each of these stores the value again.
+                // The token of a hit is valid until an invalidation: each fill stores the value again.
                 let token = cache.lookup(&key).await?.token;
                 let (cache_, key_) = (Arc::clone(&cache), key.clone());
                 let entry = NewEntry::new(vec![7; size]);

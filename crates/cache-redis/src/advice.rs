@@ -1,4 +1,4 @@
-//! [`advice`]: what to type about a connection that fails, as far as the error and one more look at the port can tell.
+//! [`advice`]: what an operator should do about a failed connection, from its error and one more look at the port.
 
 use std::error::Error as StdError;
 
@@ -9,12 +9,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::client::connect;
 use crate::config::RedisConfig;
-use crate::error::{CHECK_SETTINGS, tls_error};
+use crate::connection::client::connect;
+use crate::error::{CHECK_SETTINGS, is_distrust, tls_error};
 use crate::login::Password;
 
-/// `error`, of connecting to the server of `config`, with what to do about it.
+/// Adds advice to `error`, which occurred while connecting to the server of `config`.
 ///
 /// # Cost
 /// At most two more connections, each of which takes [`RedisConfig::connect_timeout`] at most; none where the server refuses
@@ -26,7 +26,7 @@ pub(crate) async fn advised(config: &RedisConfig, error: Error) -> Error {
     Error::new(error.kind(), format!("{message}; {advice}")).with_source(error)
 }
 
-/// What to do about `error`, which came of connecting to the server of `config`; `None` where nothing is known.
+/// Returns advice about `error`, which occurred while connecting to the server of `config`; `None` where none is known.
 pub(crate) async fn advice(config: &RedisConfig, error: &Error) -> Option<&'static str> {
     let cause = StdError::source(error)?.downcast_ref::<RedisError>()?;
     if let Some(cause) = tls_error(cause) {
@@ -103,7 +103,7 @@ fn about_password(config: &RedisConfig) -> &'static str {
     }
 }
 
-/// What to do about a connection that is ended or gives no answer, or none of a Redis (`is_garbage`).
+/// Returns advice about a connection that ends, gives no answer, or one that is not of Redis (`is_garbage`).
 async fn about_port(config: &RedisConfig, error: &Error, is_garbage: bool) -> Option<&'static str> {
     if !config.tls && speaks_tls(config).await {
         return Some("this port speaks TLS: set REDIS_TLS=true");
@@ -114,13 +114,13 @@ async fn about_port(config: &RedisConfig, error: &Error, is_garbage: bool) -> Op
         return Some(PLAIN_PORT);
     }
     if is_garbage || !config.tls && answer.is_some() && !is_of_redis {
-        return Some("what answers there is no Redis: correct REDIS_HOST and REDIS_PORT");
+        return Some("the server there is no Redis: correct REDIS_HOST and REDIS_PORT");
     }
-    // The handshake of TLS 1.3 is over for the client before the server has seen whether it has a certificate.
+    // In TLS 1.3 the client finishes the handshake before the server has checked the client's certificate.
     (config.tls && error.kind() == ErrorKind::Unavailable).then(|| about_client_certificate(config))
 }
 
-/// The first byte that the port answers to a command that is not encrypted. Nothing is sent that tells who asks.
+/// Returns the first byte that the port answers to an unencrypted command. Sends no login.
 async fn answer_to_plain(config: &RedisConfig) -> Option<u8> {
     let asking = async {
         let mut socket = TcpStream::connect((config.host.as_str(), config.port)).await.ok()?;
@@ -130,7 +130,7 @@ async fn answer_to_plain(config: &RedisConfig) -> Option<u8> {
     timeout(config.connect_timeout, asking).await.ok().flatten()
 }
 
-/// Whether the port answers a handshake, were it to refuse it.
+/// Whether the port answers a TLS handshake, even by a refusal.
 async fn speaks_tls(config: &RedisConfig) -> bool {
     let encrypted =
         RedisConfig { tls: true, ca_file: None, client_certificate: None, ..config.without_login() };
@@ -138,20 +138,16 @@ async fn speaks_tls(config: &RedisConfig) -> bool {
         Ok(_) => true,
         Err(error) => {
             let cause = StdError::source(&error).and_then(|cause| cause.downcast_ref::<RedisError>());
-            cause.and_then(tls_error).is_some_and(|cause| {
-                matches!(cause, TlsError::InvalidCertificate(_) | TlsError::AlertReceived(_))
-            })
+            cause.is_some_and(is_distrust)
         }
     }
 }
 
-/// What to do about a login that fails, where [`advice`] knows nothing.
+/// Returns advice about a failed login where [`advice`] has none.
 pub(crate) fn about_login(error: &Error) -> &'static str {
     let cause = StdError::source(error).and_then(|cause| cause.downcast_ref::<RedisError>());
-    if cause.is_none() {
-        return "correct what the message names: the file, or what the application provides";
-    }
     match cause.map(RedisError::kind) {
+        None => "correct what the message names: the file, or the credentials that the application provides",
         Some(RedisKind::Server(ServerErrorKind::NoPerm)) => "allow SELECT to this user, or set REDIS_DB=0",
         Some(RedisKind::Server(ServerErrorKind::ResponseError)) => {
             "set REDIS_DB to a database that the server has; many hosted ones have 0 only"

@@ -1,53 +1,53 @@
-//! [`RedisBackend`]: the face of the engine.
+//! [`RedisBackend`]: the public type, and its implementation of [`CacheBackend`].
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use cache_core::miss_log::MissLog;
 use cache_core::{
-    BackendKind, CacheBackend, CacheKey, CacheStats, Entry, Explanation, Fill, FillOutcome, FillToken,
-    Health, Invalidated, Invalidation, Lookup, NewEntry, Result,
+    BackendKind, CacheBackend, CacheKey, CacheStats, Entry, Error, ErrorKind, Explanation, Fill, FillOutcome,
+    FillToken, Health, Invalidated, Invalidation, Lookup, NewEntry, Result,
 };
 
 use crate::config::RedisConfig;
 use crate::engine::Engine;
-use crate::error::Fault;
-use crate::finish::ToTheEnd;
-use crate::keeper::Keeper;
-use crate::removed::Removed;
-use crate::scan::{self, Pace, Scan};
+use crate::maintenance::Maintenance;
+use crate::protocol::scan::{Scan, Throttle};
 
-/// A cache in a Redis that many instances share; see the crate's documentation.
+/// A cache in a Redis server that many instances share.
 ///
-/// Every operation has one deadline, [`RedisConfig::timeout`], for the wait for a connection and all its round trips.
-/// Only clearing families, globs and everything takes as long as the server holds keys; rules never need that.
+/// Every operation has one deadline, [`RedisConfig::timeout`], for the wait for a connection and all round trips. Clearing a
+/// family, a glob or everything takes as long as its scan; each step of the scan is bounded. Rules never need a scan.
 #[derive(Debug)]
 pub struct RedisBackend {
     pub(crate) engine: Arc<Engine>,
-    keeper: Keeper,
+    maintenance: Maintenance,
 }
 
 impl RedisBackend {
-    /// Connects, and looks at the server: its role, its memory policy, and whether it is one server.
+    /// Connects and checks the server: its role, its commands, its memory policy, and that it is one server.
     ///
     /// # Errors
-    /// `Configuration` for settings that cannot work, a wrong password, a command that is not allowed, a replica, a cluster, an address behind which
-    /// several servers answer, or other instances with other settings in this namespace; `Unavailable` or `Timeout` when nobody answers.
+    /// `Configuration` for settings that cannot work, a wrong password, a command that is not allowed, a replica, a cluster,
+    /// an address behind which several servers answer, or other instances with other settings in this namespace;
+    /// `Unavailable` or `Timeout` if the server does not answer.
     ///
     /// # Cost
     /// Four connections, one `INFO` each, and one round trip that tries every command.
     pub async fn connect(config: RedisConfig) -> Result<Self> {
-        let engine = Arc::new(Engine::connect_checked(&config).await?);
-        for warning in engine.pool.manager.info.load().warnings() {
+        let engine = Engine::connect_checked(&config).await?;
+        if let Some(warning) = engine.pool.manager.info.load().warning() {
             cache_core::log::limited(
                 (&engine.pool.address, &warning),
                 |suppressed| tracing::warn!(server = %engine.pool.address, suppressed, "Redis: {warning}"),
             );
         }
-        let keeper = Keeper::start(&engine, config.heartbeat);
-        Ok(Self { engine, keeper })
+        let maintenance = Maintenance::start(&engine, config.heartbeat);
+        Ok(Self { engine, maintenance })
     }
 
-    /// Whether the server holds entries of this namespace, of whichever of its lives.
+    /// Whether the server holds groups of this namespace, of any incarnation.
     ///
     /// # Errors
     /// `Unavailable` and `Timeout` when it does not answer.
@@ -55,24 +55,24 @@ impl RedisBackend {
     /// # Cost
     /// A scan up to the first group.
     pub async fn is_in_use(&self) -> Result<bool> {
-        let engine = &self.engine;
-        let failed = |fault: Fault| fault.into_error(&engine.pool.address);
-        let mut connection = engine.pool.tries().next().await?;
-        let (mut scan, mut pace) = (Scan::keys(engine.layout.groups_from("")), Pace::start());
-        while let Some(found) = scan.next(&mut connection, &mut pace).await.map_err(failed)? {
-            if found.into_iter().filter_map(scan::text).any(|key| engine.layout.parse(&key).is_some()) {
-                return Ok(true);
+        let layout = &self.engine.layout;
+        let scan_to_first_group = self.engine.run(0, |mut connection, _| async move {
+            let (mut scan, mut throttle) = (Scan::keys(layout.groups_from("")), Throttle::start());
+            while let Some(keys) = scan.next_keys(&mut connection, &mut throttle).await? {
+                if keys.iter().any(|key| layout.parse(key).is_some()) {
+                    return Ok(true);
+                }
             }
-        }
-        Ok(false)
+            Ok(false)
+        });
+        scan_to_first_group.await
     }
 
-    /// Connects anew and sees whether the server answers, is a master and is still the same one; a new one is entered.
-    ///
-    /// This is what the heartbeat does. It does not go through the pool, so that it says what is really wrong.
+    /// Checks, over a new connection, that the server answers, is a master and is still the same; uses a new server from now
+    /// on. The heartbeat does this.
     ///
     /// # Errors
-    /// Whatever keeps the server from being used.
+    /// Any error that keeps the server from being used.
     pub async fn probe(&self) -> Result<()> {
         self.engine.pool.check_open()?;
         self.engine.probe().await
@@ -105,21 +105,22 @@ impl CacheBackend for RedisBackend {
             return Ok(Invalidated::Applied { removed: 0 });
         }
         let (engine, what) = (Arc::clone(&self.engine), what.to_vec());
-        let removed = ToTheEnd::new(async move {
-            let mut removed = Removed::default();
-            let outcome = engine.remove(&what, &mut removed).await;
-            engine.memory.removed(&what);
-            engine.count_removed(&what, &removed);
-            outcome.map(|()| removed.total())
-        })
-        .await?;
-        Ok(Invalidated::Applied { removed })
+        // In a task: dropping this future does not cut the invalidation short.
+        let invalidation = tokio::spawn(async move { engine.invalidate(&what).await });
+        match invalidation.await {
+            Ok(outcome) => outcome.map(|removed| Invalidated::Applied { removed }),
+            Err(failed) if failed.is_panic() => resume_unwind(failed.into_panic()),
+            Err(_) => Err(Error::new(ErrorKind::Unavailable, "the runtime was shut down")),
+        }
     }
 
     async fn stats(&self) -> Result<CacheStats> {
         self.engine.pool.check_open()?;
-        let maxmemory = self.engine.pool.manager.info.load().maxmemory;
-        let limit = if maxmemory == 0 { self.engine.reference_limit_bytes } else { maxmemory };
+        let manager = &self.engine.pool.manager;
+        let limit = match manager.info.load().maxmemory {
+            0 => manager.connector.config.reference_limit_bytes,
+            maxmemory => maxmemory,
+        };
         Ok(self.engine.stats.read(limit))
     }
 
@@ -144,10 +145,10 @@ impl CacheBackend for RedisBackend {
     }
 
     async fn explain(&self, key: &CacheKey) -> Result<Explanation> {
-        let entry = self.engine.peek(key).await?;
-        let now = self.engine.clock.now();
-        let explanation = Explanation::of(key, BackendKind::Redis, entry.as_ref(), now);
-        Ok(Explanation { last_miss: self.engine.memory.last_miss(key), ..explanation })
+        let entry = self.engine.peek(key).await?.entry;
+        let last_miss = self.engine.miss_log.lock().last_miss(MissLog::hash(key));
+        let explanation = Explanation::of(key, BackendKind::Redis, entry.as_ref(), self.engine.clock.now());
+        Ok(Explanation { last_miss, ..explanation })
     }
 
     async fn health(&self) -> Health {
@@ -159,7 +160,7 @@ impl CacheBackend for RedisBackend {
     }
 
     async fn close(&self) -> Result<()> {
-        self.keeper.stop();
+        self.maintenance.stop();
         self.engine.pool.close();
         Ok(())
     }

@@ -1,13 +1,12 @@
-//! [`RedisConfig`]: where Redis is, and how to reach it.
+//! [`RedisConfig`]: the address of the server, and how to connect to it.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{Clock, CredentialsProvider, Error, ErrorKind, MEGABYTE, Result, SystemClock};
 
-use crate::incarnation::ContactRecord;
+use crate::last_server::LastServerRecord;
 use crate::login::{Login, Password};
 
 /// Settings of a Redis cache. `Debug` does not show the password.
@@ -20,7 +19,8 @@ use crate::login::{Login, Password};
 /// let config = RedisConfig::new("cache.internal").db(2).password("secret").timeout(Duration::from_millis(100));
 /// assert!(!format!("{config:?}").contains("secret"));
 /// ```
-#[derive(Clone)]
+#[derive(Debug, Clone)]
+#[must_use]
 pub struct RedisConfig {
     pub(crate) host: String,
     pub(crate) port: u16,
@@ -28,7 +28,8 @@ pub struct RedisConfig {
     pub(crate) login: Login,
     pub(crate) tls: bool,
     pub(crate) ca_file: Option<PathBuf>,
-    pub(crate) client_certificate: Option<ClientCertificate>,
+    /// The files of the certificate and its key.
+    pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
     pub(crate) namespace: String,
     pub(crate) pool_size: u32,
     pub(crate) timeout: Duration,
@@ -36,19 +37,12 @@ pub struct RedisConfig {
     pub(crate) heartbeat: Duration,
     pub(crate) reference_limit_bytes: u64,
     pub(crate) trust_restart: bool,
-    pub(crate) contact_record: Option<Arc<dyn ContactRecord>>,
+    pub(crate) last_server_record: Option<Arc<dyn LastServerRecord>>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-/// The files by which this client proves who it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ClientCertificate {
-    pub(crate) certificate: PathBuf,
-    pub(crate) key: PathBuf,
-}
-
 impl RedisConfig {
-    /// A Redis at `host`, with the defaults for the rest.
+    /// Names a server at `host`, with the defaults for everything else.
     pub fn new(host: impl Into<String>) -> Self {
         Self {
             host: host.into(),
@@ -65,159 +59,137 @@ impl RedisConfig {
             heartbeat: Duration::from_secs(1),
             reference_limit_bytes: 1000 * MEGABYTE,
             trust_restart: false,
-            contact_record: None,
+            last_server_record: None,
             clock: Arc::new(SystemClock),
         }
     }
 
-    /// The port. Default: 6379.
-    #[must_use]
+    /// Sets the port. Default: 6379.
     pub fn port(self, port: u16) -> Self {
         Self { port, ..self }
     }
 
-    /// The number of the database. Default: 0.
-    #[must_use]
+    /// Sets the number of the database. Default: 0.
     pub fn db(self, db: u32) -> Self {
         Self { db, ..self }
     }
 
-    /// The user of an access control list. Default: none.
-    #[must_use]
+    /// Sets the user of an access control list. Default: none.
     pub fn username(self, username: impl Into<String>) -> Self {
         Self { login: Login { username: Some(username.into()), ..self.login }, ..self }
     }
 
-    /// The file that holds the user, instead of [`username`](Self::username). It is read again for each new connection,
-    /// of which there is one a heartbeat at least; the end of its line does not count. Default: none.
-    #[must_use]
+    /// Names a file that holds the user, instead of [`username`](Self::username). It is read again for each new connection,
+    /// at least once a heartbeat; a final line break does not count. Default: none.
     pub fn username_file(self, path: impl Into<PathBuf>) -> Self {
         Self { login: Login { username_file: Some(path.into()), ..self.login }, ..self }
     }
 
-    /// The password. Default: none.
-    #[must_use]
+    /// Sets the password. Default: none.
     pub fn password(self, password: impl Into<String>) -> Self {
-        self.by(Password::Fixed(password.into()))
+        self.with(Password::Fixed(password.into()))
     }
 
-    /// The file that holds the password, instead of [`password`](Self::password): one that is rotated needs no restart. It
-    /// is read again for each new connection, of which there is one a heartbeat at least; the end of its line does not
-    /// count. Default: none.
+    /// Names a file that holds the password, instead of [`password`](Self::password), so that a rotation needs no restart. It
+    /// is read again for each new connection, at least once a heartbeat; a final line break does not count. Default: none.
     ///
-    /// A file that cannot be read, or is empty, is an error of kind `Configuration` of the connection that reads it.
-    #[must_use]
+    /// A file that cannot be read or is empty makes the connection fail with `Configuration`.
     pub fn password_file(self, path: impl Into<PathBuf>) -> Self {
-        self.by(Password::File(path.into()))
+        self.with(Password::File(path.into()))
     }
 
-    /// What gives the password and perhaps the user of each new connection, instead of [`password`](Self::password): for
-    /// tokens that end after a while. Default: none.
+    /// Sets a provider of the password and optionally the user, instead of [`password`](Self::password), for tokens that
+    /// expire. Default: none.
     ///
-    /// It is called for each new connection, of which there is one a heartbeat at least, so that it ought to keep a token
-    /// as long as that is good; [`connect_timeout`](Self::connect_timeout) holds for it too. Its error, or its panic, is an
-    /// error of kind `Unavailable` of the connection.
-    #[must_use]
+    /// It is called for each new connection, at least once a heartbeat, so it should cache a valid token;
+    /// [`connect_timeout`](Self::connect_timeout) includes it. If it fails or panics, the connection fails with `Unavailable`.
     pub fn credentials(self, provider: CredentialsProvider) -> Self {
-        self.by(Password::Provider(provider))
+        self.with(Password::Provider(provider))
     }
 
-    fn by(self, password: Password) -> Self {
+    fn with(self, password: Password) -> Self {
         Self { login: Login { password: Some(password), ..self.login }, ..self }
     }
 
-    /// Encrypts the connection (TLS 1.3) and verifies the server's certificate and name. Default: plain.
+    /// Encrypts connections (TLS 1.3) and verifies the server's certificate and name. Default: off.
     ///
-    /// A connection that was asked to be encrypted is never made without.
-    #[must_use]
+    /// With this setting no connection is ever made unencrypted.
     pub fn tls(self) -> Self {
         Self { tls: true, ..self }
     }
 
-    /// A PEM file with the authorities to trust instead of Mozilla's, which are compiled in. Only with [`tls`](Self::tls).
-    #[must_use]
+    /// Names a PEM file with the authorities to trust instead of Mozilla's, which are compiled in. Only with
+    /// [`tls`](Self::tls).
     pub fn ca_file(self, path: impl Into<PathBuf>) -> Self {
         Self { ca_file: Some(path.into()), ..self }
     }
 
-    /// PEM files by which this client proves who it is. Only with [`tls`](Self::tls). Default: none.
-    #[must_use]
+    /// Names the PEM files of the client certificate. Only with [`tls`](Self::tls). Default: none.
     pub fn client_certificate(self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        let files = ClientCertificate { certificate: certificate.into(), key: key.into() };
-        Self { client_certificate: Some(files), ..self }
+        Self { client_certificate: Some((certificate.into(), key.into())), ..self }
     }
 
-    /// What every key begins with; caches of different namespaces share nothing. 1 to 64 of the characters
+    /// Sets the beginning of every key; caches of different namespaces share nothing. 1 to 64 of the characters
     /// `a-z A-Z 0-9 - _ .`. Default: `app`.
-    #[must_use]
     pub fn namespace(self, namespace: impl Into<String>) -> Self {
         Self { namespace: namespace.into(), ..self }
     }
 
-    /// How many connections are kept at most, 1 to 1024; many tasks share each. Default: 4.
-    #[must_use]
+    /// Limits the number of connections, 1 to 1024; many tasks share each. Default: 4.
     pub fn pool_size(self, pool_size: u32) -> Self {
         Self { pool_size, ..self }
     }
 
-    /// How long an operation may take, waiting for a connection included. Default: 250 ms.
+    /// Limits the time of an operation, the wait for a connection included. Default: 250 ms.
     ///
-    /// Clearing families, globs and everything takes as long as it takes; each of its steps is bounded.
-    #[must_use]
+    /// Clearing families, globs and everything has no limit; each of its steps has one.
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// How long connecting may take. Default: 500 ms.
-    #[must_use]
+    /// Limits the time of connecting. Default: 500 ms.
     pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
         Self { connect_timeout, ..self }
     }
 
-    /// How often the server is asked, over a connection of its own, whether it is still the same and a master.
-    /// Default: 1 s.
+    /// Sets the interval at which a new connection checks that the server is still the same and a master. Default: 1 s.
     ///
-    /// This is also how long a master that was demoted or cut off may be served from at most.
-    #[must_use]
+    /// This is also the longest time for which a demoted or isolated master may be read.
     pub fn heartbeat(self, heartbeat: Duration) -> Self {
         Self { heartbeat, ..self }
     }
 
-    /// What `limit_mb` and `usage_percent` refer to where the server has no `maxmemory`. Default: 1000 MiB.
-    #[must_use]
+    /// Sets the base of `limit_mb` and `usage_percent` where the server has no `maxmemory`. Default: 1000 MiB.
     pub fn reference_limit_bytes(self, reference_limit_bytes: u64) -> Self {
         Self { reference_limit_bytes, ..self }
     }
 
-    /// Serves what a restarted or promoted server brings back. Default: it is never served.
+    /// Serves values that a restarted or promoted server brings back. Default: off.
     ///
-    /// This gives up the promise that nothing stale is served: it is right only where the server acknowledges nothing
+    /// This gives up the promise that nothing stale is served. It is safe only where the server acknowledges nothing
     /// before it is on its disk (`appendfsync always`) and no replica is ever promoted.
-    #[must_use]
     pub fn trust_restart(self) -> Self {
         Self { trust_restart: true, ..self }
     }
 
-    /// Who remembers, across restarts of this process, which server was used last and until when.
-    /// Default: nobody; a process then knows of its own time only.
-    #[must_use]
-    pub fn contact_record(self, record: Arc<dyn ContactRecord>) -> Self {
-        Self { contact_record: Some(record), ..self }
+    /// Sets the record that remembers the last server across restarts of this process. Default: none; then only this
+    /// process's own use of servers counts.
+    pub fn last_server_record(self, record: Arc<dyn LastServerRecord>) -> Self {
+        Self { last_server_record: Some(record), ..self }
     }
 
-    /// Where expiry takes the time from. Default: the system's clocks.
-    #[must_use]
+    /// Sets the clock of expiry. Default: the system's clocks.
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }
 
-    /// The server, for messages.
+    /// Returns the address for messages.
     pub(crate) fn address(&self) -> String {
         let Self { host, port, .. } = self;
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
-    /// The same server without a login: nothing is sent to it but what opens the connection.
+    /// Returns the settings without the login, so that opening a connection sends no secret.
     pub(crate) fn without_login(&self) -> Self {
         Self { login: Login::default(), db: 0, ..self.clone() }
     }
@@ -239,47 +211,6 @@ impl RedisConfig {
             return Ok(());
         };
         Err(Error::new(ErrorKind::Configuration, format!("Redis at {}: {problem}", self.address())))
-    }
-}
-
-impl fmt::Debug for RedisConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            host,
-            port,
-            db,
-            login,
-            tls,
-            ca_file,
-            client_certificate,
-            namespace,
-            pool_size,
-            timeout,
-            connect_timeout,
-            heartbeat,
-            reference_limit_bytes,
-            trust_restart,
-            contact_record,
-            clock,
-        } = self;
-        f.debug_struct("RedisConfig")
-            .field("host", host)
-            .field("port", port)
-            .field("db", db)
-            .field("login", login)
-            .field("tls", tls)
-            .field("ca_file", ca_file)
-            .field("client_certificate", client_certificate)
-            .field("namespace", namespace)
-            .field("pool_size", pool_size)
-            .field("timeout", timeout)
-            .field("connect_timeout", connect_timeout)
-            .field("heartbeat", heartbeat)
-            .field("reference_limit_bytes", reference_limit_bytes)
-            .field("trust_restart", trust_restart)
-            .field("contact_record", contact_record)
-            .field("clock", clock)
-            .finish()
     }
 }
 

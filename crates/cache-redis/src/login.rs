@@ -1,10 +1,10 @@
-//! [`Login`]: by which user and password a new connection logs in, read anew for each.
+//! [`Login`]: the user and password of a new connection, read again for each.
 
 use std::path::{Path, PathBuf};
 
 use cache_core::{Credentials, CredentialsProvider, Error, ErrorKind, Result};
 
-/// Where the user and the password of a connection come from.
+/// The source of the user and the password.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Login {
     pub(crate) username: Option<String>,
@@ -12,7 +12,7 @@ pub(crate) struct Login {
     pub(crate) password: Option<Password>,
 }
 
-/// Where a password comes from.
+/// The source of a password.
 #[derive(Clone)]
 pub(crate) enum Password {
     Fixed(String),
@@ -33,11 +33,11 @@ impl std::fmt::Debug for Password {
 }
 
 impl Login {
-    /// The user and the password for a new connection.
+    /// Returns the user and the password for a new connection.
     ///
     /// # Errors
-    /// `Configuration` for a file that cannot be read or is empty, and what a provider says.
-    pub(crate) async fn of_a_connection(&self) -> Result<(Option<String>, Option<String>)> {
+    /// `Configuration` for a file that cannot be read or is empty, and the errors of a provider.
+    pub(crate) async fn credentials(&self) -> Result<(Option<String>, Option<String>)> {
         let username = match &self.username_file {
             Some(path) => Some(read(path, "REDIS_USERNAME_FILE").await?),
             None => self.username.clone(),
@@ -54,7 +54,7 @@ impl Login {
         })
     }
 
-    /// How it logs in, for messages.
+    /// Describes the login for messages, without secrets.
     pub(crate) fn description(&self) -> String {
         let user = match (&self.username, &self.username_file) {
             (_, Some(path)) => format!("as the user in {}", path.display()),
@@ -71,7 +71,7 @@ impl Login {
     }
 }
 
-/// The text of a file without the end of its line. Another task waits for the disk.
+/// Reads a file without its final line break, on a blocking thread.
 async fn read(path: &Path, setting: &'static str) -> Result<String> {
     let owned = path.to_owned();
     let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(owned)).await;
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn files_are_read_again_each_time_without_the_end_of_the_line() {
+    async fn files_are_read_again_each_time_without_their_final_line_break() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("password");
         let login = Login {
@@ -102,16 +102,16 @@ mod tests {
             password: Some(Password::File(path.clone())),
             ..Login::default()
         };
-        let error = login.of_a_connection().await.unwrap_err();
+        let error = login.credentials().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
         assert!(error.to_string().contains("REDIS_PASSWORD_FILE"), "{error}");
         for (text, password) in [("one", "one"), ("two\n", "two"), ("thr ee\r\n", "thr ee"), ("a\n\n", "a\n")]
         {
             std::fs::write(&path, text).unwrap();
             let expected = (Some("cache".to_owned()), Some(password.to_owned()));
-            assert_eq!(login.of_a_connection().await.unwrap(), expected);
+            assert_eq!(login.credentials().await.unwrap(), expected);
         }
         std::fs::write(&path, "\n").unwrap();
-        assert!(login.of_a_connection().await.unwrap_err().to_string().contains("is empty"));
+        assert!(login.credentials().await.unwrap_err().to_string().contains("is empty"));
     }
 }

@@ -12,11 +12,11 @@ use cache_redis::{RedisBackend, RedisConfig};
 use testkit::RedisServer;
 use tokio::runtime::Runtime;
 
-/// One server for all laws that run at a time; the last one to end stops it.
+/// One server for all laws that run at the same time; it stops with the last one.
 static SERVER: Mutex<Weak<RedisServer>> = Mutex::new(Weak::new());
-/// What the cache may do there is what this tells users to allow, and nothing else.
+/// Contains the access list that users are told to allow; the laws run under it.
 const REFERENCE: &str = include_str!("../../../docs/reference.md");
-/// Each law has a name space of its own.
+/// Numbers the laws, for a namespace each.
 static LAWS: AtomicU64 = AtomicU64::new(0);
 
 fn server() -> Arc<RedisServer> {
@@ -32,7 +32,7 @@ fn server() -> Arc<RedisServer> {
 fn restrict(server: &RedisServer) {
     let client = redis::Client::open(server.url()).expect("the address is good");
     let mut raw = client.get_connection().expect("the server answers");
-    // As they would be pasted: a line a command, which ends with the line.
+    // One command a line, as pasted.
     let lines: Vec<&str> = REFERENCE.lines().filter(|line| line.starts_with("ACL SETUSER ")).collect();
     assert!(!lines.is_empty(), "docs/reference.md holds no access list");
     for line in lines {
@@ -41,7 +41,7 @@ fn restrict(server: &RedisServer) {
         let arguments: Vec<_> = arguments.split(' ').collect();
         redis::cmd(command).arg(arguments).exec(&mut raw).expect("the line is understood");
     }
-    // Older servers do not know this one, and need no leave for it.
+    // Fails on older servers, which do not have the command.
     let _ = redis::cmd("ACL").arg(&["SETUSER", "cache", "+hpexpire"]).exec(&mut raw);
 }
 
@@ -81,7 +81,7 @@ impl Subject for Redis {
             .username("cache")
             .password("s3cr3t")
             .namespace(format!("law{}.{place}", self.number))
-            // The laws run on crowded machines and ask for answers, not for speed.
+            // Long timeouts, for busy machines.
             .timeout(std::time::Duration::from_secs(10))
             .connect_timeout(std::time::Duration::from_secs(10))
             .clock(self.clock.clone());

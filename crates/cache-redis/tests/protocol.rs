@@ -1,22 +1,22 @@
-//! The protocol of leases as a model, searched to its end for small bounds: two readers, a writer, messages that land late,
-//! eviction and expiry, in every order. No read is older than what was acknowledged before it began; and each rule of the
-//! protocol is needed, for without it the search finds a read that is.
+//! An exhaustive search of a model of the lease protocol within small bounds: two readers, a writer, messages that arrive
+//! late, eviction and expiry, in every order. No read is older than the invalidations acknowledged before it began; without
+//! any one rule of the protocol the search finds a read that is.
 
 use std::collections::HashSet;
 
-/// A rule left out.
+/// The rule that is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Without {
     Nothing,
-    /// A fill looks at what the slot begins with.
+    /// A fill compares its token with the nonce in the slot.
     Fence,
-    /// A LEASE that is sent again has another nonce.
+    /// A repeated LEASE has another nonce.
     FreshNonceEachTime,
-    /// A nonce is random: what was removed does not begin again with it.
+    /// A nonce is random, so it is not used again after a removal.
     RandomNonces,
-    /// An expired value is replaced by its nonce, not whenever there is nothing live.
+    /// An expired value is replaced by its nonce, not by any token.
     NonceOfTheExpired,
-    /// What a reader takes for its token was in a reply.
+    /// The token of a reader comes from a reply.
     TokensFromReplies,
 }
 
@@ -33,7 +33,7 @@ enum Slot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Reader {
     Idle,
-    /// Sends HGET; what it finds must be this version or a later one.
+    /// Sends HGET; a value must be of this version or a later one.
     Reading(Version),
     Leasing(Version, Nonce),
     Holding(Nonce),
@@ -45,11 +45,11 @@ enum Writer {
     Idle,
     /// The change is in the database.
     Committed,
-    /// The server has removed the slot; the caller does not know it yet.
+    /// The server has removed the slot; the reply is on its way.
     Removed,
 }
 
-/// A request whose sender has given up on it.
+/// A request that arrives after its sender timed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Late {
     Lease(Nonce),
@@ -88,7 +88,7 @@ impl State {
         if without == Without::RandomNonces {
             return 1;
         }
-        // One that nobody knows any more is as good as one that was never there.
+        // A nonce that is stored nowhere any more counts as fresh.
         let mut known = HashSet::new();
         self.clone().each_nonce(|nonce| {
             known.insert(*nonce);
@@ -111,8 +111,8 @@ impl State {
         }
     }
 
-    /// The one of all states that differ in names only: of readers and of nonces. 0 and what a plan without random ones
-    /// makes of 1 keep their meaning.
+    /// Returns the representative of all states that differ only in the names of readers and nonces. 0 keeps its meaning, as
+    /// does 1 without random nonces.
     fn canonical(mut self) -> Self {
         self.readers.sort_unstable();
         self.late.sort_unstable();
@@ -143,7 +143,7 @@ impl State {
         let nothing_live = matches!(self.slot, Slot::Empty | Slot::Value { is_expired: true, .. });
         let is_stored = stands
             || without == Without::Fence
-            // The token of what had expired.
+            // The token of an expired value.
             || without == Without::NonceOfTheExpired && token == 0 && nothing_live;
         if is_stored {
             let nonce = self.fresh(without);
@@ -151,7 +151,7 @@ impl State {
         }
     }
 
-    /// Every state that one step leads to; `Err` for one in which something stale was read.
+    /// Returns the states after one step; `Err` with a state in which a stale value was read.
     fn steps(&self, without: Without) -> Result<Vec<Self>, Self> {
         let mut next = Vec::new();
         self.reader_steps(without, &mut next)?;
@@ -197,7 +197,7 @@ impl State {
         Ok(next)
     }
 
-    /// The steps of the first reader.
+    /// Adds the states after one step of the first reader.
     fn reader_steps(&self, without: Without, next: &mut Vec<Self>) -> Result<(), Self> {
         let [(reader, left), other] = self.readers;
         let mut to = |change: &dyn Fn(&mut Self) -> Reader| {
@@ -218,7 +218,7 @@ impl State {
                 }
                 Slot::Value { nonce, is_expired: false, .. } => {
                     to(&|_| Reader::Idle);
-                    // A refresh of what is there.
+                    // A refresh of the value.
                     to(&|_| Reader::Holding(nonce));
                 }
                 Slot::Value { nonce, is_expired: true, .. } => {
@@ -267,7 +267,7 @@ impl State {
     }
 }
 
-/// How many states there are, or one in which something stale is read.
+/// Counts the reachable states, or returns one in which a stale value is read.
 fn search(without: Without) -> Result<usize, State> {
     let mut seen = HashSet::from([State::start()]);
     let mut open = vec![State::start()];
@@ -282,7 +282,7 @@ fn search(without: Without) -> Result<usize, State> {
 }
 
 #[test]
-fn no_order_of_steps_lets_a_reader_see_what_was_removed_before_it_began() {
+fn no_order_of_steps_lets_a_reader_see_a_value_removed_before_it_began() {
     let states = search(Without::Nothing).unwrap_or_else(|state| panic!("stale: {state:?}"));
     println!("{states} states");
     assert!(states > 10_000, "{states} states: the bounds are too small to prove anything");

@@ -1,6 +1,7 @@
-//! Readers, writers and a server that forgets, all at once: no read is older than what was acknowledged before it began.
+//! Readers, writers and a server that loses data, at once: no value is older than the invalidations acknowledged before the
+//! read began.
 //!
-//! `RACE_HITS=300000 cargo test --release -p cache-redis --test race` runs each race until that many hits were seen.
+//! `RACE_HITS=300000 cargo test --release -p cache-redis --test race` runs each race until it has that many hits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,13 +18,13 @@ const ROWS: usize = 64;
 const GROUP: usize = 4;
 const READERS: usize = 32;
 const WRITERS: usize = 3;
-/// How long a race lasts at least, and at most if it has to reach a number of hits.
+/// How long a race lasts: the least, and the most while it has too few hits.
 const LASTS: Duration = Duration::from_secs(3);
 const LASTS_AT_MOST: Duration = Duration::from_mins(20);
-/// Fewer prove nothing.
+/// Fewer hits prove nothing.
 const FEWEST_HITS: u64 = 2000;
 
-/// A row of the database: its version, and the latest that was invalidated for all to see.
+/// A row of the database: its version, and the latest version whose invalidation was acknowledged.
 struct Row {
     key: CacheKey,
     version: AtomicU64,
@@ -64,7 +65,7 @@ impl Race {
             if !turn.is_multiple_of(50) {
                 return;
             }
-            // Now and then a value is refreshed by the token that came with it.
+            // Every fiftieth hit refreshes the value by its token.
         }
         let mut payload = row.version.load(Ordering::SeqCst).to_le_bytes().to_vec();
         // A load takes time; every fourth value is large.
@@ -79,7 +80,7 @@ impl Race {
         }
     }
 
-    /// The same for two groups, whose values are stored together.
+    /// Reads and fills two groups, whose values are stored together.
     async fn read_groups(&self, reader: usize, turn: usize) {
         let first = (reader + turn * 7) / GROUP * GROUP;
         let rows: Vec<&Row> = (first..first + 2 * GROUP).map(|number| self.row(number)).collect();
@@ -128,14 +129,14 @@ impl Race {
     }
 }
 
-/// Values of others, which the cache's have to make room for.
+/// Keys of other clients, for which the server evicts values of the cache.
 const FILLER: &str =
     "for i = 1, 40 do redis.call('SET', 'filler' .. math.random(10000), string.rep('x', 4000)) end";
 
-/// What the server is told every so often.
-type Trouble = (Duration, &'static [&'static [&'static str]]);
+/// Commands that disturb the server, one after each pause.
+type Disturbance = (Duration, &'static [&'static [&'static str]]);
 
-async fn run(arguments: &[&str], (pause, troubles): Trouble) -> Arc<Race> {
+async fn run(arguments: &[&str], (pause, commands): Disturbance) -> Arc<Race> {
     let server = RedisServer::start_with(arguments).expect("a redis-server can be started");
     let mut caches = Vec::new();
     for _ in 0..2 {
@@ -171,29 +172,29 @@ async fn run(arguments: &[&str], (pause, troubles): Trouble) -> Arc<Race> {
             }
         }));
     }
-    let mut chaos =
+    let mut disturber =
         redis::Client::open(server.url()).and_then(|client| client.get_connection()).expect("it answers");
     let wanted = std::env::var("RACE_HITS").ok().and_then(|hits| hits.parse().ok()).unwrap_or(FEWEST_HITS);
     let started = Instant::now();
-    for trouble in troubles.iter().cycle() {
-        // A race with a bug on purpose goes on until it shows.
+    for command in commands.iter().cycle() {
+        // A race with a planted bug lasts until the bug shows.
         let is_shown = !is_planted(Plant::NoRedisFence) || race.score.stale.load(Ordering::Relaxed) > 0;
         let has_enough = race.score.hits.load(Ordering::Relaxed) >= wanted && is_shown;
         if started.elapsed() > LASTS && has_enough || started.elapsed() > LASTS_AT_MOST {
             break;
         }
         tokio::time::sleep(pause).await;
-        if let [name, arguments @ ..] = trouble {
-            redis::cmd(name).arg(arguments).exec(&mut chaos).expect("it answers");
+        if let [name, arguments @ ..] = command {
+            redis::cmd(name).arg(arguments).exec(&mut disturber).expect("it answers");
         }
     }
     race.is_over.store(true, Ordering::Relaxed);
     for task in tasks {
         task.await.expect("no task panics");
     }
-    let staged = redis::cmd("KEYS").arg("app:stage:*").query::<Vec<String>>(&mut chaos);
-    assert_eq!(staged.expect("it answers"), Vec::<String>::new(), "what was staged is gone");
-    let text: String = redis::cmd("INFO").arg("stats").query(&mut chaos).expect("it answers");
+    let staged = redis::cmd("KEYS").arg("app:stage:*").query::<Vec<String>>(&mut disturber);
+    assert_eq!(staged.expect("it answers"), Vec::<String>::new(), "no staging keys are left");
+    let text: String = redis::cmd("INFO").arg("stats").query(&mut disturber).expect("it answers");
     let evicted = text.lines().find(|line| line.starts_with("evicted_keys:")).unwrap_or_default();
     let Score { hits, stale, stored, refused } = &race.score;
     println!("{hits:?} hits, {stale:?} stale, {stored:?} fills stored, {refused:?} refused, {evicted}");
@@ -206,21 +207,21 @@ fn judge(race: &Race) {
         (hits.load(Ordering::SeqCst), stale.load(Ordering::SeqCst), stored.load(Ordering::SeqCst));
     assert!(hits >= FEWEST_HITS && stored > 100, "{hits} hits, {stored} fills: too few to prove anything");
     if is_planted(Plant::NoRedisFence) {
-        assert!(stale > 0, "without the fence the race must show");
+        assert!(stale > 0, "without the fence stale reads must occur");
     } else {
         assert_eq!(stale, 0, "of {hits} hits");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_read_is_older_than_what_was_acknowledged_before_it_began() {
-    let often: Trouble = (Duration::from_millis(100), &[&["FLUSHALL"]]);
+async fn no_read_is_older_than_an_invalidation_acknowledged_before_it() {
+    let often: Disturbance = (Duration::from_millis(100), &[&["FLUSHALL"]]);
     judge(&*run(&[], often).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nor_while_the_server_forgets_and_hangs_up_all_the_time() {
-    let all: Trouble = (
+async fn no_read_is_older_while_the_server_forgets_scripts_and_closes_connections() {
+    let all: Disturbance = (
         Duration::from_millis(5),
         &[
             &["SCRIPT", "FLUSH"],
@@ -237,7 +238,7 @@ async fn nor_while_the_server_forgets_and_hangs_up_all_the_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nor_while_the_server_makes_room_for_others() {
-    let fill: Trouble = (Duration::from_millis(5), &[&["EVAL", FILLER, "0"]]);
+async fn no_read_is_older_while_the_server_evicts() {
+    let fill: Disturbance = (Duration::from_millis(5), &[&["EVAL", FILLER, "0"]]);
     judge(&*run(&["--maxmemory", "8mb", "--maxmemory-policy", "allkeys-lru"], fill).await);
 }

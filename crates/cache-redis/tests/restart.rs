@@ -1,5 +1,5 @@
-//! Whatever a restart or a failover brings back, nobody reads it: with one incarnation for all lives of all servers
-//! (`PLANTED_BUG=one-incarnation`) old values must be seen.
+//! A restart or a failover may bring back removed values, which are never read. With one incarnation for all servers
+//! (`PLANTED_BUG=one-incarnation`) they must be read.
 
 use std::path::Path;
 use std::time::Duration;
@@ -32,7 +32,7 @@ async fn invalidate(cache: &RedisBackend) {
     let _ = cache.invalidate(&what).await.expect("it acknowledges");
 }
 
-/// How many old values `cache` serves, and another instance that starts now.
+/// Counts the old values that `cache` and a new instance serve.
 async fn stale(cache: &RedisBackend, port: u16) -> usize {
     let mut seen = 0;
     for reader in [cache, &open(port).await] {
@@ -45,7 +45,7 @@ async fn stale(cache: &RedisBackend, port: u16) -> usize {
 
 fn judge(stale: usize) {
     if is_planted(Plant::OneIncarnation) {
-        assert!(stale > 0, "with one incarnation for all, old values must be seen");
+        assert!(stale > 0, "with one incarnation for all servers, old values must be read");
     } else {
         assert_eq!(stale, 0);
     }
@@ -104,7 +104,7 @@ async fn nothing_comes_back_from_an_append_only_file_that_lost_its_end() {
     .unwrap();
     let cache = open(server.port()).await;
     load(&cache).await;
-    // What is appended from here on is lost: the file is put back as it is now.
+    // Appends from here on are lost: the current file is restored below.
     let kept = tempfile::tempdir().unwrap();
     copy(&server.data(), kept.path()).unwrap();
     invalidate(&cache).await;

@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use cache_facade::{CacheConfig, Environment, Fallback, Finding, diagnose_directory, diagnose_redis};
+use cache_facade::{CacheConfig, Diagnosis, Environment, Fallback, diagnose_directory, diagnose_redis};
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{Access, FlockOperation, access, flock, statvfs};
 
@@ -53,9 +53,9 @@ async fn report(out: &mut impl Write, settings: &Settings, config: &CacheConfig)
     let mut healthy = true;
     for (name, finding) in findings(settings, config).await {
         let (mark, found, advice) = match finding {
-            Finding::Fine(found) => ("ok", found, None),
-            Finding::Doubtful { found, advice } => ("warn", found, Some(advice)),
-            Finding::Wrong { found, advice } => {
+            Diagnosis::Fine(found) => ("ok", found, None),
+            Diagnosis::Doubtful { found, advice } => ("warn", found, Some(advice)),
+            Diagnosis::Wrong { found, advice } => {
                 healthy = false;
                 ("FAIL", found, Some(advice))
             }
@@ -135,7 +135,7 @@ fn described(settings: &Settings, config: &CacheConfig) -> Vec<(String, String)>
 }
 
 /// The checks, in the order in which a start meets them.
-async fn findings(settings: &Settings, config: &CacheConfig) -> Vec<(String, Finding)> {
+async fn findings(settings: &Settings, config: &CacheConfig) -> Vec<(String, Diagnosis)> {
     let mut findings = vec![
         ("settings".to_owned(), settings_finding(config)),
         ("BIND".to_owned(), address(settings)),
@@ -145,7 +145,7 @@ async fn findings(settings: &Settings, config: &CacheConfig) -> Vec<(String, Fin
     if !config.enabled() {
         let found = "switched off: everything is loaded anew".to_owned();
         let advice = "set CACHE_ENABLED=true".to_owned();
-        findings.push(("cache".to_owned(), Finding::Doubtful { found, advice }));
+        findings.push(("cache".to_owned(), Diagnosis::Doubtful { found, advice }));
     }
     if config.redis().enabled() {
         // Switched off or not, Redis hears of every change.
@@ -158,24 +158,24 @@ async fn findings(settings: &Settings, config: &CacheConfig) -> Vec<(String, Fin
     findings
 }
 
-fn settings_finding(config: &CacheConfig) -> Finding {
+fn settings_finding(config: &CacheConfig) -> Diagnosis {
     if config.warnings().is_empty() {
-        return Finding::Fine("understood".to_owned());
+        return Diagnosis::Fine("understood".to_owned());
     }
-    Finding::Doubtful {
+    Diagnosis::Doubtful {
         found: config.warnings().join("; "),
         advice: "correct or remove what is named".to_owned(),
     }
 }
 
-fn address(settings: &Settings) -> Finding {
+fn address(settings: &Settings) -> Diagnosis {
     match TcpListener::bind(settings.bind) {
-        Ok(_) => Finding::Fine(format!("{} is free", settings.bind)),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Finding::Doubtful {
+        Ok(_) => Diagnosis::Fine(format!("{} is free", settings.bind)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Diagnosis::Doubtful {
             found: format!("{} is in use, perhaps by the server itself", settings.bind),
             advice: "to start another one set BIND".to_owned(),
         },
-        Err(error) => Finding::Wrong {
+        Err(error) => Diagnosis::Wrong {
             found: format!("{} cannot be listened on: {error}", settings.bind),
             advice: "set BIND to an address of this machine and a port from 1024 up".to_owned(),
         },
@@ -183,10 +183,10 @@ fn address(settings: &Settings) -> Finding {
 }
 
 /// Whether files can be made in a directory, or it can be made where it is not there yet.
-fn directory(path: &Path, variable: &str) -> Finding {
+fn directory(path: &Path, variable: &str) -> Diagnosis {
     let path = absolute(path);
     let shown = path.display();
-    let wrong = |found| Finding::Wrong {
+    let wrong = |found| Diagnosis::Wrong {
         found,
         advice: format!("set {variable} to a directory that this user can write to"),
     };
@@ -194,13 +194,13 @@ fn directory(path: &Path, variable: &str) -> Finding {
     match std::fs::metadata(&path) {
         Ok(metadata) if !metadata.is_dir() => wrong(format!("{shown} is no directory")),
         Ok(_) => match may_write(&path) {
-            Ok(()) => Finding::Fine(format!("{shown} can be written to")),
+            Ok(()) => Diagnosis::Fine(format!("{shown} can be written to")),
             Err(error) => wrong(format!("{shown} cannot be written to: {error}")),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let existing = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
             match may_write(existing) {
-                Ok(()) if existing.is_dir() => Finding::Fine(format!("{shown} will be made")),
+                Ok(()) if existing.is_dir() => Diagnosis::Fine(format!("{shown} will be made")),
                 Ok(()) => wrong(format!("{} is no directory", existing.display())),
                 Err(error) => wrong(format!("{shown} cannot be made in {}: {error}", existing.display())),
             }
@@ -210,29 +210,29 @@ fn directory(path: &Path, variable: &str) -> Finding {
 }
 
 /// What a start would say of the cache's directory.
-fn cache_directory(settings: &Settings, config: &CacheConfig) -> Finding {
+fn cache_directory(settings: &Settings, config: &CacheConfig) -> Diagnosis {
     let refused = check_directories(settings, config).map_err(|error| error.clone());
     match refused.and_then(|()| diagnose_directory(config).map_err(|error| error.to_string())) {
         Ok(()) => directory(config.directory(), "CACHE_DIR"),
         Err(text) => {
             let (found, advice) =
                 text.split_once("; ").unwrap_or((&text, "set CACHE_DIR to another directory"));
-            Finding::Wrong { found: found.to_owned(), advice: advice.to_owned() }
+            Diagnosis::Wrong { found: found.to_owned(), advice: advice.to_owned() }
         }
     }
 }
 
-fn database(path: &Path) -> Finding {
+fn database(path: &Path) -> Diagnosis {
     if !path.exists() {
-        return Finding::Fine("will be made".to_owned());
+        return Diagnosis::Fine("will be made".to_owned());
     }
     let images = || -> rusqlite::Result<u64> {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         connection.query_row("SELECT count(*) FROM images", [], |row| row.get(0))
     };
     match images() {
-        Ok(images) => Finding::Fine(format!("opens, {images} images")),
-        Err(error) => Finding::Wrong {
+        Ok(images) => Diagnosis::Fine(format!("opens, {images} images")),
+        Err(error) => Diagnosis::Wrong {
             found: format!("{} cannot be read: {error}", path.display()),
             advice: "restore it from a backup, or set DATA_DIR".to_owned(),
         },
@@ -242,9 +242,9 @@ fn database(path: &Path) -> Finding {
 /// Whether somebody keeps the cache's directory from being used. The lock that finds out is let go of at once.
 ///
 /// Processes on Redis share a directory; one on disk has it for itself.
-fn lock(path: &Path, is_shared: bool) -> Finding {
+fn lock(path: &Path, is_shared: bool) -> Diagnosis {
     let Ok(mut file) = File::open(path) else {
-        return Finding::Fine("free".to_owned());
+        return Diagnosis::Fine("free".to_owned());
     };
     let (operation, free) = if is_shared {
         (FlockOperation::NonBlockingLockShared, "free for processes on Redis")
@@ -252,18 +252,18 @@ fn lock(path: &Path, is_shared: bool) -> Finding {
         (FlockOperation::NonBlockingLockExclusive, "free")
     };
     if flock(&file, operation).is_ok() {
-        return Finding::Fine(free.to_owned());
+        return Diagnosis::Fine(free.to_owned());
     }
     let mut process = String::new();
     // The id is for people: without it the finding is still true.
     let _ = file.read_to_string(&mut process);
-    Finding::Doubtful {
+    Diagnosis::Doubtful {
         found: format!("held by process {}, perhaps the server itself", process.trim()),
         advice: "to start another one set CACHE_DIR to a directory of its own".to_owned(),
     }
 }
 
-fn space(config: &CacheConfig) -> Finding {
+fn space(config: &CacheConfig) -> Diagnosis {
     let path = absolute(config.directory());
     let existing = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
     match statvfs(existing) {
@@ -271,12 +271,12 @@ fn space(config: &CacheConfig) -> Finding {
             let free_mb = system.f_bavail.saturating_mul(system.f_frsize) / MEGABYTE;
             let found = format!("{free_mb} MB free for a cache of up to {} MB", config.size_mb());
             if free_mb >= config.size_mb() {
-                return Finding::Fine(found);
+                return Diagnosis::Fine(found);
             }
             let advice = "the cache works with less; make room, or lower CACHE_SIZE_MB".to_owned();
-            Finding::Doubtful { found, advice }
+            Diagnosis::Doubtful { found, advice }
         }
-        Err(error) => Finding::Doubtful {
+        Err(error) => Diagnosis::Doubtful {
             found: format!("unknown: {error}"),
             advice: "see that CACHE_DIR is on a local file system".to_owned(),
         },
@@ -371,7 +371,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.sqlite3");
         std::fs::write(&path, "garbage ".repeat(1000)).unwrap();
-        assert!(matches!(database(&path), Finding::Wrong { .. }));
+        assert!(matches!(database(&path), Diagnosis::Wrong { .. }));
     }
 
     #[test]
@@ -380,14 +380,14 @@ mod tests {
         let path = directory.path().join("lock");
         std::fs::write(&path, "4711").unwrap();
         for is_shared in [false, true] {
-            assert!(matches!(lock(&path, is_shared), Finding::Fine(_)));
+            assert!(matches!(lock(&path, is_shared), Diagnosis::Fine(_)));
         }
         let holder = File::open(&path).unwrap();
         flock(&holder, FlockOperation::NonBlockingLockShared).unwrap();
-        assert!(matches!(lock(&path, true), Finding::Fine(_)), "processes on Redis share it");
-        assert!(matches!(lock(&path, false), Finding::Doubtful { .. }), "one on disk has to wait");
+        assert!(matches!(lock(&path, true), Diagnosis::Fine(_)), "processes on Redis share it");
+        assert!(matches!(lock(&path, false), Diagnosis::Doubtful { .. }), "one on disk has to wait");
         flock(&holder, FlockOperation::NonBlockingLockExclusive).unwrap();
-        let Finding::Doubtful { found, .. } = lock(&path, true) else { panic!("the lock is held") };
+        let Diagnosis::Doubtful { found, .. } = lock(&path, true) else { panic!("the lock is held") };
         assert!(found.contains("4711"));
     }
 

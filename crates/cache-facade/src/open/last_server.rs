@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cache_core::{Clock, Error, ErrorKind, Result, Timestamp};
-use cache_redis::{Contact, ContactRecord};
+use cache_redis::{LastUse, LastServerRecord};
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -34,7 +34,7 @@ const RUNNING: Timestamp = Timestamp::from_millis(u64::MAX);
 pub(super) struct LastServer {
     directory: Arc<HeldDirectory>,
     target: Target,
-    last: Option<Contact>,
+    last: Option<LastUse>,
     /// The instances of dead processes; their records are part of `last`.
     dead: Mutex<Vec<PathBuf>>,
     entered: Mutex<Option<u64>>,
@@ -51,7 +51,7 @@ impl LastServer {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let found = instance::paths(directory.path()).into_iter().filter_map(|path| read(&path, &target));
-        let last = found.reduce(|one, other| Contact {
+        let last = found.reduce(|one, other| LastUse {
             // Of several servers none is known to have received every invalidation.
             incarnation: if one.incarnation == other.incarnation { one.incarnation } else { NO_SERVER },
             at: one.at.max(other.at),
@@ -63,7 +63,7 @@ impl LastServer {
     /// Records that the server is not used any more.
     pub(super) fn ended(&self) {
         if let Some(incarnation) = *self.entered.lock()
-            && let Err(error) = self.write(Contact { incarnation, at: self.clock.now() })
+            && let Err(error) = self.write(LastUse { incarnation, at: self.clock.now() })
         {
             cache_core::log::emit(|| tracing::debug!(%error, "cannot record the end of the use of Redis"));
         }
@@ -76,7 +76,7 @@ impl LastServer {
         }
     }
 
-    fn write(&self, contact: Contact) -> Result<()> {
+    fn write(&self, contact: LastUse) -> Result<()> {
         let own = self.directory.instance_path().ok_or_else(|| {
             Error::new(ErrorKind::Unavailable, "the cache directory is lost, and its records with it")
         })?;
@@ -86,7 +86,7 @@ impl LastServer {
     /// Records that the server is in use. If that fails, the next run has to clear what it finds, because it could not tell the
     /// server from another one that missed invalidations. A full disk must not keep a healthy server from being used.
     fn write_or_distrust(&self, incarnation: u64) {
-        if let Err(error) = self.write(Contact { incarnation, at: RUNNING }) {
+        if let Err(error) = self.write(LastUse { incarnation, at: RUNNING }) {
             cache_core::log::limited(
                 self.directory.path(),
                 |suppressed| tracing::warn!(%error, suppressed, "cannot record which Redis is in use; the next start clears it"),
@@ -96,8 +96,8 @@ impl LastServer {
     }
 }
 
-impl ContactRecord for LastServer {
-    fn last(&self) -> Option<Contact> {
+impl LastServerRecord for LastServer {
+    fn last(&self) -> Option<LastUse> {
         self.last
     }
 
@@ -118,26 +118,26 @@ impl ContactRecord for LastServer {
 /// The incarnation of no server: no hash is likely to be this.
 const NO_SERVER: u64 = 0x6e6f_2073_6572_7665;
 
-fn read(instance: &Path, target: &Target) -> Option<Contact> {
+fn read(instance: &Path, target: &Target) -> Option<LastUse> {
     let text = match fs::read_to_string(instance.join(NAME)) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
         text => text.unwrap_or_default(),
     };
     match parse(&text) {
         Some((of, contact)) => (of == *target).then_some(contact),
-        None => Some(Contact { incarnation: NO_SERVER, at: RUNNING }),
+        None => Some(LastUse { incarnation: NO_SERVER, at: RUNNING }),
     }
 }
 
-fn format(target: &Target, contact: Contact) -> String {
-    let Contact { incarnation, at } = contact;
+fn format(target: &Target, contact: LastUse) -> String {
+    let LastUse { incarnation, at } = contact;
     let until = if at == RUNNING { "running".to_owned() } else { at.as_millis().to_string() };
     let text = format!("{HEADING}\n{target}\nincarnation {incarnation:016x}\nuntil {until}\n");
     let checksum = xxh3_64(text.as_bytes());
     format!("{text}checksum {checksum:016x}\n")
 }
 
-fn parse(text: &str) -> Option<(Target, Contact)> {
+fn parse(text: &str) -> Option<(Target, LastUse)> {
     let mut lines = text.strip_prefix(HEADING)?.lines().skip(1);
     let target = Target::parse(lines.next()?)?;
     let incarnation = u64::from_str_radix(lines.next()?.strip_prefix("incarnation ")?, 16).ok()?;
@@ -145,7 +145,7 @@ fn parse(text: &str) -> Option<(Target, Contact)> {
         "running" => RUNNING,
         millis => Timestamp::from_millis(millis.parse().ok()?),
     };
-    let contact = Contact { incarnation, at };
+    let contact = LastUse { incarnation, at };
     // A text that differs in a byte from the one that would be written is no record; that covers the checksum too.
     (format(&target, contact) == text).then_some((target, contact))
 }
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn records_are_written_and_read_as_the_golden_file_says() {
-        let contact = |at| Contact { incarnation: 0x0123_4567_89ab_cdef, at };
+        let contact = |at| LastUse { incarnation: 0x0123_4567_89ab_cdef, at };
         let golden = include_str!("../../tests/golden/contact.txt");
         let (running, ended) = (contact(RUNNING), contact(Timestamp::from_millis(1_704_067_200_000)));
         let texts = [format(&redis(0), running), format(&redis(3), ended)];
@@ -201,11 +201,11 @@ mod tests {
         first.entered(7).unwrap();
         assert_eq!(
             directory.process(1, &[], redis(0)).await.last(),
-            Some(Contact { incarnation: 7, at: RUNNING }),
+            Some(LastUse { incarnation: 7, at: RUNNING }),
             "it crashed"
         );
         first.ended();
-        let contact = Contact { incarnation: 7, at: directory.clock.now() };
+        let contact = LastUse { incarnation: 7, at: directory.clock.now() };
         assert_eq!(directory.process(1, &[], redis(0)).await.last(), Some(contact));
         assert_eq!(
             directory.process(1, &[], redis(3)).await.last(),
@@ -220,7 +220,7 @@ mod tests {
         directory.process(0, &[], redis(0)).await.entered(1).unwrap();
         directory.process(1, &[], redis(0)).await.entered(2).unwrap();
         let third = directory.process(2, &[0, 1], redis(0)).await;
-        assert_eq!(third.last(), Some(Contact { incarnation: NO_SERVER, at: RUNNING }));
+        assert_eq!(third.last(), Some(LastUse { incarnation: NO_SERVER, at: RUNNING }));
         third.entered(2).unwrap();
         assert_eq!(directory.process(3, &[], redis(0)).await.last().unwrap().incarnation, 2);
     }
@@ -235,7 +235,7 @@ mod tests {
         {
             fs::write(&path, spoilt).unwrap();
             let last = directory.process(1, &[], redis(0)).await.last();
-            assert_eq!(last, Some(Contact { incarnation: NO_SERVER, at: RUNNING }), "{spoilt:?}");
+            assert_eq!(last, Some(LastUse { incarnation: NO_SERVER, at: RUNNING }), "{spoilt:?}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cache_core::{Error, Invalidation, Result};
-use cache_redis::{ContactRecord, Finding, RedisBackend};
+use cache_redis::{LastServerRecord, Diagnosis, RedisBackend};
 
 use super::OpenStore;
 use super::last_server::LastServer;
@@ -219,8 +219,8 @@ fn client_settings(config: &CacheConfig) -> cache_redis::RedisConfig {
 /// # Cost
 /// A few connections and round trips; each step takes at most [`connect_timeout`](crate::RedisConfig::connect_timeout), the
 /// start of an instance as long again.
-pub async fn diagnose_redis(config: &CacheConfig) -> Vec<(&'static str, Finding)> {
-    cache_redis::examine(&client_settings(config)).await
+pub async fn diagnose_redis(config: &CacheConfig) -> Vec<(&'static str, Diagnosis)> {
+    cache_redis::diagnose(&client_settings(config)).await
 }
 
 /// Connects to the Redis of a configuration.
@@ -235,7 +235,7 @@ impl RedisConnector {
     fn new(config: &CacheConfig, last_server: Option<Arc<LastServer>>) -> Self {
         let mut settings = client_settings(config);
         if let Some(last_server) = &last_server {
-            settings = settings.contact_record(Arc::clone(last_server) as Arc<dyn ContactRecord>);
+            settings = settings.last_server_record(Arc::clone(last_server) as Arc<dyn LastServerRecord>);
         }
         Self { settings, last_server, connected: OnceLock::new() }
     }

@@ -1,30 +1,30 @@
-//! What a start and the doctor say where the settings and the server do not fit: the same sentence, with what to type.
+//! Advice where the settings do not fit the server: a start and the doctor give the same.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use cache_core::ErrorKind;
-use cache_redis::{Finding, RedisBackend, RedisConfig, examine};
+use cache_redis::{Diagnosis, RedisBackend, RedisConfig, diagnose};
 use testkit::{Authority, RedisServer, terminator};
 
 use crate::support::*;
 
-/// What is said at the start must be said by the doctor as well.
+/// Checks that a start and the doctor both give `advice`.
 async fn says(what: &str, config: RedisConfig, advice: &str) {
     let config = config.connect_timeout(Duration::from_secs(1));
     let error = RedisBackend::connect(config.clone()).await.unwrap_err().to_string();
     assert!(error.contains(advice), "{what}, at the start: {error}");
-    assert_eq!(error.matches("REDIS_*").count(), 0, "advice beside a hint to look for some: {error}");
-    let steps = examine(&config).await;
-    let Some((_, Finding::Wrong { found, advice: said })) = steps.last() else {
-        unreachable!("{what}: {steps:?}")
+    assert_eq!(error.matches("REDIS_*").count(), 0, "advice and a hint to look for some: {error}");
+    let checks = diagnose(&config).await;
+    let Some((_, Diagnosis::Wrong { found, advice: said })) = checks.last() else {
+        unreachable!("{what}: {checks:?}")
     };
     assert!(format!("{found}; {said}").contains(advice), "{what}, from the doctor: {found}; {said}");
-    assert!(!format!("{error} {steps:?}").contains("hunter2"), "{what}: {error} {steps:?}");
+    assert!(!format!("{error} {checks:?}").contains("hunter2"), "{what}: {error} {checks:?}");
 }
 
-/// A server that speaks TLS itself, on a port of its own beside the plain one; it asks clients for a certificate if `asks`.
+/// Starts a server with a TLS port beside the plain one; it asks clients for a certificate if `asks`.
 fn tls_server(authority: &Authority, asks: bool) -> (RedisServer, SocketAddr) {
     let (certificate, key) = authority.certifies("127.0.0.1").unwrap();
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
@@ -45,7 +45,7 @@ fn tls_server(authority: &Authority, asks: bool) -> (RedisServer, SocketAddr) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn plain_on_a_tls_port_and_tls_on_a_plain_port_are_told_apart() {
+async fn plain_on_a_tls_port_and_tls_on_a_plain_port_get_different_advice() {
     let authority = Authority::new().unwrap();
     let (server, encrypted) = tls_server(&authority, false);
     let behind =
@@ -57,11 +57,11 @@ async fn plain_on_a_tls_port_and_tls_on_a_plain_port_are_told_apart() {
     let plain = || config(server.address()).tls().ca_file(authority.file());
     says("TLS on a plain port", plain(), "REDIS_TLS=false").await;
     says("with a password", plain().password("hunter2"), "REDIS_TLS=false").await;
-    assert_eq!(calls(&server, "auth"), 0, "a password was sent plain, or to ask what the port speaks");
+    assert_eq!(calls(&server, "auth"), 0, "a password was sent unencrypted, or while probing the port");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_of_the_client_that_is_missing_or_not_trusted_is_named() {
+async fn a_missing_or_untrusted_client_certificate_is_named() {
     let (authority, other) = (Authority::new().unwrap(), Authority::new().unwrap());
     let (server, asks) = tls_server(&authority, true);
     let behind = terminator(server.address(), &authority.certifies("127.0.0.1").unwrap(), Some(&authority))
@@ -79,7 +79,7 @@ async fn a_certificate_of_the_client_that_is_missing_or_not_trusted_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_does_not_hold_what_its_setting_takes_is_named_with_what_it_holds() {
+async fn a_file_with_the_wrong_content_is_named_with_its_content() {
     let authority = Authority::new().unwrap();
     let (_server, address) = tls_server(&authority, false);
     let directory = tempfile::tempdir().unwrap();
@@ -121,7 +121,7 @@ async fn a_file_that_does_not_hold_what_its_setting_takes_is_named_with_what_it_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_that_holds_more_than_was_meant_is_refused_with_what_is_in_the_way() {
+async fn a_wrong_password_with_white_space_or_quotes_is_refused_with_that_advice() {
     let server = RedisServer::start_with(&["--requirepass", "hunter2"]).unwrap();
     let with = |password: &str| config(server.address()).password(password);
     says("a line break", with("hunter2\n"), "ends with a line break").await;
@@ -133,7 +133,7 @@ async fn a_password_that_holds_more_than_was_meant_is_refused_with_what_is_in_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sentinel_and_what_is_no_redis_are_named() {
+async fn a_sentinel_and_a_server_that_is_no_redis_are_named() {
     let sentinel = RedisServer::start_with(&["--sentinel"]).unwrap();
     says("a Sentinel", config(sentinel.address()), "is a Sentinel").await;
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -150,7 +150,7 @@ async fn a_sentinel_and_what_is_no_redis_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_hangs_up_is_not_taken_for_another_program() {
+async fn a_server_that_closes_the_connection_is_not_taken_for_another_program() {
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { while listener.accept().await.is_ok() {} });
@@ -160,7 +160,7 @@ async fn a_server_that_hangs_up_is_not_taken_for_another_program() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_of_ipv6_stands_in_brackets_beside_its_port() {
+async fn an_ipv6_address_is_shown_in_brackets() {
     let error = RedisBackend::connect(RedisConfig::new("::1").port(1)).await.unwrap_err();
     assert!(error.to_string().contains("Redis at [::1]:1"), "{error}");
 }

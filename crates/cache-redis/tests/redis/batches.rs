@@ -1,4 +1,4 @@
-//! Many fills at once, whose values are stored in one step: each still by its own token.
+//! Batches of fills, stored in one step: each by its own token.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,12 +16,12 @@ fn keys() -> Vec<CacheKey> {
     (0..KEYS).map(|n| key(&format!("image:{}:part{n}", n % GROUPS))).collect()
 }
 
-/// The groups in the server.
+/// Lists the groups in the server.
 fn groups(site: &Site) -> Vec<String> {
     site.raw(&["KEYS", "app:*:@*"])
 }
 
-/// Looks all up, and what is to be filled by the tokens.
+/// Looks all keys up and makes fills from the tokens.
 async fn fills(cache: &RedisBackend, keys: &[CacheKey], entry: impl Fn(usize) -> NewEntry) -> Vec<Fill> {
     let lookups = cache.lookup_many(keys).await.expect("the server answers");
     let fill = |(n, (key, lookup)): (usize, (&CacheKey, cache_core::Lookup))| {
@@ -32,12 +32,12 @@ async fn fills(cache: &RedisBackend, keys: &[CacheKey], entry: impl Fn(usize) ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_that_stand_no_more_are_refused_and_their_neighbours_stored() {
+async fn fills_with_invalid_tokens_are_refused_and_the_others_stored() {
     let site = Site::new(PATIENCE).await;
     let keys = keys();
     for entry in [small as fn(&str) -> NewEntry, large] {
         let batch = fills(&site.through, &keys, |_| entry("loaded")).await;
-        // One is removed, another one stored by somebody else in between, and a third was never looked up.
+        // One key is removed, one is stored by another cache in between, and one was never looked up.
         let winner = token(&site.beside, &keys[7]).await;
         let _ = site.beside.delete(&keys[3]).await.unwrap();
         let outcome = site.beside.fill(&keys[7], winner, entry("winner")).await.unwrap();
@@ -60,7 +60,11 @@ async fn tokens_that_stand_no_more_are_refused_and_their_neighbours_stored() {
         let fields: usize = groups.iter().map(|group| site.raw::<usize>(&["HLEN", group])).sum();
         assert_eq!((groups.len(), fields), (GROUPS, KEYS), "nor inside");
         for group in groups {
-            assert_eq!(site.raw::<i64>(&["PTTL", &group]), -1, "values for ever live for ever");
+            assert_eq!(
+                site.raw::<i64>(&["PTTL", &group]),
+                -1,
+                "a group with values that do not expire does not expire"
+            );
         }
         for key in &keys {
             invalidate(&site.through, key).await;
@@ -80,33 +84,33 @@ async fn of_two_fills_of_one_key_the_first_is_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_happens_around_a_batch_costs_loads_at_most() {
+async fn a_fault_around_a_batch_costs_loads_at_most() {
     let site = Site::new(PATIENCE).await;
     let keys = keys();
-    for trouble in [&["FLUSHALL"][..], &["SCRIPT", "FLUSH"], &["CLIENT", "KILL", "TYPE", "normal"]] {
+    for fault in [&["FLUSHALL"][..], &["SCRIPT", "FLUSH"], &["CLIENT", "KILL", "TYPE", "normal"]] {
         for before in [true, false] {
             let batch = fills(&site.through, &keys, |_| small("old")).await;
             let late = batch.clone();
             if before {
-                site.raw::<redis::Value>(trouble);
+                site.raw::<redis::Value>(fault);
             }
-            let outcomes = site.through.fill_many(batch).await.expect("it is tried again");
+            let outcomes = site.through.fill_many(batch).await.expect("it is retried");
             if !before {
-                site.raw::<redis::Value>(trouble);
+                site.raw::<redis::Value>(fault);
             }
-            let is_lost = trouble == ["FLUSHALL"];
+            let is_lost = fault == ["FLUSHALL"];
             for (key, outcome) in keys.iter().zip(outcomes) {
-                assert_eq!(outcome == FillOutcome::Refused, is_lost && before, "{trouble:?}, {key}");
-                assert_eq!(held(&site.beside, key).await.is_some(), !is_lost, "{trouble:?}, {key}");
+                assert_eq!(outcome == FillOutcome::Refused, is_lost && before, "{fault:?}, {key}");
+                assert_eq!(held(&site.beside, key).await.is_some(), !is_lost, "{fault:?}, {key}");
             }
             for key in &keys {
                 invalidate(&site.beside, key).await;
             }
             let outcomes = site.through.fill_many(late).await.unwrap();
-            assert!(outcomes.iter().all(|outcome| *outcome == FillOutcome::Refused), "{trouble:?}");
+            assert!(outcomes.iter().all(|outcome| *outcome == FillOutcome::Refused), "{fault:?}");
             let _ = site.through.lookup_many(&keys).await.unwrap();
             for key in &keys {
-                assert_eq!(held(&site.through, key).await, None, "{trouble:?}, {key}");
+                assert_eq!(held(&site.through, key).await, None, "{fault:?}, {key}");
             }
         }
     }
@@ -160,7 +164,7 @@ async fn a_group_lives_as_long_as_the_longest_value_of_a_batch() {
         let batch = fills(&site.through, &keys, entry).await;
         site.through.fill_many(batch).await.unwrap()
     };
-    // The longest of the groups are those of the last keys: ten, eleven and twelve hours, and some seconds of grace.
+    // The longest-lived values of the groups are those of the last keys: ten, eleven and twelve hours, and the grace period.
     let longest = || left().iter().map(|left| left / HOUR).collect::<BTreeSet<i64>>();
     fill(&hours).await;
     assert_eq!(longest(), BTreeSet::from([10, 11, 12]));
@@ -168,7 +172,7 @@ async fn a_group_lives_as_long_as_the_longest_value_of_a_batch() {
     assert_eq!(
         left().iter().filter(|left| **left == -1).count(),
         1,
-        "one group has a value for ever: {:?}",
+        "one group has a value that does not expire: {:?}",
         left()
     );
     fill(&hours).await;

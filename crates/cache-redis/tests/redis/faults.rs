@@ -1,4 +1,4 @@
-//! Faults of the server and the network: each has a kind, none outlasts its deadline, all heal without a restart.
+//! Network faults: each has an error kind, no call exceeds its deadline, and the cache recovers without a restart.
 
 use std::time::{Duration, Instant};
 
@@ -10,16 +10,16 @@ use testkit::{Mode, RedisServer};
 use crate::support::*;
 
 const TIMEOUT: Duration = Duration::from_millis(250);
-/// A tenth more than the deadline, and what a crowded machine adds.
+/// The deadline, a tenth more, and slack for a busy machine.
 const BUDGET: Duration = Duration::from_millis(275 + 400);
 
-async fn heals(site: &Site) {
+async fn recovers(site: &Site) {
     let key = key("image:5:metadata");
     eventually("the cache works again", async || {
         site.through.invalidate(&[Invalidation::Key(key.clone())]).await.is_ok()
     })
     .await;
-    eventually("and stores", async || {
+    eventually("the cache stores", async || {
         let Ok(lookup) = site.through.lookup(&key).await else { return false };
         site.through.fill(&key, lookup.token, small("new")).await.is_ok()
             && site.through.get(&key).await.is_ok_and(|entry| entry.is_some())
@@ -28,7 +28,7 @@ async fn heals(site: &Site) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_network_fault_ends_in_time_and_heals() {
+async fn after_every_network_fault_the_cache_recovers_in_time() {
     let mut site = Site::new(TIMEOUT).await;
     let key = key("image:5:metadata");
     let faults = [
@@ -42,24 +42,24 @@ async fn every_network_fault_ends_in_time_and_heals() {
         (Mode::Garbage(Bytes::from_static(b"*2147483647\r\n")), ErrorKind::Timeout),
     ];
     for (mode, kind) in faults {
-        heals(&site).await;
+        recovers(&site).await;
         site.proxy.set(mode.clone()).await;
         let started = Instant::now();
         let error = site.through.invalidate(&[Invalidation::Group(key.to_group())]).await.unwrap_err();
         let took = started.elapsed();
         assert!(took < BUDGET, "{mode:?} took {took:?}");
         assert!(error.is_transient(), "{mode:?}: {error}");
-        // A connection that was made in mid-trouble may fail in its own way.
+        // A connection that was made during the fault may fail with a timeout instead.
         let is_expected =
             error.kind() == kind || kind == ErrorKind::Unavailable && error.kind() == ErrorKind::Timeout;
         assert!(is_expected, "{mode:?}: {:?}: {error}", error.kind());
         site.proxy.set(Mode::Pass).await;
     }
-    heals(&site).await;
+    recovers(&site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replies_cut_at_any_byte_cost_a_call_and_heal() {
+async fn replies_cut_at_any_byte_cost_one_call() {
     let mut site = Site::new(TIMEOUT).await;
     let key = key("image:5:metadata");
     for bytes in 1..=40 {
@@ -68,16 +68,16 @@ async fn replies_cut_at_any_byte_cost_a_call_and_heal() {
         let read = site.through.lookup(&key).await;
         assert!(read.as_ref().map_or_else(cache_core::Error::is_transient, |_| true), "{bytes}: {read:?}");
         let removed = site.through.invalidate(&[Invalidation::Group(key.to_group())]).await;
-        // Two numbers and the seal.
-        assert!(removed.is_err() || bytes >= 31, "{bytes}: nothing acknowledges in so few bytes");
+        // An acknowledgement is two numbers and the seal.
+        assert!(removed.is_err() || bytes >= 31, "{bytes} bytes are no acknowledgement");
         assert!(started.elapsed() < 2 * BUDGET, "{bytes}: {:?}", started.elapsed());
         site.proxy.set(Mode::Pass).await;
-        heals(&site).await;
+        recovers(&site).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_network_is_slow_and_nothing_else() {
+async fn a_slow_network_causes_no_errors() {
     let mut site = Site::new(Duration::from_secs(5)).await;
     let key = key("image:5:metadata");
     for mode in [Mode::Delay(Duration::from_millis(50)), Mode::Drip(64, Duration::from_millis(2))] {
@@ -92,9 +92,9 @@ async fn a_slow_network_is_slow_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hung_server_costs_a_call_its_deadline_and_no_more() {
+async fn a_hung_server_costs_a_call_its_deadline_at_most() {
     let site = Site::new(TIMEOUT).await;
-    heals(&site).await;
+    recovers(&site).await;
     site.server.pause().unwrap();
     for _ in 0..3 {
         let started = Instant::now();
@@ -104,18 +104,18 @@ async fn a_hung_server_costs_a_call_its_deadline_and_no_more() {
         assert!(took < BUDGET, "{took:?}");
     }
     site.server.resume().unwrap();
-    heals(&site).await;
+    recovers(&site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_gone_is_known_at_once() {
+async fn a_killed_server_is_noticed_at_once() {
     let mut site = Site::new(Duration::from_secs(5)).await;
     site.server.kill().unwrap();
     let started = Instant::now();
     let error = site.beside.lookup(&key("image:5:metadata")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    assert!(error.to_string().contains("refused"), "the true cause: {error}");
-    assert!(started.elapsed() < Duration::from_secs(3), "nobody waits for the whole deadline");
+    assert!(error.to_string().contains("refused"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(3), "the call does not wait for its deadline");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,18 +156,18 @@ async fn databases_and_namespaces_share_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_that_is_forbidden_is_a_matter_of_configuration() {
+async fn a_forbidden_command_is_a_configuration_error() {
     let site = Site::new(PATIENCE).await;
     let key = key("image:5:metadata");
     load(&site.through, &key, small("x")).await;
     let _: () = site.raw(&["ACL", "SETUSER", "default", "-unlink"]);
     let error = site.through.invalidate(&[Invalidation::Group(key.to_group())]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
-    assert_eq!(held(&site.through, &key).await.unwrap(), "x", "the connection stays");
+    assert_eq!(held(&site.through, &key).await.unwrap(), "x", "the connection is kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_others_left_under_our_keys_is_a_miss() {
+async fn foreign_content_under_our_keys_is_a_miss() {
     let site = Site::new(PATIENCE).await;
     let key = key("image:5:metadata");
     load(&site.through, &key, small("x")).await;

@@ -1,10 +1,10 @@
-//! Statistics say what is there, whatever was done to it and by whom.
+//! Statistics follow the content of the server, also after changes of other instances.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{CacheBackend, CacheBackendExt, CacheKey, CachePattern, Invalidation, ManualClock};
-use cache_redis::{Finding, RedisBackend, examine};
+use cache_redis::{Diagnosis, RedisBackend, diagnose};
 use testkit::RedisServer;
 
 use crate::support::*;
@@ -23,7 +23,7 @@ async fn a_key_that_is_set_a_thousand_times_is_one_entry() {
     let stats = site.through.stats().await.unwrap();
     assert_eq!(stats.count, 1);
     assert!(stats.size_bytes < 200, "{stats:?}");
-    // In place of a lease it is new, in one batch twice it is not, and a fill in place of it neither.
+    // A set over a lease is a new entry; the second set in one batch is not, and a fill over a value is not.
     let other = super::support::key("image:6:metadata");
     let refresh = token(&site.through, &other).await;
     site.through.set_many(vec![(other.clone(), small("a")), (other.clone(), small("b"))]).await.unwrap();
@@ -36,7 +36,7 @@ async fn a_key_that_is_set_a_thousand_times_is_one_entry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_removed_together_is_gone_from_the_figures_of_each_family() {
+async fn one_invalidation_changes_the_figures_of_every_family_it_covers() {
     let site = Site::new(PATIENCE).await;
     let keys: Vec<CacheKey> =
         ["image:1:a", "image:2:a", "thumbnail:1:a", "thumbnail:2:a", "page:1:a", "page:2:a"]
@@ -56,7 +56,7 @@ async fn what_is_removed_together_is_gone_from_the_figures_of_each_family() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lease_is_no_entry_that_was_removed() {
+async fn a_removed_lease_is_not_counted_as_an_entry() {
     let site = Site::new(PATIENCE).await;
     load(&site.through, &key("image:5:a"), small("x")).await;
     for _ in 0..5 {
@@ -67,13 +67,13 @@ async fn a_lease_is_no_entry_that_was_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_another_instance_clears_is_gone_from_the_figures_soon() {
+async fn entries_that_another_instance_clears_leave_the_figures() {
     let site = Site::new(PATIENCE).await;
     for n in 0..50 {
         load(&site.through, &key(&format!("image:{n}:a")), small("x")).await;
     }
     assert!(count(&site.through).await >= 50);
-    // Its heartbeat has to see that they are there.
+    // The heartbeat must have seen the keys before they are cleared.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let _ = site.beside.clear().await.unwrap();
     eventually("the figures follow", async || count(&site.through).await == 0).await;
@@ -86,7 +86,7 @@ async fn connections_carry_a_name_where_the_server_allows_it() {
     let clients: String = raw(&server, &["CLIENT", "LIST"]);
     let name = format!("name=cache:shop:{}", std::process::id());
     assert!(clients.contains(&name), "{clients}");
-    // Where it is not allowed everything else works, and the server's log of refusals does not fill.
+    // Without the permission everything else works, and the server's log of refusals has one entry.
     let rules = ["ACL", "SETUSER", "few", "on", ">s3cr3t", "~*", "+@all", "-client"];
     let _: String = raw(&server, &rules);
     let few = config(server.address()).namespace("few").username("few").password("s3cr3t");
@@ -99,13 +99,15 @@ async fn connections_carry_a_name_where_the_server_allows_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_differs_from_the_servers_is_found_by_the_doctor() {
+async fn the_doctor_finds_a_clock_skew() {
     let server = RedisServer::start().unwrap();
     let clock = Arc::new(ManualClock::new());
-    let steps = examine(&config(server.address()).clock(clock)).await;
-    let (_, finding) = steps.iter().find(|(name, _)| *name == "clock").unwrap();
-    let Finding::Doubtful { found, advice } = finding else { unreachable!("{finding:?}") };
+    let checks = diagnose(&config(server.address()).clock(clock)).await;
+    let (_, diagnosis) = checks.iter().find(|(name, _)| *name == "clock").unwrap();
+    let Diagnosis::Doubtful { found, advice } = diagnosis else { unreachable!("{diagnosis:?}") };
     assert!(found.contains("s behind the server's") && advice.contains("NTP"), "{found}; {advice}");
-    let steps = examine(&config(server.address())).await;
-    assert!(steps.iter().any(|(name, finding)| *name == "clock" && matches!(finding, Finding::Fine(_))));
+    let checks = diagnose(&config(server.address())).await;
+    assert!(
+        checks.iter().any(|(name, diagnosis)| *name == "clock" && matches!(diagnosis, Diagnosis::Fine(_)))
+    );
 }

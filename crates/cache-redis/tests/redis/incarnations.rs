@@ -1,4 +1,4 @@
-//! What a restart or a failover may bring back: nothing.
+//! Restarts and failovers: removed values do not come back.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -22,7 +22,7 @@ async fn after_a_restart_the_first_call_succeeds_and_old_tokens_are_worthless() 
     site.server.restart(Restart::Empty).unwrap();
     assert_eq!(held(&site.through, &key).await, None);
     assert_eq!(site.through.fill(&key, token, small("old")).await.unwrap(), FillOutcome::Refused);
-    // The server may be older than this one's last contact, as far as clocks can tell: it clears what is there.
+    // As far as clocks can tell, the server was up when this cache last used another: it clears the server.
     assert_eq!(held(&site.beside, &key).await, None);
     load(&site.through, &key, small("new")).await;
     assert_eq!(held(&site.beside, &key).await.unwrap(), "new");
@@ -42,11 +42,11 @@ async fn a_restart_from_an_old_snapshot_brings_nothing_back() {
     for cache in [&site.through, &site.beside] {
         assert_eq!(held(cache, &key).await, None);
     }
-    let swept = async || site.raw::<u64>(&["EXISTS", &old[0]]) == 0;
-    eventually("what an earlier incarnation left is swept", swept).await;
+    let vacuumed = async || site.raw::<u64>(&["EXISTS", &old[0]]) == 0;
+    eventually("the groups of an earlier incarnation are removed", vacuumed).await;
 }
 
-/// The same with the defence off: then it is served.
+/// With `trust_restart` the value of the test above is served.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_that_is_trusted_brings_old_values_back() {
     let mut server = RedisServer::start().unwrap();
@@ -59,7 +59,7 @@ async fn a_restart_that_is_trusted_brings_old_values_back() {
     assert_eq!(held(&cache, &key).await.unwrap(), "old");
 }
 
-/// History 22: a planned failover there and back, the first server alive all along.
+/// History 22: a planned failover there and back, during which the first server stays up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failover_there_and_back_brings_nothing_back() {
     let (first, second) = (RedisServer::start().unwrap(), RedisServer::start().unwrap());
@@ -72,7 +72,7 @@ async fn a_failover_there_and_back_brings_nothing_back() {
         proxy.lead_to(server.address());
         proxy.set(Mode::Reset).await;
         proxy.set(Mode::Pass).await;
-        // A connection that was being made while the address was led elsewhere may time out.
+        // A connection that was being made during the failover may time out.
         eventually("the server behind the address answers", async || match cache.get(&key).await {
             Ok(found) => {
                 assert_eq!(found, None, "back: {is_back}");
@@ -100,11 +100,11 @@ async fn a_warm_connection_to_an_old_master_is_dropped_by_the_heartbeat() {
     eventually("the heartbeat sees another server", async || held(&cache, &key).await.is_none()).await;
     load(&cache, &key, small("new")).await;
     let keys: Vec<String> = raw(&second, &["KEYS", "app:image:5:@*"]);
-    assert_eq!(keys.len(), 1, "it was stored at the new one");
+    assert_eq!(keys.len(), 1, "it was stored in the new server");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_master_that_is_demoted_is_left_within_the_heartbeat() {
+async fn a_demoted_master_is_not_used_after_a_heartbeat() {
     let site = Site::new(PATIENCE).await;
     let key = key(KEY);
     load(&site.through, &key, small("old")).await;
@@ -119,7 +119,7 @@ async fn a_master_that_is_demoted_is_left_within_the_heartbeat() {
         .await;
     let _: () = site.raw(&["REPLICAOF", "NO", "ONE"]);
     eventually("it is a master again", async || site.through.probe().await.is_ok()).await;
-    assert_eq!(held(&site.through, &key).await, None, "invalidations may have gone elsewhere meanwhile");
+    assert_eq!(held(&site.through, &key).await, None, "it may have missed invalidations");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,7 +143,7 @@ async fn instances_must_agree_on_what_a_restart_means() {
     RedisBackend::connect(config(server.address()).trust_restart().namespace("other")).await.unwrap();
 }
 
-/// A proxy that leads one connection here and the next one there.
+/// Starts a proxy that alternates between two servers.
 async fn mixing(targets: [SocketAddr; 2]) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -152,7 +152,6 @@ async fn mixing(targets: [SocketAddr; 2]) -> SocketAddr {
             let Ok((mut client, _)) = listener.accept().await else { return };
             tokio::spawn(async move {
                 if let Ok(mut server) = TcpStream::connect(target).await {
-                    // It ends with either side.
                     let _ = copy_bidirectional(&mut client, &mut server).await;
                 }
             });
@@ -171,7 +170,7 @@ async fn an_address_that_mixes_servers_is_refused() {
     assert!(error.to_string().contains("two servers"), "{error}");
 }
 
-/// History 22: two builds side by side. What the other one stored is no damage, is replaced by its nonce, and goes with
+/// History 22: two builds side by side. A value of the other build is not damage, is replaced by its nonce, and goes with
 /// every removal.
 #[tokio::test(flavor = "multi_thread")]
 async fn entries_of_another_build_are_replaced_by_their_nonces_and_removed_with_their_groups() {

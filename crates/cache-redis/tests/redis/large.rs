@@ -1,4 +1,4 @@
-//! Values that do not pass through scripts. History 17: one that is refused must not remove the winner's.
+//! Values that do not pass through scripts. History 17: a refused fill must not remove the value of the fill that won.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn a_refused_large_fill_leaves_the_winner_and_its_neighbours() {
         let fields: Vec<String> = site.raw(&["HKEYS", &keys[0]]);
         assert_eq!(fields.len(), 2, "nor inside: {fields:?}");
         let left: i64 = site.raw(&["PTTL", &keys[0]]);
-        assert_eq!(left, -1, "a group with values for ever lives for ever");
+        assert_eq!(left, -1, "a group with a value that does not expire does not expire");
         let _ = site.through.delete(&key).await.unwrap();
     }
 }
@@ -33,13 +33,13 @@ async fn a_first_step_that_fails_leaves_no_evidence() {
     let key = key("thumbnail:5:640x480");
     let token = token(&site.through, &key).await;
     let group = site.raw::<Vec<String>>(&["KEYS", "app:*:@*"]).remove(0);
-    // What is under the key now is no hash: the first step fails inside the transaction, and the others run.
+    // The key holds no hash: the first step fails inside the transaction, and the others run.
     let _: () = site.raw(&["SET", &group, "no hash"]);
     assert_eq!(site.through.fill(&key, token, large("old")).await.unwrap(), FillOutcome::Refused);
     assert_eq!(site.raw::<String>(&["GET", &group]), "no hash");
     assert_eq!(site.raw::<Vec<String>>(&["KEYS", "*:@*"]).len(), 1);
     load(&site.through, &key, large("new")).await;
-    assert!(held(&site.beside, &key).await.is_some(), "what has no nonce is replaced");
+    assert!(held(&site.beside, &key).await.is_some(), "content without a nonce is replaced");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,7 +54,7 @@ async fn a_full_server_keeps_its_values_and_its_invalidations() {
         assert_eq!(error.kind(), ErrorKind::WritesRefused, "{error}");
     }
     assert_eq!(held(&site.through, &key).await, Some(large("winner").payload), "hits are served");
-    let miss = site.through.lookup(&other).await.expect("a miss is none of the server's memory's business");
+    let miss = site.through.lookup(&other).await.expect("a full server answers lookups");
     assert!(miss.entry.is_none() && miss.token.is_never());
     invalidate(&site.through, &key).await;
     assert_eq!(held(&site.beside, &key).await, None);
@@ -63,7 +63,7 @@ async fn a_full_server_keeps_its_values_and_its_invalidations() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn large_and_small_fills_travel_together_each_by_its_token() {
+async fn large_and_small_fills_of_one_batch_are_stored_each_by_its_token() {
     let site = Site::new(PATIENCE).await;
     let keys: Vec<_> = (0..6).map(|n| key(&format!("image:{}:part{n}", n % 2))).collect();
     let lookups = site.through.lookup_many(&keys).await.unwrap();
@@ -91,18 +91,18 @@ async fn a_group_lives_as_long_as_its_longest_value() {
     };
     for make in [small as fn(&str) -> _, large] {
         token(&site.through, &key("image:5:a")).await;
-        assert!((1..=60_000).contains(&left(&site)), "a group of leases alone dies");
+        assert!((1..=60_000).contains(&left(&site)), "a group of leases alone expires");
         load(&site.through, &key("image:5:a"), make("a").expires_in(Duration::from_mins(10))).await;
-        assert!(left(&site) > 600_000, "a value lengthens it");
+        assert!(left(&site) > 600_000, "a value prolongs it");
         load(&site.through, &key("image:5:b"), make("b").expires_in(Duration::from_mins(5))).await;
         assert!(left(&site) > 600_000, "a shorter one does not shorten it");
         load(&site.through, &key("image:5:c"), make("c")).await;
-        assert_eq!(left(&site), -1, "for ever");
+        assert_eq!(left(&site), -1, "without expiry");
         load(&site.through, &key("image:5:d"), make("d").expires_in(Duration::from_mins(5))).await;
-        assert_eq!(left(&site), -1, "for ever it stays");
+        assert_eq!(left(&site), -1, "it stays without expiry");
         invalidate(&site.through, &key("image:5:a")).await;
         site.through.set(&key("image:5:a"), make("a").expires_in(Duration::from_mins(5))).await.unwrap();
-        assert!(left(&site) > 300_000, "set lets it die too");
+        assert!(left(&site) > 300_000, "after a set it expires, too");
         site.through.set(&key("image:5:a"), make("a")).await.unwrap();
         assert_eq!(left(&site), -1);
         invalidate(&site.through, &key("image:5:a")).await;

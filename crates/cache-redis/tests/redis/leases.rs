@@ -1,4 +1,4 @@
-//! The rules that make leases safe, and the histories that broke drafts.
+//! The rules that make leases safe, and the histories of `docs/histories.md`.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn entries() -> [NewEntry; 2] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lease_that_is_gone_can_only_refuse() {
+async fn a_fill_whose_lease_is_gone_is_refused() {
     let site = Site::new(PATIENCE).await;
     let key = key(KEY);
     for entry in entries() {
@@ -40,8 +40,8 @@ async fn readers_share_a_lease_and_the_first_fill_wins() {
     let site = Site::new(PATIENCE).await;
     let key = key(KEY);
     let (one, other) = (token(&site.through, &key).await, token(&site.beside, &key).await);
-    assert_eq!(one.value(), other.value(), "two instances wait for nobody");
-    assert_ne!(one, other, "a token is its own instance's");
+    assert_eq!(one.value(), other.value(), "two instances share a lease");
+    assert_ne!(one, other, "each instance has its own token");
     assert_eq!(site.beside.fill(&key, other, small("first")).await.unwrap(), FillOutcome::Stored);
     assert_eq!(site.through.fill(&key, one, small("second")).await.unwrap(), FillOutcome::Refused);
     assert_eq!(held(&site.through, &key).await.unwrap(), "first");
@@ -80,7 +80,7 @@ async fn a_fill_that_lands_late_is_refused_by_the_server() {
             lookup = site.through.lookup(&key).await;
         }
         let token = lookup.expect("the server answers").token;
-        // So that the script is known and the late command is the one that is counted.
+        // The server knows the script afterwards, so that the late command is the one that is counted.
         load(&site.beside, &crate::support::key("image:9:metadata"), small("x")).await;
         let calls = site.calls(command);
         site.proxy.set(Mode::BlackHole).await;
@@ -117,26 +117,26 @@ async fn a_refresh_does_not_outlast_an_invalidation() {
 
 /// History 18: FLUSHALL, SCRIPT FLUSH and CLIENT KILL between any two steps.
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_happens_between_two_steps_costs_a_load_at_most() {
+async fn a_fault_between_two_steps_costs_a_load_at_most() {
     let site = Site::new(PATIENCE).await;
     let key = key(KEY);
     for entry in entries() {
-        for trouble in [&["FLUSHALL"][..], &["SCRIPT", "FLUSH"], &["CLIENT", "KILL", "TYPE", "normal"]] {
+        for fault in [&["FLUSHALL"][..], &["SCRIPT", "FLUSH"], &["CLIENT", "KILL", "TYPE", "normal"]] {
             for step in 0..4 {
                 let disturb = |at: usize| {
                     if step == at {
-                        site.raw::<redis::Value>(trouble);
+                        site.raw::<redis::Value>(fault);
                     }
                 };
-                let is_lost = |at: usize| trouble == ["FLUSHALL"] && step == at;
+                let is_lost = |at: usize| fault == ["FLUSHALL"] && step == at;
                 disturb(0);
                 let token = token(&site.through, &key).await;
                 disturb(1);
-                let outcome = site.through.fill(&key, token, entry.clone()).await.expect("it is tried again");
-                assert_eq!(outcome == FillOutcome::Refused, is_lost(1), "{trouble:?} at {step}");
+                let outcome = site.through.fill(&key, token, entry.clone()).await.expect("it is retried");
+                assert_eq!(outcome == FillOutcome::Refused, is_lost(1), "{fault:?} at {step}");
                 disturb(2);
                 let is_held = held(&site.through, &key).await.is_some();
-                assert_eq!(is_held, !is_lost(1) && !is_lost(2), "{trouble:?} at {step}");
+                assert_eq!(is_held, !is_lost(1) && !is_lost(2), "{fault:?} at {step}");
                 disturb(3);
                 invalidate(&site.through, &key).await;
                 assert_eq!(held(&site.through, &key).await, None);
@@ -149,7 +149,7 @@ async fn whatever_happens_between_two_steps_costs_a_load_at_most() {
     }
 }
 
-/// History 19: replies get lost, and later ones arrive at earlier requests.
+/// History 19: after lost replies, later ones answer earlier requests.
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_replies_give_no_key_another_keys_value() {
     let mut site = Site::new(Duration::from_millis(150)).await;
@@ -172,14 +172,14 @@ async fn lost_replies_give_no_key_another_keys_value() {
         }
         if round % 3 == 0 {
             let acknowledged = site.through.delete(&keys[0]).await;
-            assert!(acknowledged.is_err(), "nothing acknowledges without a reply");
+            assert!(acknowledged.is_err(), "a lost reply acknowledges nothing");
         }
     }
     assert!(hits > 100, "{hits} hits");
 }
 
-/// The same for acknowledgements: a removal is refused, what says so is lost, and the replies to a later removal, which
-/// look just like its own, arrive in their place.
+/// History 19 for acknowledgements: a removal is refused, the refusal is lost, and the replies to a later removal arrive in
+/// its place.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removal_counts_only_with_its_own_reply() {
     let mut site = Site::new(Duration::from_secs(1)).await;
@@ -200,11 +200,11 @@ async fn a_removal_counts_only_with_its_own_reply() {
         through.invalidate(&second).await
     };
     let (first, second) = tokio::join!(through.invalidate(&first), later);
-    // Unsealed, it would count the other's acknowledgement as its own, and the old value would stay.
-    assert!(first.is_ok(), "it is asked again on another connection: {first:?}");
-    assert_eq!(held(beside, &kept).await, None, "as was said: done");
-    // Its replies went elsewhere, unless a heartbeat had found out before it was sent.
-    assert_eq!(held(beside, &other).await, None, "done, whatever was said: {second:?}");
+    // Without the seal the reply to the second removal would acknowledge the first, and the old value would stay.
+    assert!(first.is_ok(), "it is retried on another connection: {first:?}");
+    assert_eq!(held(beside, &kept).await, None, "the acknowledged removal was done");
+    // Its replies were lost, unless a heartbeat had replaced the connection before.
+    assert_eq!(held(beside, &other).await, None, "it was executed: {second:?}");
 }
 
 async fn join_all<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {

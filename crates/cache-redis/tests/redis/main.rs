@@ -1,9 +1,9 @@
-//! What only a real server shows: leases, large values, incarnations and faults.
-#![expect(clippy::unwrap_used, reason = "what helpers of tests cannot do ends the test")]
+//! Tests against a real server: leases, large values, server epochs and faults.
+#![expect(clippy::unwrap_used, reason = "a helper that fails ends the test")]
 
 mod advice;
 mod batches;
-mod examine;
+mod diagnose;
 mod faults;
 mod figures;
 mod hostile;

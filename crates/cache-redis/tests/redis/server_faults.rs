@@ -1,5 +1,5 @@
-//! What a server can do to its clients: each fault has a kind, costs a call its deadline at most, heals by itself, and
-//! leaves nothing stale behind.
+//! Server faults: each has an error kind and costs a call its deadline at most; afterwards the cache recovers and serves
+//! nothing stale.
 
 use std::time::{Duration, Instant};
 
@@ -10,20 +10,20 @@ use testkit::{RedisServer, Restart};
 use crate::support::*;
 
 const TIMEOUT: Duration = Duration::from_millis(250);
-/// A tenth more than the deadline, and what a crowded machine adds.
+/// The deadline, a tenth more, and slack for a busy machine.
 const BUDGET: Duration = Duration::from_millis(275 + 400);
-const HEALS_WITHIN: Duration = Duration::from_secs(5);
+const RECOVERS_WITHIN: Duration = Duration::from_secs(5);
 const KEY: &str = "image:5:metadata";
 
-/// What callers see while a fault lasts.
-struct Seen {
+/// The outcomes of calls during a fault.
+struct Outcomes {
     read: Result<()>,
     filled: Result<FillOutcome>,
     removed: Result<()>,
 }
 
-/// One read, one fill and one removal, none of which may take longer than its budget.
-async fn look(site: &Site) -> Seen {
+/// Makes one read, one fill and one removal, each within its budget.
+async fn call_all(site: &Site) -> Outcomes {
     let key = key(KEY);
     let timed = async |what: &str, started: Instant| {
         let took = started.elapsed();
@@ -39,34 +39,33 @@ async fn look(site: &Site) -> Seen {
     let started = Instant::now();
     let removed = site.through.invalidate(&[Invalidation::Key(key)]).await.map(drop);
     timed("a removal", started).await;
-    Seen { read: lookup.map(drop), filled, removed }
+    Outcomes { read: lookup.map(drop), filled, removed }
 }
 
-/// Everything works again within five seconds, and a token from before the fault's end stores nothing that an
-/// acknowledged removal took away.
-async fn heals(site: &Site) {
+/// Checks that everything works again within five seconds, and that a token is refused after an acknowledged removal.
+async fn recovers(site: &Site) {
     let key = key(KEY);
     let started = Instant::now();
     eventually("removals are acknowledged", async || site.through.delete(&key).await.is_ok()).await;
     let late = token(&site.through, &key).await;
-    let _ = site.through.delete(&key).await.expect("it works again");
+    let _ = site.through.delete(&key).await.expect("the cache works again");
     assert_eq!(site.through.fill(&key, late, small("old")).await.unwrap(), FillOutcome::Refused);
     load(&site.through, &key, small("new")).await;
     assert_eq!(held(&site.through, &key).await.unwrap(), "new");
-    assert!(started.elapsed() < HEALS_WITHIN, "it took {:?}", started.elapsed());
+    assert!(started.elapsed() < RECOVERS_WITHIN, "it took {:?}", started.elapsed());
     eventually("its health says so", async || site.through.probe().await.is_ok()).await;
 }
 
-fn kinds<T: std::fmt::Debug>(seen: &Result<T>, allowed: &[ErrorKind], what: &str) {
-    if let Err(error) = seen {
+fn kinds<T: std::fmt::Debug>(outcome: &Result<T>, allowed: &[ErrorKind], what: &str) {
+    if let Err(error) = outcome {
         assert!(allowed.contains(&error.kind()), "{what}: {:?}: {error}", error.kind());
     }
 }
 
-fn all_kinds(seen: &Seen, allowed: &[ErrorKind]) {
-    kinds(&seen.read, allowed, "read");
-    kinds(&seen.filled, allowed, "fill");
-    kinds(&seen.removed, allowed, "removal");
+fn all_kinds(outcomes: &Outcomes, allowed: &[ErrorKind]) {
+    kinds(&outcomes.read, allowed, "read");
+    kinds(&outcomes.filled, allowed, "fill");
+    kinds(&outcomes.removed, allowed, "removal");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,16 +74,16 @@ async fn d1_a_server_that_was_killed_is_used_again_once_it_is_back() {
     for _ in 0..3 {
         load(&site.through, &key(KEY), small("old")).await;
         site.server.kill().unwrap();
-        let seen = look(&site).await;
-        all_kinds(&seen, &[ErrorKind::Unavailable, ErrorKind::Timeout]);
-        assert!(seen.removed.is_err());
+        let outcomes = call_all(&site).await;
+        all_kinds(&outcomes, &[ErrorKind::Unavailable, ErrorKind::Timeout]);
+        assert!(outcomes.removed.is_err());
         site.server.restart(Restart::Empty).unwrap();
-        heals(&site).await;
+        recovers(&site).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn d2_paused_writes_time_out_and_land_fenced() {
+async fn d2_paused_writes_time_out_and_are_refused_when_they_arrive() {
     let site = Site::new(TIMEOUT).await;
     let key = key(KEY);
     load(&site.through, &key, small("old")).await;
@@ -94,7 +93,7 @@ async fn d2_paused_writes_time_out_and_land_fenced() {
     let error = site.through.fill(&key, refresh, small("late")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     assert_eq!(site.through.delete(&key).await.unwrap_err().kind(), ErrorKind::Timeout);
-    heals(&site).await;
+    recovers(&site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,13 +101,13 @@ async fn d8_a_full_server_serves_and_removes_and_stores_nothing() {
     let site = Site::new(TIMEOUT).await;
     load(&site.through, &key(KEY), small("old")).await;
     let _: () = site.raw(&["CONFIG", "SET", "maxmemory", "1"]);
-    let seen = look(&site).await;
-    assert!(seen.read.is_ok() && seen.removed.is_ok());
-    assert_eq!(seen.filled.unwrap_err().kind(), ErrorKind::WritesRefused);
-    let seen = look(&site).await;
-    assert!(seen.read.is_ok(), "a miss without a token");
+    let outcomes = call_all(&site).await;
+    assert!(outcomes.read.is_ok() && outcomes.removed.is_ok());
+    assert_eq!(outcomes.filled.unwrap_err().kind(), ErrorKind::WritesRefused);
+    let outcomes = call_all(&site).await;
+    assert!(outcomes.read.is_ok(), "a miss without a token");
     let _: () = site.raw(&["CONFIG", "SET", "maxmemory", "0"]);
-    heals(&site).await;
+    recovers(&site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,46 +117,46 @@ async fn d9_a_replica_acknowledges_nothing_and_is_left() {
         load(&site.through, &key(KEY), small("old")).await;
         let _: () = site.raw(&["CONFIG", "SET", "replica-serve-stale-data", serves_stale]);
         let _: () = site.raw(&["REPLICAOF", "127.0.0.1", "1"]);
-        let seen = look(&site).await;
-        assert!(seen.removed.is_err());
+        let outcomes = call_all(&site).await;
+        assert!(outcomes.removed.is_err());
         let allowed = [ErrorKind::WritesRefused, ErrorKind::Configuration, ErrorKind::Unavailable];
-        all_kinds(&seen, &allowed);
+        all_kinds(&outcomes, &allowed);
         eventually("nothing is read from it", async || site.through.get(&key(KEY)).await.is_err()).await;
         let _: () = site.raw(&["REPLICAOF", "NO", "ONE"]);
-        heals(&site).await;
+        recovers(&site).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn d10_a_server_that_still_loads_is_away_and_comes_back() {
-    // Servers look at their clients every two megabytes that they have loaded.
+async fn d10_a_server_that_is_loading_is_unavailable_until_it_has_loaded() {
+    // A server answers its clients after every two megabytes that it has loaded.
     let site = Site::with_arguments(TIMEOUT, &["--key-load-delay", "400", "--rdbcompression", "no"]).await;
     let filler = "for i = 1, 1200 do redis.call('SET', 'filler' .. i, string.rep('x', 10000)) end";
     let _: () = site.raw(&["EVAL", filler, "0"]);
     load(&site.through, &key(KEY), small("old")).await;
     let _: () = site.raw(&["SAVE"]);
     let Site { mut server, proxy, through, beside } = site;
-    // Comes back when it has loaded.
+    // Returns when the server has loaded.
     let restarting = tokio::task::spawn_blocking(move || {
         server.restart(Restart::WithData).unwrap();
         server
     });
-    let mut away = 0;
+    let mut failed = 0;
     while !restarting.is_finished() {
         let started = Instant::now();
         if let Err(error) = through.get(&key(KEY)).await {
             assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{error}");
-            away += 1;
+            failed += 1;
         }
         assert!(started.elapsed() < BUDGET);
     }
-    assert!(away > 0, "it took a while");
+    assert!(failed > 0, "no call was made while the server was loading");
     let site = Site { server: restarting.await.unwrap(), proxy, through, beside };
-    heals(&site).await;
+    recovers(&site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn d11_a_server_that_is_busy_with_a_script_is_away() {
+async fn d11_a_server_that_is_busy_with_a_script_is_unavailable() {
     let site = Site::new(TIMEOUT).await;
     load(&site.through, &key(KEY), small("old")).await;
     let _: () = site.raw(&["CONFIG", "SET", "lua-time-limit", "50"]);
@@ -167,12 +166,12 @@ async fn d11_a_server_that_is_busy_with_a_script_is_away() {
         redis::cmd("EVAL").arg("while true do end").arg(0).exec(&mut connection)
     });
     eventually("it is busy", async || site.through.delete(&key(KEY)).await.is_err()).await;
-    let seen = look(&site).await;
-    all_kinds(&seen, &[ErrorKind::Unavailable, ErrorKind::Timeout]);
-    assert!(seen.removed.is_err());
+    let outcomes = call_all(&site).await;
+    all_kinds(&outcomes, &[ErrorKind::Unavailable, ErrorKind::Timeout]);
+    assert!(outcomes.removed.is_err());
     let _: () = site.raw(&["SCRIPT", "KILL"]);
     assert!(endless.await.unwrap().is_err());
-    heals(&site).await;
+    recovers(&site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,7 +196,7 @@ async fn d11_forgotten_scripts_are_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn d12_a_password_that_is_changed_is_a_matter_of_configuration_until_it_is_changed_back() {
+async fn d12_a_changed_password_is_a_configuration_error_until_it_is_changed_back() {
     let server = RedisServer::start().unwrap();
     raw::<()>(&server, &["ACL", "SETUSER", "cache", "on", ">s3cr3t-one", "~*", "+@all"]);
     let at = config(server.address()).timeout(TIMEOUT).username("cache").password("s3cr3t-one");
@@ -219,39 +218,39 @@ async fn d12_a_password_that_is_changed_is_a_matter_of_configuration_until_it_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn d12_a_password_that_is_asked_for_from_now_on_is_missed_within_the_heartbeat() {
+async fn d12_a_newly_required_password_is_noticed_within_a_heartbeat() {
     let site = Site::new(TIMEOUT).await;
     load(&site.through, &key(KEY), small("old")).await;
     let _: () = site.raw(&["CONFIG", "SET", "requirepass", "s3cr3t"]);
     eventually("nothing is read any more", async || site.through.get(&key(KEY)).await.is_err()).await;
-    let seen = look(&site).await;
-    all_kinds(&seen, &[ErrorKind::Configuration]);
+    let outcomes = call_all(&site).await;
+    all_kinds(&outcomes, &[ErrorKind::Configuration]);
     let mut client = redis::Client::open(format!("redis://:s3cr3t@{}/", site.server.address()))
         .and_then(|client| client.get_connection())
         .unwrap();
     redis::cmd("CONFIG").arg(&["SET", "requirepass", ""]).exec(&mut client).unwrap();
-    heals(&site).await;
+    recovers(&site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn d13_too_many_clients_are_none_of_a_warm_connections_business() {
+async fn d13_too_many_clients_do_not_affect_existing_connections() {
     let site = Site::new(TIMEOUT).await;
     load(&site.through, &key(KEY), small("old")).await;
     let mut guard =
         redis::Client::open(site.server.url()).and_then(|client| client.get_connection()).unwrap();
     redis::cmd("CONFIG").arg(&["SET", "maxclients", "1"]).exec(&mut guard).unwrap();
     for _ in 0..20 {
-        // The heartbeat cannot connect; whoever is connected is served.
+        // The heartbeat cannot connect; existing connections are served.
         assert_eq!(held(&site.through, &key(KEY)).await.unwrap(), "old");
         let error = site.through.probe().await.unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{error}");
     }
     redis::cmd("CONFIG").arg(&["SET", "maxclients", "1000"]).exec(&mut guard).unwrap();
-    heals(&site).await;
+    recovers(&site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn d13_connections_that_are_killed_are_replaced() {
+async fn d13_killed_connections_are_replaced() {
     let site = Site::new(Duration::from_secs(5)).await;
     let mut killer =
         redis::Client::open(site.server.url()).and_then(|client| client.get_connection()).unwrap();
@@ -263,13 +262,13 @@ async fn d13_connections_that_are_killed_are_replaced() {
         assert!(held(&site.through, &key(KEY)).await.is_some(), "turn {turn}");
         invalidate(&site.through, &key(KEY)).await;
         assert_eq!(held(&site.through, &key(KEY)).await, None);
-        // A request that was handed over as its connection ended is not waited for until the deadline.
+        // A request that was sent as its connection ended does not wait for its deadline.
         assert!(started.elapsed() < Duration::from_secs(4), "turn {turn}: {:?}", started.elapsed());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn d17_a_command_that_is_not_there_or_not_allowed_is_known_at_the_start() {
+async fn d17_a_missing_or_forbidden_command_is_reported_at_the_start() {
     let renamed = RedisServer::start_with(&["--rename-command", "EVAL", ""]).unwrap();
     let error = RedisBackend::connect(config(renamed.address())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);

@@ -1,4 +1,4 @@
-//! A server, a proxy in front of it, and caches on both ways.
+//! A server, a proxy in front of it, and helpers of the tests.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use cache_redis::{RedisBackend, RedisConfig};
 use redis::FromRedisValue;
 use testkit::{RedisServer, TcpProxy};
 
-/// How long a test waits for what must happen.
+/// How long a test waits for an expected event.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A server, a proxy in front of it, one cache through the proxy and one beside it, as two instances would be.
+/// A server with two caches, as of two instances: one through a proxy, one directly.
 pub(crate) struct Site {
     pub(crate) server: RedisServer,
     pub(crate) proxy: TcpProxy,
@@ -36,12 +36,12 @@ impl Site {
         Self { server, proxy, through, beside }
     }
 
-    /// Asks the server itself.
+    /// Sends a command to the server, outside of the cache.
     pub(crate) fn raw<T: FromRedisValue>(&self, words: &[&str]) -> T {
         raw(&self.server, words)
     }
 
-    /// How often the server has run a command.
+    /// How many times the server has executed a command.
     pub(crate) fn calls(&self, command: &str) -> u64 {
         calls(&self.server, command)
     }
@@ -53,7 +53,7 @@ pub(crate) fn calls(server: &RedisServer, command: &str) -> u64 {
     line.and_then(|line| line.split(',').next()).map_or(0, |calls| calls.parse().expect("a number"))
 }
 
-/// Settings with time to spare: what is under test is not the machine.
+/// Settings with long timeouts, for busy machines.
 pub(crate) fn config(address: SocketAddr) -> RedisConfig {
     RedisConfig::new(address.ip().to_string())
         .port(address.port())
@@ -77,7 +77,7 @@ pub(crate) fn small(text: &str) -> NewEntry {
     NewEntry::new(text.to_owned())
 }
 
-/// A value that does not pass through scripts.
+/// A value that is too large to pass through scripts.
 pub(crate) fn large(text: &str) -> NewEntry {
     NewEntry::new(text.repeat(20_000 / text.len()))
 }

@@ -1,4 +1,4 @@
-//! Encrypted connections: verified or not made, and never replaced by plain ones.
+//! TLS: connections are verified or not made, and never replaced by unencrypted ones.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -28,17 +28,17 @@ async fn an_encrypted_cache_is_a_cache() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_not_trusted_is_not_talked_to() {
+async fn nothing_is_sent_to_a_server_that_is_not_trusted() {
     let (server, authority, other) =
         (RedisServer::start().unwrap(), Authority::new().unwrap(), Authority::new().unwrap());
     let good = authority.certifies("127.0.0.1").unwrap();
-    let (wrong_name, over) =
+    let (wrong_name, expired) =
         (authority.certifies("example.org").unwrap(), authority.certified_once("127.0.0.1").unwrap());
     for (what, certificate, trusted) in [
         ("another authority", &good, Some(&other)),
-        ("the world's authorities", &good, None),
+        ("public authorities", &good, None),
         ("another name", &wrong_name, Some(&authority)),
-        ("expired", &over, Some(&authority)),
+        ("expired", &expired, Some(&authority)),
     ] {
         let address = terminator(server.address(), certificate, None).await.unwrap();
         let config = match trusted {
@@ -49,11 +49,11 @@ async fn who_is_not_trusted_is_not_talked_to() {
         assert_eq!(error.kind(), ErrorKind::Configuration, "{what}: {error}");
         assert!(error.to_string().contains("certificate"), "{what}: {error}");
     }
-    assert_eq!(calls(&server, "hget") + calls(&server, "set"), 0, "nothing was said to it");
+    assert_eq!(calls(&server, "hget") + calls(&server, "set"), 0, "no command was sent");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn encryption_is_never_given_up() {
+async fn a_tls_connection_never_falls_back_to_plain() {
     let (server, authority) = (RedisServer::start().unwrap(), Authority::new().unwrap());
     let short = |config: RedisConfig| config.connect_timeout(Duration::from_millis(500));
     let plain = short(encrypted(server.address(), &authority));
@@ -66,7 +66,7 @@ async fn encryption_is_never_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_asks_who_its_client_is_gets_the_certificate() {
+async fn a_server_that_asks_for_a_client_certificate_gets_it() {
     let (server, authority, other) =
         (RedisServer::start().unwrap(), Authority::new().unwrap(), Authority::new().unwrap());
     let identity = authority.certifies("127.0.0.1").unwrap();

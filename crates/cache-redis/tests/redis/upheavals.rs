@@ -1,4 +1,4 @@
-//! Stores that are emptied, reloaded and cut off in the middle of everything: nothing old is served, nothing piles up.
+//! Servers that are emptied, reloaded and cut off under load: nothing stale is served, and no resources leak.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,9 +14,9 @@ use crate::support::*;
 const ROWS: usize = 8;
 const UPHEAVALS: usize = 30;
 
-/// The truth: a version for each row, which a writer raises before it invalidates.
+/// The database: a version for each row, which a writer increments before it invalidates.
 #[derive(Default)]
-struct Truth {
+struct Database {
     versions: [AtomicU64; ROWS],
     acknowledged: [AtomicU64; ROWS],
     hits: AtomicU64,
@@ -24,8 +24,8 @@ struct Truth {
 }
 
 #[expect(clippy::indexing_slicing, reason = "rows are taken modulo their number")]
-impl Truth {
-    /// Reads through the cache, and never gets what had been invalidated before it asked.
+impl Database {
+    /// Reads through the cache, and checks that no value is older than the invalidations acknowledged before.
     async fn read(self: Arc<Self>, cache: Arc<RedisBackend>, from: usize) {
         let mut row = from;
         while !self.is_over.load(Ordering::SeqCst) {
@@ -41,7 +41,7 @@ impl Truth {
             }
             let version = self.versions[row].load(Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(1)).await;
-            // Small ones go by one script, large ones by a transaction.
+            // Small values pass through a script, large ones are staged.
             let text = if row.is_multiple_of(2) { version.to_string() } else { format!("{version:>20000}") };
             let _: Result<FillOutcome, _> = cache.fill(&key, lookup.token, small(&text)).await;
         }
@@ -62,35 +62,35 @@ impl Truth {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn d14_a_store_that_is_emptied_or_reloaded_in_the_middle_of_fills_serves_nothing_old() {
-    // Before version 7 debugging is allowed, and there is no such setting.
+async fn d14_a_server_that_is_emptied_or_reloaded_during_fills_serves_nothing_stale() {
+    // Versions before 7 allow DEBUG and do not know the setting.
     let debugging = &["--enable-debug-command", "yes"];
     let server = RedisServer::start_with(debugging).or_else(|_| RedisServer::start()).unwrap();
     let mut caches = Vec::new();
     for _ in 0..2 {
         caches.push(Arc::new(RedisBackend::connect(config(server.address())).await.unwrap()));
     }
-    let truth = Arc::new(Truth::default());
+    let database = Arc::new(Database::default());
     let mut tasks = tokio::task::JoinSet::new();
     for cache in &caches {
         for from in 0..4 {
-            tasks.spawn(Arc::clone(&truth).read(Arc::clone(cache), from));
+            tasks.spawn(Arc::clone(&database).read(Arc::clone(cache), from));
         }
-        tasks.spawn(Arc::clone(&truth).write(Arc::clone(cache)));
+        tasks.spawn(Arc::clone(&database).write(Arc::clone(cache)));
     }
     for turn in 0..UPHEAVALS {
         raw::<()>(&server, if turn.is_multiple_of(2) { &["DEBUG", "RELOAD"] } else { &["FLUSHALL"] });
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
-    truth.is_over.store(true, Ordering::SeqCst);
+    database.is_over.store(true, Ordering::SeqCst);
     tasks.join_all().await;
-    let hits = truth.hits.load(Ordering::SeqCst);
+    let hits = database.hits.load(Ordering::SeqCst);
     println!("{hits} hits through {UPHEAVALS} upheavals");
     assert!(hits > 200, "{hits} hits");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn neither_connections_nor_tasks_pile_up_from_fault_to_fault() {
+async fn faults_leak_neither_connections_nor_tasks() {
     let mut site = Site::new(Duration::from_millis(100)).await;
     let key = key("image:5:metadata");
     let tasks = || Handle::current().metrics().num_alive_tasks();
@@ -105,12 +105,12 @@ async fn neither_connections_nor_tasks_pile_up_from_fault_to_fault() {
                 assert!(call.is_err() || call.is_ok_and(|found| found.entry.is_none()), "turn {turn}");
             }
             site.proxy.set(Mode::Pass).await;
-            eventually("it heals", async || site.through.delete(&key).await.is_ok()).await;
+            eventually("the cache recovers", async || site.through.delete(&key).await.is_ok()).await;
         }
         counted.push((tasks(), clients(&site)));
     }
     println!("tasks and connections, fault after fault: {counted:?}");
-    // What a fault leaves behind may take a moment to end.
+    // Tasks and connections of a fault may end a moment later.
     let (first_tasks, first_clients) = counted[2];
     eventually("tasks and connections are as many as at first", async || {
         tasks() <= first_tasks + 8 && clients(&site) <= first_clients + 4

@@ -1,0 +1,94 @@
+//! Opens sockets to the server with its address, TLS and login.
+
+use std::time::Duration;
+
+use cache_core::{Error, ErrorKind, Result};
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::TcpKeepalive;
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo,
+    RedisResult,
+};
+use tokio::time::timeout;
+
+use super::pem;
+use crate::config::RedisConfig;
+use crate::error::Fault;
+
+/// Interval of the kernel's probes of an idle connection.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// How long data may stay unacknowledged before the kernel closes the connection.
+const USER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Prepares the address and TLS, without a login.
+///
+/// # Errors
+/// `Configuration` for certificates that cannot be read.
+pub(crate) fn server(config: &RedisConfig) -> Result<ConnectionInfo> {
+    let failed = |cause| Fault::from(cause).into_error(&config.address());
+    let info = address(config).map_err(failed)?;
+    if !config.tls {
+        return Ok(info);
+    }
+    // rustls cannot choose a provider where none or several are compiled in. One that the application installed stays.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::build_with_tls(info, pem::tls_certificates(config)?).map_err(|cause| {
+        let message = format!(
+            "Redis at {}: the certificates in REDIS_CA_FILE, REDIS_CLIENT_CERT and REDIS_CLIENT_KEY cannot be used: \
+             {cause}",
+            config.address()
+        );
+        Error::new(ErrorKind::Configuration, message).with_source(cause)
+    })?;
+    Ok(client.get_connection_info().clone())
+}
+
+fn address(config: &RedisConfig) -> RedisResult<ConnectionInfo> {
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    let tcp =
+        TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(USER_TIMEOUT);
+    let (host, port) = (config.host.clone(), config.port);
+    let address = if config.tls {
+        ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
+    } else {
+        ConnectionAddr::Tcp(host, port)
+    };
+    Ok(address.into_connection_info()?.set_tcp_settings(tcp))
+}
+
+/// Connects to `server` and logs in with the credentials that are valid now.
+///
+/// # Errors
+/// Those of the login: `Configuration` for a file that cannot be read, those of the application's provider and of the server.
+pub(super) async fn connect_to(
+    server: &ConnectionInfo,
+    config: &RedisConfig,
+    settings: &AsyncConnectionConfig,
+) -> Result<MultiplexedConnection> {
+    let (username, password) = config.login.credentials().await?;
+    let mut login = RedisConnectionInfo::default().set_db(config.db.into()).set_skip_set_lib_name();
+    if let Some(username) = username {
+        login = login.set_username(username);
+    }
+    if let Some(password) = password {
+        login = login.set_password(password);
+    }
+    let failed = |cause| Fault::from(cause).into_error(&config.address());
+    let client = Client::open(server.clone().set_redis_settings(login)).map_err(failed)?;
+    client.get_multiplexed_async_connection_with_config(settings).await.map_err(failed)
+}
+
+/// Connects and logs in, outside of the pool.
+///
+/// # Errors
+/// As for [`server`] and [`connect_to`]; `Timeout` after [`RedisConfig::connect_timeout`].
+pub(crate) async fn connect(config: &RedisConfig) -> Result<MultiplexedConnection> {
+    let server = server(config)?;
+    let settings = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(config.connect_timeout))
+        .set_response_timeout(Some(config.connect_timeout));
+    timeout(config.connect_timeout, connect_to(&server, config, &settings))
+        .await
+        .unwrap_or_else(|_| Err(Fault::timeout().into_error(&config.address())))
+}

@@ -1,0 +1,107 @@
+//! [`Connector`]: connects to the server and asks it for its `INFO`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use cache_core::Result;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, ConnectionInfo, Pipeline, RedisError, Value};
+
+use super::server_epoch::ServerEpoch;
+use super::server_info::ServerInfo;
+use super::watchdog::FIRST_LOOK;
+use super::{Connection, Status, client, clock_skew};
+use crate::config::RedisConfig;
+use crate::error::{Fate, Fault};
+
+/// Makes sockets to one address, and connections from them.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    pub(crate) config: RedisConfig,
+    server: ConnectionInfo,
+    settings: AsyncConnectionConfig,
+    /// Whether the server does not allow `CLIENT SETNAME`.
+    is_name_refused: AtomicBool,
+    losses: Arc<AtomicU64>,
+}
+
+/// A socket to a server that has not been admitted yet.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    socket: MultiplexedConnection,
+    pub(crate) info: ServerInfo,
+    born: u64,
+}
+
+impl Connector {
+    /// Prepares connections to the server of `config`.
+    ///
+    /// # Errors
+    /// `Configuration` for certificates that cannot be read.
+    pub(crate) fn new(config: &RedisConfig) -> Result<Self> {
+        // Operations have deadlines of their own, for the wait for a connection and the reply together.
+        let settings = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(config.connect_timeout))
+            .set_response_timeout(None);
+        let (config, server) = (config.clone(), client::server(config)?);
+        Ok(Self { config, server, settings, is_name_refused: AtomicBool::default(), losses: Arc::default() })
+    }
+
+    /// Connects, logs in and reads the server's `INFO`.
+    pub(crate) async fn connect(&self) -> Result<Candidate> {
+        let born = self.losses.load(Ordering::Relaxed);
+        let failed = |fault: Fault| fault.into_error(&self.config.address());
+        let connecting = async {
+            let mut socket = client::connect_to(&self.server, &self.config, &self.settings).await?;
+            match self.info(&mut socket).await {
+                Ok(info) => Ok(Candidate { socket, info, born }),
+                // A server with too many clients closes the connection; one that does not know INFO keeps it.
+                Err(refused) => match redis::cmd("PING").exec_async(&mut socket).await.map_err(Fault::from) {
+                    Err(fault) if fault.fate == Fate::Gone => Err(failed(fault)),
+                    _ => Err(failed(refused.into())),
+                },
+            }
+        };
+        tokio::time::timeout(self.config.connect_timeout, connecting)
+            .await
+            .unwrap_or_else(|_| Err(failed(Fault::timeout())))
+    }
+
+    /// Makes a connection of `epoch` from `candidate`.
+    pub(crate) fn connection(&self, candidate: &Candidate, epoch: Arc<ServerEpoch>) -> Connection {
+        let Candidate { socket, info, born } = candidate;
+        let status = Status {
+            socket: socket.clone(),
+            epoch,
+            expires_fields: info.expires_fields,
+            is_broken: AtomicBool::new(false),
+            is_out_of_step: AtomicBool::new(false),
+            after_first_look: self.config.timeout.saturating_sub(FIRST_LOOK),
+            born: *born,
+            losses: Arc::clone(&self.losses),
+        };
+        Connection { socket: socket.clone(), status: Arc::new(status) }
+    }
+
+    /// Names the connection and asks for the server's `INFO`, in one round trip.
+    async fn info(&self, socket: &mut MultiplexedConnection) -> Result<ServerInfo, RedisError> {
+        let mut commands = Pipeline::with_capacity(2);
+        // Not sent again after a refusal, which the server logs each time.
+        if !self.is_name_refused.load(Ordering::Relaxed) {
+            let name = format!("cache:{}:{}", self.config.namespace, std::process::id());
+            commands.cmd("CLIENT").arg("SETNAME").arg(name);
+        }
+        commands.cmd("INFO");
+        let asked = self.config.clock.now();
+        let mut replies = socket.send_packed_commands(&commands, 0, commands.len()).await?;
+        let answered = self.config.clock.now();
+        let info = replies.pop().unwrap_or(Value::Nil).extract_error()?;
+        if matches!(replies.pop(), Some(Value::ServerError(_))) {
+            self.is_name_refused.store(true, Ordering::Relaxed);
+        }
+        let text: String = redis::from_redis_value(info)?;
+        let info = ServerInfo::parse(&text, self.config.db);
+        let clock_problem = info.time.and_then(|time| clock_skew::problem(asked, time, answered));
+        Ok(ServerInfo { clock_problem, ..info })
+    }
+}

@@ -1,0 +1,131 @@
+//! [`ServerInfo`]: what a server says about itself in its reply to `INFO`.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use cache_core::Timestamp;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the server")]
+pub(crate) struct ServerInfo {
+    pub(crate) run_id: String,
+    pub(crate) uptime: Duration,
+    pub(crate) is_replica: bool,
+    pub(crate) is_cluster: bool,
+    pub(crate) is_sentinel: bool,
+    pub(crate) maxmemory: u64,
+    pub(crate) policy: String,
+    /// Whether single fields can expire.
+    pub(crate) expires_fields: bool,
+    /// The server's clock.
+    pub(crate) time: Option<Timestamp>,
+    /// How many keys the database holds.
+    pub(crate) keys: u64,
+    /// How far the clock of this machine is off, if that is too far.
+    pub(crate) clock_problem: Option<String>,
+}
+
+impl ServerInfo {
+    /// Parses the reply to `INFO` of a client that uses the database `db`.
+    pub(crate) fn parse(text: &str, db: u32) -> Self {
+        let fields: HashMap<&str, &str> = text.lines().filter_map(|line| line.split_once(':')).collect();
+        let field = |name: &str| fields.get(name).copied().unwrap_or_default();
+        let number = |name: &str| field(name).parse().unwrap_or(0);
+        let keys = field(&format!("db{db}")).strip_prefix("keys=").and_then(|text| text.split(',').next());
+        let micros: Option<u64> = field("server_time_usec").parse().ok();
+        Self {
+            run_id: field("run_id").to_owned(),
+            uptime: Duration::from_secs(number("uptime_in_seconds")),
+            is_replica: field("role") == "slave",
+            is_cluster: field("redis_mode") == "cluster",
+            is_sentinel: field("redis_mode") == "sentinel",
+            maxmemory: number("maxmemory"),
+            policy: field("maxmemory_policy").to_owned(),
+            expires_fields: match field("valkey_version") {
+                "" => is_at_least(field("redis_version"), (7, 4)),
+                valkey => is_at_least(valkey, (9, 0)),
+            },
+            time: micros.map(|micros| Timestamp::from_millis(micros / 1000)),
+            keys: keys.and_then(|keys| keys.parse().ok()).unwrap_or(0),
+            clock_problem: None,
+        }
+    }
+
+    /// Returns why the server cannot be used at all.
+    pub(crate) fn problem(&self, trust_restart: bool) -> Option<&'static str> {
+        if self.is_sentinel {
+            Some("is a Sentinel, which holds no data; name its primary in REDIS_HOST and REDIS_PORT")
+        } else if self.is_replica {
+            Some("is a replica: it may serve removed values; name the primary in REDIS_HOST")
+        } else if self.is_cluster {
+            Some("is part of a cluster, which is not supported; use a standalone server")
+        } else if self.run_id.is_empty() && !trust_restart {
+            Some("does not report its run_id, so that a restart cannot be detected; allow INFO to this user")
+        } else {
+            None
+        }
+    }
+
+    /// Returns what an operator should change about the server's memory settings, with the line to type.
+    pub(crate) fn warning(&self) -> Option<String> {
+        const POLICY: &str = "CONFIG SET maxmemory-policy allkeys-lru";
+        if self.maxmemory == 0 {
+            let problem = "the server has no memory limit and grows until it is killed";
+            Some(format!("{problem}; type: CONFIG SET maxmemory 1gb, and {POLICY}"))
+        } else if self.policy == "noeviction" || self.policy.starts_with("volatile-") {
+            let problem = format!("with maxmemory-policy {} a full cache stores nothing", self.policy);
+            Some(format!("{problem}; type: {POLICY}"))
+        } else {
+            None
+        }
+    }
+}
+
+/// Whether a version such as `7.4.1` is `least` or later.
+fn is_at_least(version: &str, least: (u64, u64)) -> bool {
+    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= least
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn info_is_parsed() {
+        let text = "# Server\r\nredis_mode:standalone\r\nrun_id:abc\r\nuptime_in_seconds:12\r\n\
+                    # Memory\r\nmaxmemory:1048576\r\nmaxmemory_policy:noeviction\r\n# Replication\r\nrole:slave\r\n\
+                    # Keyspace\r\ndb0:keys=1,expires=0\r\ndb3:keys=42,expires=0,avg_ttl=0\r\n";
+        let info = ServerInfo::parse(text, 3);
+        assert_eq!((info.run_id.as_str(), info.uptime), ("abc", Duration::from_secs(12)));
+        assert!(info.is_replica && !info.is_cluster);
+        assert_eq!((info.keys, ServerInfo::parse(text, 1).keys), (42, 0));
+        assert!(info.warning().is_some());
+    }
+
+    #[test]
+    fn fields_expire_from_a_version_on() {
+        let can = |text: &str| ServerInfo::parse(text, 0).expires_fields;
+        for old in
+            ["", "redis_version:6.2.5", "redis_version:7.2.4", "redis_version:7.2.4\r\nvalkey_version:8.1.0"]
+        {
+            assert!(!can(old), "{old}");
+        }
+        for new in
+            ["redis_version:7.4.0", "redis_version:8.2.2", "redis_version:7.2.4\r\nvalkey_version:9.1.0"]
+        {
+            assert!(can(new), "{new}");
+        }
+    }
+
+    #[test]
+    fn a_warning_says_what_to_type() {
+        let warns = |maxmemory: u64, policy: &str| {
+            ServerInfo { maxmemory, policy: policy.to_owned(), ..ServerInfo::default() }.warning()
+        };
+        assert!(warns(0, "noeviction").unwrap().contains("CONFIG SET maxmemory 1gb"));
+        assert!(warns(1, "noeviction").unwrap().contains("CONFIG SET maxmemory-policy allkeys-lru"));
+        assert!(warns(1, "volatile-lru").unwrap().contains("allkeys-lru"));
+        assert_eq!(warns(1, "allkeys-lfu"), None);
+    }
+}

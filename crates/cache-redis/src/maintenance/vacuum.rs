@@ -1,0 +1,103 @@
+//! The vacuum: removes the groups of earlier incarnations, and counts those of the current one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cache_core::CacheKey;
+use redis::{Pipeline, Value};
+use tokio::time::{Instant, sleep};
+
+use crate::connection::Connection;
+use crate::engine::Engine;
+use crate::error::Fault;
+use crate::protocol::scan::{self, STEP_TIMEOUT, Scan, Throttle};
+
+/// How often everything is counted again.
+const INTERVAL: Duration = Duration::from_mins(10);
+/// The shortest pause between two runs: in heartbeats, and in durations of the last run.
+const REST: u32 = 10;
+
+/// The last run.
+struct LastRun {
+    /// How many epochs had been entered.
+    switches: u64,
+    at: Instant,
+    took: Duration,
+    /// The highest number of keys that the server reported since.
+    most_keys: u64,
+}
+
+impl LastRun {
+    /// Whether the counts of this run do not hold any more in a server that holds `keys` now.
+    fn is_outdated(&mut self, switches: u64, keys: u64, have_drifted: bool, heartbeat: Duration) -> bool {
+        self.most_keys = self.most_keys.max(keys);
+        let age = self.at.elapsed();
+        // Another instance has cleared it, or the server has evicted keys.
+        let have_shrunk = keys < self.most_keys - self.most_keys / 10;
+        let has_rested = age >= REST * self.took.max(heartbeat);
+        switches != self.switches || age >= INTERVAL || has_rested && (have_drifted || have_shrunk)
+    }
+}
+
+impl Engine {
+    /// Runs at the start, after each change of servers, every ten minutes, and when the counts have probably drifted.
+    pub(super) async fn vacuum_forever(&self, heartbeat: Duration) {
+        let manager = &self.pool.manager;
+        let mut last: Option<LastRun> = None;
+        loop {
+            let (switches, most_keys) = (manager.epochs.switches(), manager.info.load().keys);
+            let have_drifted = self.stats.have_drifted();
+            let is_due = |last: &mut LastRun| last.is_outdated(switches, most_keys, have_drifted, heartbeat);
+            let began = Instant::now();
+            if last.as_mut().is_none_or(is_due)
+                && let Ok(mut connection) = self.pool.attempts(0).connection().await
+                && self.vacuum(&mut connection).await.is_ok()
+            {
+                last = Some(LastRun { switches, at: Instant::now(), took: began.elapsed(), most_keys });
+            }
+            sleep(heartbeat).await;
+        }
+    }
+
+    async fn vacuum(&self, connection: &mut Connection) -> Result<(), Fault> {
+        let current = connection.epoch.incarnation;
+        let (mut scan, mut throttle) = (Scan::keys(self.layout.groups_from("")), Throttle::start());
+        let mut counted: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        while let Some(keys) = scan.next_keys(connection, &mut throttle).await? {
+            let groups = keys.iter().filter_map(|key| Some((key.as_str(), self.layout.parse(key)?)));
+            let (ours, others): (Vec<_>, Vec<_>) =
+                groups.partition(|(_, (_, incarnation))| *incarnation == current);
+            let others: Vec<&str> = others.into_iter().map(|(key, _)| key).collect();
+            scan::unlink(connection, &others).await?;
+            let keys: Vec<&str> = ours.iter().map(|(key, _)| *key).collect();
+            for ((_, (group, _)), (count, bytes)) in ours.iter().zip(measure(connection, &keys).await?) {
+                if let Ok(group) = CacheKey::parse(group) {
+                    let family = counted.entry(group.family().to_owned()).or_default();
+                    family.0 += count;
+                    family.1 += bytes;
+                }
+            }
+        }
+        self.stats.counted(&counted);
+        Ok(())
+    }
+}
+
+/// Returns how many fields each group has, and about how many bytes it takes.
+async fn measure(connection: &mut Connection, groups: &[&str]) -> Result<Vec<(u64, u64)>, Fault> {
+    if groups.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut commands = Pipeline::with_capacity(2 * groups.len());
+    for group in groups {
+        commands.cmd("HLEN").arg(group);
+        commands.cmd("MEMORY").arg("USAGE").arg(group);
+    }
+    let replies = connection.ask_all(&commands, Instant::now() + STEP_TIMEOUT).await?;
+    let number = |value: Option<&Value>| match value {
+        Some(Value::Int(number)) => u64::try_from(*number).unwrap_or(0),
+        // The group was removed meanwhile, or this user may not ask: the counts are estimates.
+        _ => 0,
+    };
+    Ok(replies.chunks(2).map(|pair| (number(pair.first()), number(pair.get(1)))).collect())
+}

@@ -1,0 +1,61 @@
+//! [`NamespaceAgreement`]: instances that share a namespace must agree on `trust_restart`. One that trusts restarts stores
+//! its values under keys that the others neither read nor remove.
+
+use std::time::Duration;
+
+use cache_core::{Error, ErrorKind, Result};
+use redis::{Pipeline, Value};
+use tokio::time::Instant;
+
+use crate::connection::Connection;
+use crate::error::Fault;
+use crate::protocol::layout::Layout;
+use crate::protocol::scan::STEP_TIMEOUT;
+
+/// The shortest time for which the settings of an instance that has ended are in force.
+const SHORTEST_LIFE: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(crate) struct NamespaceAgreement {
+    key: String,
+    ours: &'static str,
+    lives: Duration,
+}
+
+impl NamespaceAgreement {
+    pub(crate) fn new(layout: &Layout, trust_restart: bool, heartbeat: Duration) -> Self {
+        let ours = if trust_restart { "trust_restart=true" } else { "trust_restart=false" };
+        Self { key: layout.internal("settings"), ours, lives: SHORTEST_LIFE.max(heartbeat * 5) }
+    }
+
+    /// Announces the settings of this instance and compares them with those in force.
+    ///
+    /// # Errors
+    /// `Configuration` if an instance that ran a moment ago has other settings. A full server, which stores none, is no error
+    /// here.
+    pub(crate) async fn check(&self, connection: &mut Connection, address: &str) -> Result<()> {
+        let Self { key, ours, lives } = self;
+        let failed = |fault: Fault| fault.into_error(address);
+        let millis = u64::try_from(lives.as_millis()).unwrap_or(u64::MAX);
+        let deadline = Instant::now() + STEP_TIMEOUT;
+        let mut commands = Pipeline::new();
+        commands.cmd("SET").arg(key).arg(*ours).arg("NX").arg("PX").arg(millis);
+        commands.cmd("GET").arg(key);
+        let replies = connection.ask_all(&commands, deadline).await.map_err(failed)?;
+        match replies.last() {
+            Some(Value::BulkString(in_force)) if in_force == ours.as_bytes() => {
+                let prolong = connection.ask(redis::cmd("PEXPIRE").arg(key).arg(millis), deadline).await;
+                prolong.map(drop).map_err(failed)
+            }
+            Some(Value::BulkString(_)) => Err(Error::new(
+                ErrorKind::Configuration,
+                format!(
+                    "Redis at {address}: another instance runs in this namespace with other settings than {ours}; set \
+                     REDIS_TRUST_RESTART alike in all of them and start them again after {} s",
+                    lives.as_secs()
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+}

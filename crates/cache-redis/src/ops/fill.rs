@@ -1,0 +1,140 @@
+//! Fills by token, and sets.
+
+use cache_core::envelope::{self, Header};
+use cache_core::miss_log::MissLog;
+use cache_core::plants::{Plant, is_planted};
+use cache_core::{CacheKey, Error, ErrorKind, Fill, FillOutcome, FillToken, MissCause, NewEntry, Result};
+use tokio::time::Instant;
+
+use crate::connection::Connection;
+use crate::connection::server_epoch::ServerEpoch;
+use crate::engine::Engine;
+use crate::error::Fault;
+use crate::protocol::layout::fresh_nonce;
+use crate::protocol::write::{Envelope, FieldWrite, Written};
+
+/// How much longer than its entries a group lives, so that tokens and explanations outlast them.
+const GRACE_MILLIS: u64 = 60_000;
+/// A longer lifetime counts as none: the server refuses numbers that overflow.
+const LONGEST_MILLIS: u64 = 100 * 365 * 86_400_000;
+
+impl Engine {
+    /// Fills each key by its own token. The outcomes are in the order of `fills`.
+    pub(crate) async fn fill(&self, fills: &[Fill]) -> Result<Vec<FillOutcome>> {
+        fills.iter().try_for_each(check_size)?;
+        let bytes = fills.iter().map(|fill| fill.entry.payload.len()).sum();
+        // After a retry a fill may find its own value: it is refused then, although it was stored.
+        let written =
+            self.run(bytes, |connection, deadline| self.fill_on(connection, fills, deadline)).await?;
+        Ok(fills.iter().zip(written).map(|(fill, written)| self.count_fill(fill, written)).collect())
+    }
+
+    pub(crate) async fn set(&self, entries: &[(CacheKey, NewEntry)]) -> Result<()> {
+        let bytes = entries.iter().map(|(_, entry)| entry.payload.len()).sum();
+        self.run(bytes, |connection, deadline| self.set_on(connection, entries, deadline)).await
+    }
+
+    async fn fill_on(
+        &self,
+        mut connection: Connection,
+        fills: &[Fill],
+        deadline: Instant,
+    ) -> Result<Vec<Written>, Fault> {
+        // Tokens of other epochs are refused here: the server cannot tell them apart.
+        let issuer = Some(connection.epoch.issuer);
+        let valid = fills.iter().enumerate().filter(|(_, fill)| fill.token.issuer() == issuer);
+        let writes: Vec<FieldWrite> = valid
+            .map(|(position, fill)| {
+                self.field_write(&connection.epoch, position, &fill.key, &fill.entry, fill.token)
+            })
+            .collect();
+        let mut outcomes = vec![None; fills.len()];
+        if is_planted(Plant::NoRedisFence) && !writes.is_empty() {
+            connection.set(&writes, deadline).await?;
+            for write in &writes {
+                if let Some(outcome) = outcomes.get_mut(write.position) {
+                    *outcome = Some(0);
+                }
+            }
+            return Ok(outcomes);
+        }
+        match connection.fill(&self.layout, &writes, &mut outcomes, deadline).await {
+            // A group is no hash, so it holds no nonce: its fills are refused.
+            Err(fault) if fault.is_wrong_type() => Ok(outcomes),
+            filled => filled.map(|()| outcomes),
+        }
+    }
+
+    async fn set_on(
+        &self,
+        mut connection: Connection,
+        entries: &[(CacheKey, NewEntry)],
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let (epoch, no_token) = (&connection.epoch, FillToken::never());
+        let write = |(key, entry): &(CacheKey, NewEntry)| self.field_write(epoch, 0, key, entry, no_token);
+        let writes: Vec<FieldWrite> = entries.iter().map(write).collect();
+        let replaced = match connection.set(&writes, deadline).await {
+            Err(fault) if fault.is_wrong_type() => {
+                let groups: Vec<&str> = writes.iter().map(|write| write.group.as_str()).collect();
+                connection.ask(redis::cmd("UNLINK").arg(groups), deadline).await?;
+                connection.set(&writes, deadline).await?
+            }
+            replaced => replaced?,
+        };
+        for ((key, entry), replaced) in entries.iter().zip(replaced) {
+            self.count_stored(key, entry, replaced);
+        }
+        Ok(())
+    }
+
+    fn field_write(
+        &self,
+        epoch: &ServerEpoch,
+        position: usize,
+        key: &CacheKey,
+        entry: &NewEntry,
+        token: FillToken,
+    ) -> FieldWrite {
+        let at = self.layout.field(epoch, key);
+        let millis = entry.expires_in.map_or(0, |ttl| {
+            let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).saturating_add(GRACE_MILLIS);
+            if millis > LONGEST_MILLIS { 0 } else { millis }
+        });
+        let entry = entry.clone().stored_at(self.clock.now());
+        let header = Header::seal(&entry, self.layout.hash(key), fresh_nonce());
+        let envelope = Envelope { header, payload: entry.payload };
+        let field = at.field.to_owned();
+        FieldWrite { position, group: at.group, field, token: token.value(), envelope, millis }
+    }
+
+    fn count_fill(&self, Fill { key, entry, .. }: &Fill, written: Written) -> FillOutcome {
+        let Some(replaced) = written else {
+            self.stats.add(|stats| stats.fills_refused += 1);
+            self.miss_log.lock().removed(MissLog::hash(key), MissCause::Refused);
+            return FillOutcome::Refused;
+        };
+        self.stats.add(|stats| stats.fills += 1);
+        self.count_stored(key, entry, replaced);
+        FillOutcome::Stored
+    }
+
+    fn count_stored(&self, key: &CacheKey, entry: &NewEntry, replaced: u64) {
+        self.miss_log.lock().stored(MissLog::hash(key));
+        let bytes = envelope::HEADER_LENGTH + entry.payload.len();
+        self.stats.stored(key.family(), bytes as u64, replaced);
+    }
+}
+
+fn check_size(fill: &Fill) -> Result<()> {
+    let length = fill.entry.payload.len();
+    if length <= envelope::LARGEST_PAYLOAD {
+        return Ok(());
+    }
+    let message =
+        format!("{} has {length} bytes; the largest value is {} bytes", fill.key, envelope::LARGEST_PAYLOAD);
+    Err(Error::new(ErrorKind::TooLarge, message))
+}

@@ -1,0 +1,255 @@
+//! Reads and lookups. A lookup that finds no value takes out a lease, whose nonce is the fill token.
+
+use std::slice;
+
+use bytes::{Buf, Bytes};
+use cache_core::envelope::{self, HEADER_LENGTH, Header, Rejected};
+use cache_core::miss_log::MissLog;
+use cache_core::{BackendKind, CacheKey, Entry, ErrorKind, FillToken, Lookup, MissCause, Result, Timestamp};
+use tokio::time::Instant;
+
+use crate::connection::Connection;
+use crate::connection::server_epoch::ServerEpoch;
+use crate::engine::Engine;
+use crate::error::Fault;
+use crate::protocol::commands::Leased;
+use crate::protocol::layout::{GroupFields, HashField};
+
+/// What the field of a key holds for a reader.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Found {
+    pub(crate) entry: Option<Entry>,
+    /// The nonce by which the field can be filled.
+    nonce: Option<u128>,
+    /// Why the content of the field is not served, where it has content.
+    cause: Option<MissCause>,
+}
+
+impl Found {
+    fn lookup(self, epoch: &ServerEpoch) -> Lookup {
+        let token = self.nonce.map_or_else(FillToken::never, |nonce| FillToken::new(epoch.issuer, nonce));
+        Lookup { entry: self.entry, token, backend: BackendKind::Redis }
+    }
+}
+
+impl Engine {
+    pub(crate) async fn get(&self, key: &CacheKey) -> Result<Option<Entry>> {
+        let found = self.peek(key).await?;
+        self.count([(key, &found)]);
+        Ok(found.entry)
+    }
+
+    pub(crate) async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
+        self.run(0, |mut connection, deadline| async move {
+            let found = self.find(&mut connection, key, deadline).await?;
+            self.count([(key, &found)]);
+            Ok(found.lookup(&connection.epoch))
+        })
+        .await
+    }
+
+    pub(crate) async fn get_many(&self, keys: &[CacheKey]) -> Result<Vec<Option<Entry>>> {
+        self.run(0, |mut connection, deadline| async move {
+            let found = self.read_all(&mut connection, keys, deadline).await?;
+            self.count(keys.iter().zip(&found));
+            Ok(found.into_iter().map(|found| found.entry).collect())
+        })
+        .await
+    }
+
+    pub(crate) async fn lookup_many(&self, keys: &[CacheKey]) -> Result<Vec<Lookup>> {
+        self.run(0, |mut connection, deadline| async move {
+            let found = self.find_all(&mut connection, keys, deadline).await?;
+            self.count(keys.iter().zip(&found));
+            Ok(found.into_iter().map(|found| found.lookup(&connection.epoch)).collect())
+        })
+        .await
+    }
+
+    /// Reads `key` without counting it.
+    pub(crate) async fn peek(&self, key: &CacheKey) -> Result<Found> {
+        self.run(0, |mut connection, deadline| async move {
+            let at = self.layout.field(&connection.epoch, key);
+            let content = connection.read(&at, deadline).await?;
+            Ok(self.interpret(|| self.clock.now(), &connection, key, content))
+        })
+        .await
+    }
+
+    /// Reads `key`, and takes out a lease if its field holds nothing that has a nonce.
+    async fn find(
+        &self,
+        connection: &mut Connection,
+        key: &CacheKey,
+        deadline: Instant,
+    ) -> Result<Found, Fault> {
+        let at = self.layout.field(&connection.epoch, key);
+        // Boxed to keep the future of a hit small.
+        if self.predictor.expects_miss(key.group()) {
+            return Box::pin(async {
+                let (content, leased) = connection.read_or_lease(&at, deadline).await?;
+                let found = self.interpret(|| self.clock.now(), connection, key, content);
+                self.with_lease(connection, key, at, found, leased, deadline).await
+            })
+            .await;
+        }
+        let content = connection.read(&at, deadline).await?;
+        let found = self.interpret(|| self.clock.now(), connection, key, content);
+        if found.nonce.is_some() {
+            return Ok(found);
+        }
+        Box::pin(self.with_lease(connection, key, at, found, None, deadline)).await
+    }
+
+    /// Completes a lookup that found no nonce by a lease, which may be there already, or by a value that came meanwhile.
+    async fn with_lease(
+        &self,
+        connection: &mut Connection,
+        key: &CacheKey,
+        at: HashField<'_>,
+        found: Found,
+        leased: Option<Leased>,
+        deadline: Instant,
+    ) -> Result<Found, Fault> {
+        if found.nonce.is_some() {
+            return Ok(found);
+        }
+        let leased = if leased.is_some() {
+            leased
+        } else {
+            let group = self.layout.by_group(&connection.epoch, slice::from_ref(key), [0]);
+            self.lease(connection, &group, deadline).await?.into_iter().flatten().next()
+        };
+        Ok(match leased {
+            None => found,
+            Some(Leased::Lease(nonce)) => Found { nonce: Some(nonce), ..found },
+            Some(Leased::Value) => {
+                let content = connection.read(&at, deadline).await?;
+                self.interpret(|| self.clock.now(), connection, key, content)
+            }
+        })
+    }
+
+    async fn read_all(
+        &self,
+        connection: &mut Connection,
+        keys: &[CacheKey],
+        deadline: Instant,
+    ) -> Result<Vec<Found>, Fault> {
+        let mut all = vec![Found::default(); keys.len()];
+        self.read_into(&mut all, connection, keys, 0..keys.len(), deadline).await?;
+        Ok(all)
+    }
+
+    /// Reads the keys at `positions` into `all`.
+    async fn read_into(
+        &self,
+        all: &mut [Found],
+        connection: &mut Connection,
+        keys: &[CacheKey],
+        positions: impl IntoIterator<Item = usize>,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        let groups = self.layout.by_group(&connection.epoch, keys, positions);
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let contents = connection.read_many(&groups, deadline).await?;
+        let now = self.clock.now();
+        let positions = groups.iter().flat_map(|group| &group.positions);
+        for (&position, content) in positions.zip(contents.into_iter().flatten()) {
+            if let (Some(found), Some(key)) = (all.get_mut(position), keys.get(position)) {
+                *found = self.interpret(|| now, connection, key, content);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads `keys`, and takes out leases where the fields hold nothing that has a nonce.
+    async fn find_all(
+        &self,
+        connection: &mut Connection,
+        keys: &[CacheKey],
+        deadline: Instant,
+    ) -> Result<Vec<Found>, Fault> {
+        let mut all = self.read_all(connection, keys, deadline).await?;
+        let vacant = (0..keys.len()).filter(|at| all.get(*at).is_some_and(|found| found.nonce.is_none()));
+        let groups = self.layout.by_group(&connection.epoch, keys, vacant);
+        if groups.is_empty() {
+            return Ok(all);
+        }
+        let leased = self.lease(connection, &groups, deadline).await?;
+        let mut came_meanwhile = Vec::new();
+        let positions = groups.iter().flat_map(|group| &group.positions);
+        for (&position, leased) in positions.zip(leased.into_iter().flatten()) {
+            match (leased, all.get_mut(position)) {
+                (Leased::Lease(nonce), Some(found)) => found.nonce = Some(nonce),
+                _ => came_meanwhile.push(position),
+            }
+        }
+        self.read_into(&mut all, connection, keys, came_meanwhile, deadline).await?;
+        Ok(all)
+    }
+
+    /// Takes out leases; none where the server refuses to write: a full one still serves what it holds.
+    async fn lease(
+        &self,
+        connection: &mut Connection,
+        groups: &[GroupFields<'_>],
+        deadline: Instant,
+    ) -> Result<Vec<Vec<Leased>>, Fault> {
+        match connection.lease(groups, deadline).await {
+            Err(fault) if fault.kind == ErrorKind::WritesRefused => {
+                self.stats.add(|stats| stats.errors += 1);
+                Ok(Vec::new())
+            }
+            leased => leased,
+        }
+    }
+
+    /// Decodes the content of the field of `key`.
+    fn interpret(
+        &self,
+        now: impl FnOnce() -> Timestamp,
+        connection: &Connection,
+        key: &CacheKey,
+        content: Option<Bytes>,
+    ) -> Found {
+        let Some(mut content) = content else { return Found::default() };
+        let nonce = envelope::nonce(&content);
+        let opened = Header::parse(&content).and_then(|header| {
+            // The payload is the rest of the received bytes; it is not copied.
+            content.advance(HEADER_LENGTH);
+            header.open(self.layout.hash(key), content, now)
+        });
+        let cause = match opened {
+            Ok(entry) => return Found { entry: Some(entry), nonce, cause: None },
+            Err(Rejected::Lease { nonce }) => return Found { nonce: Some(nonce), ..Found::default() },
+            Err(Rejected::Expired) => MissCause::Expired,
+            Err(Rejected::OtherVersion) => MissCause::ShapeChanged,
+            Err(Rejected::Corrupt) if nonce.is_some() => MissCause::Corrupt,
+            // This cache stores no such bytes here: they may be the reply to another request.
+            Err(Rejected::Corrupt | Rejected::OtherKey) => {
+                connection.lose_step();
+                MissCause::Corrupt
+            }
+        };
+        Found { entry: None, nonce, cause: Some(cause) }
+    }
+
+    fn count<'a>(&self, lookups: impl IntoIterator<Item = (&'a CacheKey, &'a Found)> + Clone) {
+        let families = lookups.clone().into_iter();
+        self.stats.looked_up(families.map(|(key, found)| (key.family(), found.entry.is_some())));
+        for (key, found) in lookups {
+            self.predictor.record(key.group(), found.entry.is_some());
+            if found.entry.is_none() {
+                self.miss_log.lock().missed(MissLog::hash(key), key, found.cause);
+            }
+            match found.cause {
+                Some(MissCause::Expired) => self.stats.add(|stats| stats.expirations += 1),
+                Some(MissCause::Corrupt) => self.stats.add(|stats| stats.corrupt += 1),
+                _ => {}
+            }
+        }
+    }
+}

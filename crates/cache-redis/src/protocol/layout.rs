@@ -1,0 +1,180 @@
+//! [`Layout`]: the names of keys and fields in Redis.
+
+use std::collections::HashMap;
+
+use cache_core::envelope::{KeyHash, KeyHasher};
+use cache_core::{CacheKey, random_nonzero};
+
+use crate::connection::server_epoch::ServerEpoch;
+
+/// Hexadecimal digits of an incarnation at the end of a key.
+const DIGITS: usize = 16;
+
+/// Makes and parses the keys of one namespace.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    namespace: String,
+    hasher: KeyHasher,
+}
+
+/// The field that holds the value of a key.
+#[derive(Debug, Clone)]
+pub(crate) struct HashField<'a> {
+    /// The Redis key of the hash: the group.
+    pub(crate) group: String,
+    pub(crate) field: &'a str,
+}
+
+/// Fields of one group, each with the position of its key in the caller's list.
+#[derive(Debug)]
+pub(crate) struct GroupFields<'a> {
+    /// The Redis key of the group.
+    pub(crate) group: String,
+    pub(crate) fields: Vec<&'a str>,
+    pub(crate) positions: Vec<usize>,
+}
+
+impl Layout {
+    pub(crate) fn new(namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), hasher: KeyHasher::new(namespace) }
+    }
+
+    /// Returns the hash that a value of `key` carries.
+    pub(crate) fn hash(&self, key: &CacheKey) -> KeyHash {
+        self.hasher.hash(key.as_str())
+    }
+
+    pub(crate) fn field<'a>(&self, epoch: &ServerEpoch, key: &'a CacheKey) -> HashField<'a> {
+        HashField { group: self.group(epoch, key.group()), field: key.rest() }
+    }
+
+    /// Sorts the fields of the keys at `positions` of `keys` by group.
+    pub(crate) fn by_group<'a>(
+        &self,
+        epoch: &ServerEpoch,
+        keys: &'a [CacheKey],
+        positions: impl IntoIterator<Item = usize>,
+    ) -> Vec<GroupFields<'a>> {
+        let mut groups: Vec<GroupFields<'a>> = Vec::new();
+        let mut known: HashMap<&str, usize> = HashMap::new();
+        for position in positions {
+            let Some(key) = keys.get(position) else { continue };
+            let number = *known.entry(key.group()).or_insert_with(|| {
+                let group = self.group(epoch, key.group());
+                groups.push(GroupFields { group, fields: Vec::new(), positions: Vec::new() });
+                groups.len() - 1
+            });
+            if let Some(group) = groups.get_mut(number) {
+                group.fields.push(key.rest());
+                group.positions.push(position);
+            }
+        }
+        groups
+    }
+
+    /// Returns the Redis key of a group.
+    pub(crate) fn group(&self, epoch: &ServerEpoch, group: &str) -> String {
+        [&self.namespace, ":", group, &epoch.suffix].concat()
+    }
+
+    /// Returns a fresh key, in the cluster slot of `group`, for values that wait within one transaction.
+    pub(crate) fn staging(&self, group: &str) -> String {
+        format!("{}:stage:{{{group}}}:{:032x}", self.namespace, fresh_nonce())
+    }
+
+    /// Returns the Redis key of the counter or claim of `key`, which is no group.
+    pub(crate) fn atomic(&self, key: &CacheKey, kind: &str) -> String {
+        format!("{}:{key}:#{kind}", self.namespace)
+    }
+
+    /// Returns a Redis key for the cache's own use, which is no group.
+    pub(crate) fn internal(&self, name: &str) -> String {
+        format!("{}:#{name}", self.namespace)
+    }
+
+    /// Parses a key found in the server into its group and incarnation; `None` if it is no group of this namespace.
+    pub(crate) fn parse<'a>(&self, key: &'a str) -> Option<(&'a str, u64)> {
+        let path = key.strip_prefix(self.namespace.as_str())?.strip_prefix(':')?;
+        let (group, digits) = path.rsplit_once(":@")?;
+        let is_ours = digits.len() == DIGITS && !group.starts_with("stage:{");
+        let incarnation = u64::from_str_radix(digits, 16).ok().filter(|_| is_ours)?;
+        Some((group, incarnation))
+    }
+
+    /// Returns the SCAN pattern of every group whose name begins with `prefix`, of every incarnation.
+    pub(crate) fn groups_from(&self, prefix: &str) -> String {
+        format!("{}:{}*:@*", escaped(&self.namespace), escaped(prefix))
+    }
+
+    /// Returns the SCAN pattern of every group of `incarnation`.
+    pub(crate) fn groups_of(&self, incarnation: u64) -> String {
+        format!("{}:*:@{incarnation:016x}", escaped(&self.namespace))
+    }
+}
+
+/// Escapes `text` so that it matches only itself as a Redis pattern.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
+}
+
+/// Returns a nonce that no other call, process or machine gets.
+pub(crate) fn fresh_nonce() -> u128 {
+    u128::from(random_nonzero().get()) << 64 | u128::from(random_nonzero().get())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> CacheKey {
+        CacheKey::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_group_key_is_parsed_back() {
+        let layout = Layout::new("app");
+        let epoch = ServerEpoch::new(7);
+        for text in ["image:5", "image:@0000000000000007", "[r]image:5", "stage:5"] {
+            let group = layout.group(&epoch, text);
+            assert_eq!(layout.parse(&group), Some((text, 7)), "{group}");
+        }
+        assert_eq!(layout.field(&epoch, &key("image:5:a:b")).field, "a:b");
+        assert_eq!(layout.field(&epoch, &key("image:5")).field, "");
+    }
+
+    #[test]
+    fn a_key_that_is_no_group_of_this_namespace_is_not_parsed() {
+        let layout = Layout::new("app");
+        let group = layout.group(&ServerEpoch::new(7), "image:5");
+        let tricky = key("image:5:@0000000000000007");
+        for other in [
+            layout.atomic(&tricky, "counter"),
+            layout.internal("settings"),
+            layout.staging(&group),
+            "app:image:5".to_owned(),
+            "app:image:5:@7".to_owned(),
+            "app2:image:5:@0000000000000007".to_owned(),
+        ] {
+            assert_eq!(layout.parse(&other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_escaped_text_matches_only_itself() {
+        assert_eq!(escaped("[r]image:a*"), "\\[r\\]image:a\\*");
+        assert_eq!(Layout::new("a.b").groups_from("[r]"), "a.b:\\[r\\]*:@*");
+    }
+
+    #[test]
+    fn nonces_do_not_repeat() {
+        let nonces: std::collections::HashSet<_> = (0..1000).map(|_| fresh_nonce()).collect();
+        assert_eq!(nonces.len(), 1000);
+    }
+}
