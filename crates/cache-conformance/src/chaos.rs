@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -103,6 +104,11 @@ async fn yield_once() {
 impl<B: CacheBackend + ?Sized> CacheBackend for ChaosBackend<B> {
     fn kind(&self) -> BackendKind {
         self.inner.kind()
+    }
+
+    fn polled_within(&self) -> Option<Duration> {
+        // A fault may delay a call without a watchdog.
+        None
     }
 
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {

@@ -1,6 +1,7 @@
 //! [`CacheBackend`]: the contract between the cache and a store.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -56,6 +57,15 @@ pub struct Fill {
 pub trait CacheBackend: Debug + Send + Sync + 'static {
     /// Which store this is.
     fn kind(&self) -> BackendKind;
+
+    /// Promises that a pending call is polled again within this time, because the store watches its requests by a timer.
+    /// The default, `None`, promises nothing.
+    ///
+    /// A caller that limits how long it waits needs a timer of its own only for a call that is still pending then. A timer
+    /// is a good part of the cost of a hit that takes a few microseconds.
+    fn polled_within(&self) -> Option<Duration> {
+        None
+    }
 
     /// Looks `key` up and hands out the token to fill it.
     ///

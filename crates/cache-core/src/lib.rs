@@ -42,7 +42,6 @@ mod pattern;
 pub mod plants;
 mod random;
 mod shape;
-pub mod soon;
 mod stats;
 #[doc(hidden)]
 pub mod sync;

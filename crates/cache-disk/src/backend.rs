@@ -177,6 +177,11 @@ impl CacheBackend for DiskBackend {
         BackendKind::Disk
     }
 
+    fn polled_within(&self) -> Option<Duration> {
+        // Lookups are ready when they are polled first.
+        None
+    }
+
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
         self.check_open()?;
         Ok(self.engine.lookup(key))

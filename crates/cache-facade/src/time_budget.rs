@@ -4,7 +4,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use cache_core::{soon, transfer_time};
+use cache_core::{CacheBackend, transfer_time};
 use futures_util::future;
 
 use crate::rt;
@@ -41,19 +41,24 @@ impl TimeBudget {
         self.left.is_zero()
     }
 
-    /// Waits for `future` while time is left; `None` after that.
+    /// Waits for `call`, a call of `backend`, while time is left; `None` after that.
     ///
-    /// A future that is ready at once costs no timer, nor does one with a timer of its own that ends soon.
-    pub(crate) async fn wait<F: Future + Unpin>(&mut self, mut future: F) -> Option<F::Output> {
+    /// A call that is ready at once costs no timer. One that is [polled again](CacheBackend::polled_within) in time costs one
+    /// only if it is still pending then.
+    pub(crate) async fn wait<F>(&mut self, backend: &dyn CacheBackend, mut call: F) -> Option<F::Output>
+    where
+        F: Future + Unpin,
+    {
         let mut asked = None;
         let mut timer = pin!(None);
         let answer = future::poll_fn(|context| {
-            let (polled, is_polled_soon) = soon::poll(Pin::new(&mut future), context);
-            if let Poll::Ready(output) = polled {
+            if let Poll::Ready(output) = Pin::new(&mut call).poll(context) {
                 return Poll::Ready(Some(output));
             }
+            let is_first = asked.is_none();
             let until = *asked.get_or_insert_with(rt::now) + self.left;
-            if timer.is_none() && !is_polled_soon {
+            let is_in_time = |within| within < self.left;
+            if timer.is_none() && !(is_first && backend.polled_within().is_some_and(is_in_time)) {
                 timer.set(rt::timer(until));
             }
             let timer = timer.as_mut().as_pin_mut();
@@ -74,26 +79,56 @@ pub(crate) fn longest_to_send(bytes: usize) -> Duration {
 
 #[cfg(all(test, not(feature = "shuttle")))]
 mod tests {
+    use async_trait::async_trait;
+    use cache_core::{
+        BackendKind, CacheKey, FillOutcome, FillToken, Invalidated, Invalidation, Lookup, NewEntry,
+        NullBackend, Result,
+    };
+
     use super::*;
 
-    /// A backend that never answers, and says at first whether it has a timer of its own.
-    async fn hangs(says_soon: bool) {
-        let mut wake = pin!(rt::sleep(soon::WITHIN));
-        let mut is_first = true;
-        future::poll_fn(|context| -> Poll<()> {
-            if std::mem::take(&mut is_first) && wake.as_mut().poll(context).is_pending() && says_soon {
-                soon::will_be_polled();
-            }
-            Poll::Pending
-        })
-        .await;
+    const WITHIN: Duration = Duration::from_millis(10);
+
+    /// A backend that never answers, and may promise to poll its calls again.
+    #[derive(Debug)]
+    struct Hanging {
+        promises: bool,
+    }
+
+    #[async_trait]
+    impl CacheBackend for Hanging {
+        fn kind(&self) -> BackendKind {
+            BackendKind::Null
+        }
+
+        fn polled_within(&self) -> Option<Duration> {
+            self.promises.then_some(WITHIN)
+        }
+
+        async fn lookup(&self, _: &CacheKey) -> Result<Lookup> {
+            rt::sleep(WITHIN).await;
+            std::future::pending().await
+        }
+
+        async fn fill(&self, _: &CacheKey, _: FillToken, _: NewEntry) -> Result<FillOutcome> {
+            Ok(FillOutcome::Refused)
+        }
+
+        async fn set(&self, _: &CacheKey, _: NewEntry) -> Result<()> {
+            Ok(())
+        }
+
+        async fn invalidate(&self, _: &[Invalidation]) -> Result<Invalidated> {
+            Ok(Invalidated::Applied { removed: 0 })
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_budget_ends_in_time_with_either_timer_and_is_spent_then() {
-        for says_soon in [false, true] {
-            let (asked, mut budget) = (rt::now(), TimeBudget::new());
-            assert_eq!(budget.wait(pin!(hangs(says_soon))).await, None);
+        let key = CacheKey::parse("user:5").unwrap();
+        for promises in [false, true] {
+            let (asked, mut budget, backend) = (rt::now(), TimeBudget::new(), Hanging { promises });
+            assert!(budget.wait(&backend, backend.lookup(&key)).await.is_none());
             let waited = rt::now().duration_since(asked);
             assert!((LONGEST..LONGEST + LATE).contains(&(waited + LATE)), "{waited:?}");
             assert!(budget.is_spent());
@@ -102,9 +137,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_in_time_leaves_the_rest_of_the_budget() {
-        let mut budget = TimeBudget::new();
-        assert_eq!(budget.wait(pin!(rt::sleep(LONGEST / 2))).await, Some(()));
-        assert_eq!(budget.wait(pin!(rt::sleep(LONGEST / 2))).await, None);
+        let (mut budget, backend) = (TimeBudget::new(), NullBackend::new());
+        assert_eq!(budget.wait(&backend, pin!(rt::sleep(LONGEST / 2))).await, Some(()));
+        assert_eq!(budget.wait(&backend, pin!(rt::sleep(LONGEST / 2))).await, None);
         assert!(budget.is_spent());
     }
 }

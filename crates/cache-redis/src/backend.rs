@@ -2,6 +2,7 @@
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cache_core::miss_log::MissLog;
@@ -11,6 +12,7 @@ use cache_core::{
 };
 
 use crate::config::RedisConfig;
+use crate::connection::watchdog::FIRST_LOOK;
 use crate::engine::Engine;
 use crate::maintenance::Maintenance;
 use crate::protocol::scan::{Scan, Throttle};
@@ -84,6 +86,10 @@ impl RedisBackend {
 impl CacheBackend for RedisBackend {
     fn kind(&self) -> BackendKind {
         BackendKind::Redis
+    }
+
+    fn polled_within(&self) -> Option<Duration> {
+        Some(FIRST_LOOK)
     }
 
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {

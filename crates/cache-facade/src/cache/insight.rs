@@ -32,7 +32,8 @@ impl Cache {
     /// A backend that does not answer within 250 ms leaves them as they were.
     pub async fn show_stats(&self) {
         if Metrics::ENABLED
-            && let Some(Ok(stats)) = TimeBudget::new().wait(Box::pin(self.stats())).await
+            && let Some(Ok(stats)) =
+                TimeBudget::new().wait(&*self.engine.backend, Box::pin(self.stats())).await
         {
             self.engine.metrics.show(&stats);
         }

@@ -88,7 +88,7 @@ impl Cache {
             entries.push((key, entry));
         }
         for Part { values: entries, bytes } in of_values(entries, |(_, entry)| entry) {
-            in_time(bytes, self.engine.backend.set_many(entries)).await?;
+            self.in_time(bytes, self.engine.backend.set_many(entries)).await?;
         }
         Ok(())
     }
@@ -105,7 +105,19 @@ impl Cache {
         let entry = entry()?;
         let key = self.scoped_key(key)?;
         let entry = self.timed(&key, entry, expires_in);
-        in_time(entry.payload.len(), self.engine.backend.set(&key, entry)).await
+        self.in_time(entry.payload.len(), self.engine.backend.set(&key, entry)).await
+    }
+
+    /// Waits for a call that sends `bytes` to the backend; a timeout is an error.
+    async fn in_time(&self, bytes: usize, call: impl Future<Output = Result<()>>) -> Result<()> {
+        let (mut budget, call) = (TimeBudget::to_send(bytes), pin!(catch_panic(call)));
+        budget.wait(&*self.engine.backend, call).await.unwrap_or_else(|| {
+            let millis = time_budget::longest_to_send(bytes).as_millis();
+            Err(Error::new(
+                ErrorKind::Timeout,
+                format!("the cache did not store the value within {millis} ms"),
+            ))
+        })
     }
 
     fn encoded<T: Serialize + ?Sized>(&self, value: &T) -> Result<NewEntry> {
@@ -162,12 +174,4 @@ impl Cache {
             Error::new(ErrorKind::Unsupported, format!("the {kind} cache has no counters and claims"))
         })
     }
-}
-
-/// Waits for a call that sends `bytes` to the backend; a timeout is an error.
-async fn in_time(bytes: usize, call: impl Future<Output = Result<()>>) -> Result<()> {
-    TimeBudget::to_send(bytes).wait(pin!(catch_panic(call))).await.unwrap_or_else(|| {
-        let millis = time_budget::longest_to_send(bytes).as_millis();
-        Err(Error::new(ErrorKind::Timeout, format!("the cache did not store the value within {millis} ms")))
-    })
 }

@@ -196,6 +196,13 @@ impl CacheBackend for FallbackBackend {
         self.router.state.lock().kind()
     }
 
+    fn polled_within(&self) -> Option<Duration> {
+        match self.route() {
+            Ok(Route::Primary(primary, _)) => primary.polled_within(),
+            Ok(Route::Away(_)) | Err(_) => None,
+        }
+    }
+
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
         let found = self.read(|store| async move { store.lookup(key).await }).await?;
         Ok(Lookup { backend: fallback_kind(found.backend), ..found })

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -212,6 +213,10 @@ pub(super) struct Closing {
 impl CacheBackend for Closing {
     fn kind(&self) -> BackendKind {
         self.inner.kind()
+    }
+
+    fn polled_within(&self) -> Option<Duration> {
+        self.inner.polled_within()
     }
 
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {

@@ -98,7 +98,7 @@ impl Engine {
         call: impl Future<Output = Result<T>>,
     ) -> Option<T> {
         let started = self.metrics.start(&*self.clock);
-        let outcome = budget.wait(pin!(catch_panic(call))).await;
+        let outcome = budget.wait(&*self.backend, pin!(catch_panic(call))).await;
         self.metrics.took(&*self.clock, self.kind(), operation, started);
         let error = match outcome {
             Some(Ok(value)) => return Some(value),

@@ -1,10 +1,8 @@
 //! Waiting for a reply without waiting on a connection that has ended.
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::time::Duration;
 
-use cache_core::soon;
 use futures_util::FutureExt;
 use redis::{RedisError, RedisResult};
 use tokio::time::{Instant, timeout_at};
@@ -13,7 +11,7 @@ use super::Status;
 use crate::error::Fault;
 
 /// How long a request waits before the connection is looked at; the next wait is twice as long, and so on.
-pub(crate) const FIRST_LOOK: Duration = soon::WITHIN;
+pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(10);
 
 /// Waits for the reply to `request` until `deadline`.
 ///
@@ -35,15 +33,7 @@ pub(crate) async fn reply_to<T>(
     // Computed from the deadline: the clock is not read for every request.
     let mut until = deadline.checked_sub(status.after_first_look).unwrap_or(deadline);
     loop {
-        let mut reply = pin!(timeout_at(until, request.as_mut()));
-        let reply = poll_fn(|context| {
-            let reply = reply.as_mut().poll(context);
-            if reply.is_pending() && pause == FIRST_LOOK {
-                soon::will_be_polled();
-            }
-            reply
-        });
-        let is_over = match reply.await {
+        let is_over = match timeout_at(until, request.as_mut()).await {
             Ok(reply) => return Ok(reply?),
             Err(_) if until == deadline => return Err(Fault::timeout()),
             Err(_) => status.is_over(),

@@ -3,6 +3,7 @@
 //! The compiler has its part: the database takes a write only with a proof that nothing but `App::change` makes.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cache_core::{
@@ -35,6 +36,9 @@ impl Recording {
 impl CacheBackend for Recording {
     fn kind(&self) -> BackendKind {
         self.store.kind()
+    }
+    fn polled_within(&self) -> Option<Duration> {
+        self.store.polled_within()
     }
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
         self.store.lookup(key).await
