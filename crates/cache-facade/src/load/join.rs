@@ -171,6 +171,7 @@ impl<'a, I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> Req
             }
             // The load that it would wait for waits for this one.
             Join::Circle => {
+                self.record("circle");
                 self.loading.push(id);
                 self.alone.push(item);
             }
@@ -256,7 +257,7 @@ impl<'a, I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> Req
                     self.values.extend(self.options.absent.map(|absent| (item, absent())));
                 }
                 Some(Outcome::Failed(error)) => {
-                    self.span.iter().for_each(|span| span.record("outcome", "failed"));
+                    self.record("failed");
                     return Err(error.clone());
                 }
                 None => left.push((item, key)),
@@ -278,9 +279,14 @@ impl<'a, I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> Req
         self.span.is_some()
     }
 
+    fn record(&self, outcome: &'static str) {
+        if let Some(span) = &self.span {
+            span.record("outcome", outcome);
+        }
+    }
+
     fn found(&mut self, item: I, value: T, source: Source, backend: BackendKind) {
-        let outcome = if source == Source::Waited { "waited" } else { "hit" };
-        self.span.iter().for_each(|span| span.record("outcome", outcome));
+        self.record(if source == Source::Waited { "waited" } else { "hit" });
         self.source = (source, backend);
         self.values.insert(item, value);
     }
