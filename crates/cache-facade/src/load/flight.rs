@@ -317,7 +317,7 @@ impl<E> Drop for Leader<E> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "shuttle")))]
 mod tests {
     use std::num::NonZeroU64;
 
