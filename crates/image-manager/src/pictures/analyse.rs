@@ -1,10 +1,10 @@
-//! What can be found out about a picture from its pixels.
+//! Analyses of a picture's pixels.
 
 use image::{DynamicImage, GenericImageView, GrayImage, Pixel, Rgb};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What an analysis looks for.
+/// A kind of analysis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AnalysisKind {
@@ -16,7 +16,7 @@ pub(crate) enum AnalysisKind {
 impl AnalysisKind {
     pub(crate) const ALL: [Self; 3] = [Self::Histogram, Self::MeanColour, Self::Sharpness];
 
-    /// The name that requests and answers use.
+    /// Returns the name in requests and answers.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Histogram => "histogram",
@@ -25,13 +25,13 @@ impl AnalysisKind {
         }
     }
 
-    /// The kind of that name.
+    /// Returns the kind of that name.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 
-/// What an analysis found, as it is cached. Transparency is ignored: a pixel counts with its colour.
+/// The results of an analysis, as they are cached. Transparency is ignored: a pixel counts with its colour.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Findings {
     Histogram(Histogram),
@@ -39,7 +39,7 @@ pub(crate) enum Findings {
     Sharpness(Sharpness),
 }
 
-/// How many pixels have each of the 256 values of a channel.
+/// Counts of the pixels with each of the 256 values of a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Histogram {
     red: Vec<u32>,
@@ -64,7 +64,7 @@ pub(crate) struct Sharpness {
 }
 
 impl Findings {
-    /// The findings as they are answered.
+    /// Returns the results as they are answered.
     pub(crate) fn results(&self) -> Value {
         match self {
             Self::Histogram(found) => json!(found),
@@ -74,7 +74,7 @@ impl Findings {
     }
 }
 
-/// Looks at every pixel.
+/// Computes the results from all pixels.
 pub(super) fn analyse(kind: AnalysisKind, pixels: DynamicImage) -> Findings {
     match kind {
         AnalysisKind::Histogram => Findings::Histogram(histogram(&pixels)),
@@ -83,7 +83,7 @@ pub(super) fn analyse(kind: AnalysisKind, pixels: DynamicImage) -> Findings {
     }
 }
 
-/// The colours of all pixels, one by one: a copy of a large picture would take as much memory again.
+/// Returns the colours of all pixels, one by one: a copy of a large picture would take as much memory again.
 fn colours(pixels: &DynamicImage) -> impl Iterator<Item = Rgb<u8>> {
     pixels.pixels().map(|(_, _, pixel)| pixel.to_rgb())
 }

@@ -1,12 +1,12 @@
-//! Colours as screens show them: thumbnails are sRGB, so that they need no profile of their own.
+//! Conversion to sRGB: thumbnails need no colour profile then.
 //!
-//! A profile describes the numbers it came with, and may be longer than the thumbnail by far: it is applied instead of
-//! copied, and ink becomes light.
+//! A profile may be much longer than the thumbnail, so it is applied instead of copied, and CMYK becomes RGB.
 
 use image::{DynamicImage, ImageBuffer, RgbImage};
 use moxcms::{CmsError, ColorProfile, DataColorSpace, Layout, TransformOptions};
 
-/// The picture, eight bits a channel, in sRGB. A profile that cannot be read, or is for other colours, counts as none.
+/// Converts the picture, of eight bits a channel, to sRGB. A profile that cannot be read, or is for other colours, counts
+/// as none.
 pub(super) fn in_srgb(picture: DynamicImage, is_ink: bool, profile: Option<&[u8]>) -> DynamicImage {
     let converted = profile.map(|profile| converted(&picture, is_ink, profile));
     match converted {
@@ -47,8 +47,8 @@ fn converted(picture: &DynamicImage, is_ink: bool, profile: &[u8]) -> Result<Opt
     Ok(ImageBuffer::from_raw(width, height, light).map(DynamicImage::ImageRgb8))
 }
 
-/// Ink on white paper, by the rule of thumb that needs no profile.
-fn as_light(ink: &DynamicImage) -> DynamicImage {
+/// Converts CMYK to RGB without a profile, by the usual rule.
+pub(super) fn as_light(ink: &DynamicImage) -> DynamicImage {
     let light = |ink: u8, black: u8| {
         let light = u16::from(255 - ink) * u16::from(255 - black) / 255;
         u8::try_from(light).unwrap_or(u8::MAX)
@@ -70,7 +70,7 @@ mod tests {
     use super::super::testing::{cmyk_jpeg, inspect, thumbnail};
     use super::*;
 
-    /// A profile by which any ink but black is the same grey, and black is black.
+    /// Creates a profile by which any ink but black is the same grey, and black is black.
     fn grey_ink() -> Vec<u8> {
         let mut table = b"mft1\0\0\0\0\x04\x03\x02\0".to_vec();
         for row in [[1, 0, 0], [0, 1, 0], [0, 0, 1]] {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use image::{DynamicImage, ImageBuffer, ImageDecoder};
 
+use super::colour::as_light;
 use super::header::{Header, damaged, frame_decoder, open, scale};
 use super::jpeg;
 use super::png::PngRows;
@@ -27,7 +28,7 @@ pub(super) struct Shrunk {
     pub(super) colour_profile: Option<Vec<u8>>,
 }
 
-/// Sees that all pixels decode: the first frame's, where it moves.
+/// Checks that all pixels decode; of an animation those of the first frame.
 ///
 /// # Errors
 /// 415 for a damaged file.
@@ -55,7 +56,7 @@ pub(super) fn shrunk(path: &Path, header: &Header, target: Size) -> Result<Shrun
         }
         Format::Png => {
             let rows = PngRows::begin(BufReader::new(open(path)?))?;
-            let colour_profile = rows.colour_profile();
+            let colour_profile = rows.colour_profile().map(<[u8]>::to_vec);
             let mut reducer = Reducer::new(rows.channels(), header.stored, target);
             rows.rows(|row| reducer.row(row))?;
             (reducer, false, colour_profile)
@@ -75,13 +76,20 @@ pub(super) fn shrunk(path: &Path, header: &Header, target: Size) -> Result<Shrun
 /// # Errors
 /// As [`shrunk`].
 pub(super) fn pixels(path: &Path, header: &Header) -> Result<DynamicImage, ApiError> {
-    if header.format != Format::Png {
-        return frame(path, header.format).map(|(pixels, _)| pixels);
-    }
-    let rows = PngRows::begin(BufReader::new(open(path)?))?;
-    let ((width, height), channels) = (rows.size(), rows.channels());
-    let mut bytes = Vec::with_capacity(width as usize * height as usize * channels.count());
-    rows.rows(|row| bytes.extend_from_slice(row))?;
+    let ((width, height), channels, bytes) = match header.format {
+        Format::Gif | Format::WebP => return frame(path, header.format).map(|(pixels, _)| pixels),
+        Format::Jpeg => {
+            let jpeg::Scaled { size, bytes, .. } = jpeg::scaled(BufReader::new(open(path)?), 1)?;
+            (size, header.jpeg_channels(), bytes)
+        }
+        Format::Png => {
+            let rows = PngRows::begin(BufReader::new(open(path)?))?;
+            let ((width, height), channels) = (rows.size(), rows.channels());
+            let mut bytes = Vec::with_capacity(width as usize * height as usize * channels.count());
+            rows.rows(|row| bytes.extend_from_slice(row))?;
+            ((width, height), channels, bytes)
+        }
+    };
     let pixels = match channels {
         Channels::Grey => ImageBuffer::from_raw(width, height, bytes).map(DynamicImage::ImageLuma8),
         Channels::GreyAlpha => ImageBuffer::from_raw(width, height, bytes).map(DynamicImage::ImageLumaA8),
@@ -90,7 +98,8 @@ pub(super) fn pixels(path: &Path, header: &Header) -> Result<DynamicImage, ApiEr
             ImageBuffer::from_raw(width, height, bytes).map(DynamicImage::ImageRgba8)
         }
     };
-    pixels.ok_or_else(|| ApiError::internal("decoding an original", "rows are missing"))
+    let pixels = pixels.ok_or_else(|| ApiError::internal("decoding an original", "rows are missing"))?;
+    Ok(if channels == Channels::Cmyk { as_light(&pixels) } else { pixels })
 }
 
 fn reduced(channels: Channels, source: Size, target: Size, pixels: &[u8]) -> Reducer {
@@ -99,7 +108,7 @@ fn reduced(channels: Channels, source: Size, target: Size, pixels: &[u8]) -> Red
     reducer
 }
 
-/// Decodes a picture, or the first frame of one that moves, and gives its colour profile.
+/// Decodes a picture, or the first frame of an animation, and returns its colour profile too.
 fn frame(path: &Path, format: Format) -> Result<(DynamicImage, Option<Vec<u8>>), ApiError> {
     let mut decoder = frame_decoder(BufReader::new(open(path)?), format).map_err(damaged)?;
     let colour_profile = decoder.icc_profile().ok().flatten();
@@ -108,7 +117,8 @@ fn frame(path: &Path, format: Format) -> Result<(DynamicImage, Option<Vec<u8>>),
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{encoded, gradient, inspect, jpeg_with_orientation, png_header};
+    use super::super::header::probe;
+    use super::super::testing::{encoded, gradient, inspect, jpeg_with_orientation, kept, png_header};
     use super::*;
 
     #[test]
@@ -141,7 +151,7 @@ mod tests {
 
     #[test]
     fn too_many_pixels_are_refused_by_the_header_alone() {
-        // Nothing but a header: a decoder that began would say that data is missing.
+        // The file is a header alone: decoding it would be refused as incomplete.
         let refused = inspect(&png_header(10_001, 10_000)).unwrap_err();
         assert_eq!(refused.status().as_u16(), 413);
         let refused = inspect(&png_header(u32::MAX >> 1, u32::MAX >> 1)).unwrap_err();
@@ -156,6 +166,39 @@ mod tests {
             let expected = if orientation < 5 { Size::new(40, 20) } else { Size::new(20, 40) };
             assert_eq!(inspect(&bytes).unwrap().size, expected, "EXIF orientation {orientation}");
         }
+    }
+
+    #[test]
+    fn a_jpeg_that_passes_the_check_has_pixels_whatever_its_sampling() {
+        for sampling in [[0x11; 3], [0x41, 0x11, 0x11], [0x31, 0x11, 0x11], [0x12, 0x11, 0x11]] {
+            let bytes = black_jpeg(64, 64, sampling);
+            assert!(inspect(&bytes).is_ok(), "{sampling:?}");
+            let file = kept(&bytes);
+            let pixels = pixels(file.path(), &probe(file.path()).unwrap()).unwrap();
+            assert_eq!((pixels.width(), pixels.height()), (64, 64));
+        }
+    }
+
+    /// Creates a JPEG whose coefficients are all 0, with the sampling factors of its three channels.
+    fn black_jpeg(width: u16, height: u16, sampling: [u8; 3]) -> Vec<u8> {
+        let mut file = vec![0xFF, 0xD8];
+        let mut segment = |marker: u8, content: &[u8]| {
+            file.extend([0xFF, marker]);
+            file.extend(u16::try_from(content.len() + 2).unwrap().to_be_bytes());
+            file.extend(content);
+        };
+        segment(0xDB, &[[0].as_slice(), &[8; 64]].concat());
+        let [one, two, three] = sampling;
+        let ([high, low], [wide, narrow]) = (height.to_be_bytes(), width.to_be_bytes());
+        segment(0xC0, &[8, high, low, wide, narrow, 3, 1, one, 0, 2, two, 0, 3, three, 0]);
+        for class in [0, 0x10] {
+            segment(0xC4, &[[class, 1].as_slice(), &[0; 15], &[0]].concat());
+        }
+        segment(0xDA, &[3, 1, 0, 2, 0, 3, 0, 0, 63, 0]);
+        // Two bits a block, and more of them than there are blocks.
+        file.extend(vec![0; usize::from(width) * usize::from(height) / 64]);
+        file.extend([0xFF, 0xD9]);
+        file
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! JPEG at a fraction of its size: 1/8 takes a coefficient of each block of 64 pixels, so that memory for the pixels is no matter.
+//! JPEG: its segments, and decoding at a fraction of its size. 1/8 takes one coefficient of each block of 64 pixels.
 
-use std::io::Read;
+use std::io::{self, BufRead, Read, Seek};
 
 use super::header::damaged;
 use crate::error::ApiError;
@@ -10,6 +10,50 @@ pub(super) struct Scaled {
     pub(super) size: (u32, u32),
     pub(super) bytes: Vec<u8>,
     pub(super) colour_profile: Option<Vec<u8>>,
+}
+
+/// Most scans of a picture. The decoder goes over all pixels for each scan, however short it is; encoders write about ten.
+pub(super) const SCANS_MAX: usize = 100;
+
+/// Counts of a JPEG's segments.
+pub(super) struct Segments {
+    pub(super) scans: usize,
+    /// Length of all application segments, which the decoder keeps.
+    pub(super) metadata_bytes: u64,
+}
+
+/// Counts the segments of a file as the decoder reads them, up to its end.
+pub(super) fn segments(file: &mut (impl BufRead + Seek)) -> io::Result<Segments> {
+    let mut found = Segments { scans: 0, metadata_bytes: 0 };
+    match count_segments(file, &mut found) {
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
+        Ok(()) | Err(_) => Ok(found),
+    }
+}
+
+fn count_segments(file: &mut (impl BufRead + Seek), found: &mut Segments) -> io::Result<()> {
+    while file.skip_until(0xFF)? > 0 {
+        let mut marker = [0xFF];
+        while marker == [0xFF] {
+            file.read_exact(&mut marker)?;
+        }
+        match marker {
+            // A byte of coded pixels, or a marker without a segment.
+            [0x00 | 0x01 | 0xD0..=0xD8] => continue,
+            [0xD9] => break,
+            _ => {}
+        }
+        let mut length = [0; 2];
+        file.read_exact(&mut length)?;
+        let length = u16::from_be_bytes(length);
+        match marker {
+            [0xDA] => found.scans += 1,
+            [0xE0..=0xEF] => found.metadata_bytes += u64::from(length),
+            _ => {}
+        }
+        file.seek_relative(i64::from(length.saturating_sub(2)))?;
+    }
+    Ok(())
 }
 
 /// Decodes at `1 / scale`, where `scale` is 1, 2, 4 or 8. All data is read at any scale.
@@ -31,7 +75,7 @@ mod tests {
     use super::super::testing::{encoded, gradient, inspect, thumbnail};
     use super::super::{Format, Size};
 
-    /// The file with bytes before each of its segments, from the second on.
+    /// Returns the file with bytes before each of its segments, from the second on.
     fn with_stray_bytes(file: &[u8], stray: &[u8]) -> Vec<u8> {
         let (mut torn, mut at) = (file[..2].to_vec(), 2);
         while file[at + 1] != 0xDA {

@@ -1,5 +1,4 @@
-//! Everything that looks at pixels: validation, thumbnails, analyses. All of it blocks, and takes turns in the
-//! [`Workshop`].
+//! All work on pixels: validation, thumbnails, analyses. It blocks, and is scheduled by the [`Workshop`].
 
 mod analyse;
 mod colour;
@@ -33,7 +32,7 @@ pub(crate) enum Format {
 impl Format {
     const ALL: [Self; 4] = [Self::Jpeg, Self::Png, Self::Gif, Self::WebP];
 
-    /// The media type, as it is answered and stored.
+    /// Returns the media type, as it is answered and stored.
     pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Jpeg => "image/jpeg",
@@ -43,7 +42,7 @@ impl Format {
         }
     }
 
-    /// As the library that decodes calls it.
+    /// Returns the format of the decoding library.
     fn decoded_by(self) -> ImageFormat {
         match self {
             Self::Jpeg => ImageFormat::Jpeg,
@@ -53,7 +52,7 @@ impl Format {
         }
     }
 
-    /// The format of that media type.
+    /// Returns the format of that media type.
     pub(crate) fn from_content_type(content_type: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.content_type() == content_type)
     }
@@ -79,33 +78,34 @@ pub(crate) mod testing {
         Ok(Inspected { format: header.format, size: header.shown() })
     }
 
-    /// The thumbnail of a file.
+    /// Makes the thumbnail of a file.
     pub(crate) fn thumbnail(bytes: &[u8], size: Size) -> Result<Vec<u8>, ApiError> {
         let file = kept(bytes);
         super::thumbnail::thumbnail(file.path(), &probe(file.path())?, size)
     }
 
-    fn kept(bytes: &[u8]) -> tempfile::NamedTempFile {
+    /// Creates a file of these bytes.
+    pub(crate) fn kept(bytes: &[u8]) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
         file
     }
 
-    /// Dark on the left, bright on the right, with some green from the top down.
+    /// Creates a picture that is dark on the left and bright on the right, with some green from the top down.
     pub(crate) fn gradient(width: u32, height: u32) -> DynamicImage {
         let step = |at: u32, of: u32| u8::try_from(at * 255 / of.max(1)).unwrap();
         let pixel = |x, y| Rgb([step(x, width), step(x, width) / 2 + step(y, height) / 2, step(x, width)]);
         RgbImage::from_fn(width, height, pixel).into()
     }
 
-    /// The picture as a file.
+    /// Encodes the picture as a file.
     pub(crate) fn encoded(pixels: &DynamicImage, format: Format) -> Vec<u8> {
         let mut file = Cursor::new(Vec::new());
         pixels.write_to(&mut file, format.decoded_by()).unwrap();
         file.into_inner()
     }
 
-    /// A JPEG whose EXIF data say how it is to be turned.
+    /// Creates a JPEG with an EXIF orientation.
     pub(crate) fn jpeg_with_orientation(pixels: &DynamicImage, orientation: u8) -> Vec<u8> {
         let mut exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
         exif.extend([orientation, 0, 0, 0, 0, 0, 0, 0]);
@@ -116,7 +116,7 @@ pub(crate) mod testing {
         file
     }
 
-    /// A CMYK JPEG of one colour and 8 pixels a side, written as Adobe does: inverted.
+    /// Creates a CMYK JPEG of one colour and 8 pixels a side, written as Adobe does: inverted.
     pub(crate) fn cmyk_jpeg(ink: [u8; 4], profile: Option<&[u8]>) -> Vec<u8> {
         let mut file = vec![0xFF, 0xD8];
         let mut segment = |marker: u8, content: &[u8]| {
@@ -166,7 +166,7 @@ pub(crate) mod testing {
         file
     }
 
-    /// A PNG of that size which ends where its pixels should begin.
+    /// Creates a PNG of that size which ends where its pixels should begin.
     pub(crate) fn png_header(width: u32, height: u32) -> Vec<u8> {
         let mut file = encoded(&gradient(1, 1), Format::Png);
         file.truncate(33);

@@ -4,11 +4,14 @@ use std::fs::File;
 use std::io::BufReader;
 
 use image::metadata::Orientation;
-use png::{ColorType, Decoder, Reader, Transformations};
+use png::{ColorType, Decoder, Limits, Reader, Transformations};
 
 use super::header::{damaged, orientation};
 use super::reduce::Channels;
 use crate::error::ApiError;
+
+/// Memory for a row and for metadata: a colour profile that inflates to more is left out.
+const LIMITS: Limits = Limits { bytes: 8 * 1024 * 1024 };
 
 /// A PNG whose header was read.
 pub(super) struct PngRows {
@@ -17,13 +20,12 @@ pub(super) struct PngRows {
 }
 
 impl PngRows {
-    /// Reads the header. A size that is over the limit is left to the caller to refuse, who must not read rows then.
+    /// Reads the header. The caller must refuse a size over the limit, and read no rows then.
     ///
     /// # Errors
     /// 415 for a damaged file.
     pub(super) fn begin(file: BufReader<File>) -> Result<Self, ApiError> {
-        // Its default limit of 64 MiB is for a row and the metadata.
-        let mut decoder = Decoder::new(file);
+        let mut decoder = Decoder::new_with_limits(file, LIMITS);
         decoder.set_ignore_text_chunk(true);
         decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
         let reader = decoder.read_info().map_err(damaged)?;
@@ -52,8 +54,8 @@ impl PngRows {
         orientation(self.reader.info().exif_metadata.as_deref())
     }
 
-    pub(super) fn colour_profile(&self) -> Option<Vec<u8>> {
-        self.reader.info().icc_profile.as_deref().map(<[u8]>::to_vec)
+    pub(super) fn colour_profile(&self) -> Option<&[u8]> {
+        self.reader.info().icc_profile.as_deref()
     }
 
     /// Calls `each` with the rows of an interlaced picture's passes, of any other with its rows.

@@ -4,7 +4,7 @@ use image::{DynamicImage, ImageBuffer};
 
 use super::Size;
 
-/// What the bytes of a pixel mean.
+/// The channels of a pixel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Channels {
     Grey,
@@ -16,7 +16,7 @@ pub(super) enum Channels {
 }
 
 impl Channels {
-    /// Bytes of a pixel.
+    /// Returns the number of bytes of a pixel.
     pub(super) fn count(self) -> usize {
         match self {
             Self::Grey => 1,
@@ -27,10 +27,10 @@ impl Channels {
     }
 }
 
-/// Takes the rows of a picture and gives it back smaller: each pixel is the mean of a block of pixels.
+/// Shrinks a picture row by row: each pixel of the result is the mean of a block of pixels.
 ///
 /// The factors are whole, and the largest that leave at least the target: less than twice of it each way. Colours count
-/// as much as they are opaque: what is behind a transparent pixel is not seen, and must not be in its neighbours either.
+/// as much as they are opaque: the colour of a transparent pixel is invisible, and must not reach its neighbours.
 pub(super) struct Reducer {
     channels: Channels,
     source: Size,
@@ -106,8 +106,8 @@ impl Reducer {
         self.rows = 0;
     }
 
-    /// The smaller picture: with alpha sixteen bits a channel, multiplied by it; without eight. Ink is where red, green,
-    /// blue and alpha would be. None if it did not get all rows.
+    /// Returns the smaller picture: with alpha sixteen bits a channel, multiplied by it; without eight. Ink is where red,
+    /// green, blue and alpha would be. None if it did not get all rows.
     pub(super) fn finish(mut self) -> Option<DynamicImage> {
         if self.rows > 0 {
             self.end_blocks();
@@ -128,7 +128,7 @@ impl Reducer {
     }
 }
 
-/// The same picture with eight bits a channel and its colours no longer multiplied by alpha.
+/// Converts the picture to eight bits a channel and colours that are not multiplied by alpha.
 pub(super) fn straightened(picture: DynamicImage) -> DynamicImage {
     match picture {
         DynamicImage::ImageLumaA16(pixels) => {
@@ -159,7 +159,7 @@ fn add(sums: &mut [u64], values: &[u8], weight: u64) {
     }
 }
 
-/// The quotient, rounded; nothing of nothing is nothing.
+/// Returns the rounded quotient, 0 for a count of 0.
 fn mean(sum: u64, count: u64) -> u64 {
     (sum + count / 2).checked_div(count).unwrap_or(0)
 }

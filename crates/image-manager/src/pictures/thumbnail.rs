@@ -34,7 +34,7 @@ impl Size {
         u64::from(self.width) * u64::from(self.height)
     }
 
-    /// The largest size of the same shape inside `bounds`, never more than this one, at least one pixel each way.
+    /// Returns the largest size of the same shape inside `bounds`, never more than this one, at least one pixel each way.
     pub(crate) fn fitted(self, bounds: Self) -> Self {
         if self.width <= bounds.width && self.height <= bounds.height {
             return self;
@@ -48,7 +48,7 @@ impl Size {
         }
     }
 
-    /// The size after a picture of this one was turned.
+    /// Returns the size of a picture of this size after it was turned.
     pub(crate) fn turned(self, orientation: Orientation) -> Self {
         match orientation {
             Orientation::NoTransforms
@@ -75,7 +75,7 @@ impl fmt::Display for Size {
     }
 }
 
-/// The picture as a file of `size` (as it is shown), upright and in sRGB: JPEG of a JPEG, PNG of all else.
+/// Makes a file of `size` (as it is shown) of the picture, upright and in sRGB: JPEG of a JPEG, PNG of all else.
 ///
 /// # Errors
 /// When the file is gone, or does not decode.
@@ -98,13 +98,13 @@ pub(super) fn thumbnail(path: &Path, header: &Header, size: Size) -> Result<Vec<
     Ok(file)
 }
 
-/// The media type of a file that [`thumbnail`] made, by its first bytes: the file itself may come from the cache.
+/// Returns the media type of a file that [`thumbnail`] made, by its first bytes: the file may come from the cache.
 pub(crate) fn thumbnail_type(file: &[u8]) -> &'static str {
     let format = if file.starts_with(&[0xFF, 0xD8]) { Format::Jpeg } else { Format::Png };
     format.content_type()
 }
 
-/// `side * numerator / denominator`, rounded, at least 1. The result fits where `numerator <= denominator`.
+/// Returns `side * numerator / denominator`, rounded, at least 1. The result fits where `numerator <= denominator`.
 fn scaled(side: u64, numerator: u64, denominator: u64) -> u32 {
     let rounded = (side * numerator + denominator / 2) / denominator;
     u32::try_from(rounded).unwrap_or(u32::MAX).max(1)

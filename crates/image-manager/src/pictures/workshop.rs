@@ -1,5 +1,4 @@
-//! [`Workshop`]: where work on pixels takes turns, so that it stays within a limit of memory and small work never waits for
-//! large work.
+//! [`Workshop`]: schedules work on pixels within a limit of memory, so that small work never waits for large work.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use crate::error::ApiError;
 /// A picture of more pixels is large work however little memory it takes: decoding it takes seconds.
 const SMALL_PIXELS: u64 = 24_000_000;
 
-/// What one permit of [`Lane::memory`] stands for.
+/// Memory of one permit of [`Lane::memory`].
 const UNIT_BYTES: u64 = 64 * 1024;
 
 /// Runs work on pixels, bounded by cores and by the memory of all decodings together.
@@ -23,6 +22,8 @@ const UNIT_BYTES: u64 = 64 * 1024;
 /// work, and two large pictures that do not fit together come one after the other.
 #[derive(Debug, Clone)]
 pub(crate) struct Workshop {
+    /// Bounds the headers that are read at once: they may hold long metadata.
+    headers: Arc<Semaphore>,
     small: Lane,
     large: Lane,
 }
@@ -40,16 +41,17 @@ impl Workshop {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let small_bytes = memory_bytes / 16;
         Self {
+            headers: Arc::new(Semaphore::new(cores)),
             small: Lane::new(cores, small_bytes),
             large: Lane::new(cores.max(2) - 1, memory_bytes - small_bytes),
         }
     }
 
-    /// Checks an upload by its content: format, size, and that all its pixels (the first frame's, where it moves) decode.
+    /// Checks an upload by its content: format, size, and that all its pixels (of an animation, the first frame's) decode.
     ///
     /// # Errors
-    /// 415 for another format or a damaged file; 413, before any pixel is decoded, for too many pixels and for a picture that
-    /// some later use could not decode within the limit of memory.
+    /// 415 for another format or a damaged file; 413, before any pixel is decoded, for too many pixels and for a picture
+    /// that some later use could not decode within the limit of memory.
     ///
     /// # Cancellation
     /// Work that waits is dropped; work that began runs to its end and keeps its memory until then.
@@ -61,7 +63,7 @@ impl Workshop {
         .await
     }
 
-    /// The picture as a file of `size` (as it is shown), upright.
+    /// Makes an upright file of `size` (as it is shown) of the picture.
     ///
     /// # Errors
     /// [`ApiError::original_missing`] when the file is gone, as when it was replaced meanwhile; 413 when it
@@ -76,7 +78,7 @@ impl Workshop {
         .await
     }
 
-    /// What the pixels of a file show.
+    /// Analyses the pixels of a file.
     ///
     /// # Errors
     /// As [`thumbnail`](Self::thumbnail).
@@ -94,8 +96,13 @@ impl Workshop {
         purpose: Purpose,
         work: impl FnOnce(&std::path::Path, &Header) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let (path, header) = blocking(move || probe(&path).map(|header| (path, header))).await?;
-        // What passes the check must pass every later use.
+        let turn = Arc::clone(&self.headers).acquire_owned().await.expect(NEVER_CLOSED);
+        let probed = blocking(move || {
+            let _turn = turn;
+            probe(&path).map(|header| (path, header))
+        });
+        let (path, header) = probed.await?;
+        // A picture that passes the check must pass every later use.
         let uses = if purpose == Purpose::Check { header.purposes() } else { [purpose; 3] };
         uses.into_iter().try_for_each(|purpose| self.large.admits(header.bytes_for(purpose)))?;
         self.run(header.stored.pixels(), header.bytes_for(purpose), move || work(&path, &header)).await
@@ -130,7 +137,7 @@ impl Lane {
         Self { places: Arc::new(Semaphore::new(places)), memory: Arc::new(memory), units }
     }
 
-    /// Refuses what could never run here.
+    /// Refuses work that could never run in this lane.
     fn admits(&self, bytes: u64) -> Result<(), ApiError> {
         if units(bytes) <= self.units {
             return Ok(());
