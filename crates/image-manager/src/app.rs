@@ -1,4 +1,4 @@
-//! [`App`]: what every request shares, and the routes.
+//! [`App`]: the state that all requests share, and the routes.
 
 use std::io;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 
 use crate::database::{Database, OpenError};
+use crate::drain_body::drain_refused;
 use crate::error::ApiError;
-use crate::hearing::hear_out;
 use crate::hosts::check_host;
 use crate::originals::{Originals, make_directory};
 use crate::pictures::Workshop;
@@ -109,7 +109,6 @@ impl App {
         let others = routes::others().layer(DefaultBodyLimit::max(JSON_MAX_BYTES));
         uploads
             .merge(others)
-            .route_layer(from_fn(metrics::measure))
             .fallback(async || ApiError::not_found("route"))
             .method_not_allowed_fallback(async || {
                 ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "see the header Allow")
@@ -118,10 +117,11 @@ impl App {
             .layer(CsrfLayer::new().with_rejection_response(|_: ProtectionError| {
                 ApiError::forbidden("a web page of another site may not do this").into_response()
             }))
-            .layer(from_fn(hear_out))
-            .layer(from_fn_with_state(self.clone(), limit_body_time))
             .layer(from_fn_with_state(self.clone(), check_host))
             .layer(CatchPanicLayer::custom(|_| answer_to_a_panic()))
+            .layer(from_fn(drain_refused))
+            .layer(from_fn_with_state(self.clone(), limit_body_time))
+            .layer(from_fn(metrics::measure))
             .layer(SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, value("private, no-cache")))
             .layer(SetResponseHeaderLayer::if_not_present(VARY, value("X-User")))
             .layer(SetResponseHeaderLayer::if_not_present(X_CONTENT_TYPE_OPTIONS, value("nosniff")))
@@ -129,7 +129,7 @@ impl App {
             .with_state(self.clone())
     }
 
-    /// Removes what crashes left behind in the data directory; meant to run beside the requests.
+    /// Removes files that crashes left in the data directory; may run beside requests.
     pub async fn tidy(&self) {
         if let Err(error) = self.originals().sweep(self.database()).await {
             tracing::warn!(%error, "the data directory could not be tidied");
@@ -145,7 +145,7 @@ impl App {
         self.parts.is_stopping.load(Ordering::Relaxed)
     }
 
-    /// The cache, which is to be closed once no request runs any more.
+    /// Returns the cache; close it once no request runs any more.
     pub fn cache(&self) -> &Cache {
         &self.parts.cache
     }
@@ -174,7 +174,7 @@ fn value(text: &'static str) -> HeaderValue {
     HeaderValue::from_static(text)
 }
 
-/// Logs an answer that broke off in the middle. What is answered with 5xx is logged where its cause is known.
+/// Logs an answer that broke off in the middle. An answer of 5xx is logged where its cause is known.
 fn log_failure(failure: ServerErrorsFailureClass, _: Duration, _: &tracing::Span) {
     if let ServerErrorsFailureClass::Error(error) = failure {
         limited((), |suppressed| tracing::error!(error, suppressed, "an answer broke off"));

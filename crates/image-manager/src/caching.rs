@@ -1,4 +1,5 @@
-//! Every use of the cache by the application: reads through it, and changes that it hears of before they happen.
+//! Every use of the cache by the application: reads through it, and changes that are announced to it before they are
+//! committed.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -18,14 +19,14 @@ use crate::app::App;
 use crate::database::WriteError;
 use crate::error::ApiError;
 
-/// A value that was asked of the cache, and how it came.
+/// A value that was read through the cache, with the headers of its answer.
 #[derive(Debug)]
 pub(crate) struct Answered<T> {
     pub(crate) value: T,
     pub(crate) headers: CacheHeaders,
 }
 
-/// The headers that tell where an answer came from: `X-Cache`, `X-Cache-Backend` and `Server-Timing`.
+/// Headers with the source of an answer: `X-Cache`, `X-Cache-Backend` and `Server-Timing`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CacheHeaders {
     source: Source,
@@ -33,11 +34,12 @@ pub(crate) struct CacheHeaders {
     took: Duration,
 }
 
-/// Proof that the cache knows what a write is about to make stale: [`App::change`] gives it, the database asks for it.
+/// Proof that the cache knows the values that a write is about to make stale: [`App::change`] creates it, the database
+/// requires it.
 #[derive(Debug)]
 pub(crate) struct Announced(());
 
-/// A project was made, or other people are its members. Nobody's answer depends on it but for the listings.
+/// A new project, or a change of a project's members. Of the cached answers only its listings depend on it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProjectChange {
     pub(crate) project: Uuid,
@@ -50,10 +52,10 @@ impl Invalidates for ProjectChange {
 }
 
 impl App {
-    /// The value of `key`, loaded unless it is cached.
+    /// Returns the value of `key`, loaded unless it is cached.
     ///
-    /// `load` must read what is committed now, whoever asks: its result goes to all who wait for it. Authorisation comes
-    /// before this call.
+    /// `load` must read the committed state, whichever user asks: its result goes to all callers that wait for it.
+    /// Authorisation comes before this call.
     pub(crate) async fn cached<T, F, Fut>(&self, key: CacheKey, load: F) -> Result<Answered<T>, ApiError>
     where
         T: Serialize + DeserializeOwned + Send + 'static,
@@ -64,7 +66,7 @@ impl App {
         answered(started, self.cache().get_or_load_with(&key, LoadOptions::new(), load).await)
     }
 
-    /// As [`cached`](Self::cached), for bytes that are stored as they are.
+    /// Returns the bytes of `key` as [`cached`](Self::cached) does; they are stored without encoding.
     pub(crate) async fn cached_bytes<F, Fut>(
         &self,
         key: CacheKey,
@@ -78,14 +80,14 @@ impl App {
         answered(started, self.cache().get_or_load_bytes(&key, LoadOptions::new(), load).await)
     }
 
-    /// Commits a change of the database, and answers once nothing that it makes stale can be read any more.
+    /// Commits a change of the database, and returns once no value that it makes stale can be read any more.
     ///
     /// # Errors
-    /// What `commit` refused. Should the cache not have heard of a change that is committed, internal: its next start, or
-    /// doing it again, makes up for it.
+    /// The error of `commit`. 503 when the cache could not note the change, which is not committed then. Internal when the
+    /// cache could not invalidate after the commit: its next start, or the same change again, does.
     ///
     /// # Cancellation
-    /// Once polled, it runs to its end: a client that goes away leaves nothing half done.
+    /// Once polled, the change runs to its end.
     pub(crate) async fn change<T, F, Fut>(&self, what: impl Invalidates, commit: F) -> Result<T, ApiError>
     where
         T: Send + 'static,
@@ -99,7 +101,7 @@ impl App {
         };
         match self.cache().change(what, commit).await {
             Ok(changed) => Ok(changed.into_value()),
-            Err(ChangeError::NotBegun(cause)) => Err(ApiError::internal("a change", cause)),
+            Err(ChangeError::NotBegun(cause)) => Err(ApiError::unavailable("a change", cause)),
             Err(ChangeError::Failed(error)) => Err(error),
             Err(ChangeError::Panicked(message)) => Err(ApiError::internal("a change", message)),
             Err(ChangeError::NotInvalidated { value: _, cause }) => {
@@ -124,7 +126,7 @@ fn answered<T>(
 }
 
 impl CacheHeaders {
-    /// The headers of an answer that never comes from the cache.
+    /// Returns the headers of an answer that never comes from the cache.
     pub(crate) fn bypass() -> Self {
         Self { source: Source::Bypassed, backend: BackendKind::Null, took: Duration::ZERO }
     }
@@ -142,7 +144,7 @@ impl IntoResponseParts for CacheHeaders {
             ("x-cache-backend", backend.to_string()),
             ("server-timing", timing),
         ] {
-            // The name of a backend of one's own may be no header; then it is left out.
+            // The name of a custom backend may not be a valid header value.
             if let Ok(value) = HeaderValue::try_from(value) {
                 parts.headers_mut().insert(HeaderName::from_static(name), value);
             }
@@ -153,7 +155,7 @@ impl IntoResponseParts for CacheHeaders {
 
 #[cfg(test)]
 impl Announced {
-    /// For tests of the database alone.
+    /// Creates a proof for tests of the database alone.
     pub(crate) fn for_tests() -> Self {
         Self(())
     }

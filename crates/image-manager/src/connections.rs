@@ -1,4 +1,4 @@
-//! Connections: how many may be open, and how long each may keep the server waiting.
+//! Connections: the limit of open ones, and the time-outs of each.
 
 use std::convert::Infallible;
 use std::io;
@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::header::{CONTENT_LENGTH, RETRY_AFTER};
-use axum::http::{Request, StatusCode};
+use axum::body::Body;
+use axum::http::header::{CONNECTION, CONTENT_LENGTH};
+use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::IntoResponse;
 use cache_facade::log::limited;
 use hyper::body::Incoming;
@@ -24,8 +25,10 @@ use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 
 use crate::app::App;
+use crate::drain_body::drain;
 use crate::error::ApiError;
 use crate::metrics;
+use crate::settings::Settings;
 
 /// How long a connection may be idle between two requests. Longer than load balancers keep one (60 s is usual), since they
 /// answer 502 when a connection closes under a request.
@@ -36,8 +39,8 @@ const REFUSAL: Duration = Duration::from_secs(2);
 const REFUSALS: usize = 16;
 /// How long a further one waits for its turn before it is closed without an answer.
 const REFUSAL_WAIT: Duration = Duration::from_millis(100);
-/// How long a connection on which no request has begun stays open when the server stops: a request that was already sent
-/// is read by then.
+/// How long a connection without a request in progress stays open when the server stops: a request that the client has
+/// already sent is read by then.
 const LAST_HEAD: Duration = Duration::from_millis(100);
 /// Bytes of a request's head, and of a body that is read ahead.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -46,8 +49,8 @@ const OTHER_FILES: usize = 44;
 
 /// The open connections of a server.
 pub(crate) struct Connections {
+    app: App,
     router: Router,
-    client_timeout: Duration,
     places: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
     tasks: JoinSet<()>,
@@ -55,16 +58,15 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Makes room for as many connections as `MAX_CONNECTIONS` and the limit of open files allow.
+    /// Creates the connections of a server, without any.
     ///
     /// # Errors
     /// When the limit of open files leaves no room for any.
     pub(crate) fn new(app: &App) -> io::Result<Self> {
-        let settings = app.settings();
-        let places = places(settings.max_connections, getrlimit(Resource::Nofile).current)?;
+        let places = connection_limit(app.settings())?;
         Ok(Self {
+            app: app.clone(),
             router: app.router(),
-            client_timeout: settings.client_timeout,
             places: Arc::new(Semaphore::new(places)),
             refusals: Arc::new(Semaphore::new(refusals(places))),
             tasks: JoinSet::new(),
@@ -99,7 +101,7 @@ impl Connections {
         while self.tasks.join_next().await.is_some() {}
     }
 
-    /// Closes every connection, whatever it is doing.
+    /// Closes every connection at once.
     pub(crate) async fn cut_off(&mut self) {
         self.tasks.shutdown().await;
     }
@@ -112,11 +114,11 @@ impl Connections {
         // A small answer must not wait for the client to acknowledge the one before (Nagle's algorithm).
         let _ = stream.set_nodelay(true);
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            let (router, patience) = (self.router.clone(), self.client_timeout);
+            let (app, service) = (self.app.clone(), TowerToHyperService::new(self.router.clone()));
             let draining = self.draining.subscribe();
             self.tasks.spawn(async move {
                 let _place = place;
-                serve_connection(stream, TowerToHyperService::new(router), patience, draining).await;
+                serve_connection(stream, app, service, draining).await;
             });
             return;
         }
@@ -135,21 +137,26 @@ impl Connections {
     }
 }
 
-/// Serves one connection: its first request head must be complete within `patience`, and an answer must not wait for its
-/// client for longer than three times that.
+/// Serves one connection: its first request head must be complete within `CLIENT_TIMEOUT_SECONDS`, and an answer must not
+/// wait for its client for longer than three times that.
 async fn serve_connection(
     stream: TcpStream,
+    app: App,
     service: TowerToHyperService<Router>,
-    patience: Duration,
     mut draining: watch::Receiver<bool>,
 ) {
+    let client_timeout = app.settings().client_timeout;
     let has_begun = Arc::new(AtomicBool::new(false));
     let begins = Arc::clone(&has_begun);
     let service = service_fn(move |request: Request<Incoming>| {
         begins.store(true, Ordering::Relaxed);
         let answer = service.call(request);
+        let app = app.clone();
         async move {
             let mut response = answer.await?;
+            if app.is_stopping() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             // axum says 0, which on 304 would be wrong of the representation, and 204 has no length at all (RFC 9110, 8.6).
             if matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
                 response.headers_mut().remove(CONTENT_LENGTH);
@@ -158,46 +165,47 @@ async fn serve_connection(
         }
     });
     let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(patience.saturating_mul(3)));
+    stream.set_write_timeout(Some(client_timeout.saturating_mul(3)));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
         .max_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(Box::pin(stream)), service);
     let mut connection = std::pin::pin!(connection);
-    let mut head_is_due = std::pin::pin!(sleep(patience));
+    let mut head_is_due = std::pin::pin!(sleep(client_timeout));
     let (mut is_checked, mut is_draining) = (false, false);
     loop {
         tokio::select! {
-            // An error is the client's affair: it is gone, or what it sends is not HTTP.
+            // After an error the client is gone, or does not speak HTTP.
             _ = connection.as_mut() => return,
             () = head_is_due.as_mut(), if !is_checked => {
                 if !has_begun.load(Ordering::Relaxed) {
                     return;
                 }
                 is_checked = true;
+                if is_draining {
+                    connection.as_mut().graceful_shutdown();
+                }
             }
             _ = draining.wait_for(|draining| *draining), if !is_draining => {
                 is_draining = true;
-                connection.as_mut().graceful_shutdown();
-                if !has_begun.load(Ordering::Relaxed) {
-                    is_checked = false;
-                    head_is_due.set(sleep(LAST_HEAD));
-                }
+                is_checked = false;
+                head_is_due.set(sleep(LAST_HEAD));
             }
         }
     }
 }
 
-/// Answers one request with 503, whatever it asks for.
+/// Answers one request with 503.
 async fn refuse(stream: TcpStream) {
-    let service = service_fn(async |_: Request<Incoming>| {
+    let service = service_fn(async |request: Request<Incoming>| {
+        drain(request.map(Body::new), REFUSAL / 2).await;
         let refusal = ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "busy",
             "too many connections are open (MAX_CONNECTIONS); try again",
         );
-        Ok::<_, Infallible>(([(RETRY_AFTER, "1")], refusal).into_response())
+        Ok::<_, Infallible>(refusal.into_response())
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
@@ -206,7 +214,15 @@ async fn refuse(stream: TcpStream) {
     let _ = timeout(REFUSAL, connection).await;
 }
 
-/// How many connections may be open: as many as were asked for, as long as each may open a file beside its socket.
+/// Returns the number of connections that may be open, by `MAX_CONNECTIONS` and the limit of open files.
+///
+/// # Errors
+/// When the limit of open files leaves no room for any.
+pub(crate) fn connection_limit(settings: &Settings) -> io::Result<usize> {
+    places(settings.max_connections, getrlimit(Resource::Nofile).current)
+}
+
+/// Returns the smaller of `wanted` and the number of connections that can each open a file beside their socket.
 fn places(wanted: usize, open_files: Option<u64>) -> io::Result<usize> {
     let files = open_files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
     let possible = files.saturating_sub(OTHER_FILES) / 2;
@@ -223,7 +239,7 @@ fn refusals(places: usize) -> usize {
     (places / 4).clamp(1, REFUSALS)
 }
 
-/// Whether only the connection that was about to be accepted is lost.
+/// Returns whether the error concerns only the connection that was about to be accepted.
 fn is_of_the_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)

@@ -1,4 +1,4 @@
-//! Whether the application's directories and the cache's get in each other's way.
+//! Checks that the application's directories and the cache's are apart.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -6,11 +6,11 @@ use cache_facade::CacheConfig;
 
 use crate::settings::Settings;
 
-/// Refuses a `CACHE_DIR` that is `DATA_DIR` or lies above it: whoever deletes the cache, which is always safe, would delete
-/// the data.
+/// Refuses a `CACHE_DIR` that is `DATA_DIR` or lies above it: deleting the cache, which is always safe, would delete the
+/// data.
 ///
 /// # Errors
-/// The sentence to be shown.
+/// The sentence to show to the operator.
 pub fn check_directories(settings: &Settings, config: &CacheConfig) -> Result<(), String> {
     let (data, cache) = (resolved(&settings.data_directory), resolved(config.directory()));
     if !data.starts_with(&cache) {
@@ -25,12 +25,13 @@ pub fn check_directories(settings: &Settings, config: &CacheConfig) -> Result<()
     ))
 }
 
-/// `path` without links and `..`, also where it does not exist yet, so that two ways to one directory compare equal.
+/// Returns `path` without links and `..`, also where it does not exist yet, so that two ways to one directory compare
+/// equal.
 fn resolved(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     path.components().fold(PathBuf::new(), |mut resolved, component| {
         if component == Component::ParentDir {
-            // What is above is without links already.
+            // `resolved` is without links already.
             resolved.pop();
         } else {
             resolved.push(component);

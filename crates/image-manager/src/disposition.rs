@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 
-/// What a field says of itself.
+/// The names in a field's header.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Disposition {
     /// The field's name.
@@ -36,14 +36,14 @@ impl Disposition {
     }
 }
 
-/// The parameters of a header such as `form-data; name="file"; filename=a.png`, with their names in lower case.
+/// Returns the parameters of a header such as `form-data; name="file"; filename=a.png`, with their names in lower case.
 ///
 /// A backslash escapes a quotation mark only: some clients send whole paths of Windows as they are.
 fn parameters(header: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut rest = header.split_once(';').map_or("", |(_, parameters)| parameters);
     while let Some((name, value)) = rest.split_once('=') {
-        // Of what has no value, nothing is left but its end.
+        // A parameter without a value is skipped.
         let name = name.rsplit(';').next().unwrap_or(name).trim().to_ascii_lowercase();
         let value = value.trim_start();
         let (value, after) = if let Some(quoted) = value.strip_prefix('"') {
@@ -58,7 +58,7 @@ fn parameters(header: &str) -> Vec<(String, String)> {
     found
 }
 
-/// A string up to its closing quotation mark, and what comes after that.
+/// Splits a string at its closing quotation mark.
 fn unquoted(quoted: &str) -> (String, &str) {
     let mut value = String::new();
     let mut chars = quoted.char_indices().peekable();

@@ -1,20 +1,23 @@
-//! `image-manager doctor`: the settings as they are understood, and what stands in the way of serving.
+//! `image-manager doctor`: prints the settings in force, and checks all that a start needs.
 //!
-//! It only looks: nothing is made, cleared or kept locked, so that it may run beside a server. In Redis it tries what the
-//! cache has to do on a key of its own, which it removes.
+//! It creates, clears and keeps locked nothing, so that it may run beside a server. In Redis it tries the cache's commands
+//! on a key of its own, which it removes.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use cache_facade::{CacheConfig, Diagnosis, Environment, Fallback, diagnose_directory, diagnose_redis};
-use rusqlite::{Connection, OpenFlags};
+use cache_facade::{CacheConfig, Environment, Fallback, Diagnosis, diagnose_directory, diagnose_redis};
 use rustix::fs::{Access, FlockOperation, access, flock, statvfs};
 
 use crate::app::DATABASE_FILE;
+use crate::connections::connection_limit;
+use crate::database;
 use crate::directories::check_directories;
-use crate::settings::{Diagnostics, Settings, variables};
+use crate::logging::LogSettings;
+use crate::originals;
+use crate::settings::{Diagnostics, Settings, near_misses, variables};
 
 const MEGABYTE: u64 = 1024 * 1024;
 
@@ -27,9 +30,13 @@ pub async fn examine(out: &mut impl Write) -> io::Result<bool> {
         Ok(environment) => environment,
         Err(error) => return refuse(out, [error.to_string()]),
     };
-    let settings = variables(&environment)
-        .map_err(|error| error.to_string())
-        .and_then(|variable| Settings::read(variable).map_err(|error| error.to_string()));
+    let settings = variables(&environment).map_err(|error| error.to_string()).and_then(|variable| {
+        let settings = LogSettings::read(&variable).and_then(|_| Settings::read(&variable));
+        settings.map_err(|error| error.to_string())
+    });
+    for (name, meant) in near_misses(&environment) {
+        writeln!(out, "warn  settings: {name} is no setting of the application; {meant} is")?;
+    }
     let config = CacheConfig::from_environment(&environment).map_err(|error| error.to_string());
     match (settings, config) {
         (Ok(settings), Ok(config)) => report(out, &settings, &config).await,
@@ -68,7 +75,7 @@ async fn report(out: &mut impl Write, settings: &Settings, config: &CacheConfig)
     Ok(healthy)
 }
 
-/// Every setting with its value, secrets starred.
+/// Returns every setting with its value, secrets as stars.
 fn described(settings: &Settings, config: &CacheConfig) -> Vec<(String, String)> {
     let Settings {
         bind,
@@ -134,12 +141,13 @@ fn described(settings: &Settings, config: &CacheConfig) -> Vec<(String, String)>
     described.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(lifetimes).collect()
 }
 
-/// The checks, in the order in which a start meets them.
+/// Runs the checks, in the order of a start.
 async fn findings(settings: &Settings, config: &CacheConfig) -> Vec<(String, Diagnosis)> {
     let mut findings = vec![
         ("settings".to_owned(), settings_finding(config)),
         ("BIND".to_owned(), address(settings)),
-        ("DATA_DIR".to_owned(), directory(&settings.data_directory, "DATA_DIR")),
+        ("open files".to_owned(), open_files(settings)),
+        ("DATA_DIR".to_owned(), data_directory(&settings.data_directory)),
         ("database".to_owned(), database(&settings.data_directory.join(DATABASE_FILE))),
     ];
     if !config.enabled() {
@@ -148,7 +156,7 @@ async fn findings(settings: &Settings, config: &CacheConfig) -> Vec<(String, Dia
         findings.push(("cache".to_owned(), Diagnosis::Doubtful { found, advice }));
     }
     if config.redis().enabled() {
-        // Switched off or not, Redis hears of every change.
+        // A cache that is switched off still sends invalidations to Redis.
         let steps = diagnose_redis(config).await;
         findings.extend(steps.into_iter().map(|(step, finding)| (format!("redis {step}"), finding)));
     }
@@ -182,7 +190,28 @@ fn address(settings: &Settings) -> Diagnosis {
     }
 }
 
-/// Whether files can be made in a directory, or it can be made where it is not there yet.
+fn open_files(settings: &Settings) -> Diagnosis {
+    match connection_limit(settings) {
+        Ok(connections) => Diagnosis::Fine(format!("enough for {connections} connections")),
+        Err(error) => wrong(&error.to_string(), "raise it (ulimit -n)"),
+    }
+}
+
+/// Checks the data directory and those that a start makes in it, and returns the first finding that is wrong.
+fn data_directory(path: &Path) -> Diagnosis {
+    let found = directory(path, "DATA_DIR");
+    let below = originals::DIRECTORIES.map(|name| directory(&path.join(name), "DATA_DIR"));
+    let is_wrong = |finding: &Diagnosis| matches!(finding, Diagnosis::Wrong { .. });
+    if is_wrong(&found) { found } else { below.into_iter().find(is_wrong).unwrap_or(found) }
+}
+
+/// Returns the finding that a start would end with `error`; its text after a semicolon is the advice.
+fn wrong(error: &str, advice: &str) -> Diagnosis {
+    let (found, advice) = error.split_once("; ").unwrap_or((error, advice));
+    Diagnosis::Wrong { found: found.to_owned(), advice: advice.to_owned() }
+}
+
+/// Checks that files can be created in a directory, or the directory where it does not exist.
 fn directory(path: &Path, variable: &str) -> Diagnosis {
     let path = absolute(path);
     let shown = path.display();
@@ -209,16 +238,12 @@ fn directory(path: &Path, variable: &str) -> Diagnosis {
     }
 }
 
-/// What a start would say of the cache's directory.
+/// Checks the cache's directory as a start does.
 fn cache_directory(settings: &Settings, config: &CacheConfig) -> Diagnosis {
     let refused = check_directories(settings, config).map_err(|error| error.clone());
     match refused.and_then(|()| diagnose_directory(config).map_err(|error| error.to_string())) {
         Ok(()) => directory(config.directory(), "CACHE_DIR"),
-        Err(text) => {
-            let (found, advice) =
-                text.split_once("; ").unwrap_or((&text, "set CACHE_DIR to another directory"));
-            Diagnosis::Wrong { found: found.to_owned(), advice: advice.to_owned() }
-        }
+        Err(error) => wrong(&error, "set CACHE_DIR to another directory"),
     }
 }
 
@@ -226,22 +251,15 @@ fn database(path: &Path) -> Diagnosis {
     if !path.exists() {
         return Diagnosis::Fine("will be made".to_owned());
     }
-    let images = || -> rusqlite::Result<u64> {
-        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        connection.query_row("SELECT count(*) FROM images", [], |row| row.get(0))
-    };
-    match images() {
+    match database::examine(path) {
         Ok(images) => Diagnosis::Fine(format!("opens, {images} images")),
-        Err(error) => Diagnosis::Wrong {
-            found: format!("{} cannot be read: {error}", path.display()),
-            advice: "restore it from a backup, or set DATA_DIR".to_owned(),
-        },
+        Err(error) => wrong(&error.to_string(), "restore it from a backup, or set DATA_DIR"),
     }
 }
 
-/// Whether somebody keeps the cache's directory from being used. The lock that finds out is let go of at once.
+/// Checks that no other process holds the lock of the cache's directory. Takes the lock for a moment.
 ///
-/// Processes on Redis share a directory; one on disk has it for itself.
+/// Processes on Redis share a directory; a process on disk needs it alone.
 fn lock(path: &Path, is_shared: bool) -> Diagnosis {
     let Ok(mut file) = File::open(path) else {
         return Diagnosis::Fine("free".to_owned());
@@ -255,7 +273,7 @@ fn lock(path: &Path, is_shared: bool) -> Diagnosis {
         return Diagnosis::Fine(free.to_owned());
     }
     let mut process = String::new();
-    // The id is for people: without it the finding is still true.
+    // The finding is complete without the id.
     let _ = file.read_to_string(&mut process);
     Diagnosis::Doubtful {
         found: format!("held by process {}, perhaps the server itself", process.trim()),

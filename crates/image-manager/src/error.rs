@@ -1,4 +1,4 @@
-//! [`ApiError`]: what a request is refused with, `{"error": {"code", "message"}}` to the client.
+//! [`ApiError`]: the answer to a request that fails, `{"error": {"code", "message"}}`.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -6,11 +6,12 @@ use std::io;
 
 use axum::Json;
 use axum::http::StatusCode;
+use axum::http::header::{HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use cache_facade::log::limited;
 use serde_json::json;
 
-/// Why a request failed, as its client is told.
+/// The reason why a request failed, as the client reads it.
 ///
 /// The message never holds anything internal: [`ApiError::internal`] logs the cause and tells the client only that there
 /// was one.
@@ -22,7 +23,7 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// An error of any status; the named ones below say which to use when.
+    /// Creates an error of any status; the functions below name the usual ones.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self { status, code, message: message.into() }
     }
@@ -32,7 +33,7 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }
 
-    /// 401: nobody says who is asking.
+    /// 401: the request names no user.
     pub fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "the header X-User must name the user")
     }
@@ -42,17 +43,17 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "forbidden", message)
     }
 
-    /// 404: there is no such thing, or no longer.
+    /// 404: there is no such resource, or no longer.
     pub fn not_found(what: &'static str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", format!("there is no such {what}"))
     }
 
-    /// 409: the thing is not in the state that the request needs.
+    /// 409: the resource is not in the state that the request needs.
     pub fn conflict(message: &'static str) -> Self {
         Self::new(StatusCode::CONFLICT, "conflict", message)
     }
 
-    /// 412: the thing is not the version that the request is meant for.
+    /// 412: the resource is not the version that the request is meant for.
     pub fn precondition_failed() -> Self {
         Self::new(
             StatusCode::PRECONDITION_FAILED,
@@ -66,20 +67,19 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
     }
 
-    /// 415: not a picture of a format that is kept here, or a damaged one.
+    /// 415: the picture is damaged or of an unsupported format, or the request of another media type.
     pub fn unsupported_picture(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
     }
 
-    /// 422: well formed, but its values make no sense.
+    /// 422: the request is well formed, but a value is invalid.
     pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", message)
     }
 
-    /// 500: our fault. `doing` and `cause` go to the log, not to the client.
+    /// 500: an internal error. `doing` and `cause` go to the log, not to the client.
     pub fn internal(doing: &str, cause: impl Display) -> Self {
-        let cause = cause.to_string();
-        limited((doing, &cause), |suppressed| tracing::error!(cause, suppressed, "{doing} failed"));
+        log_failure(doing, &cause);
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
@@ -87,7 +87,13 @@ impl ApiError {
         )
     }
 
-    /// As [`internal`](Self::internal) for a failed file operation; 507 when the disk is full.
+    /// 503: nothing was changed, and trying again may help. `doing` and `cause` go to the log, not to the client.
+    pub fn unavailable(doing: &str, cause: impl Display) -> Self {
+        log_failure(doing, &cause);
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "nothing was changed; try again")
+    }
+
+    /// 500 for a failed file operation, 507 when the disk is full; logged as by [`internal`](Self::internal).
     pub fn file(doing: &str, cause: &io::Error) -> Self {
         match cause.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::disk_full(doing, cause),
@@ -95,7 +101,7 @@ impl ApiError {
         }
     }
 
-    /// 507: there is no room for what was to be written.
+    /// 507: the disk is full.
     fn disk_full(doing: &str, cause: impl Display) -> Self {
         limited((), |suppressed| {
             tracing::error!(%cause, doing, suppressed, "the disk of DATA_DIR is full; changes are answered 507");
@@ -107,9 +113,9 @@ impl ApiError {
         )
     }
 
-    /// 410: an image is there, its file is not.
+    /// 410: the image exists, its file does not.
     ///
-    /// As files are removed once they are replaced, [`retried`](crate::retry::retried) looks again before it believes so.
+    /// Files are removed once they are replaced, so [`retried`](crate::retry::retried) tries again before it returns this.
     pub(crate) fn original_missing() -> Self {
         Self::new(
             StatusCode::GONE,
@@ -118,27 +124,32 @@ impl ApiError {
         )
     }
 
-    /// Something the request relied upon was replaced meanwhile; whoever reads anew finds the new state.
+    /// 409: the image was replaced while the request was handled; reading it again finds the new state.
     ///
-    /// [`retried`](crate::retry::retried) does so; a client sees this only if every attempt found the same.
+    /// [`retried`](crate::retry::retried) tries again; a client sees this only if every attempt fails.
     pub(crate) fn changed_meanwhile() -> Self {
         Self::new(StatusCode::CONFLICT, "changed_meanwhile", "the image was changed meanwhile; try again")
     }
 
-    /// Whether reading anew may help.
+    /// Returns whether reading again may help.
     pub(crate) fn is_changed_meanwhile(&self) -> bool {
         *self == Self::changed_meanwhile()
     }
 
-    /// Whether a file was not there.
+    /// Returns whether a file is missing.
     pub(crate) fn is_original_missing(&self) -> bool {
         *self == Self::original_missing()
     }
 
-    /// The status it is answered with.
+    /// Returns the status of the answer.
     pub fn status(&self) -> StatusCode {
         self.status
     }
+}
+
+fn log_failure(doing: &str, cause: &dyn Display) {
+    let cause = cause.to_string();
+    limited((doing, &cause), |suppressed| tracing::error!(cause, suppressed, "{doing} failed"));
 }
 
 impl Display for ApiError {
@@ -167,7 +178,11 @@ impl From<rusqlite::Error> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = json!({ "error": { "code": self.code, "message": self.message } });
-        (self.status, Json(body)).into_response()
+        let mut response = (self.status, Json(body)).into_response();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 }
 
@@ -180,6 +195,13 @@ mod tests {
         let error = ApiError::internal("reading a file", "/secret/path is missing");
         assert!(!error.to_string().contains("secret"));
         assert_eq!(error.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
+
+    #[test]
+    fn an_answer_503_says_when_to_try_again() {
+        let answer = ApiError::unavailable("a change", "the journal cannot be written").into_response();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.headers()[RETRY_AFTER], "1");
     }
 
     #[test]

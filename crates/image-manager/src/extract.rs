@@ -1,4 +1,4 @@
-//! What handlers take from a request, with every refusal answered in the application's own form.
+//! Extractors of the handlers, whose rejections are answered in the application's own form.
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -14,7 +14,7 @@ use crate::names::checked_name;
 /// Longest name of a user, in bytes.
 pub(crate) const USER_MAX_BYTES: usize = 200;
 
-/// Who is asking: the header `X-User`, which a proxy sets, or on a loopback address the local user.
+/// The user of a request: the header `X-User`, which a proxy sets, or on a loopback address the local user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct User(pub(crate) String);
 
@@ -33,18 +33,18 @@ impl FromRequestParts<App> for User {
                 let name = std::str::from_utf8(name.as_bytes()).map_err(|_| ApiError::unauthorized())?;
                 checked_user(name).map(Self).ok_or_else(ApiError::unauthorized)
             }
-            // A proxy that adds its header to the client's instead of replacing it would let anybody be anybody.
+            // Behind a proxy that adds its header instead of replacing it, a client could name any user.
             (Some(_), Some(_)) => Err(ApiError::unauthorized()),
         }
     }
 }
 
-/// A user's name as it is compared and stored, if it can be one.
+/// Returns a user's name as it is compared and stored, if it is valid.
 pub(crate) fn checked_user(name: &str) -> Option<String> {
     checked_name(name).filter(|name| name.len() <= USER_MAX_BYTES)
 }
 
-/// The id in the path. What is no UUID names nothing, so that it is not found.
+/// The id in the path. One that is no UUID is not found.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Id(pub(crate) Uuid);
 

@@ -1,7 +1,8 @@
-//! Which names this server answers to.
+//! Checks the host name of requests.
 //!
 //! A web page can make its own name lead to a loopback address once it is loaded (DNS rebinding). Its scripts then reach
-//! this server as its own origin, and are taken for the local user. Only the name in `Host` gives them away.
+//! this server as its own origin, and are taken for the local user. Only the name in `Host` tells them from the user's own
+//! requests.
 
 use std::net::IpAddr;
 
@@ -16,13 +17,16 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::settings::Settings;
 
-/// Refuses a request to a host name that this server does not have, and one that does not say which it means.
+/// Refuses a request to a host name that this server does not have, and a request without one.
 pub(crate) async fn check_host(State(app): State<App>, request: Request, next: Next) -> Response {
     match check(app.settings(), &request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     }
 }
+
+/// Paths of probes, which name the address that they ask.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
 fn check<B>(settings: &Settings, request: &axum::http::Request<B>) -> Result<(), ApiError> {
     let mut hosts = request.headers().get_all(HOST).iter();
@@ -37,7 +41,9 @@ fn check<B>(settings: &Settings, request: &axum::http::Request<B>) -> Result<(),
     let host = host.map(|host| Authority::try_from(host.as_bytes())).transpose().map_err(malformed)?;
     // The authority of the request's target counts in place of the header where there is one.
     let named = request.uri().authority().or(host.as_ref());
-    if named.is_none_or(|host| is_ours(settings, host.host())) {
+    // On a loopback address, probes name it; a web page must not read them by a name of its own.
+    let is_probe = settings.default_user().is_none() && PROBES.contains(&request.uri().path());
+    if is_probe || named.is_none_or(|host| is_ours(settings, host.host())) {
         return Ok(());
     }
     Err(ApiError::new(
@@ -55,7 +61,7 @@ fn is_ours(settings: &Settings, host: &str) -> bool {
         || settings.allowed_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host))
 }
 
-/// Whether a name or address means this machine by definition (RFC 6761 for names).
+/// Returns whether a name or address means this machine by definition (RFC 6761 for names).
 fn is_loopback(host: &str) -> bool {
     let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if let Ok(address) = address.parse::<IpAddr>() {
@@ -133,5 +139,15 @@ mod tests {
             assert_eq!(status(settings, "/", &["localhost"]), 200);
             assert_eq!(status(settings, "/", &["evil.example"]), 421);
         }
+    }
+
+    #[test]
+    fn probes_may_name_the_address_that_they_ask() {
+        let settings = [("BIND", "0.0.0.0:80"), ("ALLOWED_HOSTS", "images.example")];
+        for path in PROBES {
+            assert_eq!(status(&settings, path, &["10.0.0.7:80"]), 200, "{path}");
+            assert_eq!(status(&settings[1..], path, &["evil.example"]), 421, "{path}");
+        }
+        assert_eq!(status(&settings, "/metrics", &["10.0.0.7:80"]), 421);
     }
 }

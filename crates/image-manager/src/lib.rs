@@ -1,12 +1,12 @@
 //! The Image Project Manager's backend: projects of images, with metadata, thumbnails and analyses, over HTTP.
 //!
-//! Small but real: it is the first user of the cache, and shows how one is used where it is needed. Read it in this order:
+//! The first application on the cache, as an example of its use. Read it in this order:
 //!
-//! 1. `caching`: the only module that speaks to the cache. Reads load through it, changes are announced to it.
+//! 1. `caching`: the only module that uses the cache. Reads load through it, changes are announced to it.
 //! 2. `routes`: one file a resource. Each authorises in the database first, then asks the cache.
-//! 3. `database`: SQLite. A write wants proof that the cache was told.
+//! 3. `database`: SQLite. A write requires proof that it was announced to the cache.
 //! 4. `uploads`, `originals`, `pictures`: from a request's body to a checked file, and from files to pixels.
-//! 5. [`App`], [`serve()`], [`Settings`], [`seed()`], [`doctor`]: how it all is put together and started.
+//! 5. [`App`], [`serve()`], [`Settings`], [`seed()`], [`doctor`]: assembly and start.
 
 mod app;
 mod caching;
@@ -15,10 +15,11 @@ mod database;
 mod directories;
 mod disposition;
 pub mod doctor;
+mod drain_body;
 mod error;
 mod extract;
-mod hearing;
 mod hosts;
+mod logging;
 mod metadata;
 mod metrics;
 mod names;
@@ -39,8 +40,9 @@ pub use app::{App, StartError};
 pub use database::OpenError;
 pub use directories::check_directories;
 pub use error::ApiError;
+pub use logging::LogSettings;
 pub use metrics::install as install_metrics;
 pub use seed::seed;
 pub use serve::serve;
-pub use settings::{Diagnostics, Seed, Settings, SettingsError, parse_address, variables};
+pub use settings::{Diagnostics, Seed, Settings, SettingsError, near_misses, parse_address, variables};
 pub use signals::StopSignals;

@@ -1,17 +1,16 @@
-//! The command `image-manager`: serves, or looks for what is wrong with the settings.
+//! The command `image-manager`: serves, or checks the settings.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use cache_facade::{Cache, CacheConfig, Environment};
 use image_manager::{
-    App, Seed, Settings, StopSignals, check_directories, doctor, install_metrics, parse_address, seed, serve,
-    variables,
+    App, LogSettings, Seed, Settings, StopSignals, check_directories, doctor, install_metrics, near_misses,
+    parse_address, seed, serve, variables,
 };
 use tokio::net::TcpListener;
-use tracing_subscriber::EnvFilter;
 
 const USAGE: &str = "\
 Usage: image-manager [--bind ADDRESS:PORT] [--seed FOLDER]
@@ -21,12 +20,12 @@ Usage: image-manager [--bind ADDRESS:PORT] [--seed FOLDER]
   --seed FOLDER         at the first start, upload the folder's pictures into a project \"Samples\"
   doctor                print the settings and check the way to the cache
 
-Environment: BIND, DATA_DIR, MAX_UPLOAD_MB, ADMIN_USERS, ALLOWED_HOSTS, DIAGNOSTICS, MAX_CONNECTIONS,
-CLIENT_TIMEOUT_SECONDS, SHUTDOWN_DELAY_SECONDS, SHUTDOWN_TIMEOUT_SECONDS, RUST_LOG, LOG_FORMAT, and the
-cache's CACHE_* and REDIS_*.
+Environment: BIND, DATA_DIR, MAX_UPLOAD_MB, DECODE_MEMORY_MB, ADMIN_USERS, ALLOWED_HOSTS, DIAGNOSTICS,
+MAX_CONNECTIONS, CLIENT_TIMEOUT_SECONDS, SHUTDOWN_DELAY_SECONDS, SHUTDOWN_TIMEOUT_SECONDS, RUST_LOG,
+LOG_FORMAT, and the cache's CACHE_* and REDIS_*.
 ";
 
-/// What the command line asks for.
+/// A parsed command line.
 #[derive(Debug, PartialEq, Eq)]
 enum Command {
     Serve { bind: Option<String>, seed: Option<PathBuf> },
@@ -57,7 +56,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes a line to the standard error. Where that cannot be written, the exit code alone has to tell.
+/// Writes a line to the standard error. If that fails, the exit code is all there is.
 fn say(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
@@ -99,7 +98,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Serve { bind, seed } => {
             let served = runtime.block_on(serve_until_stopped(bind, seed));
-            // Work that blocks, such as decoding a picture, cannot be cut off, and nobody waits for it any more.
+            // Blocking work, such as decoding a picture, cannot be cut off, and no request waits for it any more.
             runtime.shutdown_timeout(LAST_WORK);
             served?;
         }
@@ -110,7 +109,10 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 async fn serve_until_stopped(bind: Option<String>, folder: Option<PathBuf>) -> Result<(), Failure> {
     let environment = Environment::read()?;
     let variable = variables(&environment)?;
-    log_to_stderr(&variable)?;
+    LogSettings::read(&variable)?.install();
+    for (name, meant) in near_misses(&environment) {
+        tracing::warn!("{name} is no setting of the application; {meant} is");
+    }
     let cache_config = CacheConfig::from_environment(&environment)?;
     let settings = settings(&variable, bind, folder)?;
     check_directories(&settings, &cache_config)?;
@@ -126,23 +128,6 @@ async fn serve_until_stopped(bind: Option<String>, folder: Option<PathBuf>) -> R
     };
     let (app, listener) = started?;
     serve(app, listener, async || signals.next().await).await?;
-    Ok(())
-}
-
-fn log_to_stderr(variable: impl Fn(&str) -> Option<String>) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(variable("RUST_LOG").as_deref().unwrap_or("info"))
-        .map_err(|_| "RUST_LOG takes levels by module, such as info or warn,image_manager=debug")?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        // A line that cannot be written is lost: telling of it there would panic.
-        .log_internal_errors(false);
-    match variable("LOG_FORMAT").map(|format| format.trim().to_ascii_lowercase()).as_deref() {
-        None | Some("" | "text") => subscriber.init(),
-        Some("json") => subscriber.json().flatten_event(true).init(),
-        Some(_) => return Err("LOG_FORMAT takes text or json".into()),
-    }
     Ok(())
 }
 
@@ -167,7 +152,7 @@ fn settings(
     folder: Option<PathBuf>,
 ) -> Result<Settings, Failure> {
     let bind = bind.map(|address| parse_address(&address, "--bind")).transpose()?;
-    // What follows from the address, such as who may clear the cache, must follow from the one that counts.
+    // Defaults that depend on the address, such as the admins, must depend on the one that is served.
     let mut settings = Settings::read(|name| match bind {
         Some(address) if name == "BIND" => Some(address.to_string()),
         _ => variable(name),
@@ -213,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_of_the_command_line_decides_who_is_trusted() {
+    fn the_default_admins_depend_on_the_address_of_the_command_line() {
         let public = settings(|_| None, Some("0.0.0.0:80".to_owned()), None).unwrap();
         assert!(public.admin_users.is_empty());
         let unset = |name: &str| (name == "BIND").then(|| "nonsense".to_owned());

@@ -1,4 +1,4 @@
-//! [`Metadata`]: whatever the user wants to note about an image, as a JSON object.
+//! [`Metadata`]: a user's notes about an image, a JSON object.
 
 mod text;
 
@@ -10,14 +10,14 @@ use crate::error::ApiError;
 /// Longest metadata of one image, as JSON text: a page holds up to a thousand of them.
 pub(crate) const METADATA_MAX_BYTES: usize = 16 * 1024;
 
-/// A JSON object of at most [`METADATA_MAX_BYTES`], as text: what was sent is what is answered, digit by digit.
+/// A JSON object of at most [`METADATA_MAX_BYTES`], as text, so that it is answered as it was sent, digit by digit.
 ///
 /// In JSON it is that object. In the cache's binary codec, which cannot describe a value's type, it is the object's text.
 #[derive(Debug, Clone)]
 pub(crate) struct Metadata(Box<RawValue>);
 
 impl Metadata {
-    /// Takes what a client sent.
+    /// Checks and normalises the text of a client.
     ///
     /// # Errors
     /// 413 if it is too long, 422 unless it is an object that names each member once, 400 for what common readers of JSON
@@ -34,7 +34,7 @@ impl Metadata {
         Self::from_text(text).map_err(|error| ApiError::internal("rewriting metadata", error))
     }
 
-    /// Reads what [`as_text`](Self::as_text) gave.
+    /// Reads the text that [`as_text`](Self::as_text) returned.
     ///
     /// # Errors
     /// When the text is no JSON.
@@ -42,14 +42,14 @@ impl Metadata {
         RawValue::from_string(text).map(Self)
     }
 
-    /// The object as JSON text.
+    /// Returns the object as JSON text.
     pub(crate) fn as_text(&self) -> &str {
         self.0.get()
     }
 }
 
 impl Default for Metadata {
-    /// An object without members.
+    /// Returns an object without members.
     fn default() -> Self {
         Self::from_text("{}".to_owned()).expect("an empty object is JSON")
     }
@@ -83,7 +83,7 @@ impl<'de> Deserialize<'de> for Metadata {
 
 #[cfg(test)]
 impl Metadata {
-    /// Metadata of a value that may be metadata.
+    /// Creates metadata from a valid value.
     pub(crate) fn of(value: serde_json::Value) -> Self {
         Self::new(&serde_json::from_value::<Box<RawValue>>(value).unwrap()).unwrap()
     }

@@ -1,4 +1,4 @@
-//! Prometheus: the recorder, and the counts of requests.
+//! Prometheus' recorder, and the counts of requests.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
@@ -20,28 +20,29 @@ const LATENCIES: [f64; 14] =
 /// never read.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// All metrics of this process, in Prometheus' text format.
+/// Returns all metrics of this process, in Prometheus' text format.
 pub(crate) fn render() -> String {
     let Some(recorder) = recorder() else { return String::new() };
     process_metrics::update();
     recorder.render()
 }
 
-/// Makes the metrics of this process go to Prometheus. Later calls do nothing.
+/// Installs Prometheus' recorder for this process. Later calls do nothing.
 ///
 /// Call it before the cache is made, which may keep handles to its metrics.
 pub fn install() {
     recorder();
 }
 
-/// Counts requests by route and status, and measures them. The route is its pattern, so that ids make no new series.
-pub(crate) async fn measure(path: MatchedPath, request: Request, next: Next) -> Response {
+/// Counts requests by route and status, and measures them. The route is its pattern, so that ids make no new series;
+/// `none` for a path without a route.
+pub(crate) async fn measure(path: Option<MatchedPath>, request: Request, next: Next) -> Response {
     let method = method_label(request.method());
     let started = Instant::now();
     let response = next.run(request).await;
     let labels = [
         ("method", method.to_owned()),
-        ("route", path.as_str().to_owned()),
+        ("route", path.as_ref().map_or("none", MatchedPath::as_str).to_owned()),
         ("status", response.status().as_u16().to_string()),
     ];
     counter!("http_requests_total", &labels).increment(1);
@@ -55,7 +56,7 @@ pub(crate) fn connection_refused() {
     counter!("http_connections_refused_total").increment(1);
 }
 
-/// Whatever a client makes up counts as one method, so that it makes no new series.
+/// Returns a method's label: one for all unknown methods, so that clients make no new series.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

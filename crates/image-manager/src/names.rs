@@ -6,7 +6,7 @@ use icu_properties::{CodePointMapData, CodePointSetData};
 /// Longest name of a file, in characters.
 const FILENAME_MAX_CHARS: usize = 255;
 
-/// Whether a character may be part of a name: false for what cannot be seen, or changes how its neighbours are shown.
+/// Returns whether a character may be part of a name: not if it is invisible or changes how its neighbours are shown.
 ///
 /// Those are control characters, separators of lines and paragraphs, the controls of writing direction (U+202E makes
 /// `gpj.exe` look like `exe.jpg`), and everything of no width, with which two names could look the same.
@@ -24,21 +24,28 @@ pub(crate) fn is_shown(char: char) -> bool {
     !is_hidden && !is_ignorable
 }
 
-/// The last part of a path without the characters that are not [shown](is_shown), if that leaves a name.
+/// Removes blanks around a name, and variation selectors at its beginning, which have no character to select.
+fn trimmed(name: &str) -> &str {
+    let is_blank = |char: char| char.is_whitespace() || char == '\u{2800}';
+    let selectors = CodePointSetData::new::<VariationSelector>();
+    name.trim_start_matches(|char| is_blank(char) || selectors.contains(char)).trim_end_matches(is_blank)
+}
+
+/// Returns the last part of a path without the characters that are not [shown](is_shown), if that leaves a name.
 pub(crate) fn clean_filename(name: &str) -> Option<String> {
     let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
     let shown: String = name.chars().filter(|char| is_shown(*char)).collect();
-    let short: String = shown.trim().chars().take(FILENAME_MAX_CHARS).collect();
-    let name = short.trim_end();
+    let short: String = trimmed(&shown).chars().take(FILENAME_MAX_CHARS).collect();
+    let name = trimmed(&short);
     (!matches!(name, "" | "." | "..")).then(|| name.to_owned())
 }
 
-/// A name as it is compared and stored, where the client is to learn that it is not accepted as it is.
+/// Returns a name as it is compared and stored, without blanks around it.
 ///
-/// Spaces around it are left out. None for an empty name, for `.` and `..`, and for one with characters that are not
+/// None for an empty name, for `.` and `..`, and for one with characters that are not
 /// [shown](is_shown).
 pub(crate) fn checked_name(name: &str) -> Option<String> {
-    let name = name.trim();
+    let name = trimmed(name);
     (!matches!(name, "" | "." | "..") && name.chars().all(is_shown)).then(|| name.to_owned())
 }
 
@@ -89,6 +96,14 @@ mod tests {
                 "{hidden:?}"
             );
             assert_eq!(checked_name(&format!("a{hidden}b")), None, "{hidden:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_blanks_and_selectors_alone_is_none() {
+        for name in ["\u{FE0F}", "\u{2800}", "\u{3000}\u{FE00} ", "\u{2800}\u{E0100}"] {
+            assert_eq!(clean_filename(name), None, "{name:?}");
+            assert_eq!(checked_name(name), None, "{name:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! The uploaded files, as they were sent: `originals/{last two digits}/{file id}` below the data directory.
 //!
 //! A file is written under `incoming/`, made durable, and moved into place just before the transaction that names it. It
-//! never changes afterwards: new pixels are a new file. Whoever has it open may read on after it was removed.
+//! never changes afterwards: new pixels are a new file. A reader that has it open can read on after it was removed.
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -20,6 +20,9 @@ use cache_facade::log::limited;
 /// A file that no image names is left over from a crash once it is older than any upload takes.
 const LEFT_OVER_AFTER: Duration = Duration::from_hours(1);
 
+/// Directories below the data directory: of files in place, and of files that are being uploaded.
+pub(crate) const DIRECTORIES: [&str; 2] = ["originals", "incoming"];
+
 /// The store of originals; a cheap handle.
 #[derive(Debug, Clone)]
 pub(crate) struct Originals {
@@ -37,19 +40,19 @@ pub(crate) struct Incoming {
 }
 
 impl Originals {
-    /// The store below `data_directory`, made if need be. Blocks.
+    /// Opens the store below `data_directory`, and creates it if need be. Blocks.
     ///
     /// # Errors
     /// When the directories cannot be made.
     pub(crate) fn open(data_directory: &Path) -> io::Result<Self> {
-        let originals =
-            Self { kept: data_directory.join("originals"), incoming: data_directory.join("incoming") };
+        let [kept, incoming] = DIRECTORIES.map(|name| data_directory.join(name));
+        let originals = Self { kept, incoming };
         make_directory(&originals.kept)?;
         make_directory(&originals.incoming)?;
         Ok(originals)
     }
 
-    /// Whether files can be made here. Blocks.
+    /// Checks that files can be created here. Blocks.
     ///
     /// # Errors
     /// When the data directory is gone, read-only, or closed to this user.
@@ -89,7 +92,7 @@ impl Originals {
         sync_directory(directory)
     }
 
-    /// Where a file is.
+    /// Returns the path of a file.
     pub(crate) fn path(&self, file: Uuid) -> PathBuf {
         let name = file.to_string();
         let ending = name.get(name.len() - 2..).expect("a UUID's text is 36 ASCII characters");
@@ -107,7 +110,7 @@ impl Originals {
         })
     }
 
-    /// Removes files that no image names any more. What cannot be removed is left to [`sweep`](Self::sweep).
+    /// Removes files that no image names any more. Files that cannot be removed are left to [`sweep`](Self::sweep).
     pub(crate) async fn remove(&self, files: Vec<Uuid>) {
         for file in files {
             if let Err(error) = tokio::fs::remove_file(self.path(file)).await
@@ -121,7 +124,7 @@ impl Originals {
         }
     }
 
-    /// Removes what crashes left behind: files older than an hour that no image names. O(number of originals).
+    /// Removes files that crashes left: those older than an hour that no image names. O(number of originals).
     pub(crate) async fn sweep(&self, database: &Database) -> Result<u64, ApiError> {
         let before = SystemTime::now().checked_sub(LEFT_OVER_AFTER).unwrap_or(SystemTime::UNIX_EPOCH);
         let originals = self.clone();
@@ -145,7 +148,7 @@ impl Originals {
         Ok(removed)
     }
 
-    /// Old files with their ids; uploads never came so far as to have one that matters.
+    /// Lists old files, originals with their ids.
     fn older_than(&self, before: SystemTime) -> io::Result<Vec<(PathBuf, Option<Uuid>)>> {
         let mut old = Vec::new();
         for entry in std::fs::read_dir(&self.incoming)? {
@@ -155,10 +158,14 @@ impl Originals {
             }
         }
         for directory in std::fs::read_dir(&self.kept)? {
-            for entry in std::fs::read_dir(directory?.path())? {
+            let directory = directory?.path();
+            if !directory.is_dir() {
+                continue;
+            }
+            for entry in std::fs::read_dir(directory)? {
                 let entry = entry?;
                 let id = entry.file_name().to_str().and_then(|name| Uuid::try_parse(name).ok());
-                // Whatever has another name is not ours to remove.
+                // A file of another name is not the application's to remove.
                 if id.is_some() && entry.metadata()?.modified()? < before {
                     old.push((entry.path(), id));
                 }
@@ -176,23 +183,23 @@ impl Incoming {
         Ok(())
     }
 
-    /// Makes what was written durable.
+    /// Makes the written bytes durable.
     pub(crate) async fn finish(&mut self) -> Result<(), ApiError> {
         self.file.flush().await.map_err(|error| failed(&error))?;
         self.file.sync_all().await.map_err(|error| failed(&error))
     }
 
-    /// The id under which it will be kept.
+    /// Returns the id under which the file will be kept.
     pub(crate) fn id(&self) -> Uuid {
         self.id
     }
 
-    /// Bytes written so far.
+    /// Returns the number of bytes written so far.
     pub(crate) fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
 
-    /// Where it is until it is kept.
+    /// Returns the path until the file is kept.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -282,6 +289,7 @@ mod tests {
         let foreign = originals.kept.join("aa").join("notes.txt");
         std::fs::create_dir_all(foreign.parent().unwrap()).unwrap();
         std::fs::write(&foreign, "mine").unwrap();
+        std::fs::write(originals.kept.join(".DS_Store"), "a file where directories are").unwrap();
         for path in [&originals.path(stray.id()), &foreign] {
             let old = SystemTime::now() - 2 * LEFT_OVER_AFTER;
             std::fs::File::options().append(true).open(path).unwrap().set_modified(old).unwrap();

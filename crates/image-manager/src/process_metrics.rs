@@ -1,4 +1,4 @@
-//! What the process takes of its machine, under the names that Prometheus' client libraries give it. Linux only.
+//! Resources that the process uses, under the names that Prometheus' client libraries give it. Linux only.
 
 use std::fs;
 use std::time::SystemTime;
@@ -21,7 +21,7 @@ pub(crate) fn describe() {
     gauge!("process_start_time_seconds").set(now.as_secs_f64());
 }
 
-/// Sets the metrics to what they are now. A figure that cannot be read keeps its last value.
+/// Sets the metrics to their present values. A figure that cannot be read keeps its last value.
 pub(crate) fn update() {
     if let Some(ticks) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(cpu_ticks) {
         counter!("process_cpu_seconds_total").absolute(ticks / TICKS_A_SECOND);
@@ -43,13 +43,13 @@ pub(crate) fn update() {
     }
 }
 
-/// The number behind `name` in `/proc/self/status`.
+/// Returns the number behind `name` in `/proc/self/status`.
 fn field(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// The times in user and kernel mode in `/proc/self/stat`, fields 14 and 15.
+/// Returns the sum of the times in user and kernel mode in `/proc/self/stat`, fields 14 and 15.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     // The second field is the command's name in parentheses, and may hold anything.
     let (_, rest) = stat.rsplit_once(')')?;

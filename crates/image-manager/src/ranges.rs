@@ -8,7 +8,9 @@ use axum::http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use uuid::Uuid;
 
-/// Which bytes of a representation a request wants.
+use crate::error::ApiError;
+
+/// The bytes of a representation that a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// All of it.
@@ -19,13 +21,13 @@ pub(crate) enum Wanted {
     Nothing,
 }
 
-/// The entity tag of an original: files never change, so that the file's id is one.
+/// Returns the entity tag of an original: the file's id, as files never change.
 pub(crate) fn file_tag(file: Uuid) -> String {
     format!("\"{file}\"")
 }
 
-/// The status that a request's conditions ask for in place of the representation with `etag` (quoted), if any: 412 or, for
-/// a client that already has it, 304. `If-Match` comes before `If-None-Match`.
+/// Returns the status that a request's conditions ask for in place of the representation with `etag` (quoted), if any: 412
+/// or, for a client that already has it, 304. `If-Match` comes before `If-None-Match`.
 pub(crate) fn precondition(headers: &HeaderMap, etag: &str) -> Option<StatusCode> {
     if lists(headers, IF_MATCH, |tag| tag == etag.as_bytes()) == Some(false) {
         return Some(StatusCode::PRECONDITION_FAILED);
@@ -34,7 +36,18 @@ pub(crate) fn precondition(headers: &HeaderMap, etag: &str) -> Option<StatusCode
     (lists(headers, IF_NONE_MATCH, is_known) == Some(true)).then_some(StatusCode::NOT_MODIFIED)
 }
 
-/// Whether a list of entity tags is `*` or holds one that `matches`; none if the header is absent.
+/// Checks the conditions of a request that changes an image, whose entity tag is its file's.
+///
+/// # Errors
+/// 412 where one is not met.
+pub(crate) fn check_conditions(headers: &HeaderMap, file: Uuid) -> Result<(), ApiError> {
+    match precondition(headers, &file_tag(file)) {
+        None => Ok(()),
+        Some(_) => Err(ApiError::precondition_failed()),
+    }
+}
+
+/// Returns whether a list of entity tags is `*` or holds one that `matches`; none if the header is absent.
 fn lists(headers: &HeaderMap, name: HeaderName, matches: impl Fn(&[u8]) -> bool) -> Option<bool> {
     let lines: Vec<&[u8]> = headers.get_all(name).iter().map(|line| line.as_bytes().trim_ascii()).collect();
     if lines.is_empty() {
@@ -45,7 +58,7 @@ fn lists(headers: &HeaderMap, name: HeaderName, matches: impl Fn(&[u8]) -> bool)
     Some(lines == [b"*"] || tags.any(matches))
 }
 
-/// The bytes that `Range` asks for, of `length` in all.
+/// Returns the bytes that `Range` asks for, of `length` in all.
 ///
 /// Only GET has ranges. A header that is malformed, asks for several ranges, or is bound by `If-Range` to another version
 /// counts as absent, as the standard allows or asks for.
@@ -61,7 +74,7 @@ pub(crate) fn wanted(method: &Method, headers: &HeaderMap, etag: &str, length: u
     }
 }
 
-/// One range within `0..length`, empty if it lies outside; none if it is not of the form `bytes=a-b`, `bytes=a-` or
+/// Parses one range within `0..length`, empty if it lies outside; none if it is not of the form `bytes=a-b`, `bytes=a-` or
 /// `bytes=-n`.
 fn parse(range: &str, length: u64) -> Option<Range<u64>> {
     let (unit, ranges) = range.split_once('=')?;
@@ -85,7 +98,7 @@ fn parse(range: &str, length: u64) -> Option<Range<u64>> {
     }
 }
 
-/// Digits and nothing else; more than fit count as the largest number.
+/// Parses digits and nothing else; more than fit count as the largest number.
 fn number(digits: &str) -> Option<u64> {
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| digits.parse().unwrap_or(u64::MAX))

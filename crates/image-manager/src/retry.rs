@@ -1,4 +1,4 @@
-//! Starting over when an image was replaced between two reads of one request.
+//! Repeats work when an image was replaced between two reads of one request.
 
 use std::future::Future;
 
@@ -10,11 +10,11 @@ use crate::error::ApiError;
 /// A replacement takes the time of an upload, so that meeting several in one request is next to impossible.
 const ATTEMPTS: usize = 5;
 
-/// Does `work` anew while it ends with [`ApiError::changed_meanwhile`] or [`ApiError::original_missing`], a few times at
+/// Repeats `work` while it ends with [`ApiError::changed_meanwhile`] or [`ApiError::original_missing`], a few times at
 /// most; `id` names the image or analysis in the log.
 ///
 /// # Errors
-/// What `work` returned last.
+/// The last error of `work`.
 pub(crate) async fn retried<T, Fut>(id: Uuid, mut work: impl FnMut() -> Fut) -> Result<T, ApiError>
 where
     Fut: Future<Output = Result<T, ApiError>>,

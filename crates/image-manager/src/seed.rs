@@ -1,4 +1,4 @@
-//! What a new database begins with: a project "Samples" with a few pictures.
+//! The first content of a new database: a project "Samples" with a few pictures.
 
 use std::collections::HashSet;
 use std::fs::{File, TryLockError};
@@ -46,7 +46,7 @@ pub async fn seed(app: &App) -> Result<(), ApiError> {
         }
         return Ok(());
     }
-    // The other instance that holds the lock does what is to be done; its death lets go of it.
+    // The instance that holds the lock adds the samples; the lock ends with its process.
     let Some(_lock) = lock(app)? else { return Ok(()) };
     let project = match app.database().read(|db| database::samples(db)).await? {
         Samples::Wanted => begin(app, &owner).await?,
@@ -69,7 +69,7 @@ fn first_admin(app: &App) -> Option<String> {
     app.settings().admin_users.first().cloned()
 }
 
-/// A lock among the instances that share the data directory, until it is dropped; none while another holds it.
+/// Takes the lock among the instances that share the data directory; none while another holds it.
 fn lock(app: &App) -> Result<Option<File>, ApiError> {
     let failed = |error| ApiError::file("locking samples.lock below DATA_DIR", &error);
     let path = app.settings().data_directory.join("samples.lock");
@@ -161,7 +161,7 @@ async fn add(app: &App, owner: &str, project: Uuid, name: &str, file: Bytes) -> 
     Ok(())
 }
 
-/// The files of a folder, by name; not those of folders inside it.
+/// Lists the files of a folder by name, without those of folders inside it.
 fn names_in(folder: &Path) -> io::Result<Vec<std::path::PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {

@@ -1,11 +1,11 @@
-//! Serving until told to stop, and stopping within a bounded time.
+//! Serves until told to stop, and stops within a bounded time.
 //!
 //! 1. The first request to stop: `/readyz` answers 503, so that load balancers look elsewhere; new requests are still
 //!    answered for [`shutdown_delay`](crate::Settings::shutdown_delay).
 //! 2. The listener closes. Requests that have begun may finish, for
 //!    [`shutdown_timeout`](crate::Settings::shutdown_timeout) at most. A connection without a complete request head does not
 //!    count as one.
-//! 3. What is left is cut off, and the cache is closed.
+//! 3. Other requests are cut off, and the cache is closed.
 //!
 //! Each further request to stop goes on to the next step at once.
 

@@ -5,25 +5,29 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::http::uri::Authority;
 use cache_facade::Environment;
 
-/// What the environment and the command line decide.
+/// The settings of the environment and the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Where to listen. `BIND` or `--bind`. Default: 127.0.0.1:8080.
+    /// Address to listen on. `BIND` or `--bind`. Default: 127.0.0.1:8080.
     pub bind: SocketAddr,
-    /// Where the database and the originals are. `DATA_DIR`. Default: `data`.
+    /// Directory of the database and the originals. `DATA_DIR`. Default: `data`.
     pub data_directory: PathBuf,
     /// Largest uploaded file. `MAX_UPLOAD_MB`, in units of 1,048,576 bytes. Default: 32.
     pub max_upload_bytes: u64,
-    /// Memory for the pixels of all pictures that are decoded at once. `DECODE_MEMORY_MB`, in the same units. Default: 1024.
+    /// Memory for the pixels of all pictures that are decoded at once. `DECODE_MEMORY_MB`, in the same units. Default:
+    /// 1024.
     pub decode_memory_bytes: u64,
-    /// Who may clear the cache. `ADMIN_USERS`, separated by commas. Default: `demo` on a loopback address, else nobody.
+    /// Users that may clear the cache. `ADMIN_USERS`, separated by commas. Default: `demo` on a loopback address, else
+    /// none.
     pub admin_users: Vec<String>,
-    /// Names, beside those of this machine, that a request's `Host` may have. `ALLOWED_HOSTS`, separated by commas. Default:
-    /// none, which on an address other than a loopback one means any.
+    /// Names, beside those of this machine, that a request's `Host` may have. `ALLOWED_HOSTS`, separated by commas.
+    /// Default: none, which on an address other than a loopback one means any.
     pub allowed_hosts: Vec<String>,
-    /// Who may read `/metrics` and the causes in `health`. `DIAGNOSTICS`. Default: all on a loopback address, else admins.
+    /// Clients that may read `/metrics` and the causes in `health`. `DIAGNOSTICS`. Default: all on a loopback address, else
+    /// admins.
     pub diagnostics: Diagnostics,
     /// Connections open at once; fewer where the limit of open files is low. `MAX_CONNECTIONS`. Default: 1000.
     pub max_connections: usize,
@@ -31,13 +35,14 @@ pub struct Settings {
     pub client_timeout: Duration,
     /// Time between the request to stop and the closing of the listener. `SHUTDOWN_DELAY_SECONDS`. Default: none.
     pub shutdown_delay: Duration,
-    /// Longest time that requests may take to finish once the listener is closed. `SHUTDOWN_TIMEOUT_SECONDS`. Default: 20 s.
+    /// Longest time that requests may take to finish once the listener is closed. `SHUTDOWN_TIMEOUT_SECONDS`. Default: 20
+    /// s.
     pub shutdown_timeout: Duration,
-    /// What a new database begins with. `--seed`. Default: generated pictures.
+    /// First content of a new database. `--seed`. Default: generated pictures.
     pub seed: Seed,
 }
 
-/// Who may read `/metrics` and the causes in `health`, which name hosts and paths.
+/// The clients that may read `/metrics` and the causes in `health`, which name hosts and paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Diagnostics {
     /// Every client.
@@ -46,7 +51,7 @@ pub enum Diagnostics {
     Admins,
 }
 
-/// What a new database begins with.
+/// The first content of a new database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seed {
     /// Nothing.
@@ -60,8 +65,8 @@ pub enum Seed {
 /// A setting that cannot be understood. Never holds the value, which may be a secret that was put in the wrong place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsError {
-    name: &'static str,
-    takes: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) takes: &'static str,
 }
 
 impl std::fmt::Display for SettingsError {
@@ -120,7 +125,7 @@ impl Settings {
             max_upload_bytes: max_upload_mb * 1024 * 1024,
             decode_memory_bytes: decode_memory_mb * 1024 * 1024,
             admin_users,
-            allowed_hosts: get("ALLOWED_HOSTS").map(|names| list(&names)).unwrap_or_default(),
+            allowed_hosts: hosts(&get("ALLOWED_HOSTS").unwrap_or_default(), "ALLOWED_HOSTS")?,
             diagnostics,
             max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX),
             client_timeout: seconds("CLIENT_TIMEOUT_SECONDS", 20, 1)?,
@@ -130,17 +135,31 @@ impl Settings {
         })
     }
 
-    /// Who asks when no header says so.
+    /// Returns the user of a request without the header `X-User`.
     pub(crate) fn default_user(&self) -> Option<&'static str> {
         self.bind.ip().is_loopback().then_some(LOCAL_USER)
     }
 }
 
-/// Reads the path of a directory, which no shell has seen: what it would replace would become a part of a name.
+/// Reads the path of a directory. Syntax of a shell would become a part of a name, and is refused.
 fn directory(path: String, name: &'static str) -> Result<PathBuf, SettingsError> {
     let takes = "the path of a directory, written in full: neither ~ nor $NAME nor quotes are replaced in it";
     let is_for_a_shell = path == "~" || path.starts_with("~/") || path.starts_with(['$', '"', '\'']);
     if is_for_a_shell { Err(SettingsError { name, takes }) } else { Ok(path.into()) }
+}
+
+/// Reads host names as they stand in the header `Host`, beside a port.
+fn hosts(text: &str, name: &'static str) -> Result<Vec<String>, SettingsError> {
+    let is_host = |host: &String| {
+        let authority = Authority::try_from(host.as_str());
+        authority.is_ok_and(|authority| authority.host() == host)
+            && !host.contains('*')
+            && !host.ends_with('.')
+    };
+    let takes = "host names or addresses, separated by commas, without scheme, port, * or a dot at the end, such as \
+                 images.example,[2001:db8::1]";
+    let hosts = list(text);
+    if hosts.iter().all(is_host) { Ok(hosts) } else { Err(SettingsError { name, takes }) }
 }
 
 /// The settings that [`Settings::read`] and logging ask for.
@@ -160,12 +179,23 @@ const NAMES: [&str; 13] = [
     "LOG_FORMAT",
 ];
 
-/// What stands between commas.
+/// Splits a list at its commas.
 fn list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
-/// Gives the settings of the application by name, out of where those of the cache come from too.
+/// Returns names that are set and lack only the end of a setting's name, such as `ALLOWED_HOST`, each with that setting.
+pub fn near_misses(environment: &Environment) -> Vec<(&'static str, &'static str)> {
+    // Shorter ones may be meant for another program.
+    const LENGTH_MIN: usize = 8;
+    let beginnings = NAMES.iter().flat_map(|name| {
+        (LENGTH_MIN..name.len()).filter_map(move |length| Some((name.get(..length)?, *name)))
+    });
+    let is_set = |name| !NAMES.contains(&name) && !matches!(environment.get(name), Ok(None));
+    beginnings.filter(|(name, _)| is_set(name)).collect()
+}
+
+/// Returns the settings of the application by name, from the sources of the cache's settings.
 ///
 /// # Errors
 /// When the value of one is not UTF-8.
@@ -214,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn in_public_nobody_is_anybody_by_default() {
+    fn on_a_public_address_there_is_no_default_user_and_no_admin() {
         let settings = read(&[("BIND", "0.0.0.0:80")]).unwrap();
         assert_eq!(settings.default_user(), None);
         assert!(settings.admin_users.is_empty());
@@ -224,8 +254,10 @@ mod tests {
     }
 
     #[test]
-    fn admins_are_separated_by_commas() {
+    fn admins_and_hosts_are_separated_by_commas() {
         assert_eq!(read(&[("ADMIN_USERS", " ann, bob ,,")]).unwrap().admin_users, ["ann", "bob"]);
+        let hosts = read(&[("ALLOWED_HOSTS", "images.example, 10.0.0.7,[2001:db8::1],")]).unwrap();
+        assert_eq!(hosts.allowed_hosts, ["images.example", "10.0.0.7", "[2001:db8::1]"]);
     }
 
     #[test]
@@ -245,6 +277,12 @@ mod tests {
             ("SHUTDOWN_DELAY_SECONDS", "hunter2"),
             ("SHUTDOWN_TIMEOUT_SECONDS", "3601"),
             ("DIAGNOSTICS", "hunter2"),
+            ("ALLOWED_HOSTS", "hunter2.example:443"),
+            ("ALLOWED_HOSTS", "images.example, https://hunter2.example"),
+            ("ALLOWED_HOSTS", "*.hunter2.example"),
+            ("ALLOWED_HOSTS", "*"),
+            ("ALLOWED_HOSTS", "hunter2.example."),
+            ("ALLOWED_HOSTS", "2001:db8::1"),
         ] {
             let error = read(&[(name, value)]).unwrap_err().to_string();
             assert!(error.starts_with(name) && !error.contains("hunter2"), "{error}");

@@ -51,7 +51,7 @@ impl StopSignals {
     }
 }
 
-/// Whether the process ignores a signal, as Linux tells it; `false` where that cannot be read.
+/// Returns whether the process ignores a signal, as Linux tells it; `false` where that cannot be read.
 fn is_ignored(kind: SignalKind) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,4 +1,4 @@
-//! Clients that send their request's body too slowly.
+//! A time-out for clients that send a request's body too slowly.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,13 +38,14 @@ pub(crate) async fn limit_body_time(State(app): State<App>, request: Request, ne
     ([(CONNECTION, "close")], late).into_response()
 }
 
-/// The chunks of `body` until the caller has waited for them for `patience` altogether; each chunk gives some of it back.
+/// Returns the chunks of `body` until the caller has waited for them for `budget` altogether; each chunk adds to what is
+/// left of it.
 fn in_time(
     body: impl Stream<Item = Result<Bytes, axum::Error>> + Send + Unpin + 'static,
-    patience: Duration,
+    budget: Duration,
     is_late: Arc<AtomicBool>,
 ) -> impl Stream<Item = Result<Bytes, axum::Error>> + Send + 'static {
-    stream::unfold(Some((body, patience)), move |state| {
+    stream::unfold(Some((body, budget)), move |state| {
         let is_late = Arc::clone(&is_late);
         async move {
             let (mut body, left) = state?;
@@ -53,7 +54,7 @@ fn in_time(
                 Ok(Some(Ok(chunk))) => {
                     let bytes = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
                     let earned = Duration::from_secs(1) * bytes / SLOWEST_RATE;
-                    let left = left.saturating_sub(asked.elapsed()).saturating_add(earned).min(patience);
+                    let left = left.saturating_sub(asked.elapsed()).saturating_add(earned).min(budget);
                     Some((Ok(chunk), Some((body, left))))
                 }
                 Ok(Some(Err(error))) => Some((Err(error), None)),

@@ -1,14 +1,15 @@
-//! From a request's body to a checked file, and from there into the database. Nothing is kept of what is refused.
+//! From a request's body to a checked file, and from there into the database. Nothing is kept of a refused upload.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::body::Bytes;
-use axum::extract::multipart::{Field, MultipartError};
+use axum::body::{Body, Bytes};
+use axum::extract::multipart::MultipartError;
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use cache_facade::images::ImageChange;
-use futures_util::{Stream, TryStreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -18,8 +19,12 @@ use crate::error::ApiError;
 use crate::metadata::{METADATA_MAX_BYTES, Metadata};
 use crate::names::clean_filename;
 use crate::originals::Incoming;
-use crate::ranges::{file_tag, precondition};
+use crate::ranges::check_conditions;
 use crate::retry::retried;
+
+/// Most bytes of a multipart body that the parser may read, and keep, before it returns a field or a piece of one: the
+/// preamble, or the headers of a field.
+const UNPARSED_MAX_BYTES: usize = 256 * 1024;
 
 /// A picture that passed all checks and lies in the data directory, to be given to an image.
 #[derive(Debug)]
@@ -41,25 +46,43 @@ pub(crate) async fn receive(app: &App, request: Request) -> Result<Upload, ApiEr
             "send multipart/form-data with the picture in the field \"file\"",
         ));
     }
-    let mut multipart = Multipart::from_request(request, &())
+    let unparsed = Arc::new(AtomicUsize::new(0));
+    let parsed = || unparsed.store(0, Ordering::Relaxed);
+    let mut multipart = Multipart::from_request(bounded(request, Arc::clone(&unparsed)), &())
         .await
         .map_err(|error| ApiError::bad_request(error.body_text()))?;
     let (mut file, mut metadata) = (None, None);
     while let Some(field) = multipart.next_field().await.map_err(|error| unreadable(&error))? {
         let Disposition { name, filename } = Disposition::of(field.headers());
+        parsed();
+        let mut field = field.inspect(|_| parsed()).map_err(|error| unreadable(&error));
         match name.as_deref() {
             Some("file") if file.is_none() => {
                 let filename = filename.as_deref().and_then(clean_filename);
-                file = Some((received(app, field.map_err(|error| unreadable(&error))).await?, filename));
+                file = Some((received(app, field).await?, filename));
             }
             Some("metadata") if metadata.is_none() => metadata = Some(read_metadata(field).await?),
             Some("file" | "metadata") => return Err(ApiError::invalid("each field may be sent once")),
-            // Other fields are a form's own business.
-            Some(_) | None => {}
+            // Other fields are allowed and ignored.
+            Some(_) | None => while field.try_next().await?.is_some() {},
         }
     }
     let (incoming, filename) = file.ok_or_else(|| ApiError::invalid("the field \"file\" is missing"))?;
     checked(app, incoming, filename, metadata.unwrap_or_default()).await
+}
+
+/// Bounds the bytes that a parser of the request's body reads: `unparsed` counts them, the caller sets it to 0.
+fn bounded(request: Request, unparsed: Arc<AtomicUsize>) -> Request {
+    request.map(|body| {
+        Body::from_stream(body.into_data_stream().map(move |chunk| {
+            let chunk = chunk?;
+            let before = unparsed.fetch_add(chunk.len(), Ordering::Relaxed);
+            if before + chunk.len() > UNPARSED_MAX_BYTES {
+                return Err(axum::Error::new("the preamble or the headers of a field are too long"));
+            }
+            Ok(chunk)
+        }))
+    })
 }
 
 /// Receives a picture as [`receive`] does, or as the whole body when that is not multipart.
@@ -77,7 +100,7 @@ pub(crate) async fn receive_replacement(app: &App, request: Request) -> Result<U
     checked(app, incoming, None, Metadata::default()).await
 }
 
-/// Takes a picture that is in memory already.
+/// Checks a picture that is in memory already.
 ///
 /// # Errors
 /// As [`receive`].
@@ -139,9 +162,7 @@ pub(crate) async fn replace(
                     return Err(ApiError::changed_meanwhile());
                 }
                 let (Upload { incoming, file, filename, metadata: _ }, conditions) = &*upload;
-                if precondition(conditions, &file_tag(old.file)).is_some() {
-                    return Err(ApiError::precondition_failed());
-                }
+                check_conditions(conditions, old.file)?;
                 keeper.keep(incoming).map_err(|error| ApiError::file("keeping an original", &error))?;
                 let filename = filename.as_ref().unwrap_or(&old.filename);
                 Ok((database::replace_file(db, image, filename, file)?, old.file))
@@ -197,9 +218,11 @@ async fn checked(
     Ok(Upload { incoming, file, filename, metadata })
 }
 
-async fn read_metadata(mut field: Field<'_>) -> Result<Metadata, ApiError> {
+async fn read_metadata(
+    mut field: impl Stream<Item = Result<Bytes, ApiError>> + Unpin,
+) -> Result<Metadata, ApiError> {
     let mut text = Vec::new();
-    while let Some(chunk) = field.chunk().await.map_err(|error| unreadable(&error))? {
+    while let Some(chunk) = field.try_next().await? {
         text.extend_from_slice(&chunk);
         if text.len() > METADATA_MAX_BYTES {
             return Err(ApiError::too_large(format!("metadata may take {METADATA_MAX_BYTES} bytes")));
@@ -214,7 +237,7 @@ async fn read_metadata(mut field: Field<'_>) -> Result<Metadata, ApiError> {
 fn refuse_too_long(app: &App, request: &Request) -> Result<(), ApiError> {
     let length =
         request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    // What else a multipart body holds is short.
+    // The rest of a multipart body is short.
     let most = app.settings().max_upload_bytes + 4 * METADATA_MAX_BYTES as u64;
     if length.is_some_and(|length| length > most) { Err(too_long(app)) } else { Ok(()) }
 }
@@ -231,7 +254,7 @@ fn unreadable(error: &MultipartError) -> ApiError {
     }
 }
 
-/// Type and subtype of the body without parameters, in small letters: they are compared in any case.
+/// Returns the type and subtype of the body without parameters, in small letters: they are compared in any case.
 fn media_type(request: &Request) -> Option<String> {
     let content_type = request.headers().get(CONTENT_TYPE)?.to_str().ok()?;
     let media_type = content_type.split(';').next().unwrap_or_default();

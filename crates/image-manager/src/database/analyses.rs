@@ -1,4 +1,4 @@
-//! Analyses: which kinds were asked for of which image. Their results are computed from the pixels, and cached.
+//! Analyses: the kinds that were asked for of each image. Their results are computed from the pixels, and cached.
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
@@ -26,7 +26,7 @@ pub(crate) fn add_analysis(db: &Connection, image: Uuid, new: &Analysis, user: &
     Ok(())
 }
 
-/// All analyses of an image, oldest first.
+/// Returns all analyses of an image, oldest first.
 pub(crate) fn analyses_of(db: &Connection, image: Uuid) -> Result<Vec<Analysis>, ApiError> {
     let mut statement =
         db.prepare_cached("SELECT id, kind FROM analyses WHERE image_id = ?1 ORDER BY created_at, id")?;
@@ -35,7 +35,7 @@ pub(crate) fn analyses_of(db: &Connection, image: Uuid) -> Result<Vec<Analysis>,
     Ok(analyses.collect::<Result<_, _>>()?)
 }
 
-/// The analysis and its image, deleted or not, for a member of the image's project.
+/// Returns the analysis and its image, deleted or not, for a member of the image's project.
 ///
 /// # Errors
 /// Not found, or forbidden to `user`.
@@ -48,7 +48,7 @@ pub(crate) fn analysis_for(
     Ok((kind, image_for(db, user, image)?))
 }
 
-/// The same for the application itself, which loads on behalf of all who may see the analysis.
+/// Returns the analysis and its image for a load, whose result serves all members of the project.
 ///
 /// # Errors
 /// Not found.

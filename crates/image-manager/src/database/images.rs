@@ -1,4 +1,4 @@
-//! Images: their rows, what changes them, and who may see one.
+//! Images: their rows, changes and permissions.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ pub(crate) struct Image {
     pub(crate) deleted_at: Option<String>,
 }
 
-/// What a request needs to know of an image before it may ask the cache.
+/// The part of an image's row that a request needs before it may ask the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredImage {
     pub(crate) id: Uuid,
@@ -42,7 +42,7 @@ pub(crate) struct StoredImage {
 }
 
 impl StoredImage {
-    /// The image, unless it is deleted.
+    /// Returns the image, unless it is deleted.
     ///
     /// # Errors
     /// Not found.
@@ -71,7 +71,7 @@ pub(crate) struct NewImage {
     pub(crate) uploaded_by: String,
 }
 
-/// The image, deleted or not, for a member of its project.
+/// Returns the image, deleted or not, for a member of its project.
 ///
 /// # Errors
 /// Not found, or forbidden to `user`.
@@ -88,7 +88,7 @@ pub(crate) fn image_for(db: &Connection, user: &str, image: Uuid) -> Result<Stor
     if is_member { Ok(stored) } else { Err(not_a_member()) }
 }
 
-/// The same for the application itself, which loads on behalf of all who may see the image.
+/// Returns the image, deleted or not, for a load, whose result serves all members of the project.
 ///
 /// # Errors
 /// Not found.
@@ -99,7 +99,7 @@ pub(crate) fn stored_image(db: &Connection, image: Uuid) -> Result<StoredImage, 
         .ok_or_else(|| ApiError::not_found("image"))
 }
 
-/// The image as it is answered, deleted or not.
+/// Returns the image as it is answered, deleted or not.
 ///
 /// # Errors
 /// Not found.
@@ -170,7 +170,7 @@ pub(crate) fn delete_image(db: &Connection, image: Uuid) -> Result<(), ApiError>
     Ok(())
 }
 
-/// Takes back [`delete_image`].
+/// Reverts [`delete_image`].
 pub(crate) fn restore_image(db: &Connection, id: Uuid) -> Result<Image, ApiError> {
     db.execute(
         &format!("UPDATE images SET deleted_at = NULL, updated_at = {NOW} WHERE id = ?1"),
@@ -179,7 +179,7 @@ pub(crate) fn restore_image(db: &Connection, id: Uuid) -> Result<Image, ApiError
     image(db, id)
 }
 
-/// Whether any image, deleted or not, is kept in `file`.
+/// Returns whether any image, deleted or not, is kept in `file`.
 pub(crate) fn file_is_known(db: &Connection, file: Uuid) -> Result<bool, ApiError> {
     Ok(db.prepare_cached("SELECT 1 FROM images WHERE file_id = ?1")?.exists([file.to_string()])?)
 }

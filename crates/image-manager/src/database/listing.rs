@@ -15,7 +15,7 @@ pub(crate) struct ImagePage {
     pub(crate) total: u64,
 }
 
-/// Which page, and of which images.
+/// A page, and the images that it is of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ListingQuery {
     pub(crate) skip: u64,
@@ -25,7 +25,7 @@ pub(crate) struct ListingQuery {
     pub(crate) search: Option<Search>,
 }
 
-/// One page of a project's images, oldest first.
+/// Returns one page of a project's images, oldest first.
 pub(crate) fn images_of(db: &Connection, project: Uuid, query: &ListingQuery) -> Result<ImagePage, ApiError> {
     let ListingQuery { skip, limit, include_deleted, deleted_only, search } = query;
     let project = project.to_string();

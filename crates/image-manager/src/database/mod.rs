@@ -30,6 +30,7 @@ pub(crate) use projects::{
     project_for, projects_of, samples, set_members,
 };
 pub use schema::OpenError;
+pub(crate) use schema::examine;
 pub(crate) use search::Search;
 
 use crate::caching::Announced;
@@ -38,7 +39,7 @@ use crate::error::ApiError;
 /// Connections of this process, and with them threads inside SQLite at once.
 const CONNECTIONS: usize = 8;
 
-const NEVER_CLOSED: &str = "nobody closes the semaphores";
+const NEVER_CLOSED: &str = "nothing closes the semaphores";
 
 /// The application's database; a cheap handle.
 #[derive(Debug, Clone)]
@@ -57,12 +58,12 @@ struct Pool {
     writer: Arc<Semaphore>,
 }
 
-/// How a write failed.
+/// A failed write.
 #[derive(Debug)]
 pub(crate) enum WriteError {
-    /// Nothing of it is in the database.
+    /// The database is unchanged.
     RolledBack(ApiError),
-    /// It may be in the database: the commit itself failed.
+    /// The write may be in the database: the commit itself failed.
     Unknown(ApiError),
 }
 
@@ -104,7 +105,7 @@ impl Database {
 
     /// Writes in one transaction: all of `work`, or on its error nothing.
     ///
-    /// `Announced` proves that the cache knows what the write makes stale.
+    /// `Announced` proves that the cache knows the values that the write makes stale.
     ///
     /// # Cancellation
     /// The transaction runs to its end on its thread.
@@ -129,7 +130,7 @@ impl Database {
         let pool = Arc::clone(&self.pool);
         let done = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            // SQLite would go on in a file that no longer has a name, and lose all of it at the end.
+            // SQLite would write on to a file without a name, which is lost when it is closed.
             if identity(&pool.path).ok() != Some(pool.file) {
                 return Err(ApiError::internal(
                     "using the database",
@@ -149,7 +150,7 @@ impl Database {
     }
 }
 
-/// Device and inode of a file.
+/// Returns the device and inode of a file.
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let metadata = std::fs::metadata(path)?;
     Ok((metadata.dev(), metadata.ino()))
@@ -170,7 +171,7 @@ fn write<T>(
 pub(crate) mod testing {
     use super::*;
 
-    /// A database in a directory of its own, which goes with the returned guard.
+    /// Creates a database in a directory that is removed with the returned guard.
     pub(crate) fn database() -> (tempfile::TempDir, Database) {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::open(&directory.path().join("test.sqlite3")).unwrap();
@@ -178,7 +179,7 @@ pub(crate) mod testing {
     }
 
     impl Database {
-        /// Writes as a route does, without a cache to tell.
+        /// Writes as a route does, without a cache.
         pub(crate) async fn put<T: Send + 'static>(
             &self,
             work: impl FnOnce(&Transaction<'_>) -> Result<T, ApiError> + Send + 'static,

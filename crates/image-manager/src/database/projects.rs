@@ -1,4 +1,4 @@
-//! Projects and who may see them.
+//! Projects and their members.
 
 use std::collections::HashSet;
 
@@ -17,7 +17,7 @@ pub(crate) struct Project {
     pub(crate) members: Vec<String>,
 }
 
-/// The project, for one of its members.
+/// Returns the project, for one of its members.
 ///
 /// # Errors
 /// Not found, or forbidden to `user`.
@@ -34,7 +34,7 @@ pub(crate) fn project_for(db: &Connection, user: &str, project: Uuid) -> Result<
     Ok(Project { id: project, name, members })
 }
 
-/// The projects of `user`, oldest first.
+/// Returns the projects of `user`, oldest first.
 pub(crate) fn projects_of(db: &Connection, user: &str) -> Result<Vec<Project>, ApiError> {
     let mut statement = db.prepare_cached(
         "SELECT id, name FROM projects JOIN members ON project_id = id WHERE user = ?1 ORDER BY created_at, id",
@@ -63,7 +63,7 @@ pub(crate) fn add_project(
     Ok(Project { id: project, name: name.to_owned(), members: members_of(db, project)? })
 }
 
-/// Replaces the members by these, which are returned in order; whoever is not named sees nothing from now on.
+/// Replaces the members by these, which are returned in order.
 pub(crate) fn set_members(
     db: &Connection,
     project: Uuid,
@@ -80,28 +80,28 @@ pub(crate) fn delete_project(db: &Connection, project: Uuid) -> Result<(), ApiEr
     Ok(())
 }
 
-/// The files of all images of a project, deleted ones too.
+/// Returns the files of all images of a project, deleted ones too.
 pub(crate) fn files_of(db: &Connection, project: Uuid) -> Result<Vec<Uuid>, ApiError> {
     let mut statement = db.prepare_cached("SELECT file_id FROM images WHERE project_id = ?1")?;
     let files = statement.query_map([project.to_string()], |row| id(row, "file_id"))?;
     Ok(files.collect::<Result<_, _>>()?)
 }
 
-/// What is left to do about the samples of a new database.
+/// The state of the samples of a new database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Samples {
-    /// This is the first start: everything.
+    /// This is the first start.
     Wanted,
     /// An earlier start made the project, and did not come to an end.
     Incomplete(Uuid),
-    /// Nothing.
+    /// They are complete.
     Done,
 }
 
 /// Before the id of the project of incomplete samples, in the name of a milestone.
 const INCOMPLETE: &str = "samples of ";
 
-/// How far the samples are.
+/// Returns the state of the samples.
 pub(crate) fn samples(db: &Connection) -> Result<Samples, ApiError> {
     let names: Vec<String> = db
         .prepare_cached("SELECT name FROM milestones")?
@@ -123,13 +123,13 @@ pub(crate) fn begin_samples(db: &Connection, project: Uuid) -> Result<bool, ApiE
     Ok(true)
 }
 
-/// Records that nothing is left to do about the samples in `project`.
+/// Records that the samples in `project` are complete.
 pub(crate) fn end_samples(db: &Connection, project: Uuid) -> Result<(), ApiError> {
     db.execute("DELETE FROM milestones WHERE name = ?1", [format!("{INCOMPLETE}{project}")])?;
     Ok(())
 }
 
-/// The names of the files that a project has or had images of.
+/// Returns the names of the files that a project has or had images of.
 pub(crate) fn filenames_of(db: &Connection, project: Uuid) -> Result<HashSet<String>, ApiError> {
     let mut statement = db.prepare_cached("SELECT filename FROM images WHERE project_id = ?1")?;
     let names = statement.query_map([project.to_string()], |row| row.get(0))?;

@@ -1,10 +1,12 @@
 //! The tables, and how a connection is opened.
 
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::search;
 
@@ -59,7 +61,7 @@ CREATE INDEX analyses_by_image ON analyses (image_id, created_at, id);
 CREATE TABLE milestones (name TEXT PRIMARY KEY) WITHOUT ROWID;
 ";
 
-/// Why the database could not be opened.
+/// The reason why the database could not be opened.
 #[derive(Debug)]
 pub enum OpenError {
     /// SQLite refused.
@@ -105,22 +107,47 @@ impl std::error::Error for OpenError {
 /// Opens the first connection, and makes the tables where there are none.
 pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
-    // SQLite gives the files beside it the same mode. What is wrong with the path, SQLite says below.
+    // SQLite gives the files beside it the same mode. An error of the path is SQLite's to report below.
     let _ = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
     let mut connection = connect(path).map_err(sqlite)?;
     use_wal(&connection).map_err(sqlite)?;
     // Immediate: of several instances that start at once, one makes the tables and the others find them.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
-    let version: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sqlite)?;
-    if version > VERSION {
-        return Err(OpenError::TooNew { path: path.to_owned() });
-    }
-    if version == 0 {
+    if version(&transaction, path)? == 0 {
         transaction.execute_batch(TABLES).map_err(sqlite)?;
         transaction.pragma_update(None, "user_version", VERSION).map_err(sqlite)?;
     }
     transaction.commit().map_err(sqlite)?;
     Ok(connection)
+}
+
+/// Counts the images of a database that [`open`] would open, and changes nothing.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn examine(path: &Path) -> Result<u64, OpenError> {
+    const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/');
+    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let log = [path.as_os_str().as_bytes(), b"-wal"].concat();
+    // Without a log the database is not in use, and opening it as any other would leave a log beside it.
+    let is_immutable = !Path::new(std::ffi::OsStr::from_bytes(&log)).exists();
+    let path_in_uri = percent_encode(path.as_os_str().as_bytes(), PATH);
+    let uri = format!("file:{path_in_uri}?immutable={}", u8::from(is_immutable));
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(uri, flags).map_err(sqlite)?;
+    if version(&connection, path)? == 0 {
+        return Ok(0);
+    }
+    connection.query_row("SELECT count(*) FROM images", [], |row| row.get(0)).map_err(sqlite)
+}
+
+/// Returns the version of the tables, 0 before there are any.
+fn version(connection: &Connection, path: &Path) -> Result<u32, OpenError> {
+    match connection.query_row("PRAGMA user_version", [], |row| row.get(0)) {
+        Ok(version) if version > VERSION => Err(OpenError::TooNew { path: path.to_owned() }),
+        Ok(version) => Ok(version),
+        Err(source) => Err(OpenError::Sqlite { path: path.to_owned(), source }),
+    }
 }
 
 /// Opens one more connection to a database that [`open`] prepared.
@@ -160,6 +187,7 @@ mod tests {
         let path = directory.path().join("new.sqlite3");
         open(&path).unwrap().pragma_update(None, "user_version", VERSION + 1).unwrap();
         assert!(matches!(open(&path), Err(OpenError::TooNew { .. })));
+        assert!(matches!(examine(&path), Err(OpenError::TooNew { .. })));
     }
 
     #[test]

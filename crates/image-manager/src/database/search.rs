@@ -1,4 +1,4 @@
-//! What `search_field` and `search_value` mean: [`Search`], and the two SQL functions that carry it out.
+//! [`Search`]: `search_field` and `search_value`, and the two SQL functions that carry it out.
 
 use std::collections::BTreeMap;
 
@@ -21,17 +21,17 @@ pub(crate) struct Search {
 }
 
 impl Search {
-    /// Reads what a client asks for.
+    /// Reads the parameters of a request.
     pub(crate) fn new(field: &str, value: &str) -> Self {
         Self { field: composed(field), value: fold(value) }
     }
 
-    /// The field to look into.
+    /// Returns the field to search in.
     pub(crate) fn field(&self) -> &str {
         &self.field
     }
 
-    /// What the folded text of the field must hold.
+    /// Returns the text that the folded field must contain.
     pub(crate) fn value(&self) -> &str {
         &self.value
     }
@@ -55,7 +55,7 @@ pub(super) fn register(connection: &Connection) -> rusqlite::Result<()> {
     })
 }
 
-/// The form in which two texts are compared: equal for texts that are a canonical caseless match (Unicode, D145).
+/// Returns the form in which two texts are compared: equal for texts that are a canonical caseless match (Unicode, D145).
 ///
 /// Composed at the end, so that `e` is not found in `é`.
 fn fold(text: &str) -> String {
@@ -70,7 +70,7 @@ fn composed(text: &str) -> String {
     ComposingNormalizerBorrowed::new_nfc().normalize(text).into_owned()
 }
 
-/// The value of one key as text: a string as it is, anything else as JSON.
+/// Returns the value of one key as text: a string as it is, anything else as JSON.
 fn metadata_text(metadata: &str, key: &str) -> Option<String> {
     let object: BTreeMap<String, &RawValue> = serde_json::from_str(metadata).ok()?;
     let same_key = || object.iter().find(|(name, _)| composed(name) == key).map(|(_, json)| json);

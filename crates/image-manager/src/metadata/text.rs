@@ -13,7 +13,7 @@ pub(super) const DEEPEST: usize = 120;
 /// Any `serde_json::Value` on the way would round numbers to doubles and sort the members.
 ///
 /// # Errors
-/// What readers take for different values or refuse, along with the page it stands in: 422 for an object that names a
+/// A text that readers refuse, with the page that contains it, or read as different values: 422 for an object that names a
 /// member twice; 400 for a number beyond a double's range, half a surrogate pair, or nesting deeper than [`DEEPEST`].
 pub(super) fn canonical(json: &str) -> Result<String, ApiError> {
     let mut text = String::with_capacity(json.len());
@@ -58,7 +58,7 @@ pub(super) fn canonical(json: &str) -> Result<String, ApiError> {
     Ok(text)
 }
 
-/// The length of the token at the beginning of `rest`, which begins with `first`.
+/// Returns the length of the token at the beginning of `rest`, which begins with `first`.
 fn length(first: char, rest: &str) -> usize {
     match first {
         '"' => {

@@ -1,7 +1,7 @@
-//! `/api/images/{id}/analyses` and `/api/analyses`: what is found out about an image's pixels.
+//! `/api/images/{id}/analyses` and `/api/analyses`: analyses of an image's pixels.
 //!
-//! An analysis is a wish, kept in the database; its results are computed from the pixels that the image has when they
-//! are asked for, and then kept in the cache until the pixels change.
+//! The database has the analyses that were asked for; their results are computed from the image's pixels at the first read,
+//! and cached until the pixels change.
 
 use axum::Json;
 use axum::extract::State;

@@ -1,4 +1,4 @@
-//! `/api/cache`: what it holds, and how to empty it.
+//! `/api/cache`: statistics, single entries, and clearing.
 
 use axum::Json;
 use axum::extract::State;
@@ -35,7 +35,7 @@ pub(super) async fn entry(
     User(user): User,
     Query(Entry { key }): Query<Entry>,
 ) -> Result<Json<Explanation>, ApiError> {
-    // A key names what the user may not be allowed to see.
+    // A key may name a resource that is forbidden to the user.
     if !app.settings().admin_users.contains(&user) {
         return Err(ApiError::forbidden("only ADMIN_USERS may look at single entries"));
     }

@@ -69,7 +69,7 @@ pub(super) async fn download(
     Ok(response)
 }
 
-/// The answer in place of a representation: 304, or 412 with a reason.
+/// Returns the answer in place of a representation: 304, or 412 with a reason.
 pub(super) fn answer_without(status: StatusCode) -> Response {
     match status {
         StatusCode::PRECONDITION_FAILED => ApiError::precondition_failed().into_response(),
@@ -83,7 +83,7 @@ async fn open(app: &App, user: &str, id: Uuid) -> Result<(StoredImage, File), Ap
     Ok((image, file))
 }
 
-/// Shown in place, saved under its own name (RFC 6266 with the encoding of RFC 8187).
+/// Returns a header by which a browser shows the file in place and saves it under its name (RFC 6266, encoded by RFC 8187).
 fn disposition(filename: &str) -> String {
     let mut encoded = String::from("inline; filename*=UTF-8''");
     for byte in filename.bytes() {

@@ -1,4 +1,4 @@
-//! How the process is: for people, probes and Prometheus. None of it needs a user.
+//! Health, probes and metrics. None of them needs a user.
 
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
@@ -15,7 +15,7 @@ use crate::extract::User;
 use crate::metrics;
 use crate::settings::Diagnostics;
 
-/// Whether the caller may read what names hosts and paths, by `DIAGNOSTICS`.
+/// Whether the caller may read answers that name hosts and paths, by `DIAGNOSTICS`.
 pub(super) struct MayDiagnose(bool);
 
 impl FromRequestParts<App> for MayDiagnose {
@@ -31,7 +31,7 @@ impl FromRequestParts<App> for MayDiagnose {
     }
 }
 
-/// The cache's health; 200 whatever it is, as requests are answered without the cache too. Says that the process is alive.
+/// Returns the cache's health, always with 200: the process is alive, and requests are answered without the cache too.
 pub(super) async fn health(State(app): State<App>, MayDiagnose(may_diagnose): MayDiagnose) -> Json<Health> {
     let mut health = app.cache().health().await;
     if !may_diagnose {
@@ -40,7 +40,7 @@ pub(super) async fn health(State(app): State<App>, MayDiagnose(may_diagnose): Ma
     Json(health)
 }
 
-/// 200 while this instance is to be sent requests: it is not about to stop, and its database and data directory are there.
+/// Answers 200 while this instance can take requests: its database and data directory work, and it is not about to stop.
 pub(super) async fn ready(State(app): State<App>) -> Result<Json<Value>, ApiError> {
     let not_ready = |why| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", why);
     if app.is_stopping() {

@@ -1,8 +1,8 @@
-//! `/api/images`: one image and its metadata, and what changes it.
+//! `/api/images`: one image, its metadata, and its changes.
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use cache_facade::images::{self, ImageChange};
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use crate::database::{self, Image, StoredImage};
 use crate::error::ApiError;
 use crate::extract::{Body, Id, Query, User};
 use crate::metadata::Metadata;
+use crate::ranges::check_conditions;
 use crate::uploads;
 
 #[derive(Debug, Deserialize)]
@@ -52,7 +53,7 @@ pub(super) async fn upload(
     Id(project): Id,
     request: Request,
 ) -> Result<(StatusCode, Json<Image>), ApiError> {
-    // Before the body is read: a stranger's picture is not even received.
+    // Before the body is read: nothing is received from users outside the project.
     projects::visible(&app, &user, project).await?;
     let upload = uploads::receive(&app, request).await?;
     let image = uploads::add(&app, user, project, upload).await?;
@@ -75,6 +76,7 @@ pub(super) async fn set_metadata(
     State(app): State<App>,
     User(user): User,
     Id(id): Id,
+    headers: HeaderMap,
     Body(sent): Body<Box<RawValue>>,
 ) -> Result<Json<Image>, ApiError> {
     let metadata = Metadata::new(&sent)?;
@@ -83,7 +85,7 @@ pub(super) async fn set_metadata(
     app.change(ImageChange::ImageUpdated { project, image: id }, async move |announced| {
         database
             .write(announced, move |db| {
-                database::image_for(db, &user, id)?.alive()?;
+                check_conditions(&headers, database::image_for(db, &user, id)?.alive()?.file)?;
                 database::set_metadata(db, id, &metadata)
             })
             .await
@@ -96,13 +98,14 @@ pub(super) async fn remove(
     State(app): State<App>,
     User(user): User,
     Id(id): Id,
+    headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
     let project = visible(&app, &user, id).await?.alive()?.project;
     let database = app.database().clone();
     app.change(ImageChange::ImageDeleted { project, image: id }, async move |announced| {
         database
             .write(announced, move |db| {
-                database::image_for(db, &user, id)?.alive()?;
+                check_conditions(&headers, database::image_for(db, &user, id)?.alive()?.file)?;
                 database::delete_image(db, id)
             })
             .await
@@ -132,7 +135,7 @@ pub(super) async fn restore(
     .map(Json)
 }
 
-/// The image, deleted or not, as the database knows it now: authorisation comes before the cache.
+/// Reads the image, deleted or not, from the database: authorisation comes before the cache.
 pub(super) async fn visible(app: &App, user: &str, image: Uuid) -> Result<StoredImage, ApiError> {
     let user = user.to_owned();
     app.database().read(move |db| database::image_for(db, &user, image)).await

@@ -75,7 +75,7 @@ impl Parameters {
     }
 }
 
-/// Every parameter that changes the page is in its key.
+/// Returns the key of a page, which has every parameter that changes the page.
 fn key(project: Uuid, query: &ListingQuery) -> Result<CacheKey, ApiError> {
     let ListingQuery { skip, limit, include_deleted, deleted_only, search } = query;
     let mut key = images::project_images(project)

@@ -14,14 +14,14 @@ use axum::routing::{delete, get, post, put};
 
 use crate::app::App;
 
-/// The routes whose body may be as long as a picture.
+/// Returns the routes whose body may be as long as a picture.
 pub(crate) fn uploads() -> Router<App> {
     Router::new()
         .route("/api/projects/{id}/images", get(listing::list).post(images::upload))
         .route("/api/images/{id}/file", put(images::replace))
 }
 
-/// All other routes.
+/// Returns all other routes.
 pub(crate) fn others() -> Router<App> {
     Router::new()
         .route("/api/projects", get(projects::list).post(projects::create))

@@ -1,4 +1,4 @@
-//! `/api/projects`: who works together on what.
+//! `/api/projects`: projects and their members.
 
 use axum::Json;
 use axum::extract::State;
@@ -126,7 +126,7 @@ pub(super) async fn remove(
     .await
 }
 
-/// The project as the database knows it now: authorisation comes before the cache.
+/// Reads the project from the database: authorisation comes before the cache.
 pub(super) async fn visible(app: &App, user: &str, project: Uuid) -> Result<Project, ApiError> {
     let user = user.to_owned();
     app.database().read(move |db| database::project_for(db, &user, project)).await

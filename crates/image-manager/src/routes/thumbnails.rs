@@ -49,11 +49,10 @@ pub(super) async fn view(
     Ok((file.headers, described, file.value).into_response())
 }
 
-/// The file of the thumbnail that fits into `bounds`.
+/// Returns the file of the thumbnail that fits into `bounds`.
 ///
-/// It is kept under the size that results, so that all bounds with the same result share it. The size is computed from
-/// what the database said before the lookup: should the picture have been replaced since, nothing is stored, and the
-/// caller starts over.
+/// Its key has the resulting size, so that all bounds with one result share an entry. The size is computed from the
+/// database's row before the lookup: if the picture is replaced meanwhile, nothing is stored, and the caller starts over.
 async fn cached(app: &App, user: &str, id: Uuid, bounds: Size) -> Result<Answered<Bytes>, ApiError> {
     let image = visible(app, user, id).await?.alive()?;
     let size = Size::new(image.width, image.height).fitted(bounds);
@@ -72,7 +71,7 @@ async fn load(app: &App, expected: StoredImage, size: Size) -> Result<Bytes, Api
     app.workshop().thumbnail(path, size).await.map(Bytes::from)
 }
 
-/// A side in pixels; too small or too large becomes the nearest that is allowed.
+/// Parses a side in pixels; one that is too small or too large becomes the nearest that is allowed.
 fn side(text: Option<&str>) -> Result<u32, ApiError> {
     let Some(text) = text else { return Ok(SIDE_DEFAULT) };
     let is_positive = text.bytes().all(|byte| byte.is_ascii_digit()) && text.bytes().any(|byte| byte != b'0');

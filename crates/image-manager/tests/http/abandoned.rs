@@ -20,7 +20,7 @@ fn pass(server: &Server) {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
-/// Waits until what was abandoned is over: the server runs no more tasks than when nobody asked for anything.
+/// Waits until what was abandoned is over: the server runs no more tasks than when it is idle.
 fn settle(server: &Server, idle: usize) {
     pass(server);
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! Who may see what, on warm entries too.
+//! Permissions, on cached answers too.
 
 use cache_facade::Cache;
 use serde_json::json;
@@ -107,7 +107,7 @@ fn without_a_name_the_user_is_the_local_one() {
 }
 
 #[test]
-fn in_public_nobody_is_believed_without_a_name() {
+fn on_a_public_address_a_request_without_a_user_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let mut settings = settings(directory.path());
     settings.bind = "0.0.0.0:8080".parse().unwrap();

@@ -6,7 +6,7 @@ use cache_facade::Cache;
 use image::ImageFormat;
 use serde_json::json;
 
-use crate::harness::{Field, Server, file, plain, png, settings};
+use crate::harness::{Field, Server, file, multipart, plain, png, settings};
 
 fn files_below(directory: &Path) -> usize {
     let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
@@ -104,11 +104,15 @@ fn a_client_that_sends_everything_first_learns_why_it_is_refused() {
     let server = Server::start();
     let project = server.project();
     let large = vec![0; 16 * 1024 * 1024];
-    for (user, expected) in [("ann", "HTTP/1.1 413"), ("eve", "HTTP/1.1 403")] {
+    for (host, user, expected) in [
+        ("localhost", "ann", "HTTP/1.1 413"),
+        ("localhost", "eve", "HTTP/1.1 403"),
+        ("evil.example", "ann", "HTTP/1.1 421"),
+    ] {
         let mut connection = std::net::TcpStream::connect(server.address()).unwrap();
         write!(
             connection,
-            "POST /api/projects/{project}/images HTTP/1.1\r\nhost: localhost\r\nx-user: {user}\r\nconnection: close\r\n\
+            "POST /api/projects/{project}/images HTTP/1.1\r\nhost: {host}\r\nx-user: {user}\r\nconnection: close\r\n\
              content-type: multipart/form-data; boundary=frontier\r\ncontent-length: {}\r\n\r\n",
             large.len()
         )
@@ -121,10 +125,28 @@ fn a_client_that_sends_everything_first_learns_why_it_is_refused() {
 }
 
 #[test]
+fn what_precedes_a_field_is_bounded_and_a_field_that_nothing_reads_is_not() {
+    let server = Server::start();
+    let path = format!("/api/projects/{}/images", server.project());
+    let headers = [("x-user", "ann"), ("content-type", "multipart/form-data; boundary=frontier")];
+    let picture = png([1, 2, 3]);
+    let form = multipart(&[("file", Some("a.png"), &picture)]);
+    let long = vec![b'x'; 600_000];
+    let preamble = [&long, b"\r\n".as_slice(), &form].concat();
+    let header = [b"--frontier\r\nX-Long: ".as_slice(), &long, b"\r\n", &form[12..]].concat();
+    for body in [preamble, header] {
+        server.request("POST", &path, &headers, Some(&body)).expect(400);
+    }
+    server
+        .form("POST", "ann", &path, &[("else", None, &long), ("file", Some("a.png"), &picture)])
+        .expect(201);
+}
+
+#[test]
 fn what_does_not_exist_is_404() {
     let server = Server::start();
-    let nobody = "00000000-0000-7000-8000-000000000000";
-    for id in [nobody, "7", "not-a-uuid", "..%2F..%2Fetc", "%00", "%FF"] {
+    let unknown = "00000000-0000-7000-8000-000000000000";
+    for id in [unknown, "7", "not-a-uuid", "..%2F..%2Fetc", "%00", "%FF"] {
         for path in [
             format!("/api/projects/{id}"),
             format!("/api/projects/{id}/images"),

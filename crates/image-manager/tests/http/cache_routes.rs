@@ -29,7 +29,7 @@ fn an_entry_can_be_explained() {
     server.get("ann", &format!("/api/images/{image}")).expect(200);
     let entry = server.get("demo", &path).expect(200).json();
     assert_eq!((&entry["found"], &entry["group"]), (&json!(true), &json!(format!("image:{image}"))));
-    // Its name alone may be more than somebody else should learn.
+    // A key alone may tell more than another user should learn.
     assert_eq!(server.get("ann", &path).expect(403).code(), "forbidden");
     for wrong in ["?key=", "?key=one", "?key=a:b%20c", "", "?key=image:1:%2A"] {
         server.get("demo", &format!("/api/cache/entry{wrong}")).expect(400);

@@ -44,7 +44,7 @@ impl Server {
         Self::with_cache(Cache::memory())
     }
 
-    /// The same with another cache.
+    /// Starts a server with another cache.
     pub(crate) fn with_cache(cache: Cache) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let settings = settings(directory.path());
@@ -162,7 +162,7 @@ impl Server {
         self.base.trim_start_matches("http://")
     }
 
-    /// Tells the server to stop; it is down once nobody can connect any more and [`stop`](Self::stop) returned.
+    /// Tells the server to stop, and returns once it accepts no connection any more.
     pub(crate) fn begin_to_stop(&mut self) {
         self.tell_to_stop();
         self.is_stopping = true;

@@ -6,7 +6,7 @@ use image_manager::{Diagnostics, Settings};
 use crate::harness::{Server, settings};
 
 #[test]
-fn a_page_of_another_name_reaches_nothing_while_everybody_is_the_local_user() {
+fn a_request_to_another_host_is_refused_while_the_local_user_needs_no_name() {
     let server = Server::start();
     let ask = |method, path: &str, host| server.request(method, path, &[("host", host)], None);
     for host in ["evil.example", "evil.example:8080", "localhost.evil.example", "10.0.0.1"] {

@@ -231,3 +231,24 @@ fn header_values_without_case_are_compared_in_any_case() {
         send("POST", "/api/projects", content_type, b"{\"name\": \"P\"}").expect(201);
     }
 }
+
+#[test]
+fn a_change_of_an_image_whose_condition_is_not_met_is_refused() {
+    let server = Server::start();
+    let image = server.upload(&server.project(), "a.png", &png([1, 2, 3]));
+    let path = format!("/api/images/{image}");
+    let tag = server.get("ann", &format!("{path}/content")).expect(200).header("etag").to_owned();
+    let change = |method: &str, what: &str, condition: (&str, &str)| {
+        let headers = [("x-user", "ann"), ("content-type", "application/json"), condition];
+        let body = (method == "PUT").then_some(b"{\"a\": 1}".as_slice());
+        server.request(method, &format!("{path}{what}"), &headers, body)
+    };
+    for (method, what, done) in [("PUT", "/metadata", 200), ("DELETE", "", 204)] {
+        for condition in [("if-match", "\"nope\""), ("if-none-match", "*")] {
+            assert_eq!(change(method, what, condition).expect(412).code(), "precondition_failed");
+        }
+        assert_eq!(server.get("ann", &path).expect(200).json()["metadata"] == json!({}), method == "PUT");
+        change(method, what, ("if-match", &tag)).expect(done);
+    }
+    server.get("ann", &path).expect(404);
+}

@@ -39,7 +39,7 @@ fn instance(directory: &Path, name: &str, redis: RedisConfig) -> Server {
     Server::over(settings(directory), async move || Cache::connect(config.build().unwrap()).await.unwrap())
 }
 
-/// Who loads does not wait until the value is stored: the next but one at the latest is a hit.
+/// A load does not wait until its value is stored: the third read at the latest is a hit.
 fn warm(server: &Server, path: &str) {
     let began = Instant::now();
     loop {
@@ -86,7 +86,7 @@ fn a_change_through_one_instance_is_in_the_next_read_through_the_other() {
 }
 
 #[test]
-fn who_is_removed_through_one_instance_gets_403_on_hits_through_both() {
+fn a_member_removed_through_one_instance_gets_403_on_hits_through_both() {
     let site = Site::patient();
     let project = site.one.project();
     let image = site.one.upload(&project, "a.png", &png([1, 1, 1]));

@@ -142,7 +142,7 @@ fn instances_share_a_data_directory_and_each_has_its_own_cache() {
             server.get("bob", &format!("/api/images/{image}/thumbnail")).expect(200);
         }
     }
-    // What decides who may see is in the database, and so at once the same for all.
+    // Permissions are in the database, and so at once equal for all instances.
     one.send("PUT", "ann", &format!("/api/projects/{project}/members"), &json!({"members": ["ann"]}))
         .expect(200);
     two.get("bob", &format!("/api/images/{}/thumbnail", images[0])).expect(403);

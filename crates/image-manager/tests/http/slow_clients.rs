@@ -112,6 +112,13 @@ fn connections_over_the_limit_are_answered_503_until_there_is_room() {
     let refused = ask();
     assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("retry-after: 1"), "{refused}");
     assert!(refused.contains("MAX_CONNECTIONS"), "{refused}");
+    let large = vec![0; 4 * 1024 * 1024];
+    let mut uploading = connect(
+        &server,
+        &format!("POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", large.len()),
+    );
+    uploading.write_all(&large).unwrap();
+    assert!(rest(uploading).0.starts_with("HTTP/1.1 503 "), "it learns why although it sends first");
     drop(silent);
     let started = Instant::now();
     while !ask().starts_with("HTTP/1.1 200 ") {
@@ -122,13 +129,13 @@ fn connections_over_the_limit_are_answered_503_until_there_is_room() {
 #[test]
 fn after_a_refusal_the_connection_serves_the_next_request_though_the_body_came_late() {
     let (_directory, server) = start(|settings| settings);
-    let nobody = "00000000-0000-7000-8000-000000000000";
+    let unknown = "00000000-0000-7000-8000-000000000000";
     for (method, path, status) in [
-        ("PUT", format!("/api/images/{nobody}/metadata"), "404"),
+        ("PUT", format!("/api/images/{unknown}/metadata"), "404"),
         ("PUT", "/api/images/7/metadata".to_owned(), "404"),
         ("POST", "/api/nothing".to_owned(), "404"),
         ("PUT", "/api/projects".to_owned(), "405"),
-        ("POST", format!("/api/projects/{nobody}/images"), "404"),
+        ("POST", format!("/api/projects/{unknown}/images"), "404"),
     ] {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nx-user: ann\r\ncontent-type: application/json\r\n\

@@ -57,6 +57,25 @@ fn connections_without_a_whole_request_head_do_not_delay_the_stop() {
 }
 
 #[test]
+fn a_request_that_comes_right_after_the_stop_is_answered() {
+    let is_answered = || {
+        let (_directory, mut server) = start(Duration::ZERO, LONG);
+        let asked = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        let mut open = [connect(&server, ""), connect(&server, asked)];
+        open[1].read_exact(&mut [0]).unwrap();
+        server.get("ann", "/healthz").expect(200);
+        server.begin_to_stop();
+        open.iter_mut().all(|socket| {
+            let mut answer = String::new();
+            let _ = socket.write_all(asked.as_bytes()).and_then(|()| socket.read_to_string(&mut answer));
+            answer.to_lowercase().matches("connection: close").count() == 1
+        })
+    };
+    // The server waits a tenth of a second, which this machine may take between two lines.
+    assert!((0..10).any(|_| is_answered()));
+}
+
+#[test]
 fn a_request_that_does_not_end_is_cut_off_when_the_time_is_over() {
     let (_directory, server) = start(Duration::ZERO, Duration::from_secs(1));
     let _unfinished = unfinished(&server);
@@ -87,7 +106,7 @@ fn before_the_listener_closes_the_instance_says_that_it_is_not_ready_and_serves_
         assert!(started.elapsed() < SOON, "it says that it is ready");
     }
     assert_eq!(server.get("ann", "/readyz").expect(503).code(), "not_ready");
-    server.get("ann", "/healthz").expect(200);
+    assert_eq!(server.get("ann", "/healthz").expect(200).header("connection"), "close");
     server.project();
     // The second word ends the wait.
     server.stop();

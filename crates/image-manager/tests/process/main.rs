@@ -38,7 +38,7 @@ impl Process {
         Self::start_with(directory, &[])
     }
 
-    /// The same with more settings.
+    /// Starts a server with more settings.
     fn start_with(directory: &Path, settings: &[(&str, String)]) -> Self {
         let mut command = command(directory);
         Self::spawn(command.envs(settings.iter().map(|(name, value)| (name, value))))
@@ -56,7 +56,7 @@ impl Process {
         };
         let log = Arc::new(Mutex::new(log));
         let written = Arc::clone(&log);
-        // Somebody must read on, or the process would wait once the pipe is full.
+        // Without a reader the process would wait once the pipe is full.
         std::thread::spawn(move || lines.for_each(|line| written.lock().unwrap().push(line)));
         let base = serving.split_whitespace().last().unwrap().to_owned();
         Self { child, base, log }

@@ -123,6 +123,22 @@ fn metrics_explain_themselves_and_begin_at_zero() {
 }
 
 #[test]
+fn every_answer_counts_in_the_metrics() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = Process::start(directory.path());
+    let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
+    for (path, host) in [("/nothing", "localhost"), ("/api/projects", "evil.example")] {
+        agent.get(format!("{}{path}", process.base)).header("host", host).call().unwrap();
+    }
+    let text = ureq::get(format!("{}/metrics", process.base)).call().unwrap();
+    let text = text.into_body().read_to_string().unwrap();
+    for labels in [r#"route="none",status="404""#, r#"route="/api/projects",status="421""#] {
+        let line = format!("http_requests_total{{method=\"GET\",{labels}}} 1");
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+}
+
+#[test]
 fn with_64_open_files_silent_clients_stop_nothing_for_long() {
     let directory = tempfile::tempdir().unwrap();
     let timeout = ("CLIENT_TIMEOUT_SECONDS", "2".to_owned());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
-/// Where nobody reads what is written: each of them refuses every line.
+/// Returns streams that refuse every line.
 fn unwritable() -> Vec<Stdio> {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
