@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use cache_facade::{CacheConfig, Environment, Fallback, Diagnosis, diagnose_directory, diagnose_redis};
+use cache_facade::{CacheConfig, Diagnosis, Environment, Fallback, diagnose_directory, diagnose_redis};
 use rustix::fs::{Access, FlockOperation, access, flock, statvfs};
 
 use crate::app::DATABASE_FILE;

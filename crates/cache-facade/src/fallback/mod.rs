@@ -197,9 +197,9 @@ impl CacheBackend for FallbackBackend {
     }
 
     fn polled_within(&self) -> Option<Duration> {
-        match self.route() {
+        match self.router.route() {
             Ok(Route::Primary(primary, _)) => primary.polled_within(),
-            Ok(Route::Away(_)) | Err(_) => None,
+            Ok(Route::Fallback(_)) | Err(_) => None,
         }
     }
 

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cache_core::{Clock, Error, ErrorKind, Result, Timestamp};
-use cache_redis::{LastUse, LastServerRecord};
+use cache_redis::{LastServerRecord, LastUse};
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cache_core::{Error, Invalidation, Result};
-use cache_redis::{LastServerRecord, Diagnosis, RedisBackend};
+use cache_redis::{Diagnosis, LastServerRecord, RedisBackend};
 
 use super::OpenStore;
 use super::last_server::LastServer;

@@ -124,7 +124,8 @@ async fn no_read_is_stale_through_faults_in_random_order() {
     let mut directories = Vec::new();
     for _ in 0..2 {
         let proxy = TcpProxy::start(server.address()).await.unwrap();
-        let support::Instance { cache, directory } = support::Instance::new(proxy.address()).await;
+        let crate::support::Instance { cache, directory } =
+            crate::support::Instance::new(proxy.address()).await;
         proxies.push(proxy);
         directories.push(directory);
         instances.push(Instance { cache, own: Known::new(), owed: Mutex::default() });
