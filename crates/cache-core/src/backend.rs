@@ -1,4 +1,4 @@
-//! [`CacheBackend`]: the contract between the cache and a store.
+//! [`CacheBackend`]: the contract of a store.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::stats::CacheStats;
 pub struct Fill {
     /// The key to fill.
     pub key: CacheKey,
-    /// The token its lookup handed out.
+    /// The token that the lookup of the key issued.
     pub token: FillToken,
     /// The value.
     pub entry: NewEntry,
@@ -33,29 +33,28 @@ pub struct Fill {
 /// `clear`.
 ///
 /// # Contract
-/// **Freshness.** A value whose load began before [`invalidate`](Self::invalidate) was called is never served to a
+/// **Freshness.** A value whose load started before [`invalidate`](Self::invalidate) was called is never served to a
 /// lookup that starts after it returned `Applied`, in this instance or another on the same store, and no crash
-/// brings it back. "A load began" means: a lookup handed out the token that its fill brings.
+/// brings it back. A load starts when a lookup issues the token of its fill.
 ///
-/// **Tokens.** Every lookup, hit or miss, hands out a token. A fill stores only while that token still stands. Any
-/// invalidation that covers the key, and any `set` of it, takes away all tokens handed out before. Expiry, eviction and
+/// **Tokens.** Every lookup, hit or miss, issues a token. A fill stores only while that token is valid. Any
+/// invalidation that covers the key, and any `set` of it, revokes all tokens issued before. Expiry, eviction and
 /// fills need not. A token of another backend, of this one before it was reopened, and [`FillToken::never`] are refused.
 /// A store may refuse more than it must, and may store or refuse a second fill with one token.
 ///
-/// **Truth.** A hit returns exactly the bytes that were last stored for this key. What is damaged, of another version
-/// or of another key is a miss. A store may forget any entry at any time.
+/// **Truth.** A hit returns exactly the bytes that were last stored for this key. An entry that is damaged, of another
+/// version or of another key is a miss. A store may forget any entry at any time.
 ///
-/// **Expiry.** An entry is a miss from the instant its `expires_in` is over, by a clock that cannot be set back within
+/// **Expiry.** An entry is a miss from the end of its `expires_in` on, by a clock that cannot be set back within
 /// the process; without one it never expires.
 ///
-/// **Trouble.** An error of a lookup or a fill loses a value at most. An error of an invalidation means that it must be
-/// treated as not done; it may have been done. No method panics.
+/// **Errors.** After an error of a lookup or a fill, at most a value is lost. After an error of an invalidation the caller
+/// must treat it as not done, though it may have been done. No method panics.
 ///
-/// **Wrappers** implement every method, so that none falls back to a slower default:
-/// `#[deny(clippy::missing_trait_methods)]`.
+/// **Wrappers** implement every method, so that no slower default is used: `#[deny(clippy::missing_trait_methods)]`.
 #[async_trait]
 pub trait CacheBackend: Debug + Send + Sync + 'static {
-    /// Which store this is.
+    /// The kind of this store.
     fn kind(&self) -> BackendKind;
 
     /// Promises that a pending call is polled again within this time, because the store watches its requests by a timer.
@@ -67,30 +66,30 @@ pub trait CacheBackend: Debug + Send + Sync + 'static {
         None
     }
 
-    /// Looks `key` up and hands out the token to fill it.
+    /// Looks `key` up and issues the token to fill it.
     ///
     /// # Errors
     /// Of kind `Unavailable`, `Timeout`, `Closed` or `Io`; the caller loads the value and does not fill.
     ///
     /// # Cancellation
-    /// Dropping the future has no effect that can be seen.
+    /// Dropping the future has no visible effect.
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup>;
 
-    /// Stores `entry` if `token` still stands.
+    /// Stores `entry` if `token` is still valid.
     ///
     /// # Errors
     /// `TooLarge` for a value over the store's limit for one entry (nothing is evicted for it), else as for
-    /// [`lookup`](Self::lookup). The value may have been stored all the same.
+    /// [`lookup`](Self::lookup). The value may have been stored in spite of the error.
     ///
     /// # Cancellation
     /// The value may or may not be stored.
     async fn fill(&self, key: &CacheKey, token: FillToken, entry: NewEntry) -> Result<FillOutcome>;
 
-    /// Stores `entry` whatever was there, and takes away the tokens of this key.
+    /// Stores `entry` in place of any other, and revokes the tokens of this key.
     ///
-    /// `set` is for values that no database holds. It does **not** take part in freshness: it wins over an invalidation
-    /// that runs at the same time, one that timed out may land after a later invalidation, and after a crash the value
-    /// before it may be back. Values that were loaded from somewhere are filled.
+    /// `set` is for values that no database holds; values that were loaded are filled. It does **not** take part in
+    /// freshness: it wins over a concurrent invalidation, one that timed out may be applied after a later invalidation,
+    /// and after a crash the value before it may be back.
     ///
     /// # Errors
     /// As for [`fill`](Self::fill).
@@ -103,7 +102,7 @@ pub trait CacheBackend: Debug + Send + Sync + 'static {
     /// `Timeout` or `WritesRefused` when it could not be reached. The caller must treat it as not done.
     ///
     /// # Cancellation
-    /// Once polled, it runs to its end.
+    /// Once polled, it completes even if the future is dropped.
     async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated>;
 
     /// Returns figures of this store and of this process's use of it. The default has none.
@@ -114,7 +113,7 @@ pub trait CacheBackend: Debug + Send + Sync + 'static {
         Ok(CacheStats { approximate: true, ..CacheStats::empty(self.kind()) })
     }
 
-    /// Looks `key` up for a caller that does not mean to fill it.
+    /// Looks `key` up without issuing a token.
     async fn get(&self, key: &CacheKey) -> Result<Option<Entry>> {
         Ok(self.lookup(key).await?.entry)
     }
@@ -137,7 +136,7 @@ pub trait CacheBackend: Debug + Send + Sync + 'static {
         Ok(outcomes)
     }
 
-    /// Looks many keys up for a caller that does not mean to fill them; the answers are in the order of `keys`.
+    /// Looks many keys up without issuing tokens; the answers are in the order of `keys`.
     async fn get_many(&self, keys: &[CacheKey]) -> Result<Vec<Option<Entry>>> {
         let mut found = Vec::with_capacity(keys.len());
         for key in keys {
@@ -177,7 +176,7 @@ pub trait CacheBackend: Debug + Send + Sync + 'static {
     }
 }
 
-/// [`CacheBackend::invalidate`] by one name each; no backend implements it.
+/// Shorthands for [`CacheBackend::invalidate`], implemented for every backend.
 #[async_trait]
 pub trait CacheBackendExt: CacheBackend {
     /// Removes one key; see [`invalidate`](CacheBackend::invalidate).
@@ -198,18 +197,18 @@ pub trait CacheBackendExt: CacheBackend {
 
 impl<B: CacheBackend + ?Sized> CacheBackendExt for B {}
 
-/// Counters and first-come entries in a name space of their own, for stores that can do them atomically.
+/// Atomic counters and claims, in a name space of their own.
 ///
-/// A counter is never a cached value: `get` does not see it and patterns do not clear it; [`reset`](Self::reset) does.
+/// A counter is not a cached value: `get` does not see it and patterns do not clear it; [`reset`](Self::reset) does.
 #[async_trait]
 pub trait AtomicBackend: Debug + Send + Sync + 'static {
     /// Adds `by` to the counter `key`, which begins at 0, and returns the sum; it saturates at the ends of `i64`.
     ///
     /// # Errors
-    /// `Unavailable` while the store is away: another store's answer would be wrong.
+    /// `Unavailable` while the store is unreachable: the answer of another store would be wrong.
     async fn increment(&self, key: &CacheKey, by: i64) -> Result<i64>;
 
-    /// Claims `key` if nobody has; `true` for the one who got it.
+    /// Claims `key` unless it is claimed; `true` for the caller that claimed it.
     ///
     /// # Errors
     /// As for [`increment`](Self::increment).

@@ -79,19 +79,17 @@ pub struct KeyHash(u128);
 
 /// Makes the [`KeyHash`]es of one namespace.
 #[derive(Debug, Clone, Copy)]
-pub struct KeyHasher {
-    seed: u64,
-}
+pub struct KeyHasher(u64);
 
 impl KeyHasher {
     /// Makes the hasher of `namespace`.
     pub fn new(namespace: &str) -> Self {
-        Self { seed: xxh3_64(namespace.as_bytes()) }
+        Self(xxh3_64(namespace.as_bytes()))
     }
 
     /// Hashes `key`, the full text of a key. Cost: about 10 ns.
     pub fn hash(self, key: &str) -> KeyHash {
-        KeyHash(xxh3_128_with_seed(key.as_bytes(), self.seed))
+        KeyHash(xxh3_128_with_seed(key.as_bytes(), self.0))
     }
 }
 
@@ -110,9 +108,7 @@ impl KeyHasher {
 /// assert_eq!(found.open(key, entry.payload.clone(), || now), Ok(entry));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
-    bytes: [u8; HEADER_LENGTH],
-}
+pub struct Header([u8; HEADER_LENGTH]);
 
 impl Header {
     /// Makes the header of `entry` as it is stored under `key`; the nonce is zero on disk.
@@ -131,13 +127,12 @@ impl Header {
         fields.put_u64_le(fresh_until.map_or(0, Timestamp::as_millis));
         fields.put_u64_le(*shape);
         fields.put_u128_le(key.0);
-        let header = Self { bytes };
-        Self { bytes: with_last(bytes, header.checksum(payload)) }
+        Self(with_last(bytes, Self(bytes).checksum(payload)))
     }
 
     /// The bytes to store in front of the payload.
     pub fn as_bytes(&self) -> &[u8; HEADER_LENGTH] {
-        &self.bytes
+        &self.0
     }
 
     /// Reads the header at the beginning of `stored` and ignores the rest.
@@ -149,9 +144,7 @@ impl Header {
             Some((&VALUE, _)) if stored.get(at::VERSION).is_some_and(|&version| version != VERSION) => {
                 Err(Rejected::OtherVersion)
             }
-            Some((&VALUE, _)) => {
-                stored.first_chunk().map(|bytes| Self { bytes: *bytes }).ok_or(Rejected::Corrupt)
-            }
+            Some((&VALUE, _)) => stored.first_chunk().map(|bytes| Self(*bytes)).ok_or(Rejected::Corrupt),
             // The lease of a later version may be longer.
             Some((_, nonce)) => Err(Rejected::Lease { nonce }),
             None => Err(Rejected::Corrupt),
@@ -198,12 +191,12 @@ impl Header {
     }
 
     fn checksum(&self, payload: &[u8]) -> u64 {
-        xxh3_64(&with_last(self.bytes, xxh3_64(payload)))
+        xxh3_64(&with_last(self.0, xxh3_64(payload)))
     }
 
     #[inline]
     fn field<const N: usize>(&self, at: usize) -> [u8; N] {
-        let field = self.bytes.get(at..).and_then(<[u8]>::first_chunk);
+        let field = self.0.get(at..).and_then(<[u8]>::first_chunk);
         *field.expect("every field lies inside the header")
     }
 }

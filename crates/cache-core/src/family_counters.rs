@@ -98,14 +98,14 @@ impl FamilyCounters {
 
     /// The figures by name, without families for which nothing is counted.
     pub fn named(&self, names: &FamilyNames) -> BTreeMap<String, FamilyStats> {
-        let mut named = BTreeMap::<_, FamilyStats>::new();
+        let mut by_name = BTreeMap::<_, FamilyStats>::new();
         for (position, figures) in self.0.iter().enumerate() {
             if *figures != FamilyStats::default() {
                 // Added and not inserted: a family may be called `other` too.
-                add(named.entry(names.name(position).to_owned()).or_default(), figures);
+                add(by_name.entry(names.name(position).to_owned()).or_default(), figures);
             }
         }
-        named
+        by_name
     }
 }
 

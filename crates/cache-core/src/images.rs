@@ -90,22 +90,22 @@ pub struct ProjectImages {
 }
 
 impl ProjectImages {
-    /// How many images are passed over. Default: 0.
+    /// Sets how many images are skipped. Default: 0.
     pub fn skip(self, skip: u64) -> Self {
         Self { skip, ..self }
     }
 
-    /// How many images a page holds at most. Default: 100.
+    /// Sets how many images a page holds at most. Default: 100.
     pub fn limit(self, limit: u64) -> Self {
         Self { limit, ..self }
     }
 
-    /// Whether deleted images are listed too. Default: false.
+    /// Sets whether deleted images are listed too. Default: false.
     pub fn include_deleted(self, include_deleted: bool) -> Self {
         Self { include_deleted, ..self }
     }
 
-    /// Whether only deleted images are listed. Default: false.
+    /// Sets whether only deleted images are listed. Default: false.
     pub fn deleted_only(self, deleted_only: bool) -> Self {
         Self { deleted_only, ..self }
     }
@@ -115,13 +115,13 @@ impl ProjectImages {
         Self { search: Some((field.to_string(), value.to_string())), ..self }
     }
 
-    /// A further filter of the application's own; filters are sorted by name, so that their order does not matter.
+    /// Adds a filter of the application; filters are sorted by name, so that their order does not matter.
     pub fn filter(mut self, name: impl KeyPart, value: impl KeyPart) -> Self {
         self.filters.push((name.to_string(), value.to_string()));
         self
     }
 
-    /// The same for a filter that may be absent: `None` adds nothing, which differs from the filter `Some("")`.
+    /// Adds a filter that may be absent: `None` adds nothing, which differs from the filter `Some("")`.
     pub fn optional_filter(self, name: impl KeyPart, value: Option<impl KeyPart>) -> Self {
         match value {
             Some(value) => self.filter(name, value),
@@ -129,7 +129,7 @@ impl ProjectImages {
         }
     }
 
-    /// The finished key.
+    /// Finishes the key.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidKey`](crate::ErrorKind::InvalidKey) when the filters make it longer than 1 KiB.
@@ -155,7 +155,7 @@ impl ProjectImages {
     }
 }
 
-/// A change to the application's data; [`Invalidates`] says what it makes stale.
+/// A change to the application's data, and the entries that it makes stale.
 ///
 /// | change | stale |
 /// | --- | --- |
@@ -167,7 +167,7 @@ impl ProjectImages {
 /// | `AnalysisChanged` | the analysis |
 /// | `ProjectDeleted` | the project's listings |
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each field is the id of what it is named after")]
+#[expect(missing_docs, reason = "each field is the id of the object that it names")]
 pub enum ImageChange<Id = String> {
     /// An image was added to a project.
     ImageUploaded { project: Id },
@@ -179,7 +179,7 @@ pub enum ImageChange<Id = String> {
     ImageDeleted { project: Id, image: Id },
     /// A deleted image came back.
     ImageRestored { project: Id, image: Id },
-    /// An image went from one project to another.
+    /// An image moved from one project to another.
     ImageMoved { from: Id, to: Id, image: Id },
     /// An analysis has new results.
     AnalysisChanged { analysis: Id },
@@ -189,37 +189,24 @@ pub enum ImageChange<Id = String> {
 
 impl<Id: Display> Invalidates for ImageChange<Id> {
     fn invalidations(&self) -> Vec<Invalidation> {
+        let listings = |project: &Id| project_images_group(project).into();
+        let metadata = |image: &Id| image_metadata(image).into();
+        let thumbnails = |image: &Id| thumbnail_group(image).into();
         match self {
             Self::ImageUploaded { project } | Self::ProjectDeleted { project } => vec![listings(project)],
             Self::ImageUpdated { project, image } => vec![metadata(image), listings(project)],
             Self::ImageReplaced { project, image, analyses } => {
                 let mut stale = vec![metadata(image), listings(project), thumbnails(image)];
-                stale.extend(analyses.iter().map(analysis));
+                stale.extend(analyses.iter().map(|analysis| analysis_group(analysis).into()));
                 stale
             }
             Self::ImageDeleted { project, image } | Self::ImageRestored { project, image } => {
                 vec![image_group(image).into(), thumbnails(image), listings(project)]
             }
             Self::ImageMoved { from, to, image } => vec![metadata(image), listings(from), listings(to)],
-            Self::AnalysisChanged { analysis: id } => vec![analysis(id)],
+            Self::AnalysisChanged { analysis } => vec![analysis_group(analysis).into()],
         }
     }
-}
-
-fn listings(project: &impl Display) -> Invalidation {
-    project_images_group(project).into()
-}
-
-fn metadata(image: &impl Display) -> Invalidation {
-    image_metadata(image).into()
-}
-
-fn thumbnails(image: &impl Display) -> Invalidation {
-    thumbnail_group(image).into()
-}
-
-fn analysis(id: &impl Display) -> Invalidation {
-    analysis_group(id).into()
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! The contract of the cache, without any store: read it in the order of the modules below.
+//! The contract of the cache, without any store. To read it in order:
 //!
-//! 1. [`CacheKey`]: what a value is stored under, and the *group* that is invalidated together.
-//! 2. [`CachePattern`], [`Invalidation`] and [`Invalidates`]: what a change makes stale.
-//! 3. [`CacheBackend`]: the contract of a store, law by law, with [`Lookup`] and [`FillToken`], which keep stale values out.
-//! 4. [`Codec`] and the shape hash: how values become bytes, and why a changed struct reads as a miss.
-//! 5. [`MemoryBackend`] and [`NullBackend`]: the reference implementation and the one that stores nothing.
+//! 1. [`CacheKey`]: the key of a value, and the *group* that is invalidated together.
+//! 2. [`CachePattern`], [`Invalidation`] and [`Invalidates`]: the entries that a change makes stale.
+//! 3. [`CacheBackend`]: the contract of a store, with [`Lookup`] and [`FillToken`], which keep stale values out.
+//! 4. [`Codec`] and the shape hash: the encoding of values, in which a changed struct reads as a miss.
+//! 5. [`MemoryBackend`] and [`NullBackend`]: the reference implementation, and a store that keeps nothing.
 //!
 //! [`images`] holds the keys and rules of one application, the Image Project Manager; nothing else here depends on it.
 //!

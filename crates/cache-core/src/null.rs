@@ -15,9 +15,9 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// A store that keeps nothing.
 ///
-/// Its tokens are real: callers that ask for one key at the same time get equal ones and can share a load, and an
-/// invalidation takes them away, so that a later caller does not join an older load. Every fill is refused, every
-/// figure of its statistics is zero.
+/// It issues tokens nevertheless: concurrent lookups of one key get equal tokens, so that their callers share a load, and
+/// an invalidation revokes them, so that a later caller does not join an older load. Every fill is refused, and every
+/// figure is zero.
 #[derive(Debug)]
 pub struct NullBackend {
     epochs: Epochs,
@@ -26,7 +26,7 @@ pub struct NullBackend {
 }
 
 impl NullBackend {
-    /// A store that keeps nothing.
+    /// Makes a store that keeps nothing.
     pub fn new() -> Self {
         Self { epochs: Epochs::new(), since: SystemClock.now(), closed: AtomicBool::new(false) }
     }
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fill_by_a_standing_token_is_refused_and_nothing_is_found() {
+    async fn a_fill_by_a_valid_token_is_refused_and_nothing_is_found() {
         let null = NullBackend::new();
         let token = null.lookup(&key()).await.unwrap().token;
         assert!(!token.is_never());
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_its_figures_are_zero_and_its_name_is_none() {
+    async fn all_figures_are_zero_and_the_name_is_none() {
         let null = NullBackend::new();
         null.get(&key()).await.unwrap();
         let _ = null.clear().await.unwrap();

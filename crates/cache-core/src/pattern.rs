@@ -51,15 +51,20 @@ impl CachePattern {
                 text.len()
             )));
         }
-        let kind = if path.is_empty() {
-            Kind::Scope
+        let (kind, bad) = if path.is_empty() {
+            (Kind::Scope, None)
         } else if path.contains(['*', '?']) {
-            check_glob(path)?;
-            Kind::Glob
+            let is_bad = |c: &char| escape::needs_escape(*c) && !matches!(c, ':' | '%' | '*' | '?');
+            (Kind::Glob, path.chars().find(is_bad).map(String::from))
         } else {
-            check_prefix(path)?;
-            Kind::Prefix
+            let bad = path.split(':').find(|segment| !escape::is_canonical(segment));
+            (Kind::Prefix, bad.map(str::to_owned))
         };
+        if let Some(bad) = bad {
+            return Err(invalid(format!(
+                "pattern {path:?}: no key has {bad:?}; escape segments as in keys, without an empty one at the end"
+            )));
+        }
         let scope_end = u16::try_from(scope_end).expect("offsets are below the pattern's limit of 1 KiB");
         Ok(Self { text: text.into(), scope_end, kind })
     }
@@ -130,27 +135,6 @@ impl CachePattern {
 
     fn path(&self) -> &str {
         self.text.get(usize::from(self.scope_end)..).unwrap_or_default()
-    }
-}
-
-fn check_prefix(path: &str) -> Result<()> {
-    match path.split(':').find(|segment| !escape::is_canonical(segment)) {
-        None => Ok(()),
-        Some("") => {
-            Err(invalid(format!("pattern {path:?} has an empty segment; leave out the ':' at its end")))
-        }
-        Some(bad) => {
-            Err(invalid(format!("pattern {path:?}: no key has the segment {bad:?}; escape it as keys are")))
-        }
-    }
-}
-
-fn check_glob(path: &str) -> Result<()> {
-    match path.chars().find(|c| escape::needs_escape(*c) && !matches!(c, ':' | '%' | '*' | '?')) {
-        None => Ok(()),
-        Some(bad) => {
-            Err(invalid(format!("pattern {path:?}: no key holds {bad:?}; write it escaped as keys are")))
-        }
     }
 }
 

@@ -29,20 +29,19 @@ impl<const JSON: bool> Parts<'_, JSON> {
     }
 
     #[inline]
-    fn close_list(self) -> Result {
+    fn close_list(self) {
         self.writer.close_part(counted(self.kind, self.count));
         // One sort for the empty ones and one for all others.
         self.writer.saw(counted(self.kind, self.count.min(1)));
-        self.close()
+        self.close();
     }
 
     #[inline]
-    fn close(self) -> Result {
+    fn close(self) {
         self.writer.depth -= self.levels;
         if let Some(variant) = self.variant {
             self.writer.holder(variant);
         }
-        Ok(())
     }
 }
 
@@ -59,7 +58,8 @@ macro_rules! lists {
 
             #[inline]
             fn end(self) -> Result {
-                self.close_list()
+                self.close_list();
+                Ok(())
             }
         }
     )*};
@@ -85,7 +85,8 @@ impl<const JSON: bool> SerializeMap for Parts<'_, JSON> {
     }
 
     fn end(self) -> Result {
-        self.close_list()
+        self.close_list();
+        Ok(())
     }
 }
 
@@ -113,7 +114,8 @@ macro_rules! fields {
             #[inline]
             fn end(self) -> Result {
                 self.writer.holder(self.kind);
-                self.close()
+                self.close();
+                Ok(())
             }
         }
     )*};
