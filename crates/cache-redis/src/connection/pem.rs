@@ -29,7 +29,7 @@ fn certificates(setting: &str, path: &Path) -> Result<Vec<u8>> {
     let bytes = read(setting, path)?;
     match CertificateDer::pem_slice_iter(&bytes).next() {
         Some(Ok(_)) => Ok(bytes),
-        found => Err(unfit(setting, path, &bytes, "certificate", found.and_then(|found| found.err()))),
+        found => Err(unfit(setting, path, &bytes, "certificate", found.and_then(std::result::Result::err))),
     }
 }
 

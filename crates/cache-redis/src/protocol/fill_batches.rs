@@ -61,12 +61,11 @@ fn chunks<'a>(fills: &[&'a FieldWrite]) -> Vec<Vec<&'a FieldWrite>> {
     let mut room = 0;
     for &fill in fills {
         let length = fill.envelope.len();
-        match chunks.last_mut().filter(|_| length <= room) {
-            Some(chunk) => chunk.push(fill),
-            None => {
-                room = LARGEST_BATCH;
-                chunks.push(vec![fill]);
-            }
+        if let Some(chunk) = chunks.last_mut().filter(|_| length <= room) {
+            chunk.push(fill);
+        } else {
+            room = LARGEST_BATCH;
+            chunks.push(vec![fill]);
         }
         room = room.saturating_sub(length);
     }
