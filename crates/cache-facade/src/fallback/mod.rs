@@ -24,6 +24,7 @@ mod store;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod unopened;
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;

@@ -7,12 +7,13 @@ use std::time::Duration;
 use cache_core::sync::Mutex;
 use cache_core::{
     BackendKind, BreakerState, CacheBackend, Clock, Error, ErrorKind, Health, HealthStatus, Invalidated,
-    Invalidation, Monotonic, NullBackend, Result, Timestamp, random_nonzero,
+    Invalidation, Monotonic, Result, Timestamp, random_nonzero,
 };
 use tokio::sync::Notify;
 
 use super::breaker::{CircuitBreaker, Failure};
 use super::store::Opened;
+use super::unopened::Unopened;
 use super::{Connector, OnRecovery, Parts, Primary};
 use crate::catch_panic::catch_panic;
 use crate::durability::journal::Journal;
@@ -84,7 +85,7 @@ impl Router {
             breaker: CircuitBreaker::open(),
             primary: None,
             period: 1,
-            store: Arc::new(NullBackend::new()),
+            store: Arc::new(Unopened),
             is_recovering: false,
             appending: 0,
             is_closed: false,
@@ -278,10 +279,10 @@ impl State {
         if self.is_up() { BackendKind::Redis } else { fallback_kind(self.store.kind()) }
     }
 
-    /// Starts the next period with a store that stores nothing, until the fallback store is opened.
+    /// Starts the next period, whose store is not open yet.
     fn replace_store(&mut self) {
         self.period += 1;
-        self.store = Arc::new(NullBackend::new());
+        self.store = Arc::new(Unopened);
     }
 
     pub(super) fn health(&self) -> Health {

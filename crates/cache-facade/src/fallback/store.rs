@@ -35,8 +35,8 @@ pub(super) struct Opened {
 }
 
 impl Router {
-    /// Opens the store of the outage that ends `period`, unless it is retired already. Until then the outage has a store that
-    /// stores nothing.
+    /// Opens the store of the outage that ends `period`, unless it is retired already. Until then the store of the outage
+    /// is [`Unopened`](super::unopened::Unopened).
     pub(super) async fn open_store(&self, period: u64) {
         let mut current = self.opened.current.lock().await;
         if period <= current.0 {
