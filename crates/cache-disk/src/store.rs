@@ -122,9 +122,9 @@ impl Store {
             drop(batch);
             let transaction = transaction.into_inner();
             if is_aborted {
-                transaction.abort()?
+                transaction.abort()?;
             } else {
-                transaction.commit()?
+                transaction.commit()?;
             }
             Ok(value)
         })

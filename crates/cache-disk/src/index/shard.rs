@@ -51,7 +51,7 @@ impl Slot {
     }
 
     fn family(&self) -> FamilyId {
-        FamilyId::from_byte((self.packed >> 8) as u8)
+        FamilyId::from_byte((self.packed >> 8 & 0xff) as u8)
     }
 
     fn is(&self, flag: u64) -> bool {

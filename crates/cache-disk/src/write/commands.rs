@@ -164,12 +164,12 @@ impl Writer {
     }
 }
 
+/// Keys that were removed, and the rows of their entries.
+type Unlinked = Vec<(String, Rows)>;
+
 /// Removes the entries that `waiting` names; the rows of the returned ones, given for each call, remain. Also returns
 /// whether any were removed completely.
-fn unlink_all(
-    batch: &mut Batch<'_>,
-    waiting: &[Invalidate],
-) -> Result<(Vec<Vec<(String, Rows)>>, bool), redb::Error> {
+fn unlink_all(batch: &mut Batch<'_>, waiting: &[Invalidate]) -> Result<(Vec<Unlinked>, bool), redb::Error> {
     let (mut all, mut has_removed) = (Vec::with_capacity(waiting.len()), false);
     for Invalidate { what, ids, .. } in waiting {
         let mut unlinked = Vec::new();

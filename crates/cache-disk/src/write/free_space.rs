@@ -140,6 +140,19 @@ impl Writer {
         self.out_of_space()
     }
 
+    /// Handles a write for which the disk had no space, when the file took `taken` bytes of it; returns how to reopen the file.
+    pub(super) fn disk_is_full(&mut self, taken: u64) -> Remedy {
+        // Less than is live, so that each failure evicts.
+        let live = self.engine.index.cost();
+        self.budget.disk_is_full(taken.min(live.max(taken / 4)));
+        if live < taken / 4 {
+            // Nearly all of the space is free pages. Eviction does not give them back, and redb may prefer pages that were
+            // never written: each write would fail for as long as the disk is full.
+            self.freeing = Some(FREED_AT_FIRST);
+        }
+        self.out_of_space()
+    }
+
     /// Has the next commits only remove, after a write found no space; returns how to reopen the file. If not even the
     /// smallest of them found space, only a new file helps.
     pub(super) fn out_of_space(&mut self) -> Remedy {

@@ -26,13 +26,7 @@ impl Writer {
         let damaged = if fault.is_damage() { Remedy::SetAside } else { Remedy::Reopen };
         let remedy = match space.take_shortage() {
             // The file is not damaged, whatever redb reports.
-            Some(Shortage::Disk) => {
-                // Less than is live, so that each failure evicts: free pages within the file may be holes, which take
-                // space, too.
-                let taken = space.taken_bytes();
-                self.budget.disk_is_full(taken.min(self.engine.index.cost().max(taken / 4)));
-                self.out_of_space()
-            }
+            Some(Shortage::Disk) => self.disk_is_full(space.taken_bytes()),
             Some(Shortage::Limit) => self.refused().max(damaged),
             None => damaged,
         };

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::Writer;
 use crate::budget;
 use crate::error::Fault;
-use crate::store::{Batch, GarbageNote};
+use crate::store::{Batch, GarbageNote, Rows};
 
 /// The notes of garbage that is still to be deleted, oldest first.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Writer {
     /// Deletes the rows of `notes` a few at a time, while hardly any page is free.
     fn vacuum_in_steps(&mut self, notes: &[GarbageNote]) -> Result<(), Fault> {
         for note in notes {
-            self.in_steps(note.rows(), |batch, rows| batch.remove_all_rows(rows))?;
+            self.in_steps(note.rows(), remove_rows)?;
         }
         // The rows are gone: this removes the notes alone.
         self.in_steps(notes, remove_garbage)?;
@@ -96,6 +96,10 @@ impl Writer {
 
 fn written(notes: &[GarbageNote]) -> u64 {
     budget::written(0, notes.iter().map(|note| note.rows().len() + 1).sum())
+}
+
+fn remove_rows(batch: &mut Batch<'_>, rows: &[Rows]) -> Result<(), redb::Error> {
+    batch.remove_all_rows(rows)
 }
 
 fn remove_garbage(batch: &mut Batch<'_>, notes: &[GarbageNote]) -> Result<(), redb::Error> {
