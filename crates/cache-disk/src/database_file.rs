@@ -1,6 +1,7 @@
 //! [`OpenDatabase`]: opening the database file in whatever state it is. A cache that cannot be read starts empty, and
 //! logs why.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::File;
 use std::sync::Arc;
@@ -115,17 +116,21 @@ impl OpenDatabase {
     /// Removes the database and starts an empty one.
     pub(crate) fn replace(directory: &Directory, config: &DiskConfig) -> Result<Self> {
         directory.remove_database()?;
-        let opened = Self::start_beside(directory, config)?;
+        let opened = Self::start_beside(directory, config, &BTreeMap::new())?;
         directory.install()?;
         Ok(opened)
     }
 
-    /// Starts an empty database beside the current one; [`Directory::install`] puts it in its place.
+    /// Starts a database that is empty but for `counters` beside the current one; [`Directory::install`] puts it in its place.
     ///
     /// A database gets its name when it is complete: one that could not be created, as on a full disk, is not taken for a
     /// damaged one.
-    pub(crate) fn start_beside(directory: &Directory, config: &DiskConfig) -> Result<Self> {
-        let created = Self::create(directory, directory.replacement()?, config);
+    pub(crate) fn start_beside(
+        directory: &Directory,
+        config: &DiskConfig,
+        counters: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<Self> {
+        let created = Self::create(directory, config, counters);
         if created.is_err() {
             // It takes space and is of no use; if it stays, the next one replaces it.
             let _ = directory.discard_replacement();
@@ -133,11 +138,19 @@ impl OpenDatabase {
         created
     }
 
-    fn create(directory: &Directory, file: File, config: &DiskConfig) -> Result<Self> {
+    fn create(
+        directory: &Directory,
+        config: &DiskConfig,
+        counters: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<Self> {
+        let file = directory.replacement()?;
         make_way(directory, config);
         let space = space(&file, directory, config)?;
         let created = open_store(file, &space, config).and_then(|store| {
-            store.write(Commit::Durable, |batch| batch.identify(&config.namespace))?;
+            store.write(Commit::Durable, |batch| {
+                batch.identify(&config.namespace)?;
+                counters.iter().try_for_each(|(name, value)| batch.set_counter(name, value))
+            })?;
             let state = store.state()?;
             Ok(Self { is_new: true, ..Self::read(store, &state, &space)? })
         });

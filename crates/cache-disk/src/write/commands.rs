@@ -129,11 +129,7 @@ impl Writer {
     /// entries it removed.
     fn clear(&mut self) -> Result<u64, Fault> {
         let counters = self.store()?.counters()?;
-        let mut opened = OpenDatabase::start_beside(&self.directory, &self.engine.config)?;
-        opened.store.write(Commit::Durable, |batch| {
-            counters.iter().try_for_each(|(name, value)| batch.set_counter(name, value))
-        })?;
-        opened.counter_bytes = self.counter_bytes();
+        let opened = OpenDatabase::start_beside(&self.directory, &self.engine.config, &counters)?;
         self.directory.install()?;
         self.install(opened)
     }
