@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Error, Result, ensure};
 use fs_err::read_to_string;
 
-use crate::source_rules::files_with;
+use crate::source_rules::{Source, files_with, rust_sources};
 
 /// Reads a file of the workspace.
 pub(crate) fn read(root: &Path, path: &str) -> Result<String> {
@@ -54,6 +54,41 @@ fn headings(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// Checks docs/architecture.md against the code: its map names every module of `crates`, and nothing else, and each
+/// function that it names, as `name()`, is defined.
+pub(crate) fn architecture(root: &Path, crates: &[&str]) -> Result<String> {
+    let page = read(root, "docs/architecture.md")?;
+    let folders: Vec<String> = crates.iter().map(|name| format!("crates/{name}/src")).collect();
+    let sources = rust_sources(root, &folders.iter().map(String::as_str).collect::<Vec<_>>())?;
+    compare(&page, &sources).map_err(Error::msg)
+}
+
+fn compare(page: &str, sources: &[Source]) -> Result<String, String> {
+    let modules = |path: &str| path.ends_with(".rs") && path.contains("/src/");
+    let mapped: BTreeSet<&str> = first_column(page).filter(|path| modules(path)).collect();
+    let is_test = |path: &str| path.ends_with("tests.rs") || path.contains("/testing");
+    let paths = sources.iter().filter_map(|source| source.path.strip_prefix("crates/"));
+    let written: BTreeSet<&str> = paths.filter(|path| !is_test(path)).collect();
+    let mut wrong: Vec<String> = written.difference(&mapped).map(|path| format!("the map lacks {path}")).collect();
+    wrong.extend(mapped.difference(&written).map(|path| format!("there is no {path}")));
+    let functions: BTreeSet<&str> =
+        page.split('`').skip(1).step_by(2).filter_map(|word| word.strip_suffix("()")).collect();
+    let is_defined = |name: &str| {
+        let name = format!("fn {}", name.rsplit("::").next().unwrap_or(name));
+        let ends = |rest: &str| rest.starts_with(['(', '<']);
+        sources.iter().any(|source| source.text.split(&name).skip(1).any(ends))
+    };
+    wrong.extend(functions.iter().filter(|name| !is_defined(name)).map(|name| format!("there is no function {name}")));
+    if mapped.is_empty() || functions.is_empty() {
+        wrong.push("found no module or no function: this check would prove nothing".to_owned());
+    }
+    if wrong.is_empty() {
+        Ok(format!("{} modules, {} functions", mapped.len(), functions.len()))
+    } else {
+        Err(wrong.join("\n          "))
+    }
+}
+
 /// Lines outside fenced code.
 fn prose(text: &str) -> impl Iterator<Item = &str> {
     let mut fenced = false;
@@ -90,5 +125,18 @@ mod tests {
     fn the_first_column_of_tables_is_read() {
         let page = "| crate | for |\n| --- | --- |\n| `redis`, `bb8-redis` | `deadpool` was considered |\nand `other`\n";
         assert_eq!(first_column(page).collect::<Vec<_>>(), ["redis", "bb8-redis"]);
+    }
+
+    #[test]
+    fn a_module_or_function_that_the_map_and_the_code_do_not_share_is_named() {
+        let source = |path: &str, text: &str| Source { path: path.to_owned(), text: text.to_owned() };
+        let sources = [source("crates/a/src/lib.rs", "pub async fn get<T>() {}"), source("crates/a/src/tests.rs", "")];
+        let page = "| `a/src/lib.rs` | x |\n\n1. `Cache::get()`\n";
+        assert!(compare(page, &sources).is_ok());
+        let wrong = compare(&page.replace("lib.rs", "old.rs").replace("get()", "gone()"), &sources).unwrap_err();
+        for missing in ["the map lacks a/src/lib.rs", "there is no a/src/old.rs", "there is no function Cache::gone"] {
+            assert!(wrong.contains(missing), "{wrong}");
+        }
+        assert!(compare("", &sources).is_err());
     }
 }

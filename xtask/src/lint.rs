@@ -7,7 +7,7 @@ use crate::features::product;
 use crate::metadata::Workspace;
 use crate::process::{cargo, root, run as run_command};
 use crate::report::Report;
-use crate::source_rules::{OnlyIn, no_file_is_longer_than, rust_sources};
+use crate::source_rules::{OnlyIn, comments_are_plain, no_file_is_longer_than, rust_sources};
 use crate::{Outcome, dependencies, docs, names, vocabulary};
 
 /// Runs the command.
@@ -36,6 +36,10 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
     }
     report.check("no file is longer than 500 lines", || {
         no_file_is_longer_than(500, &rust_sources(&root, EVERYWHERE)?)
+    });
+    report.check("comments are plain English", || comments_are_plain(20, &rust_sources(&root, EVERYWHERE)?));
+    report.check("docs/architecture.md names the modules and functions that exist", || {
+        docs::architecture(&root, &["cache-core", "cache-disk", "cache-redis", "cache-facade"])
     });
     report.check("links in the documents lead somewhere", || docs::links(&root));
     report.check("docs/dependencies.md explains every direct dependency", || {

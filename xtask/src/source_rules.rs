@@ -101,6 +101,24 @@ pub(crate) fn no_file_is_longer_than(limit: usize, sources: &[Source]) -> Result
     Ok(format!("the longest is {path} with {longest} lines"))
 }
 
+/// Comments speak of the type, the function or the caller: at most `limit` lines have one of these pronouns.
+pub(crate) fn comments_are_plain(limit: usize, sources: &[Source]) -> Result<String> {
+    const PRONOUNS: &[&str] = &["who", "whoever", "somebody", "nobody", "he", "his"];
+    let is_pronoun = |word: &str| PRONOUNS.contains(&word.to_lowercase().as_str());
+    let mut found = Vec::new();
+    for source in sources {
+        for (number, line) in (1..).zip(source.text.lines()) {
+            let Some((_, comment)) = line.split_once("//") else { continue };
+            let mut words = comment.split(|letter: char| !letter.is_alphanumeric());
+            if words.any(is_pronoun) || comment.trim_start_matches(['/', '!']).starts_with(" The same ") {
+                found.push(format!("{}:{number}: {}", source.path, line.trim()));
+            }
+        }
+    }
+    ensure!(found.len() <= limit, "{} lines, more than {limit}:\n          {}", found.len(), found.join("\n          "));
+    Ok(format!("{} lines", found.len()))
+}
+
 /// Reads every Rust file under the folders, sorted by path.
 pub(crate) fn rust_sources(root: &Path, folders: &[&str]) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
@@ -231,5 +249,13 @@ mod tests {
         );
         assert!(no_file_is_longer_than(11, &[long]).is_ok());
         assert!(no_file_is_longer_than(10, &[]).is_err());
+    }
+
+    #[test]
+    fn comments_with_pronouns_are_counted_and_code_is_not() {
+        let text = "let who = 1;\n// Nobody waits.\n/// The same again.\n// The caller waits.\n";
+        let sources = [source("a.rs", text)];
+        assert!(comments_are_plain(2, &sources).is_ok());
+        assert!(comments_are_plain(1, &sources).unwrap_err().to_string().contains("a.rs:2: // Nobody waits."));
     }
 }
