@@ -69,7 +69,8 @@ fn compare(page: &str, sources: &[Source]) -> Result<String, String> {
     let is_test = |path: &str| path.ends_with("tests.rs") || path.contains("/testing");
     let paths = sources.iter().filter_map(|source| source.path.strip_prefix("crates/"));
     let written: BTreeSet<&str> = paths.filter(|path| !is_test(path)).collect();
-    let mut wrong: Vec<String> = written.difference(&mapped).map(|path| format!("the map lacks {path}")).collect();
+    let mut wrong: Vec<String> =
+        written.difference(&mapped).map(|path| format!("the map lacks {path}")).collect();
     wrong.extend(mapped.difference(&written).map(|path| format!("there is no {path}")));
     let functions: BTreeSet<&str> =
         page.split('`').skip(1).step_by(2).filter_map(|word| word.strip_suffix("()")).collect();
@@ -78,7 +79,9 @@ fn compare(page: &str, sources: &[Source]) -> Result<String, String> {
         let ends = |rest: &str| rest.starts_with(['(', '<']);
         sources.iter().any(|source| source.text.split(&name).skip(1).any(ends))
     };
-    wrong.extend(functions.iter().filter(|name| !is_defined(name)).map(|name| format!("there is no function {name}")));
+    wrong.extend(
+        functions.iter().filter(|name| !is_defined(name)).map(|name| format!("there is no function {name}")),
+    );
     if mapped.is_empty() || functions.is_empty() {
         wrong.push("found no module or no function: this check would prove nothing".to_owned());
     }
@@ -130,11 +133,15 @@ mod tests {
     #[test]
     fn a_module_or_function_that_the_map_and_the_code_do_not_share_is_named() {
         let source = |path: &str, text: &str| Source { path: path.to_owned(), text: text.to_owned() };
-        let sources = [source("crates/a/src/lib.rs", "pub async fn get<T>() {}"), source("crates/a/src/tests.rs", "")];
+        let sources =
+            [source("crates/a/src/lib.rs", "pub async fn get<T>() {}"), source("crates/a/src/tests.rs", "")];
         let page = "| `a/src/lib.rs` | x |\n\n1. `Cache::get()`\n";
         assert!(compare(page, &sources).is_ok());
-        let wrong = compare(&page.replace("lib.rs", "old.rs").replace("get()", "gone()"), &sources).unwrap_err();
-        for missing in ["the map lacks a/src/lib.rs", "there is no a/src/old.rs", "there is no function Cache::gone"] {
+        let wrong =
+            compare(&page.replace("lib.rs", "old.rs").replace("get()", "gone()"), &sources).unwrap_err();
+        for missing in
+            ["the map lacks a/src/lib.rs", "there is no a/src/old.rs", "there is no function Cache::gone"]
+        {
             assert!(wrong.contains(missing), "{wrong}");
         }
         assert!(compare("", &sources).is_err());

@@ -8,7 +8,7 @@ use crate::metadata::Workspace;
 use crate::process::{cargo, root, run as run_command};
 use crate::report::Report;
 use crate::source_rules::{OnlyIn, comments_are_plain, no_file_is_longer_than, rust_sources};
-use crate::{Outcome, dependencies, docs, names, vocabulary};
+use crate::{Outcome, dependencies, docs, log_events, names};
 
 /// Runs the command.
 pub(crate) fn run(arguments: Arguments) -> Outcome {
@@ -45,12 +45,10 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
     report.check("docs/dependencies.md explains every direct dependency", || {
         dependencies::are_explained(&root, &workspace)
     });
-    report.check("settings: code, docs/configuration.md and .env.example name the same", || {
-        vocabulary::settings(&root)
-    });
-    report.check("log events: code and docs/reference.md name the same", || vocabulary::log_events(&root));
+    report
+        .check("log events: code and docs/reference.md name the same", || log_events::are_documented(&root));
     report.check("log events of the cache: none can interrupt the code around it", || {
-        vocabulary::log_events_are_contained(&root)
+        log_events::are_contained(&root)
     });
     Ok(report)
 }

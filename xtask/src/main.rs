@@ -19,6 +19,7 @@ mod docs;
 mod features;
 mod http;
 mod lint;
+mod log_events;
 mod machine;
 mod metadata;
 mod process;
@@ -27,7 +28,6 @@ mod reliability;
 mod report;
 mod source_rules;
 mod test;
-mod vocabulary;
 
 use std::process::ExitCode;
 

@@ -115,7 +115,12 @@ pub(crate) fn comments_are_plain(limit: usize, sources: &[Source]) -> Result<Str
             }
         }
     }
-    ensure!(found.len() <= limit, "{} lines, more than {limit}:\n          {}", found.len(), found.join("\n          "));
+    ensure!(
+        found.len() <= limit,
+        "{} lines, more than {limit}:\n          {}",
+        found.len(),
+        found.join("\n          ")
+    );
     Ok(format!("{} lines", found.len()))
 }
 
@@ -256,6 +261,8 @@ mod tests {
         let text = "let who = 1;\n// Nobody waits.\n/// The same again.\n// The caller waits.\n";
         let sources = [source("a.rs", text)];
         assert!(comments_are_plain(2, &sources).is_ok());
-        assert!(comments_are_plain(1, &sources).unwrap_err().to_string().contains("a.rs:2: // Nobody waits."));
+        assert!(
+            comments_are_plain(1, &sources).unwrap_err().to_string().contains("a.rs:2: // Nobody waits.")
+        );
     }
 }

@@ -297,4 +297,17 @@ mod tests {
         }
         assert_eq!(read(&[("DATA_DIR", "~old")]).unwrap().data_directory, PathBuf::from("~old"));
     }
+
+    #[test]
+    fn the_documentation_and_the_example_have_each_setting() {
+        let document = |path: &str| {
+            let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+            std::fs::read_to_string(root.join(path)).unwrap()
+        };
+        let (page, example) = (document("docs/configuration.md"), document(".env.example"));
+        for name in NAMES {
+            assert!(page.contains(&format!("`{name}`")), "docs/configuration.md lacks {name}");
+            assert!(example.contains(&format!("\n#{name}=")), ".env.example lacks {name}");
+        }
+    }
 }

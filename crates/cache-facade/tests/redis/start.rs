@@ -158,7 +158,7 @@ async fn processes_on_redis_share_a_directory_and_one_on_disk_does_not() {
     let one = Instance::new(server.address()).await;
     let disk =
         cache_facade::CacheConfig::builder().directory(one.directory.path()).size_mb(8).build().unwrap();
-    // The same process: the settings differ.
+    // The settings differ within one process.
     let error = Cache::connect(disk).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(error.to_string().contains("REDIS_ENABLED"), "{error}");

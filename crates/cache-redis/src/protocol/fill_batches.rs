@@ -135,7 +135,7 @@ impl<'a> FillBatch<'a> {
             }
             commands.add_command(values);
         }
-        // The same script as the first: within a transaction the server knows either both or none.
+        // As the first script: within a transaction the server knows either both or none.
         let mut last = scripts::STAGED.call(how, &keys);
         last.arg("last");
         for fills in self.groups.values() {

@@ -199,7 +199,7 @@ mod tests {
         let mut point = GrayImage::from_pixel(5, 5, Luma([0]));
         point.put_pixel(2, 2, Luma([10]));
         assert!((sharpness(point) - 2000.0 / 9.0).abs() < 1e-9);
-        // The same squares blurred are less sharp.
+        // Blurred squares are less sharp.
         let squares =
             GrayImage::from_fn(64, 64, |x, y| Luma([if (x / 8 + y / 8) % 2 == 0 { 0 } else { 255 }]));
         let blurred = image::imageops::blur(&squares, 2.0);

@@ -45,7 +45,7 @@ fn every_set_of_parameters_is_cached_by_itself() {
         assert_eq!(server.get("ann", &path).expect(200).source(), "miss", "{query}");
         assert_eq!(server.get("ann", &path).expect(200).source(), "hit", "{query}");
     }
-    // The same page by other words.
+    // One page by other words.
     for query in
         ["?skip=0&limit=100", "?search_field=filename", "?search_value=a", "?search_field=&search_value="]
     {

@@ -116,7 +116,7 @@ fn a_tag_names_the_bytes() {
         .expect(200);
     let new = ask(&tag).expect(200);
     assert_ne!(new.header("etag"), tag);
-    // The same pixels again are the same thumbnail.
+    // Equal pixels give an equal thumbnail.
     server
         .form("PUT", "ann", &format!("/api/images/{image}/file"), &[("file", None, &png([1, 1, 1]))])
         .expect(200);

@@ -1,14 +1,14 @@
-//! Words that code and documents must share: the names of settings, and the messages of log events.
+//! The messages of log events, which code and documents share.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Error, Result, ensure};
 
-use crate::docs::{first_column, read};
+use crate::docs::read;
 use crate::source_rules::{Source, product_text, rust_sources};
 
-/// Crates that read settings or write log events.
+/// Crates that write log events.
 const SPEAKERS: &[&str] = &[
     "crates/cache-core/src",
     "crates/cache-disk/src",
@@ -17,20 +17,8 @@ const SPEAKERS: &[&str] = &[
     "crates/image-manager/src",
 ];
 
-/// The settings that the code reads are those of docs/configuration.md and of .env.example.
-pub(crate) fn settings(root: &Path) -> Result<String> {
-    let code = settings_in_code(&speakers(root)?);
-    let documented = settings_in_table(&read(root, "docs/configuration.md")?);
-    let example = settings_in_example(&read(root, ".env.example")?);
-    same(
-        "settings",
-        &[("the code", &code), ("docs/configuration.md", &documented), (".env.example", &example)],
-    )
-    .map_err(Error::msg)
-}
-
 /// The log events of the code, from INFO up, are those of the table in docs/reference.md.
-pub(crate) fn log_events(root: &Path) -> Result<String> {
+pub(crate) fn are_documented(root: &Path) -> Result<String> {
     let sources = speakers(root)?;
     let code = sources.iter().flat_map(|source| events_in_code(&product_text(&source.text))).collect();
     same_events(&code, &events_in_table(&read(root, "docs/reference.md")?)).map_err(Error::msg)
@@ -38,7 +26,7 @@ pub(crate) fn log_events(root: &Path) -> Result<String> {
 
 /// Every log event of the cache is emitted by `cache_core::log`: else a subscriber that panics would interrupt the code
 /// around it.
-pub(crate) fn log_events_are_contained(root: &Path) -> Result<String> {
+pub(crate) fn are_contained(root: &Path) -> Result<String> {
     let sources = speakers(root)?;
     let ours = sources.iter().filter(|source| !source.path.contains("image-manager"));
     let bare: Vec<String> = ours.flat_map(bare_events).collect();
@@ -99,63 +87,6 @@ fn says(pattern: &str, event: &str) -> bool {
 
 fn speakers(root: &Path) -> Result<Vec<Source>> {
     rust_sources(root, SPEAKERS)
-}
-
-/// Every place must hold the same words, and some.
-fn same(what: &str, places: &[(&str, &BTreeSet<String>)]) -> Result<String, String> {
-    let all: BTreeSet<&String> = places.iter().flat_map(|(_, words)| words.iter()).collect();
-    if all.is_empty() {
-        return Err(format!("found no {what}: this check would prove nothing"));
-    }
-    let mut missing = Vec::new();
-    for (place, words) in places {
-        missing.extend(
-            all.iter().filter(|word| !words.contains(**word)).map(|word| format!("{place} lacks {word:?}")),
-        );
-    }
-    if missing.is_empty() { Ok(format!("{} {what}", all.len())) } else { Err(missing.join("\n          ")) }
-}
-
-fn settings_in_code(sources: &[Source]) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for source in sources {
-        let text = product_text(&source.text);
-        found.extend(text.split('"').skip(1).step_by(2).filter(|word| is_setting(word)).map(str::to_owned));
-    }
-    found
-}
-
-/// Settings are the words in the first column of a table, in backticks.
-fn settings_in_table(text: &str) -> BTreeSet<String> {
-    first_column(text).filter(|word| is_setting(word)).map(str::to_owned).collect()
-}
-
-fn settings_in_example(text: &str) -> BTreeSet<String> {
-    text.lines()
-        .filter_map(|line| line.trim_start_matches('#').split_once('='))
-        .map(|(name, _)| name)
-        .filter(|word| is_setting(word))
-        .map(str::to_owned)
-        .collect()
-}
-
-/// Settings without a prefix.
-const OF_THE_APPLICATION: &str = "BIND DATA_DIR MAX_UPLOAD_MB DECODE_MEMORY_MB ADMIN_USERS ALLOWED_HOSTS DIAGNOSTICS MAX_CONNECTIONS \
-    CLIENT_TIMEOUT_SECONDS SHUTDOWN_DELAY_SECONDS SHUTDOWN_TIMEOUT_SECONDS RUST_LOG LOG_FORMAT";
-
-/// A name of a setting. What begins with `CACHE_TTL_` is one setting for each family of keys, and `REDIS_SERVER_BIN` is
-/// the tests'.
-fn is_setting(word: &str) -> bool {
-    if word.starts_with("CACHE_TTL_") || word == "REDIS_SERVER_BIN" {
-        return false;
-    }
-    let known = OF_THE_APPLICATION.split(' ').any(|known| known == word);
-    let prefixed = word.strip_prefix("CACHE_").or_else(|| word.strip_prefix("REDIS_")).is_some_and(|rest| {
-        !rest.is_empty()
-            && !rest.ends_with('_')
-            && rest.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_')
-    });
-    known || prefixed
 }
 
 /// Messages of `info!`, `warn!` and `error!`, with their levels.
@@ -240,32 +171,6 @@ mod tests {
 
     fn words(text: &[&str]) -> BTreeSet<String> {
         text.iter().map(|&word| word.to_owned()).collect()
-    }
-
-    #[test]
-    fn a_word_that_one_place_lacks_is_named_with_the_place() {
-        let (code, table) = (words(&["CACHE_DIR", "CACHE_NEW"]), words(&["CACHE_DIR"]));
-        let why = same("settings", &[("the code", &code), ("the table", &table)]).unwrap_err();
-        assert_eq!(why, "the table lacks \"CACHE_NEW\"");
-        assert!(same("settings", &[("the code", &table), ("the table", &table)]).is_ok());
-        assert!(same("settings", &[("the code", &words(&[]))]).is_err());
-    }
-
-    #[test]
-    fn settings_are_found_in_code_table_and_example() {
-        let source = Source {
-            path: "a.rs".to_owned(),
-            text: "// \"CACHE_OLD\"\nread(\"CACHE_DIR\", \"REDIS_\");\n".to_owned(),
-        };
-        assert_eq!(settings_in_code(&[source]), words(&["CACHE_DIR"]));
-        assert_eq!(
-            settings_in_table("| `REDIS_HOST`, `REDIS_PORT` | x |\n| text `CACHE_A` |\n`CACHE_B`\n"),
-            words(&["REDIS_HOST", "REDIS_PORT", "CACHE_A"])
-        );
-        assert_eq!(
-            settings_in_example("#CACHE_DIR=_cache\n# CACHE_X= said in a sentence\nBIND=1\n"),
-            words(&["CACHE_DIR", "BIND"])
-        );
     }
 
     #[test]
