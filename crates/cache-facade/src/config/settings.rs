@@ -367,7 +367,7 @@ mod tests {
             let of_family = setting.by_family.map(|of| format!("{}<FAMILY>", of.prefix));
             assert!(of_family.is_none_or(|name| rows.contains_key(name.as_str())), "{}", setting.name);
         }
-        let is_ours = |name: &&str| ["CACHE_", "REDIS_"].iter().any(|prefix| name.starts_with(prefix));
+        let is_ours = |name: &&&str| ["CACHE_", "REDIS_"].iter().any(|prefix| name.starts_with(prefix));
         let is_known = |name: &str| name.contains('<') || SETTINGS.iter().any(|setting| setting.name == name);
         let unknown: Vec<_> = rows.keys().filter(is_ours).filter(|name| !is_known(name)).collect();
         assert!(unknown.is_empty(), "docs/configuration.md names what is no setting: {unknown:?}");
