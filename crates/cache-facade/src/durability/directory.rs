@@ -12,6 +12,7 @@ use std::fs::File;
 use std::future::ready;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use cache_core::{Error, ErrorKind, Result};
@@ -41,6 +42,8 @@ pub(crate) trait Suspend: Debug + Send + Sync + 'static {
 pub(crate) struct HeldDirectory {
     path: PathBuf,
     sharing: Sharing,
+    /// Whether this process has held it: values that it cached there, or that another process caches there now, depend on it.
+    was_held: AtomicBool,
     /// `None` while the directory is lost, and after it was released.
     locks: Mutex<Option<Arc<Locks>>>,
 }
@@ -80,7 +83,8 @@ impl HeldDirectory {
     }
 
     fn new(path: &Path, sharing: Sharing, locks: Option<Arc<Locks>>) -> Arc<Self> {
-        Arc::new(Self { path: path.to_owned(), sharing, locks: Mutex::new(locks) })
+        let was_held = AtomicBool::new(locks.is_some());
+        Arc::new(Self { path: path.to_owned(), sharing, was_held, locks: Mutex::new(locks) })
     }
 
     /// The path of the directory.
@@ -156,10 +160,10 @@ impl HeldDirectory {
         if takes_over && matches!(lock, Ok(None)) {
             lock = LockFile::take_over(&file, self.sharing);
         }
-        // A lock file that cannot be locked, for whatever reason, may be that of a running process.
-        let is_absent = || std::fs::symlink_metadata(&file).is_err_and(|error| is_missing(&error));
         let lock = match lock {
-            Err(error) if is_absent() => return Err(error),
+            Err(error) if !self.was_held.load(Ordering::Relaxed) || !may_be_locked(&file) => {
+                return Err(error);
+            }
             lock => lock.ok().flatten().ok_or_else(|| locked(&self.path))?,
         };
         // A process that was replaced holds its instance until it serves no value any more.
@@ -172,6 +176,7 @@ impl HeldDirectory {
         locks.lock.check_in_place()?;
         let _ = locks.instance.set(instance);
         *self.locks.lock() = Some(Arc::new(locks));
+        self.was_held.store(true, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -188,9 +193,12 @@ impl Locks {
     }
 }
 
-/// Whether the file that an operation failed on does not exist.
-fn is_missing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+/// Whether the file, which this process cannot lock, may be that of a running process.
+fn may_be_locked(file: &Path) -> bool {
+    match std::fs::symlink_metadata(file) {
+        Ok(metadata) => metadata.is_file(),
+        Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+    }
 }
 
 /// The error for a directory that other processes hold.
