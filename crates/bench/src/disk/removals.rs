@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use cache_core::{CacheBackend, CacheBackendExt, CacheKey, CachePattern, Invalidated};
+use cache_core::{CacheBackendExt, CacheKey, CachePattern, Invalidated};
 use redb::Durability;
 
 use super::SMALL;

@@ -80,7 +80,7 @@ fn replaced_by_url(environment: &Environment) -> impl Iterator<Item = String> {
     let given = |name: &'static str| environment.get(name).ok().flatten();
     let has_url = given(REDIS_URL).is_some();
     let is_replaced = move |name: &&'static str| {
-        has_url && given(*name).is_some_and(|text| redis_url::kubernetes_port(text).is_none())
+        has_url && given(name).is_some_and(|text| redis_url::kubernetes_port(text).is_none())
     };
     let replaced = REPLACED_BY_URL.into_iter().filter(is_replaced);
     replaced.map(|name| format!("{name} has no effect, because REDIS_URL is set"))

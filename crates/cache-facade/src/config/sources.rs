@@ -141,7 +141,7 @@ fn config_file(path: &Path) -> Result<Texts> {
         failed(&position)
     })?;
     let place = format!(" (in {shown})");
-    let values = tables.into_iter().flat_map(|(name, value)| flatten(name, value));
+    let values = tables.into_iter().flat_map(|(name, value)| flatten(&name, value));
     Ok(values.map(|(name, value)| (name, Text { value: Some(value), place: place.clone() })).collect())
 }
 
@@ -155,10 +155,10 @@ fn position_of(message: &str) -> Option<String> {
 }
 
 /// The settings of a table: their names are joined with `_`.
-fn flatten(name: String, value: Value) -> Vec<(String, String)> {
+fn flatten(name: &str, value: Value) -> Vec<(String, String)> {
     match value.kind {
         ValueKind::Table(table) => {
-            table.into_iter().flat_map(|(inner, value)| flatten(format!("{name}_{inner}"), value)).collect()
+            table.into_iter().flat_map(|(inner, value)| flatten(&format!("{name}_{inner}"), value)).collect()
         }
         kind => vec![(name.to_uppercase(), kind.to_string())],
     }

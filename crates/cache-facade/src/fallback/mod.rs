@@ -92,12 +92,11 @@ impl FallbackBackend {
     /// Tries once to reach the primary. If it is away, the fallback store is used at once, and a background task keeps trying.
     pub(crate) async fn start(parts: Parts) -> Self {
         let router = Arc::new(Router::new(parts));
-        match router.recover().await {
-            Some(period) => router.retire_store(period).await,
-            None => {
-                let period = router.state.lock().period;
-                router.open_store(period).await;
-            }
+        if let Some(period) = router.recover().await {
+            router.retire_store(period).await;
+        } else {
+            let period = router.state.lock().period;
+            router.open_store(period).await;
         }
         let supervised = Arc::clone(&router);
         let recovery = async move {

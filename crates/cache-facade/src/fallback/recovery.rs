@@ -98,7 +98,9 @@ impl Router {
         loop {
             self.replay(primary.as_ref()).await?;
             let on_recovery = std::mem::take(&mut *self.on_recovery.lock());
-            on_recovery.into_iter().for_each(|act| act());
+            for act in on_recovery {
+                act();
+            }
             if let Some(period) = self.close_breaker()? {
                 return Ok(period);
             }

@@ -66,6 +66,13 @@ pub(super) enum Route {
     Fallback(Arc<dyn CacheBackend>),
 }
 
+/// The way of an invalidation.
+enum InvalidationRoute<'a> {
+    /// To the primary, and whether that is still recovering.
+    Primary(Arc<dyn Primary>, bool),
+    Journal(Append<'a>),
+}
+
 /// An invalidation that is being appended to the journal. The breaker does not close meanwhile.
 pub(super) struct Append<'a>(&'a Router);
 
@@ -142,8 +149,8 @@ impl Router {
     /// Counts as not done.
     pub(super) async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated> {
         let (primary, is_recovering) = match self.route_invalidation()? {
-            Ok(primary) => primary,
-            Err(append) => return self.append(append, what).await,
+            InvalidationRoute::Primary(primary, is_recovering) => (primary, is_recovering),
+            InvalidationRoute::Journal(append) => return self.append(append, what).await,
         };
         match catch_panic(primary.invalidate(what)).await {
             Ok(applied) => {
@@ -199,15 +206,15 @@ impl Router {
         state.primary.clone()
     }
 
-    /// Routes an invalidation: to the primary, with whether that is still recovering, or to the journal.
-    fn route_invalidation(&self) -> Result<std::result::Result<(Arc<dyn Primary>, bool), Append<'_>>> {
+    /// Chooses where an invalidation goes.
+    fn route_invalidation(&self) -> Result<InvalidationRoute<'_>> {
         let mut state = self.state.lock();
         state.check_open()?;
         Ok(match &state.primary {
             Some(primary) if state.is_up() || state.is_recovering => {
-                Ok((Arc::clone(primary), !state.is_up()))
+                InvalidationRoute::Primary(Arc::clone(primary), !state.is_up())
             }
-            _ => Err(Append::new(self, &mut state)),
+            _ => InvalidationRoute::Journal(Append::new(self, &mut state)),
         })
     }
 

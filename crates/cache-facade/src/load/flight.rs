@@ -154,7 +154,7 @@ impl Flights {
         mark: u64,
     ) -> Join<E> {
         match self.join_or_announce(id, token, mark) {
-            Ok(mut waiter) => match self.wait_for(&waiter.node) {
+            Join::Waiter(mut waiter) => match self.wait_for(&waiter.node) {
                 Ok(edge) => {
                     waiter.edge = edge;
                     Join::Waiter(waiter)
@@ -162,13 +162,14 @@ impl Flights {
                 Err(Circle) => Join::Circle,
             },
             // Dropping the leader ends the flight, which no caller is to wait for.
-            Err(mut leader) => match self.wait_for(&leader.node) {
+            Join::Leader(mut leader) => match self.wait_for(&leader.node) {
                 Ok(edge) => {
                     leader.edge = edge;
                     Join::Leader(leader)
                 }
                 Err(Circle) => Join::Circle,
             },
+            Join::Circle => Join::Circle,
         }
     }
 
@@ -182,7 +183,7 @@ impl Flights {
         id: &LoadId,
         token: FillToken,
         mark: u64,
-    ) -> Result<Waiter<E>, Leader<E>> {
+    ) -> Join<E> {
         let now = rt::now();
         let shard = self.shard(&id.key);
         let mut in_flight = shard.in_flight.lock();
@@ -190,7 +191,7 @@ impl Flights {
         let waited_for = || flights.iter().filter(|flight| flight.deadline > now);
         let joinable = waited_for().find(|flight| flight.may_be_joined_by(token));
         if let Some(waiter) = joinable.and_then(Flight::waiter) {
-            return Ok(waiter);
+            return Join::Waiter(waiter);
         }
         let behind =
             waited_for().find(|flight| token.is_never() && flight.token.is_never()).and_then(Flight::waiter);
@@ -209,7 +210,7 @@ impl Flights {
         });
         let looks_again = shard.ended.load(Ordering::Acquire) != mark;
         let (flights, id) = (Arc::clone(self), id.clone());
-        Err(Leader { looks_again, behind, node, edge: None, publish, flights, id })
+        Join::Leader(Leader { looks_again, behind, node, edge: None, publish, flights, id })
     }
 
     /// Whether a load for `token` is in flight, also one whose deadline has passed.

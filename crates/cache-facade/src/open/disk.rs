@@ -112,7 +112,7 @@ async fn replay(backend: &DiskBackend, orphans: impl Iterator<Item = &OrphanJour
     match backend.invalidate(&pending).await? {
         Invalidated::Applied { removed } => {
             cache_core::log::emit(|| {
-                tracing::info!(invalidations = pending.len(), removed, "replayed interrupted changes")
+                tracing::info!(invalidations = pending.len(), removed, "replayed interrupted changes");
             });
             Ok(())
         }

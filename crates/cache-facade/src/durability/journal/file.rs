@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use cache_core::files::sync_directory;
 use cache_core::{Error, ErrorKind, Result};
 
-use super::format::{self, FILE_BYTES, Record, SLOT_BYTES, Slot};
+use super::format::{self, FILE_BYTES, Records, SLOT_BYTES, Slot};
 use crate::durability::files;
 use crate::durability::lock::LockFile;
 
@@ -36,7 +36,7 @@ impl JournalFile {
     ///
     /// # Errors
     /// `Configuration` for another user's file, `Io` when it is damaged or the system refuses.
-    pub(super) fn open(instance: &LockFile) -> Result<Option<(Self, Vec<(usize, Record)>)>> {
+    pub(super) fn open(instance: &LockFile) -> Result<Option<(Self, Records)>> {
         let path = instance.directory().join(NAME);
         if std::fs::symlink_metadata(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             return Ok(None);

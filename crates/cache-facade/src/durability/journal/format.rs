@@ -73,8 +73,11 @@ pub(crate) struct Record {
     pub(crate) what: Vec<Invalidation>,
 }
 
+/// The records of a file, each with the number of its slot.
+pub(super) type Records = Vec<(usize, Record)>;
+
 /// Decodes a file into its records, each with the number of its slot; `None` when it is damaged.
-pub(super) fn decode(file: &[u8]) -> Option<Vec<(usize, Record)>> {
+pub(super) fn decode(file: &[u8]) -> Option<Records> {
     if file.len() != FILE_BYTES {
         return None;
     }

@@ -446,7 +446,7 @@ fn distrust(directory: &HeldDirectory, instance: Option<&LockFile>, error: &dyn 
         directory.path(),
         |suppressed| tracing::warn!(error = %error, suppressed, "cannot write the journal; the next run starts with an empty cache"),
     );
-    if !instance.is_some_and(|instance| JournalFile::damage(instance).is_ok()) {
+    if instance.is_none_or(|instance| JournalFile::damage(instance).is_err()) {
         last_run::distrust_or_warn(directory.path());
     }
 }

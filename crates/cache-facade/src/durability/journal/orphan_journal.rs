@@ -5,7 +5,7 @@ use std::path::Path;
 use cache_core::{Error, Invalidation, Result};
 
 use super::file::JournalFile;
-use super::format::{self, FREE, Reason, Record, Target};
+use super::format::{self, FREE, Reason, Record, Records, Target};
 use crate::durability::lock::LockFile;
 use crate::durability::{files, instance};
 
@@ -18,7 +18,7 @@ pub(crate) struct OrphanJournal {
     pub(super) instance: LockFile,
     /// `None` when there is no file, or a damaged one.
     pub(super) file: Option<JournalFile>,
-    pub(super) records: Vec<(usize, Record)>,
+    pub(super) records: Records,
     pub(super) is_damaged: bool,
 }
 
@@ -106,10 +106,7 @@ impl OrphanJournal {
     ///
     /// # Errors
     /// The second value: `Io` when the system refuses, as when there is no room.
-    pub(super) fn take_over(
-        self,
-        target: &Target,
-    ) -> (LockFile, Result<(JournalFile, Vec<(usize, Record)>)>) {
+    pub(super) fn take_over(self, target: &Target) -> (LockFile, Result<(JournalFile, Records)>) {
         let Self { instance, file, mut records, is_damaged } = self;
         if is_damaged {
             let what = vec![Invalidation::Everything];
