@@ -64,8 +64,7 @@ pub(crate) fn architecture(root: &Path, crates: &[&str]) -> Result<String> {
 }
 
 fn compare(page: &str, sources: &[Source]) -> Result<String, String> {
-    let modules = |path: &str| path.ends_with(".rs") && path.contains("/src/");
-    let mapped: BTreeSet<&str> = first_column(page).filter(|path| modules(path)).collect();
+    let mapped: BTreeSet<&str> = first_column(page).filter(|path| path.contains("/src/")).collect();
     let is_test = |path: &str| path.ends_with("tests.rs") || path.contains("/testing");
     let paths = sources.iter().filter_map(|source| source.path.strip_prefix("crates/"));
     let written: BTreeSet<&str> = paths.filter(|path| !is_test(path)).collect();
