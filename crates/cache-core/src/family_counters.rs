@@ -129,8 +129,8 @@ mod tests {
         }
         assert_eq!(names.id("family31"), FamilyId::at(31));
         assert_eq!(names.id("family32"), FamilyId::OTHER);
-        let named = counters.named(&names);
-        assert_eq!((named.len(), named["family31"].hits, named[OTHER].hits), (MOST_FAMILIES + 1, 1, 8));
+        let by_name = counters.named(&names);
+        assert_eq!((by_name.len(), by_name["family31"].hits, by_name[OTHER].hits), (MOST_FAMILIES + 1, 1, 8));
         assert_eq!(counters.total().hits, 40);
     }
 

@@ -367,7 +367,7 @@ mod tests {
     /// a hundred thousand readings of a whole file take minutes.
     fn read_slots_around(file: &[u8], at: usize) -> bool {
         if at.is_multiple_of(101) {
-            return decode(file) == None;
+            return decode(file).is_none();
         }
         let number = at / SLOT_BYTES;
         let slot = &file[number * SLOT_BYTES..][..SLOT_BYTES];
