@@ -1,6 +1,8 @@
 //! Locks, conditions, threads and atomics: those of the platform, or shuttle's when the feature `shuttle` explores schedules.
 
 use std::io;
+#[cfg(feature = "shuttle")]
+use std::sync::PoisonError;
 use std::time::Duration;
 
 #[cfg(not(feature = "shuttle"))]
@@ -38,7 +40,7 @@ impl Condvar {
     /// Waits until notified. Time stands still in a schedule: the timeout never ends.
     #[cfg(feature = "shuttle")]
     pub fn wait_for<'a, T>(&self, guard: MutexGuard<'a, T>, _timeout: Duration) -> MutexGuard<'a, T> {
-        self.0.wait(guard).expect("a panic under the lock ends the schedule")
+        self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes all threads that wait.
@@ -61,6 +63,7 @@ impl<T> Mutex<T> {
 
     /// Waits for the lock.
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        self.0.lock().expect("a panic under the lock ends the schedule")
+        // Like parking_lot's: a destructor that locks while a schedule ends by a panic must not abort the process.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
