@@ -148,7 +148,7 @@ fn directory(path: String, name: &'static str) -> Result<PathBuf, SettingsError>
     if is_for_a_shell { Err(SettingsError { name, takes }) } else { Ok(path.into()) }
 }
 
-/// Reads host names as they stand in the header `Host`, beside a port.
+/// Parses host names as the header `Host` gives them, without a port.
 fn hosts(text: &str, name: &'static str) -> Result<Vec<String>, SettingsError> {
     let is_host = |host: &String| {
         let authority = Authority::try_from(host.as_str());

@@ -1,7 +1,8 @@
 //! The table of settings, and how their texts become a [`CacheConfig`].
 //!
-//! Names, defaults, ranges and meanings stand in [`SETTINGS`] alone: the parser, the checks of the builder and the advice on
-//! unknown names are derived from it, and tests compare `docs/configuration.md` and `.env.example` with it.
+//! [`SETTINGS`] holds names, ranges and meanings: the parser, the checks of the builder and the advice on unknown names are
+//! derived from it. `CacheConfig::default` holds the defaults in force; tests compare them, `docs/configuration.md` and
+//! `.env.example` with the table.
 
 use std::time::Duration;
 

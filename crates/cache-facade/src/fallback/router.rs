@@ -218,7 +218,7 @@ impl Router {
         })
     }
 
-    /// Appends `what` to the journal and removes it from the fallback store.
+    /// Removes `what` from the fallback store, and then appends it to the journal.
     async fn append(&self, append: Append<'_>, what: &[Invalidation]) -> Result<Invalidated> {
         // The breaker cannot close during either, so that the fallback store stays the same one.
         let removed = self.remove_from_store(what).await;
