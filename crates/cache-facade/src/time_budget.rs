@@ -77,7 +77,8 @@ pub(crate) fn longest_to_send(bytes: usize) -> Duration {
     LONGEST + transfer_time(bytes)
 }
 
-#[cfg(all(test, not(feature = "shuttle")))]
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))]
 mod tests {
     use async_trait::async_trait;
     use cache_core::{

@@ -318,7 +318,8 @@ impl<E> Drop for Leader<E> {
     }
 }
 
-#[cfg(all(test, not(feature = "shuttle")))]
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))]
 mod tests {
     use std::num::NonZeroU64;
 
