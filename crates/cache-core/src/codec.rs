@@ -135,11 +135,11 @@ impl Codec {
     /// build stored them.
     pub fn decode<T: DeserializeOwned>(self, payload: &[u8], shape: u64) -> Result<T> {
         let decoded = caught(|| match self {
-            Self::Bincode => binary::decode(payload, shape),
+            Self::Bincode => binary::decode(payload, shape).map_err(cannot_decode::<T>),
             #[cfg(feature = "json")]
-            Self::Json => json::decode(payload),
+            Self::Json => json::decode(payload).map_err(cannot_decode::<T>),
         });
-        decoded.map_err(|_| cannot_decode::<T>(PANICKED))?.map_err(cannot_decode::<T>)
+        decoded.unwrap_or_else(|_| Err(cannot_decode::<T>(PANICKED)))
     }
 }
 

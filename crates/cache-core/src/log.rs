@@ -1,7 +1,13 @@
 //! Emits log events: contains panics of the subscriber and limits the rate of repeated events.
 //!
-//! Every event of the product is emitted through this module. A subscriber may panic: tracing-subscriber does when it can
-//! write neither to its writer nor to the standard error. Such a panic must not skip the rest of a critical section.
+//! Every event of the product is emitted by the macros of this module, which take the arguments of tracing's. A subscriber
+//! may panic: tracing-subscriber does when it can write neither to its writer nor to the standard error. Such a panic must
+//! not skip the rest of a critical section.
+//!
+//! With `limit: subject` first, a macro emits its event at most once a minute for its place in the code and the subject,
+//! with the field `suppressed` for the events between, and returns whether it was emitted.
+//!
+//! No event is emitted under a lock: a subscriber may call the cache.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -20,6 +26,61 @@ const QUIET: Duration = Duration::from_mins(1);
 
 /// Limits that are kept at most, one for each place and subject.
 const MOST: usize = 512;
+
+#[doc(hidden)]
+pub use tracing;
+
+pub use crate::{__debug as debug, __error as error, __info as info, __trace as trace, __warn as warn};
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __event {
+    ($level:ident, limit: $subject:expr, $($event:tt)+) => {
+        $crate::log::limited($subject, |suppressed| {
+            $crate::log::tracing::$level!(suppressed, $($event)+);
+        })
+    };
+    ($level:ident, $($event:tt)+) => {
+        $crate::log::emit(|| {
+            $crate::log::tracing::$level!($($event)+);
+        })
+    };
+}
+
+/// Emits an event of this level; see the [module](crate::log).
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __trace {
+    ($($event:tt)+) => { $crate::__event!(trace, $($event)+) };
+}
+
+/// Emits an event of this level; see the [module](crate::log).
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __debug {
+    ($($event:tt)+) => { $crate::__event!(debug, $($event)+) };
+}
+
+/// Emits an event of this level; see the [module](crate::log).
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __info {
+    ($($event:tt)+) => { $crate::__event!(info, $($event)+) };
+}
+
+/// Emits an event of this level; see the [module](crate::log).
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __warn {
+    ($($event:tt)+) => { $crate::__event!(warn, $($event)+) };
+}
+
+/// Emits an event of this level; see the [module](crate::log).
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __error {
+    ($($event:tt)+) => { $crate::__event!(error, $($event)+) };
+}
 
 static LIMITS: LazyLock<Mutex<Limits>> = LazyLock::new(Mutex::default);
 

@@ -23,6 +23,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Calls `act` and returns the message of its panic, which the caller reports.
+#[inline]
 pub fn caught<T>(act: impl FnOnce() -> T) -> Result<T, Arc<str>> {
     catch_unwind(AssertUnwindSafe(act)).map_err(|panic| message_of(&*panic))
 }

@@ -103,14 +103,10 @@ impl DiskConfig {
     pub(crate) fn checked(mut self) -> Result<Self> {
         let most = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
         if let Some(most) = most.filter(|most| *most < self.limit_bytes) {
-            cache_core::log::limited(&self.directory, |suppressed| {
-                tracing::warn!(
-                    limit_bytes = self.limit_bytes,
-                    file_bytes = most,
-                    suppressed,
-                    "disk cache takes less than its limit, because this process may not write larger files (ulimit -f)"
-                );
-            });
+            cache_core::log::warn!(
+                limit: &self.directory, limit_bytes = self.limit_bytes, file_bytes = most,
+                "disk cache takes less than its limit, because this process may not write larger files (ulimit -f)"
+            );
             self.limit_bytes = most;
         }
         if self.limit_bytes >= SMALLEST_LIMIT {

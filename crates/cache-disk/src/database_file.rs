@@ -44,12 +44,10 @@ impl OpenDatabase {
         make_way(directory, config);
         let space = space(&file, directory, config)?;
         if space.length() > space.most {
-            cache_core::log::limited(directory.path(), |suppressed| {
-                tracing::warn!(
-                    directory = %path, limit_bytes = config.limit_bytes, file_bytes = space.length(), suppressed,
-                    "disk cache is larger than its limit, starting empty"
-                );
-            });
+            cache_core::log::warn!(
+                limit: directory.path(), directory = %path, limit_bytes = config.limit_bytes,
+                file_bytes = space.length(), "disk cache is larger than its limit, starting empty"
+            );
             return Self::replace(directory, config);
         }
         if space.length() == 0 {
@@ -57,20 +55,16 @@ impl OpenDatabase {
         }
         match Self::try_open(file, &space, config) {
             Ok(Some(opened)) => return Ok(opened),
-            Ok(None) => cache_core::log::emit(|| {
-                tracing::info!(
-                    namespace = config.namespace,
-                    "disk cache holds another namespace, starting empty"
-                );
-            }),
+            Ok(None) => cache_core::log::info!(
+                namespace = config.namespace,
+                "disk cache holds another namespace, starting empty"
+            ),
             // Opening it takes space that it may take itself: kept, it could keep the cache from opening for ever.
             Err(cause) if space.shortage() == Some(Shortage::Disk) => {
-                cache_core::log::limited(directory.path(), |suppressed| {
-                    tracing::warn!(
-                        directory = %path, %cause, suppressed,
-                        "disk cache cannot be opened on a full disk, starting empty"
-                    );
-                });
+                cache_core::log::warn!(
+                    limit: directory.path(), directory = %path, %cause,
+                    "disk cache cannot be opened on a full disk, starting empty"
+                );
             }
             Err(cause) if cause.is_damage() => return Self::set_aside(directory, config, &cause),
             Err(fault) => {
@@ -100,16 +94,16 @@ impl OpenDatabase {
 
     /// Sets a damaged database aside and starts an empty one.
     pub(crate) fn set_aside(directory: &Directory, config: &DiskConfig, cause: &dyn Display) -> Result<Self> {
-        let quarantined = directory.quarantine();
-        cache_core::log::limited(directory.path(), |suppressed| match quarantined {
-            Ok(kept) => {
-                let kept = kept.display();
-                tracing::warn!(%kept, %cause, suppressed, "disk cache cannot be read, set aside, starting empty");
-            }
-            Err(error) => {
-                tracing::warn!(%error, %cause, suppressed, "disk cache can neither be read nor be kept, starting empty");
-            }
-        });
+        match directory.quarantine() {
+            Ok(kept) => cache_core::log::warn!(
+                limit: directory.path(), kept = %kept.display(), %cause,
+                "disk cache cannot be read, set aside, starting empty"
+            ),
+            Err(error) => cache_core::log::warn!(
+                limit: directory.path(), %error, %cause,
+                "disk cache can neither be read nor be kept, starting empty"
+            ),
+        };
         Self::replace(directory, config)
     }
 
@@ -204,9 +198,6 @@ fn space(file: &File, directory: &Directory, config: &DiskConfig) -> Result<Arc<
 /// Truncates a quarantined database to a quarter of the limit, which leaves room for a new one.
 fn make_way(directory: &Directory, config: &DiskConfig) {
     if let Err(error) = directory.shrink_quarantined(config.limit_bytes / 4) {
-        cache_core::log::limited(
-            directory.path(),
-            |suppressed| tracing::warn!(%error, suppressed, "cannot shrink the damaged disk cache"),
-        );
+        cache_core::log::warn!(limit: directory.path(), %error, "cannot shrink the damaged disk cache");
     }
 }

@@ -202,9 +202,7 @@ impl Writer {
         if self.engine.is_suspended() && !self.engine.config.is_watched {
             self.let_go();
             if let Err(error) = self.resume() {
-                cache_core::log::emit(
-                    || tracing::debug!(%error, "the disk cache's directory cannot be made anew yet"),
-                );
+                cache_core::log::debug!(%error, "the disk cache's directory cannot be made anew yet");
             }
         }
         if self.may_write() {

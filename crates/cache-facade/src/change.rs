@@ -152,11 +152,9 @@ impl Changes {
     /// Waits until no change runs, for a bounded time.
     pub(crate) async fn settle(&self) {
         if rt::before(rt::now() + SETTLE_TIMEOUT, self.0.closed()).await.is_none() {
-            cache_core::log::emit(|| {
-                tracing::warn!(
-                    "closing the cache while changes are running; they are replayed at the next start"
-                );
-            });
+            cache_core::log::warn!(
+                "closing the cache while changes are running; they are replayed at the next start"
+            );
         }
     }
 }

@@ -40,9 +40,8 @@ impl RedisBackend {
     pub async fn connect(config: RedisConfig) -> Result<Self> {
         let engine = Engine::connect_checked(&config).await?;
         if let Some(warning) = engine.pool.manager.info.load().warning() {
-            cache_core::log::limited(
-                (&engine.pool.address, &warning),
-                |suppressed| tracing::warn!(server = %engine.pool.address, suppressed, "Redis: {warning}"),
+            cache_core::log::warn!(
+                limit: (&engine.pool.address, &warning), server = %engine.pool.address, "Redis: {warning}"
             );
         }
         let maintenance = Maintenance::start(&engine, config.heartbeat);

@@ -86,9 +86,9 @@ impl Manager {
 
     fn enter(&self, incarnation: u64) -> Result<Arc<ServerEpoch>> {
         let (epoch, address) = (self.epochs.enter(incarnation)?, self.connector.config.address());
-        cache_core::log::limited(
-            (&address, incarnation),
-            |suppressed| tracing::info!(server = %address, incarnation = format_args!("{incarnation:016x}"), suppressed, "new Redis server or restart detected"),
+        cache_core::log::info!(
+            limit: (&address, incarnation), server = %address,
+            incarnation = format_args!("{incarnation:016x}"), "new Redis server or restart detected"
         );
         Ok(epoch)
     }

@@ -4,6 +4,7 @@
 mod parts;
 
 use std::fmt::Display;
+use std::num::NonZeroU64;
 
 use bincode::config::{self, Configuration};
 use bincode::enc::write::Writer;
@@ -162,7 +163,7 @@ impl<const JSON: bool> ValueWriter<JSON> {
 
     #[inline]
     fn enter(&mut self, levels: u32) -> Result {
-        if levels > 0 {
+        if JSON && levels > 0 {
             self.in_some = false;
         }
         self.depth += levels;
@@ -179,9 +180,15 @@ impl<const JSON: bool> ValueWriter<JSON> {
     }
 
     #[inline]
-    fn parts(&mut self, kind: u64, levels: u32, variant: Option<u64>) -> Result<Parts<'_, JSON>> {
-        self.enter(levels)?;
-        Ok(Parts { writer: self, kind, count: 0, levels, variant })
+    fn parts(&mut self, kind: u64) -> Result<Parts<'_, JSON>> {
+        self.enter(1)?;
+        Ok(Parts { writer: self, kind, count: 0, variant: None })
+    }
+
+    #[inline]
+    fn parts_of_variant(&mut self, kind: u64, variant: u64) -> Result<Parts<'_, JSON>> {
+        self.enter(Self::VARIANT)?;
+        Ok(Parts { writer: self, kind, count: 0, variant: NonZeroU64::new(variant) })
     }
 }
 
@@ -269,7 +276,7 @@ impl<'a, const JSON: bool> Serializer for &'a mut ValueWriter<JSON> {
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result {
         self.put(1_u8)?;
-        self.in_some = true;
+        self.in_some = JSON;
         self.wrapped(value, ValueWriter::<JSON>::WRAPPER, token::SOME)?;
         self.in_some = false;
         Ok(())
@@ -297,15 +304,15 @@ impl<'a, const JSON: bool> Serializer for &'a mut ValueWriter<JSON> {
 
     fn serialize_seq(self, length: Option<usize>) -> Result<Parts<'a, JSON>> {
         self.put_length(length)?;
-        self.parts(token::SEQUENCE, 1, None)
+        self.parts(token::SEQUENCE)
     }
 
     fn serialize_tuple(self, _: usize) -> Result<Parts<'a, JSON>> {
-        self.parts(token::TUPLE, 1, None)
+        self.parts(token::TUPLE)
     }
 
     fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Parts<'a, JSON>> {
-        self.parts(token::TUPLE_STRUCT, 1, None)
+        self.parts(token::TUPLE_STRUCT)
     }
 
     fn serialize_tuple_variant(
@@ -317,19 +324,19 @@ impl<'a, const JSON: bool> Serializer for &'a mut ValueWriter<JSON> {
     ) -> Result<Parts<'a, JSON>> {
         self.put(index)?;
         let variant = variant(token::TUPLE_VARIANT, index, name);
-        self.parts(token::TUPLE, ValueWriter::<JSON>::VARIANT, Some(variant))
+        self.parts_of_variant(token::TUPLE, variant)
     }
 
     fn serialize_map(self, length: Option<usize>) -> Result<Parts<'a, JSON>> {
         self.put_length(length)?;
-        self.parts(token::MAP, 1, None)
+        self.parts(token::MAP)
     }
 
     fn serialize_struct(self, name: &'static str, _: usize) -> Result<Parts<'a, JSON>> {
         if JSON && self.in_some && name == RAW_VALUE {
             self.doubt = Some(NULL_IN_SOME);
         }
-        self.parts(token::FIELDS, 1, None)
+        self.parts(token::FIELDS)
     }
 
     fn serialize_struct_variant(
@@ -341,7 +348,7 @@ impl<'a, const JSON: bool> Serializer for &'a mut ValueWriter<JSON> {
     ) -> Result<Parts<'a, JSON>> {
         self.put(index)?;
         let variant = variant(token::STRUCT_VARIANT, index, name);
-        self.parts(token::FIELDS, ValueWriter::<JSON>::VARIANT, Some(variant))
+        self.parts_of_variant(token::FIELDS, variant)
     }
 
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result {

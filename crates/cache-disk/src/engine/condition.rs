@@ -59,47 +59,49 @@ impl Engine {
         self.stats.lock().errors += 1;
         let is_disk_full = self.space.load().shortage() == Some(Shortage::Disk);
         let unwritable = fault.unwritable().or(is_disk_full.then_some("the disk is full"));
-        let mut condition = self.condition.lock();
-        // `publish` replaces the snapshot first: a late reader does not degrade a restored database again.
-        if condition.cause.is_none() && self.is_away() {
-            let cause = unwritable.map_or_else(|| fault.to_string(), |why| format!("{why}: {fault}"));
-            condition.since = self.now();
-            condition.cause = Some(cause);
+        {
+            let mut condition = self.condition.lock();
+            // `publish` replaces the snapshot first: a late reader does not degrade a restored database again.
+            if condition.cause.is_none() && self.is_away() {
+                let cause = unwritable.map_or_else(|| fault.to_string(), |why| format!("{why}: {fault}"));
+                condition.since = self.now();
+                condition.cause = Some(cause);
+            }
+            if condition.cause.is_none() || condition.is_logged {
+                return;
+            }
         }
+        let (limit, directory) = (&self.config.directory, self.config.directory.display());
+        let is_logged = match unwritable {
+            Some(why) => {
+                cache_core::log::warn!(limit: limit, %directory, cause = %fault, "disk cache cannot be written: {why}")
+            }
+            None => {
+                cache_core::log::warn!(limit: limit, %directory, cause = %fault, "disk cache database failed, reopening it")
+            }
+        };
         // A failure shortly after another is logged later, if it lasts.
-        if condition.cause.is_none() || condition.is_logged {
-            return;
-        }
-        let directory = self.config.directory.display();
-        condition.is_logged = cache_core::log::limited(
-            &self.config.directory,
-            |suppressed| match unwritable {
-                Some(why) => {
-                    tracing::warn!(%directory, cause = %fault, suppressed, "disk cache cannot be written: {why}");
-                }
-                None => {
-                    tracing::warn!(%directory, cause = %fault, suppressed, "disk cache database failed, reopening it");
-                }
-            },
-        );
+        self.condition.lock().is_logged |= is_logged;
     }
 
     /// Has readers read `snapshot`, and notes that the database works; returns the snapshot that it replaced. Does nothing
     /// while the cache is suspended.
     pub(crate) fn publish(&self, snapshot: Snapshot) -> Weak<Snapshot> {
-        let mut condition = self.condition.lock();
-        if self.is_suspended() {
-            return Weak::new();
-        }
-        let before = self.snapshot.swap(Some(Arc::new(snapshot)));
-        if condition.cause.is_some() {
-            let was_logged = condition.is_logged;
-            *condition = Condition::ok(self.now());
-            if was_logged {
-                cache_core::log::emit(|| {
-                    tracing::info!(directory = %self.config.directory.display(), "disk cache database available again");
-                });
+        let (before, was_logged) = {
+            let mut condition = self.condition.lock();
+            if self.is_suspended() {
+                return Weak::new();
             }
+            let before = self.snapshot.swap(Some(Arc::new(snapshot)));
+            let was_logged = condition.cause.is_some() && condition.is_logged;
+            if condition.cause.is_some() {
+                *condition = Condition::ok(self.now());
+            }
+            (before, was_logged)
+        };
+        if was_logged {
+            let directory = self.config.directory.display();
+            cache_core::log::info!(%directory, "disk cache database available again");
         }
         before.map_or_else(Weak::new, |before| Arc::downgrade(&before))
     }

@@ -50,9 +50,9 @@ impl Writer {
             done = Ok(Vec::new());
         }
         let done: Result<Vec<u64>, Fault> = done.or_else(|fault| {
-            cache_core::log::limited(
-                self.directory.path(),
-                |suppressed| tracing::warn!(cause = %fault, suppressed, "disk cache cannot make an invalidation durable, starting empty"),
+            cache_core::log::warn!(
+                limit: self.directory.path(), cause = %fault,
+                "disk cache cannot make an invalidation durable, starting empty"
             );
             Ok(vec![self.replace()?])
         });

@@ -160,12 +160,10 @@ impl Writer {
         if self.freeing.replace(FREED_AT_FIRST) != Some(FREED_AT_FIRST) {
             return Remedy::Reopen;
         }
-        cache_core::log::limited(self.directory.path(), |suppressed| {
-            tracing::warn!(
-                directory = %self.directory.path().display(),
-                suppressed, "disk cache has no room left to remove anything, starting empty"
-            );
-        });
+        cache_core::log::warn!(
+            limit: self.directory.path(), directory = %self.directory.path().display(),
+            "disk cache has no room left to remove anything, starting empty"
+        );
         self.freeing = None;
         Remedy::Replace
     }
@@ -173,9 +171,8 @@ impl Writer {
     /// Removes a quarantined file for its space.
     pub(super) fn remove_quarantined(&self) {
         if let Err(error) = self.directory.shrink_quarantined(0) {
-            cache_core::log::limited(
-                self.directory.path(),
-                |suppressed| tracing::warn!(%error, suppressed, "cannot remove the damaged disk cache"),
+            cache_core::log::warn!(
+                limit: self.directory.path(), %error, "cannot remove the damaged disk cache"
             );
         }
     }

@@ -66,7 +66,7 @@ impl Writer {
             && !self.engine.is_suspended()
             && let Err(error) = self.reopen()
         {
-            cache_core::log::emit(|| tracing::debug!(%error, "disk cache cannot be reopened yet"));
+            cache_core::log::debug!(%error, "disk cache cannot be reopened yet");
             self.retry_at = SystemClock.monotonic().saturating_add(RETRY_EVERY);
         }
     }
@@ -144,9 +144,8 @@ impl Writer {
         match OpenDatabase::replace(&self.directory, &self.engine.config) {
             Ok(opened) => self.install(opened),
             Err(error) => {
-                cache_core::log::limited(
-                    self.directory.path(),
-                    |suppressed| tracing::warn!(%error, suppressed, "disk cache is off until a new file can be written"),
+                cache_core::log::warn!(
+                    limit: self.directory.path(), %error, "disk cache is off until a new file can be written"
                 );
                 self.unsynced.clear();
                 Ok(self.engine.index.remove_stored())
@@ -193,9 +192,8 @@ impl Writer {
             return;
         }
         if let Err(cause) = self.directory.check_still_ours() {
-            cache_core::log::limited(
-                &engine.config.directory,
-                |suppressed| tracing::warn!(%cause, suppressed, "disk cache directory lost, starting empty"),
+            cache_core::log::warn!(
+                limit: &engine.config.directory, %cause, "disk cache directory lost, starting empty"
             );
             engine.suspend(&cause.to_string());
         }

@@ -37,7 +37,7 @@ impl Writer {
         if let FileState::Open(file) = file
             && let Err(fault) = file.store.close()
         {
-            cache_core::log::emit(|| tracing::warn!(cause = %fault, "disk cache did not close cleanly"));
+            cache_core::log::warn!(cause = %fault, "disk cache did not close cleanly");
         }
     }
 

@@ -119,9 +119,7 @@ impl Cache {
         Error: From<P::Error>,
     {
         let pattern = pattern.try_into().map_err(Error::from)?;
-        cache_core::log::emit(
-            || tracing::debug!(%pattern, scope = self.scope.as_deref(), "clearing by pattern"),
-        );
+        cache_core::log::debug!(%pattern, scope = self.scope.as_deref(), "clearing by pattern");
         self.remove(vec![Invalidation::Pattern(pattern)]).await
     }
 
@@ -137,14 +135,12 @@ impl Cache {
             let scope = self.scope.as_deref();
             match &cleared {
                 Ok(invalidated) => {
-                    cache_core::log::emit(
-                        || tracing::info!(%caller, scope, removed = invalidated.removed(), "cache cleared"),
-                    );
+                    cache_core::log::info!(%caller, scope, removed = invalidated.removed(), "cache cleared");
                 }
                 Err(error) => {
-                    cache_core::log::limited(
-                        (self.engine.flights.number(), caller),
-                        |suppressed| tracing::warn!(%caller, scope, %error, suppressed, "cache not cleared"),
+                    cache_core::log::warn!(
+                        limit: (self.engine.flights.number(), caller), %caller, scope, %error,
+                        "cache not cleared"
                     );
                 }
             }
@@ -244,9 +240,9 @@ impl Engine {
             Err(error) => {
                 self.metrics.error(self.kind(), Operation::Invalidate);
                 let first = stale.first().map(ToString::to_string);
-                cache_core::log::limited(
-                    self.flights.number(),
-                    |suppressed| tracing::error!(%error, first, count = stale.len(), suppressed, "invalidation failed; old values may be served"),
+                cache_core::log::error!(
+                    limit: self.flights.number(), %error, first, count = stale.len(),
+                    "invalidation failed; old values may be served"
                 );
                 Err(error)
             }

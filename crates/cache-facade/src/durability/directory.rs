@@ -68,9 +68,7 @@ impl HeldDirectory {
         let mut lock = LockFile::try_lock(&file, sharing)?;
         if lock.is_none() {
             let held_by = holders(path);
-            cache_core::log::emit(
-                || tracing::info!(directory = %path.display(), held_by, "waiting for the cache directory"),
-            );
+            cache_core::log::info!(directory = %path.display(), held_by, "waiting for the cache directory");
             lock = lock::retry(|| ready(LockFile::try_lock(&file, sharing))).await?;
         }
         let locks = Locks::new(path, lock.ok_or_else(|| locked(path))?)?;
@@ -135,7 +133,7 @@ impl HeldDirectory {
     pub(crate) fn abandon(&self) {
         let Some(locks) = self.locks.lock().take() else { return };
         if let Err(error) = last_run::empty_record(&locks.root) {
-            cache_core::log::emit(|| tracing::debug!(%error, "cannot empty the record of a lost directory"));
+            cache_core::log::debug!(%error, "cannot empty the record of a lost directory");
         }
         if let Some(instance) = locks.instance() {
             instance.unlock();

@@ -56,8 +56,8 @@ pub(crate) fn remove_directory(path: &Path) {
     if let Err(error) = fs::remove_dir_all(path)
         && error.kind() != io::ErrorKind::NotFound
     {
-        cache_core::log::emit(
-            || tracing::debug!(%error, path = %path.display(), "cannot remove the directory of a fallback store"),
+        cache_core::log::debug!(
+            %error, path = %path.display(), "cannot remove the directory of a fallback store"
         );
     }
 }

@@ -113,9 +113,7 @@ impl LastRun {
             return Ok(());
         }
         let Err(error) = store.write(directory) else { return Ok(()) };
-        cache_core::log::emit(
-            || tracing::warn!(%error, "cannot record which cache is in use; the next run starts empty"),
-        );
+        cache_core::log::warn!(%error, "cannot record which cache is in use; the next run starts empty");
         if *self == Self::Unreadable { Ok(()) } else { distrust(directory) }
     }
 }
@@ -163,9 +161,9 @@ pub(super) fn empty_record(root: &File) -> io::Result<bool> {
 /// Makes the next run trust no store, because invalidations may be lost with this process; logs a warning when it cannot.
 pub(crate) fn distrust_or_warn(directory: &Path) {
     if let Err(error) = distrust(directory) {
-        cache_core::log::limited(
-            directory,
-            |suppressed| tracing::warn!(%error, suppressed, "cannot make the next run start empty; after a crash it may serve old values"),
+        cache_core::log::warn!(
+            limit: directory, %error,
+            "cannot make the next run start empty; after a crash it may serve old values"
         );
     }
 }

@@ -130,9 +130,7 @@ impl LockFile {
         }
         // Closing alone is not enough: a child that was just forked holds the same lock until it runs its program.
         if let Err(error) = self.file.unlock() {
-            cache_core::log::emit(
-                || tracing::debug!(%error, "cannot release a lock before its file is closed"),
-            );
+            cache_core::log::debug!(%error, "cannot release a lock before its file is closed");
         }
         HELD.lock().remove(&self.canonical);
     }
@@ -142,7 +140,7 @@ impl LockFile {
         let mut file = &self.file;
         let truncated = file.set_len(0).and_then(|()| file.rewind());
         if let Err(error) = truncated.and_then(|()| write!(file, "{}", std::process::id())) {
-            cache_core::log::emit(|| tracing::debug!(%error, "cannot write the process id into a lock file"));
+            cache_core::log::debug!(%error, "cannot write the process id into a lock file");
         }
     }
 }

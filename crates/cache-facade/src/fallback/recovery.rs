@@ -42,7 +42,7 @@ impl Router {
             sleep(wait).await;
             if let Some(period) = self.recover().await {
                 if self.state.lock().is_logged {
-                    cache_core::log::emit(|| tracing::info!("Redis cache available again"));
+                    cache_core::log::info!("Redis cache available again");
                 }
                 self.retire_store(period).await;
                 warned = None;
@@ -63,7 +63,7 @@ impl Router {
         match self.try_recover().await {
             Ok(period) => Some(period),
             Err(error) => {
-                cache_core::log::emit(|| tracing::debug!(%error, "Redis is still away"));
+                cache_core::log::debug!(%error, "Redis is still away");
                 self.probe_failed(error);
                 None
             }
@@ -72,15 +72,17 @@ impl Router {
 
     /// Notes that a probe failed, or what was sent after it.
     pub(super) fn probe_failed(&self, cause: Error) {
-        let mut state = self.state.lock();
-        if state.is_up() {
-            return;
+        {
+            let mut state = self.state.lock();
+            if state.is_up() {
+                return;
+            }
+            state.is_recovering = false;
+            state.breaker.probe_failed();
+            state.cause = Some(cause);
+            gauges::breaker(state.breaker.state());
         }
-        state.is_recovering = false;
-        state.breaker.probe_failed();
-        self.log_outage(&mut state, &cause);
-        state.cause = Some(cause);
-        gauges::breaker(state.breaker.state());
+        self.log_outage();
     }
 
     async fn try_recover(&self) -> Result<u64> {
@@ -140,13 +142,10 @@ impl Router {
         }
         gauges::journal_depth(self.journal.depth());
         if sent.is_ok() && !batch.is_empty() {
-            cache_core::log::limited(self.id, |suppressed| {
-                tracing::info!(
-                    invalidations = batch.len(),
-                    suppressed,
-                    "sent Redis the invalidations it missed while it was away"
-                );
-            });
+            cache_core::log::info!(
+                limit: self.id, invalidations = batch.len(),
+                "sent Redis the invalidations it missed while it was away"
+            );
         }
         sent
     }
@@ -173,7 +172,7 @@ impl Router {
             };
             match probed {
                 Ok(()) => {
-                    cache_core::log::emit(|| tracing::debug!("Redis is slow to answer, and not away"));
+                    cache_core::log::debug!("Redis is slow to answer, and not away");
                     let mut state = self.state.lock();
                     if state.period == period {
                         state.breaker.clear_doubt(self.clock.monotonic());
@@ -199,9 +198,10 @@ impl Router {
         drop(state);
         let now = self.clock.monotonic();
         if warned.is_none_or(|at| now.saturating_since(at) >= WARN_EVERY) {
-            cache_core::log::emit(|| {
-                tracing::warn!(error = cause, "Redis cannot be used as it is configured; the fallback stays");
-            });
+            cache_core::log::warn!(
+                error = cause,
+                "Redis cannot be used as it is configured; the fallback stays"
+            );
             *warned = Some(now);
         }
     }

@@ -168,15 +168,20 @@ impl Router {
     /// Notes that a call to the primary failed, which began in `period`. A call from before the last outage says nothing
     /// about the primary since then.
     pub(super) fn failed(&self, period: u64, failure: Failure, cause: &Error) {
-        let mut state = self.state.lock();
-        if !state.is_closed && state.period == period {
+        {
+            let mut state = self.state.lock();
+            if state.is_closed || state.period != period {
+                return;
+            }
             self.fail(&mut state, failure, cause);
         }
+        self.log_outage();
     }
 
     /// Leaves the primary, which must not be read before it has acknowledged what is pending.
     pub(super) fn leave(&self, cause: &Error) {
         self.fail(&mut self.state.lock(), Failure::Fatal, cause);
+        self.log_outage();
     }
 
     /// Opens the breaker because the primary did not acknowledge an invalidation, and keeps it from closing until the
@@ -190,11 +195,18 @@ impl Router {
 
     /// Logs that the primary is away, unless that was logged for this outage. An outage shortly after another is logged
     /// later, if it lasts.
-    pub(super) fn log_outage(&self, state: &mut State, cause: &Error) {
-        if !state.is_logged {
-            state.is_logged = cache_core::log::limited(self.id, |suppressed| {
-                tracing::warn!(error = %cause, suppressed, "Redis cache lost, falling back to disk cache");
-            });
+    pub(super) fn log_outage(&self) {
+        let (period, cause) = {
+            let state = self.state.lock();
+            match &state.cause {
+                Some(cause) if !state.is_logged => (state.period, cause.to_string()),
+                _ => return,
+            }
+        };
+        if cache_core::log::warn!(limit: self.id, error = %cause, "Redis cache lost, falling back to disk cache")
+        {
+            let mut state = self.state.lock();
+            state.is_logged |= state.period == period;
         }
     }
 
@@ -239,9 +251,8 @@ impl Router {
             // Its outage is over, or the cache was closed: it is not read any more.
             Err(error) if error.kind() == ErrorKind::Closed => 0,
             Err(error) => {
-                cache_core::log::limited(
-                    self.id,
-                    |suppressed| tracing::warn!(%error, suppressed, "fallback invalidation failed; fallback store replaced"),
+                cache_core::log::warn!(
+                    limit: self.id, %error, "fallback invalidation failed; fallback store replaced"
                 );
                 let mut state = self.state.lock();
                 if state.period == period {
@@ -268,7 +279,6 @@ impl Router {
             state.replace_store();
             state.since = self.clock.now();
             state.is_logged = false;
-            self.log_outage(state, &cause);
             gauges::breaker(BreakerState::Open);
         }
         state.cause = Some(cause);

@@ -66,8 +66,8 @@ impl Opened {
     async fn close(&self, store: Option<Arc<dyn CacheBackend>>) {
         let Some(store) = store else { return };
         if let Err(error) = store.close().await {
-            cache_core::log::emit(
-                || tracing::debug!(%error, "a fallback store did not close cleanly; its content is not used again"),
+            cache_core::log::debug!(
+                %error, "a fallback store did not close cleanly; its content is not used again"
             );
         }
         self.opener.remove();

@@ -199,8 +199,8 @@ impl Engine {
         let value = if codec == encoding.codec() { encoding.decode(&payload, shape).ok() } else { None };
         if value.is_none() {
             // Another type, codec or build stored it: the next load replaces it.
-            cache_core::log::emit(
-                || tracing::debug!(%key, stored = ?codec, "cached value has another type; it is loaded again"),
+            cache_core::log::debug!(
+                %key, stored = ?codec, "cached value has another type; it is loaded again"
             );
             self.type_mismatches.record(key);
         }
@@ -216,7 +216,7 @@ impl Engine {
     ) -> Option<T> {
         let value = self.decode(encoding, key, entry);
         if value.is_some() {
-            cache_core::log::emit(|| tracing::trace!(%key, "cache hit"));
+            cache_core::log::trace!(%key, "cache hit");
         }
         self.count(if value.is_some() { Event::Hit } else { Event::Miss }, key);
         value

@@ -183,7 +183,9 @@ impl<'a, I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> Req
     /// so that neither this caller nor those that joined it have to wait for that load.
     async fn wait_for_turn(&mut self) -> Result<(), LoadError<E>> {
         let Some(mut led) = self.led.pop_if(|led| led.token.is_never()) else { return Ok(()) };
-        while !self.budget.is_spent() && !led.leader.has_its_turn_within(LOOKS_AGAIN_AFTER).await {
+        while !led.leader.has_its_turn_within(LOOKS_AGAIN_AFTER).await {
+            // The caller waits for a load meanwhile, not for the cache.
+            self.budget.renew();
             let mark = self.engine.flights.mark(&led.key);
             let Lookup { entry, token, backend } = self.engine.lookup(&led.key, &mut self.budget).await;
             let value = self.engine.decode(self.encoding, &led.key, self.engine.fresh(entry));

@@ -114,13 +114,9 @@ impl Engine {
             LoadError::Panicked(message) => Some(&**message),
             LoadError::Failed(_) | LoadError::Recursive => None,
         };
-        cache_core::log::limited(self.flights.number(), |suppressed| {
-            tracing::warn!(
-                family = key.family(),
-                panic,
-                suppressed,
-                "background refresh failed; serving the stale value within its window"
-            );
-        });
+        cache_core::log::warn!(
+            limit: self.flights.number(), family = key.family(), panic,
+            "background refresh failed; serving the stale value within its window"
+        );
     }
 }

@@ -63,14 +63,10 @@ impl Engine {
         self.count(Event::VerifyMismatch, key);
         let family = key.family();
         // By family, so that one that is always wrong does not hide another.
-        cache_core::log::limited((self.flights.number(), family), |suppressed| {
-            tracing::warn!(
-                family,
-                %key,
-                suppressed,
-                "cached value differs from the loaded one: some change does not invalidate it"
-            );
-        });
+        cache_core::log::warn!(
+            limit: (self.flights.number(), family), family, %key,
+            "cached value differs from the loaded one: some change does not invalidate it"
+        );
     }
 
     /// Whether `loaded` is the value of `entry`, as far as their bytes can tell: a type with several encodings of one value,

@@ -35,7 +35,7 @@ pub(super) async fn open(config: &CacheConfig, directory: &Arc<HeldDirectory>) -
     let distrust = last_run.distrust_of_disk(&namespace);
     let start_empty = distrust.or(config.clear_on_start().then_some("CACHE_CLEAR_ON_START is set"));
     if let Some(reason) = start_empty.filter(|_| last_run != LastRun::Missing) {
-        cache_core::log::emit(|| tracing::info!(reason, "the disk cache starts empty"));
+        cache_core::log::info!(reason, "the disk cache starts empty");
     }
     let backend = Arc::new(open_backend(config, path, start_empty.is_some()).await?);
     if start_empty.is_none() {
@@ -111,9 +111,7 @@ async fn replay(backend: &DiskBackend, orphans: impl Iterator<Item = &OrphanJour
     }
     match backend.invalidate(&pending).await? {
         Invalidated::Applied { removed } => {
-            cache_core::log::emit(|| {
-                tracing::info!(invalidations = pending.len(), removed, "replayed interrupted changes");
-            });
+            cache_core::log::info!(invalidations = pending.len(), removed, "replayed interrupted changes");
             Ok(())
         }
         Invalidated::Journaled { .. } => {

@@ -30,20 +30,18 @@ impl DiskFallback {
 impl OpenFallback for DiskFallback {
     async fn open(&self) -> Arc<dyn CacheBackend> {
         let Some(path) = self.path() else {
-            cache_core::log::limited("fallback", |suppressed| {
-                tracing::warn!(
-                    suppressed,
-                    "there is no cache directory for the fallback; everything is loaded while Redis is away"
-                );
-            });
+            cache_core::log::warn!(
+                limit: "fallback",
+                "there is no cache directory for the fallback; everything is loaded while Redis is away"
+            );
             return Arc::new(NullBackend::new());
         };
         match DiskBackend::open(self.settings.clone().directory(path).start_empty()).await {
             Ok(backend) => Arc::new(backend),
             Err(error) => {
-                cache_core::log::limited(
-                    self.directory.path(),
-                    |suppressed| tracing::warn!(%error, suppressed, "the fallback cannot be opened; everything is loaded while Redis is away"),
+                cache_core::log::warn!(
+                    limit: self.directory.path(), %error,
+                    "the fallback cannot be opened; everything is loaded while Redis is away"
                 );
                 Arc::new(NullBackend::new())
             }

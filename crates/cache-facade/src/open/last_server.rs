@@ -65,7 +65,7 @@ impl LastServer {
         if let Some(incarnation) = *self.entered.lock()
             && let Err(error) = self.write(LastUse { incarnation, at: self.clock.now() })
         {
-            cache_core::log::emit(|| tracing::debug!(%error, "cannot record the end of the use of Redis"));
+            cache_core::log::debug!(%error, "cannot record the end of the use of Redis");
         }
     }
 
@@ -87,9 +87,9 @@ impl LastServer {
     /// server from another one that missed invalidations. A full disk must not keep a healthy server from being used.
     fn write_or_distrust(&self, incarnation: u64) {
         if let Err(error) = self.write(LastUse { incarnation, at: RUNNING }) {
-            cache_core::log::limited(
-                self.directory.path(),
-                |suppressed| tracing::warn!(%error, suppressed, "cannot record which Redis is in use; the next start clears it"),
+            cache_core::log::warn!(
+                limit: self.directory.path(), %error,
+                "cannot record which Redis is in use; the next start clears it"
             );
             last_run::distrust_or_warn(self.directory.path());
         }
@@ -106,9 +106,7 @@ impl LastServerRecord for LastServer {
         *self.entered.lock() = Some(incarnation);
         for path in self.dead.lock().drain(..) {
             if let Err(error) = files::remove_durably(&path, NAME) {
-                cache_core::log::emit(
-                    || tracing::debug!(%error, "cannot remove a dead process's record of its Redis server"),
-                );
+                cache_core::log::debug!(%error, "cannot remove a dead process's record of its Redis server");
             }
         }
         Ok(())

@@ -70,7 +70,7 @@ pub(crate) struct OpenStore {
 /// Nothing stays open.
 pub(crate) async fn open(config: &CacheConfig) -> Result<Arc<OpenStore>> {
     for warning in config.warnings() {
-        cache_core::log::emit(|| tracing::warn!("{warning}"));
+        cache_core::log::warn!("{warning}");
     }
     if config.redis().enabled() && !cfg!(feature = "redis") {
         let message = "REDIS_ENABLED is true, but this build of cache-facade has no Redis; build it with the feature `redis`";
@@ -173,33 +173,22 @@ impl OpenStore {
         let (config, directory, kind) = (&self.config, path.display(), self.backend.kind());
         let redis = config.redis();
         if !config.enabled() || kind == BackendKind::Null && !redis.enabled() {
-            cache_core::log::emit(|| tracing::info!(reason = self.cause, "cache disabled"));
+            cache_core::log::info!(reason = self.cause, "cache disabled");
         } else if !redis.enabled() {
-            cache_core::log::emit(|| {
-                tracing::info!(
-                    %directory,
-                    limit_mb = config.size_mb(),
-                    namespace = config.namespace(),
-                    "Using {kind} cache backend"
-                );
-            });
+            cache_core::log::info!(
+                %directory, limit_mb = config.size_mb(), namespace = config.namespace(),
+                "Using {kind} cache backend"
+            );
         } else if let Health { status: HealthStatus::Degraded, cause, .. } = self.backend.health().await {
-            cache_core::log::emit(|| {
-                tracing::warn!(
-                    error = cause,
-                    "Redis cache initialization failed, falling back to disk cache"
-                );
-            });
+            cache_core::log::warn!(
+                error = cause,
+                "Redis cache initialization failed, falling back to disk cache"
+            );
         } else {
-            cache_core::log::emit(|| {
-                tracing::info!(
-                    server = redis.address(),
-                    db = redis.db(),
-                    namespace = config.namespace(),
-                    %directory,
-                    "Using Redis cache backend"
-                );
-            });
+            cache_core::log::info!(
+                server = redis.address(), db = redis.db(), namespace = config.namespace(), %directory,
+                "Using Redis cache backend"
+            );
         }
     }
 }
@@ -220,9 +209,7 @@ async fn open_in(config: &CacheConfig, path: &Path) -> Result<OpenStore> {
                 return Err(error);
             }
             Err(error) => {
-                cache_core::log::emit(
-                    || tracing::warn!(%error, "the disk cache cannot be opened; running without a cache"),
-                );
+                cache_core::log::warn!(%error, "the disk cache cannot be opened; running without a cache");
                 cause = Some(error.to_string());
             }
         }
@@ -240,9 +227,7 @@ async fn open_disk(config: &CacheConfig, directory: &Arc<HeldDirectory>) -> Resu
 #[cfg(not(feature = "disk"))]
 #[expect(clippy::unused_async, reason = "the signature of the builds with a disk cache")]
 async fn open_disk(_config: &CacheConfig, _directory: &Arc<HeldDirectory>) -> Result<Option<OpenStore>> {
-    cache_core::log::emit(|| {
-        tracing::info!("this build of cache-facade has no backend; build it with the feature `disk`");
-    });
+    cache_core::log::info!("this build of cache-facade has no backend; build it with the feature `disk`");
     Ok(None)
 }
 
@@ -254,17 +239,13 @@ async fn open_disk(_config: &CacheConfig, _directory: &Arc<HeldDirectory>) -> Re
 async fn open_without_directory(config: &CacheConfig, path: &Path, error: &Error) -> Result<OpenStore> {
     #[cfg(feature = "redis")]
     if config.redis().enabled() {
-        cache_core::log::emit(|| {
-            tracing::warn!(
-                %error,
-                "the cache directory cannot be used; invalidations that Redis misses while it is away are lost with this process"
-            );
-        });
+        cache_core::log::warn!(
+            %error,
+            "the cache directory cannot be used; invalidations that Redis misses while it is away are lost with this process"
+        );
         return Ok(redis::open_without_directory(config).await);
     }
-    cache_core::log::emit(
-        || tracing::warn!(%error, "the cache directory cannot be used; running without a cache"),
-    );
+    cache_core::log::warn!(%error, "the cache directory cannot be used; running without a cache");
     // Locked as soon as it can be used: a process that starts there would not hear of this one's changes.
     let directory = HeldDirectory::lost(path, Sharing::Exclusive);
     OpenStore::null(config, &directory, config.enabled().then(|| error.to_string()))

@@ -72,13 +72,11 @@ pub(super) async fn open(config: &CacheConfig, path: &Path) -> Result<OpenStore>
     let fallback = super::fallback_of(config, &directory);
     let backend = start(config, Arc::clone(&connector), fallback, &journal, on_recovery).await;
     if is_new && !is_distrusted && connector.is_in_use().await {
-        cache_core::log::emit(|| {
-            tracing::warn!(
-                directory = %path.display(),
-                advice = "keep CACHE_DIR from one run to the next, or set CACHE_CLEAR_WITHOUT_RECORD=true",
-                "Redis is in use, and CACHE_DIR holds no record: invalidations that an earlier run had not sent are lost"
-            );
-        });
+        cache_core::log::warn!(
+            directory = %path.display(),
+            advice = "keep CACHE_DIR from one run to the next, or set CACHE_CLEAR_WITHOUT_RECORD=true",
+            "Redis is in use, and CACHE_DIR holds no record: invalidations that an earlier run had not sent are lost"
+        );
     }
     let path = path.to_owned();
     journal.suspends(Cleared { backend: Arc::downgrade(&backend), last_server, path, store });
@@ -143,7 +141,7 @@ async fn enter(config: &CacheConfig, path: &Path, store: &Store) -> Result<(bool
     let unknown = (is_new && config.clear_without_record()).then_some("there is no record of the last run");
     let distrust = last_run.distrust_of_redis(db, namespace).or(unknown);
     if let Some(reason) = distrust {
-        cache_core::log::emit(|| tracing::info!(reason, "Redis is cleared before it is read"));
+        cache_core::log::info!(reason, "Redis is cleared before it is read");
     }
     let none = Store::none(namespace);
     let recorded = last_run.record(path, if distrust.is_some() { &none } else { store });
@@ -164,8 +162,8 @@ fn record_cleared(path: &Path, store: &Store) {
     let locking = retry_blocking(STATE_LOCK_TIMEOUT, || LockFile::try_lock(&lock, Sharing::Exclusive));
     let locking = locking.and_then(|lock| lock.ok_or_else(|| locked(path)));
     if let Err(error) = locking.and_then(|_lock| store.write(path)) {
-        cache_core::log::emit(
-            || tracing::warn!(%error, "cannot record that Redis was cleared; the next start clears it again"),
+        cache_core::log::warn!(
+            %error, "cannot record that Redis was cleared; the next start clears it again"
         );
     }
 }

@@ -62,14 +62,10 @@ fn check(open: &CacheConfig, new: &CacheConfig, directory: &Path) -> Result<()> 
         return Err(Error::new(ErrorKind::Configuration, message));
     }
     if open.size_mb() != new.size_mb() {
-        cache_core::log::limited(directory, |suppressed| {
-            tracing::warn!(
-                directory = %directory.display(),
-                limit_mb = open.size_mb(),
-                asked_for = new.size_mb(),
-                suppressed, "the cache directory is open with another limit, which stays"
-            );
-        });
+        cache_core::log::warn!(
+            limit: directory, directory = %directory.display(), limit_mb = open.size_mb(),
+            asked_for = new.size_mb(), "the cache directory is open with another limit, which stays"
+        );
     }
     Ok(())
 }

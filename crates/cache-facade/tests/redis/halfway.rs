@@ -10,14 +10,13 @@ use testkit::RedisServer;
 use crate::support::*;
 
 const CALLERS: usize = 10_000;
-/// One load with a token of Redis, one before the fallback store is open, and one with a token of the fallback store make three.
-/// 8 of 12 runs had four, for a cause that is not known yet; the fifth is a margin.
-const MOST_LOADS: u64 = 5;
+/// One load with a token of Redis, one before the fallback store is open, and one with a token of the fallback store.
+const MOST_LOADS: u64 = 3;
 /// Longer than the calls take to arrive: all that can join a load do.
 const LOAD: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_callers_cause_five_loads_at_most_while_redis_dies_halfway() {
+async fn ten_thousand_callers_cause_three_loads_at_most_while_redis_dies_halfway() {
     let mut server = RedisServer::start().unwrap();
     let one = Instance::new(server.address()).await;
     let loads = Arc::new(AtomicU64::new(0));

@@ -33,9 +33,9 @@ impl Engine {
         let (manager, address) = (&self.pool.manager, &self.pool.address);
         let mut connection = manager.open().await?;
         if let Some(problem) = &manager.info.load().clock_problem {
-            cache_core::log::limited(address, |suppressed| {
-                tracing::warn!(server = %address, suppressed, "Redis: {problem}; {}", clock_skew::ADVICE);
-            });
+            cache_core::log::warn!(
+                limit: address, server = %address, "Redis: {problem}; {}", clock_skew::ADVICE
+            );
         }
         self.agreement.check(&mut connection, address).await
     }
@@ -43,23 +43,24 @@ impl Engine {
     /// Records why the server cannot be used, or that it can, and logs the change. An outage shortly after another is logged
     /// later, if it lasts.
     pub(super) fn note(&self, cause: Option<String>) {
-        let mut condition = self.condition.lock();
-        if condition.cause.is_some() != cause.is_some() {
-            condition.since = self.clock.now();
-        }
-        condition.cause = cause;
+        let was_logged = {
+            let mut condition = self.condition.lock();
+            if condition.cause.is_some() != cause.is_some() {
+                condition.since = self.clock.now();
+            }
+            condition.cause.clone_from(&cause);
+            let is_over = cause.is_none();
+            if is_over { std::mem::take(&mut condition.is_logged) } else { condition.is_logged }
+        };
         let address = &self.pool.address;
-        match (&condition.cause, condition.is_logged) {
-            (Some(cause), false) => {
-                condition.is_logged = cache_core::log::limited(address, |suppressed| {
-                    tracing::warn!(suppressed, "Redis: {cause}");
-                });
+        match cause {
+            Some(cause) if !was_logged => {
+                let is_logged = cache_core::log::warn!(limit: address, "Redis: {cause}");
+                let mut condition = self.condition.lock();
+                condition.is_logged = is_logged && condition.cause.is_some();
             }
-            (None, true) => {
-                condition.is_logged = false;
-                cache_core::log::emit(|| tracing::info!(server = %address, "Redis reachable again"));
-            }
-            (Some(_), true) | (None, false) => {}
+            None if was_logged => cache_core::log::info!(server = %address, "Redis reachable again"),
+            Some(_) | None => {}
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Parts that hold other parts, while they are serialized.
 
+use std::num::NonZeroU64;
+
 use serde::ser::{
     Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
     SerializeTupleStruct, SerializeTupleVariant,
@@ -16,9 +18,9 @@ pub(in crate::codec) struct Parts<'a, const JSON: bool> {
     pub(super) kind: u64,
     /// How many parts were written, unless they have names.
     pub(super) count: u64,
-    pub(super) levels: u32,
-    /// The token of the variant that has these fields.
-    pub(super) variant: Option<u64>,
+    /// The token of the variant that has these fields. One of 0, a chance in 2^64, would be taken for none: the value then
+    /// does not decode.
+    pub(super) variant: Option<NonZeroU64>,
 }
 
 impl<const JSON: bool> Parts<'_, JSON> {
@@ -38,9 +40,12 @@ impl<const JSON: bool> Parts<'_, JSON> {
 
     #[inline]
     fn close(self) {
-        self.writer.depth -= self.levels;
-        if let Some(variant) = self.variant {
-            self.writer.holder(variant);
+        match self.variant {
+            None => self.writer.depth -= 1,
+            Some(variant) => {
+                self.writer.depth -= ValueWriter::<JSON>::VARIANT;
+                self.writer.holder(variant.get());
+            }
         }
     }
 }

@@ -442,9 +442,9 @@ impl State {
 /// Logs that no journal can be written, and makes the next start empty: by a damaged journal in this process's instance, which
 /// no other process can make good, else by the record of the last run.
 fn distrust(directory: &HeldDirectory, instance: Option<&LockFile>, error: &dyn std::error::Error) {
-    cache_core::log::limited(
-        directory.path(),
-        |suppressed| tracing::warn!(error = %error, suppressed, "cannot write the journal; the next run starts with an empty cache"),
+    cache_core::log::warn!(
+        limit: directory.path(), error = %error,
+        "cannot write the journal; the next run starts with an empty cache"
     );
     if instance.is_none_or(|instance| JournalFile::damage(instance).is_err()) {
         last_run::distrust_or_warn(directory.path());

@@ -31,9 +31,7 @@ impl OrphanJournal {
             Ok(Some((file, records))) => (Some(file), records, false),
             Ok(None) => (None, Vec::new(), false),
             Err(error) => {
-                cache_core::log::emit(
-                    || tracing::warn!(%error, "cannot read a journal; the cache starts empty"),
-                );
+                cache_core::log::warn!(%error, "cannot read a journal; the cache starts empty");
                 (None, Vec::new(), true)
             }
         };
@@ -81,9 +79,7 @@ impl OrphanJournal {
                 && orphan.records.is_empty()
                 && let Err(error) = JournalFile::remove(&orphan.instance)
             {
-                cache_core::log::emit(
-                    || tracing::warn!(%error, "cannot remove the journal of a dead process"),
-                );
+                cache_core::log::warn!(%error, "cannot remove the journal of a dead process");
             }
         }
     }
@@ -121,7 +117,5 @@ impl OrphanJournal {
 
 /// Logs that the records of a target could not be erased.
 pub(crate) fn warn_not_erased(error: &Error) {
-    cache_core::log::emit(
-        || tracing::warn!(%error, "cannot erase a journal; the next start invalidates it again"),
-    );
+    cache_core::log::warn!(%error, "cannot erase a journal; the next start invalidates it again");
 }

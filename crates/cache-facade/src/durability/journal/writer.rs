@@ -133,9 +133,8 @@ impl Writer {
         }
         self.is_suspended = false;
         let directory = self.directory.path();
-        cache_core::log::limited(
-            directory,
-            |suppressed| tracing::info!(directory = %directory.display(), suppressed, "the cache directory is in use again"),
+        cache_core::log::info!(
+            limit: directory, directory = %directory.display(), "the cache directory is in use again"
         );
         Ok(())
     }
@@ -148,9 +147,9 @@ impl Writer {
 
     /// Gives up a lost directory: suspends the store, and then releases the locks.
     fn abandon(&mut self, shared: &Shared, cause: &Error) {
-        cache_core::log::limited(
-            self.directory.path(),
-            |suppressed| tracing::warn!(%cause, suppressed, "the cache directory is lost; the cache starts empty in a new one"),
+        cache_core::log::warn!(
+            limit: self.directory.path(), %cause,
+            "the cache directory is lost; the cache starts empty in a new one"
         );
         shared.state.lock().lose(cause, self.writes);
         if let Some(store) = shared.store.get() {
@@ -184,9 +183,7 @@ impl Writer {
             self.file = None;
             distrust(&self.directory, self.locks.as_ref().and_then(|locks| locks.instance()), error);
         } else if before == JournalKind::Memory {
-            cache_core::log::limited(self.directory.path(), |suppressed| {
-                tracing::info!(suppressed, "the journal can be written again");
-            });
+            cache_core::log::info!(limit: self.directory.path(), "the journal can be written again");
         }
     }
 }
