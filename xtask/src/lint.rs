@@ -1,9 +1,8 @@
-//! `cargo xtask lint`: format, clippy and rustdoc without a warning on every feature set, house rules, links.
+//! `cargo xtask lint`: format, clippy and rustdoc without a warning, house rules, links.
 
 use anyhow::Result;
 use pico_args::Arguments;
 
-use crate::features::product;
 use crate::metadata::Workspace;
 use crate::process::{cargo, root, run as run_command};
 use crate::report::Report;
@@ -16,17 +15,6 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
     let mut report = Report::of("lint", names(arguments)?);
     report.check("format", || run_command(&mut cargo("fmt --all --check")));
     report.check("clippy: everything, default features", || clippy("--workspace --all-targets"));
-    for package in product(&workspace) {
-        let name = package.name();
-        // The default set is part of the line above.
-        for (set, features) in package.feature_sets().iter().filter(|(set, _)| set != "default features") {
-            // With all features the tests behind them are checked too, schedules and planted bugs included.
-            let targets = if set == "all features" { "--all-targets" } else { "" };
-            report.check(format!("clippy: {name} with {set}"), || {
-                clippy(&format!("--package {name} {targets} {features}"))
-            });
-        }
-    }
     report.check("rustdoc", || {
         let mut command = cargo("doc --quiet --locked --workspace --exclude bench --no-deps");
         run_command(command.env("RUSTDOCFLAGS", "-D warnings"))
@@ -53,7 +41,8 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
     Ok(report)
 }
 
-fn clippy(words: &str) -> Result<String> {
+/// Runs clippy, which must not warn.
+pub(crate) fn clippy(words: &str) -> Result<String> {
     run_command(&mut cargo(&format!("clippy --quiet --locked {words} -- -D warnings")))
 }
 

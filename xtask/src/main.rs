@@ -41,8 +41,8 @@ cargo xtask COMMAND
 
   test [--list] [STEP..]    every test: unit, conformance, property, model, documentation, the application over
                             HTTP, examples, schedules, planted bugs. STEP, CHECK: only those whose name contains it
-  lint [CHECK..]            format, clippy and rustdoc without a warning on every feature set, house rules, documents
-  features [CHECK..]        builds every feature set; proves the invariants of docs/architecture.md
+  lint [CHECK..]            format, clippy and rustdoc without a warning, house rules, documents
+  features [CHECK..]        every feature set without a warning; proves the invariants of docs/architecture.md
   audit [--db DIR]          licences, sources, banned crates (cargo-deny) and advisories (cargo-audit);
                             DIR or ADVISORY_DB: the RustSec database as a folder
   demo [--keep]             starts the application on a free port and walks through it over HTTP; then two instances

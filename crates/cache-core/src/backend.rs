@@ -202,7 +202,8 @@ impl<B: CacheBackend + ?Sized> CacheBackendExt for B {}
 /// A counter is not a cached value: `get` does not see it and patterns do not clear it; [`reset`](Self::reset) does.
 #[async_trait]
 pub trait AtomicBackend: Debug + Send + Sync + 'static {
-    /// Adds `by` to the counter `key`, which begins at 0, and returns the sum; it saturates at the ends of `i64`.
+    /// Adds `by` to the counter `key`, which begins at 0, and returns the sum; it saturates at the ends of `i64`. It need not
+    /// be durable: a crash may undo the last ones.
     ///
     /// # Errors
     /// `Unavailable` while the store is unreachable: the answer of another store would be wrong.

@@ -50,7 +50,7 @@ impl Epochs {
     /// 1. The fill checks its token, which is valid.
     /// 2. An invalidation advances the epoch, removes the entries and returns.
     /// 3. The fill inserts its older value, and later lookups return it.
-    pub fn stands(&self, key: &CacheKey, token: FillToken) -> bool {
+    pub fn is_valid(&self, key: &CacheKey, token: FillToken) -> bool {
         is_planted(Plant::NoFence) || self.token(key) == token
     }
 
@@ -91,17 +91,17 @@ mod tests {
         let key = |id: u32| CacheKey::builder("image", id).part("metadata").build().unwrap();
         let tokens: Vec<_> = (0..1000).map(|id| epochs.token(&key(id))).collect();
         epochs.bump(EpochScope::Group(key(7).group()));
-        assert!(!epochs.stands(&key(7), tokens[7]));
-        let lost = (0..1000).filter(|id| !epochs.stands(&key(*id), tokens[*id as usize])).count();
+        assert!(!epochs.is_valid(&key(7), tokens[7]));
+        let lost = (0..1000).filter(|id| !epochs.is_valid(&key(*id), tokens[*id as usize])).count();
         assert!(lost < 10, "{lost} of 1000 tokens lost by one group's invalidation");
         epochs.bump(EpochScope::All);
-        assert!((0..1000).all(|id| !epochs.stands(&key(id), tokens[id as usize])));
+        assert!((0..1000).all(|id| !epochs.is_valid(&key(id), tokens[id as usize])));
     }
 
     #[test]
     fn tokens_of_another_opening_are_not_valid() {
         let key = CacheKey::builder("a", "b").build().unwrap();
-        assert!(!Epochs::new().stands(&key, Epochs::new().token(&key)));
-        assert!(!Epochs::new().stands(&key, FillToken::never()));
+        assert!(!Epochs::new().is_valid(&key, Epochs::new().token(&key)));
+        assert!(!Epochs::new().is_valid(&key, FillToken::never()));
     }
 }

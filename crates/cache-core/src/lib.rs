@@ -45,6 +45,8 @@ mod shape;
 mod stats;
 #[doc(hidden)]
 pub mod sync;
+#[doc(hidden)]
+pub mod text_file;
 mod transfer;
 
 pub use backend::{AtomicBackend, CacheBackend, CacheBackendExt, Fill};

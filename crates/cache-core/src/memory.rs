@@ -191,7 +191,7 @@ impl CacheBackend for MemoryBackend {
         let mut state = self.open()?;
         self.check_size(&mut state, key, &entry)?;
         // Checked under the lock that also covers the insertion, and that an invalidation holds while it bumps and removes.
-        if !self.epochs.stands(key, token) {
+        if !self.epochs.is_valid(key, token) {
             state.stats.fills_refused += 1;
             state.misses.removed(MissLog::hash(key), MissCause::Refused);
             return Ok(FillOutcome::Refused);

@@ -7,13 +7,14 @@ use std::fs::File;
 use std::sync::Arc;
 
 use cache_core::Result;
+use cache_core::files::io_error;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
 use crate::budget::{self, Budget};
 use crate::config::DiskConfig;
 use crate::error::Fault;
-use crate::fs::{Directory, FileSpace, Shortage, SizeLimitedStorage, io_error};
+use crate::fs::{Directory, FileSpace, Shortage, SizeLimitedStorage};
 use crate::index::UsageOrder;
 use crate::store::{Commit, GarbageNote, StateRows, Store};
 

@@ -87,7 +87,7 @@ impl Engine {
         let family = self.index.families.id(key.family());
         let entry = new.stored_at(self.now());
         let cost = budget::cost(key.as_str(), record_bytes(key.as_str(), &entry.payload));
-        if token.is_some_and(|token| !self.epochs.stands(key, token)) {
+        if token.is_some_and(|token| !self.epochs.is_valid(key, token)) {
             self.index.shard(hash).misses.removed(hash, MissCause::Refused);
             return false;
         }
@@ -100,7 +100,7 @@ impl Engine {
         }
         // The check, the id and the insertion are one step: an invalidation bumps the epoch and then passes this lock.
         match token {
-            Some(token) if !is_planted(Plant::CheckOutsideLock) && !self.epochs.stands(key, token) => {
+            Some(token) if !is_planted(Plant::CheckOutsideLock) && !self.epochs.is_valid(key, token) => {
                 shard.misses.removed(hash, MissCause::Refused);
                 return false;
             }

@@ -3,5 +3,5 @@
 mod directory;
 mod size_limited_storage;
 
-pub(crate) use self::directory::{Directory, io_error};
+pub(crate) use self::directory::Directory;
 pub(crate) use self::size_limited_storage::{FileSpace, Shortage, SizeLimitedStorage};

@@ -42,7 +42,7 @@ impl CacheBackend for MapBackend {
     async fn fill(&self, key: &CacheKey, token: FillToken, entry: NewEntry) -> Result<FillOutcome> {
         let mut entries = self.entries.lock();
         // Under the lock of the insertion: otherwise an invalidation could complete between the two.
-        if !self.epochs.stands(key, token) {
+        if !self.epochs.is_valid(key, token) {
             return Ok(FillOutcome::Refused);
         }
         entries.insert(key.clone(), entry.stored_at(self.clock.now()));

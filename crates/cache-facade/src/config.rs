@@ -8,7 +8,6 @@ mod redis;
 mod redis_url;
 mod settings;
 mod sources;
-mod text_file;
 mod unknown_names;
 mod values;
 

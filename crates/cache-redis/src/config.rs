@@ -93,7 +93,8 @@ impl RedisConfig {
     /// Names a file that holds the password, instead of [`password`](Self::password), so that a rotation needs no restart. It
     /// is read again for each new connection, at least once a heartbeat; a final line break does not count. Default: none.
     ///
-    /// A file that cannot be read or is empty makes the connection fail with `Configuration`.
+    /// A file that cannot be read or is empty makes the first connection fail with `Configuration`; later ones use the last
+    /// password that could be read, with a warning.
     pub fn password_file(self, path: impl Into<PathBuf>) -> Self {
         self.with(Password::File(path.into()))
     }
@@ -102,7 +103,8 @@ impl RedisConfig {
     /// expire. Default: none.
     ///
     /// It is called for each new connection, at least once a heartbeat, so it should cache a valid token;
-    /// [`connect_timeout`](Self::connect_timeout) includes it. If it fails or panics, the connection fails with `Unavailable`.
+    /// [`connect_timeout`](Self::connect_timeout) includes it. If it fails or panics, the first connection fails with `Unavailable`; later ones use the last credentials,
+    /// with a warning.
     pub fn credentials(self, provider: CredentialsProvider) -> Self {
         self.with(Password::Provider(provider))
     }

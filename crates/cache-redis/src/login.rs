@@ -1,8 +1,10 @@
 //! [`Login`]: the user and password of a new connection, read again for each.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use cache_core::{Credentials, CredentialsProvider, Error, ErrorKind, Result};
+use cache_core::{Credentials, CredentialsProvider, Error, ErrorKind, Result, text_file};
+use parking_lot::Mutex;
 
 /// The source of the user and the password.
 #[derive(Debug, Clone, Default)]
@@ -10,6 +12,19 @@ pub(crate) struct Login {
     pub(crate) username: Option<String>,
     pub(crate) username_file: Option<PathBuf>,
     pub(crate) password: Option<Password>,
+    pub(crate) last: Last,
+}
+
+type UserAndPassword = (Option<String>, Option<String>);
+
+/// The last user and password that could be read.
+#[derive(Clone, Default)]
+pub(crate) struct Last(Arc<Mutex<Option<UserAndPassword>>>);
+
+impl std::fmt::Debug for Last {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// The source of a password.
@@ -33,11 +48,28 @@ impl std::fmt::Debug for Password {
 }
 
 impl Login {
-    /// Returns the user and the password for a new connection.
+    /// Returns the user and the password for a new connection. Where they cannot be read, returns the last ones, which the
+    /// server may still accept: a provider that fails once does not take the server away.
     ///
     /// # Errors
-    /// `Configuration` for a file that cannot be read or is empty, and the errors of a provider.
-    pub(crate) async fn credentials(&self) -> Result<(Option<String>, Option<String>)> {
+    /// `Configuration` for a file that cannot be read or is empty, and the errors of a provider, before the first success.
+    pub(crate) async fn credentials(&self) -> Result<UserAndPassword> {
+        match self.read().await {
+            Ok(read) => {
+                *self.last.0.lock() = Some(read.clone());
+                Ok(read)
+            }
+            Err(error) => {
+                let Some(last) = self.last.0.lock().clone() else { return Err(error) };
+                cache_core::log::warn!(
+                    limit: self.description(), %error, "Redis credentials cannot be read; the last ones are used"
+                );
+                Ok(last)
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<UserAndPassword> {
         let username = match &self.username_file {
             Some(path) => Some(read(path, "REDIS_USERNAME_FILE").await?),
             None => self.username.clone(),
@@ -74,7 +106,7 @@ impl Login {
 /// Reads a file without its final line break, on a blocking thread.
 async fn read(path: &Path, setting: &'static str) -> Result<String> {
     let owned = path.to_owned();
-    let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(owned)).await;
+    let read = tokio::task::spawn_blocking(move || text_file::read(&owned)).await;
     let read = read.unwrap_or_else(|cause| Err(std::io::Error::other(cause)));
     let shown = path.display();
     let text = read.map_err(|cause| {
@@ -93,25 +125,50 @@ async fn read(path: &Path, setting: &'static str) -> Result<String> {
 mod tests {
     use super::*;
 
+    fn login(path: &Path) -> Login {
+        let password = Some(Password::File(path.to_owned()));
+        Login { username: Some("cache".to_owned()), password, ..Login::default() }
+    }
+
     #[tokio::test]
     async fn files_are_read_again_each_time_without_their_final_line_break() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("password");
-        let login = Login {
-            username: Some("cache".to_owned()),
-            password: Some(Password::File(path.clone())),
-            ..Login::default()
-        };
-        let error = login.credentials().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Configuration);
-        assert!(error.to_string().contains("REDIS_PASSWORD_FILE"), "{error}");
+        let login = login(&path);
         for (text, password) in [("one", "one"), ("two\n", "two"), ("thr ee\r\n", "thr ee"), ("a\n\n", "a\n")]
         {
             std::fs::write(&path, text).unwrap();
             let expected = (Some("cache".to_owned()), Some(password.to_owned()));
             assert_eq!(login.credentials().await.unwrap(), expected);
         }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_an_error_at_first_and_later_leaves_the_last_credentials() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("password");
+        let login = login(&path);
+        let error = login.credentials().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains("REDIS_PASSWORD_FILE"), "{error}");
         std::fs::write(&path, "\n").unwrap();
         assert!(login.credentials().await.unwrap_err().to_string().contains("is empty"));
+        std::fs::write(&path, "secret").unwrap();
+        let read = login.credentials().await.unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(login.credentials().await.unwrap(), read);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(login.credentials().await.unwrap(), read);
+        assert!(!format!("{login:?}").contains("secret"));
+    }
+
+    #[tokio::test]
+    async fn a_pipe_and_a_file_without_end_are_refused_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert!(login(&pipe).credentials().await.unwrap_err().to_string().contains("is a pipe"));
+        let error = login(Path::new("/dev/zero")).credentials().await.unwrap_err();
+        assert!(error.to_string().contains("larger than a megabyte"), "{error}");
     }
 }

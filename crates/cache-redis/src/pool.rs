@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use bb8_redis::bb8::{self, ErrorSink, QueueStrategy, RunError};
 use cache_core::{Error, ErrorKind, Result, transfer_time};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::RedisConfig;
@@ -24,6 +24,8 @@ pub(crate) struct Pool {
     /// The connection that was checked out last, which the pool would hand out next.
     latest: ArcSwapOption<Connection>,
     pub(crate) manager: Arc<Manager>,
+    /// One permit for each connection of a large value, as many as the pool has connections.
+    large: Semaphore,
     failures: Failures,
     pub(crate) address: String,
 }
@@ -52,6 +54,7 @@ impl Pool {
             connections: ArcSwapOption::from_pointee(pool),
             latest: ArcSwapOption::empty(),
             manager,
+            large: Semaphore::new(config.pool_size as usize),
             failures,
             address: config.address(),
         })
@@ -61,7 +64,7 @@ impl Pool {
     pub(crate) fn attempts(&self, bytes: usize) -> Attempts<'_> {
         let config = &self.manager.connector.config;
         let deadline = Instant::now() + config.timeout + transfer_time(bytes);
-        Attempts { pool: self, deadline, left: config.pool_size + 1, is_large: bytes > LARGE }
+        Attempts { pool: self, deadline, left: config.pool_size + 1, is_large: bytes > LARGE, permit: None }
     }
 
     /// Drops all connections; those in use end with their last user.
@@ -126,6 +129,8 @@ pub(crate) struct Attempts<'a> {
     left: u32,
     /// Whether the values would delay other requests on a shared connection.
     is_large: bool,
+    /// The permit for a connection that is not shared, kept until the operation ends.
+    permit: Option<SemaphorePermit<'a>>,
 }
 
 impl Attempts<'_> {
@@ -145,6 +150,11 @@ impl Attempts<'_> {
         // Keeps the promise of `polled_within`: no watchdog polls a caller that waits for a connection.
         tokio::task::yield_now().await;
         if self.is_large {
+            if self.permit.is_none() {
+                let permit = timeout_at(self.deadline, self.pool.large.acquire()).await;
+                let permit = permit.map_err(|_| self.pool.failures.cause(None, &self.pool.address))?;
+                self.permit = permit.ok();
+            }
             return self.pool.open_apart(self.deadline).await;
         }
         loop {

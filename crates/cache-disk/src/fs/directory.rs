@@ -3,13 +3,14 @@
 //! Files are opened relative to the directory that was opened, not by its path: after the directory was moved or removed,
 //! the path may lead to files of another process.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use cache_core::files::{check_in_place, io_error, open_private_at, prepare_directory};
 use cache_core::{Error, ErrorKind, Result};
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 /// The name of the database.
@@ -33,9 +34,9 @@ impl Directory {
     /// Opens and locks the directory; creates it with mode 0700 if it does not exist.
     ///
     /// # Errors
-    /// `Locked` when another process has it open, `Io` when it cannot be used.
+    /// `Locked` when another process has it open; as for [`prepare_directory`] and [`open_private_at`].
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        create_directory(path)?;
+        prepare_directory(path)?;
         let root = File::open(path).map_err(|error| io_error("cannot open", path, error))?;
         let lock = lock(&root, path)?;
         let directory = Self { path: path.to_owned(), root, lock };
@@ -51,32 +52,25 @@ impl Directory {
     /// Checks that the lock is still the file at its path: otherwise another process can lock the directory, too.
     ///
     /// # Errors
-    /// `Unavailable` if the directory is gone or was replaced.
-    pub(crate) fn check_still_ours(&self) -> Result<()> {
-        let path = self.path.join(LOCK);
-        let became = match (self.lock.metadata(), fs::symlink_metadata(&path)) {
-            (Ok(ours), Ok(there)) if (ours.dev(), ours.ino()) == (there.dev(), there.ino()) => return Ok(()),
-            (Ok(_), Ok(_)) => "was replaced",
-            (Err(_), _) | (_, Err(_)) => "is gone",
-        };
-        let message = format!("the disk cache at {} {became} while it was in use", self.path.display());
-        Err(Error::new(ErrorKind::Unavailable, message))
+    /// As for [`check_in_place`].
+    pub(crate) fn check_in_place(&self) -> Result<()> {
+        check_in_place(&self.lock, &self.path.join(LOCK))
     }
 
     /// Releases the lock.
     pub(crate) fn unlock(&self) {
-        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
+        let _ = self.lock.unlock();
     }
 
     /// Opens the database file; creates it with mode 0600 if it does not exist.
     pub(crate) fn database(&self) -> Result<File> {
-        open_file(&self.root, &self.path, DATABASE)
+        self.open_private(DATABASE)
     }
 
     /// Creates an empty file, which [`install`](Self::install) makes the database.
     pub(crate) fn replacement(&self) -> Result<File> {
         self.remove_if_there(REPLACEMENT)?;
-        open_file(&self.root, &self.path, REPLACEMENT)
+        self.open_private(REPLACEMENT)
     }
 
     /// Replaces the database by the replacement, durably.
@@ -94,7 +88,7 @@ impl Directory {
     /// A removed file takes space for as long as it is open anywhere, as in a reader that has not finished. So it is emptied
     /// first; where that fails, the removal still counts.
     pub(crate) fn remove_database(&self) -> Result<()> {
-        if let Ok(file) = open(&self.root, DATABASE, OFlags::WRONLY | OFlags::NONBLOCK) {
+        if let Ok(file) = self.open_existing(DATABASE, OFlags::WRONLY) {
             let _ = file.set_len(0);
         }
         self.remove_if_there(DATABASE)?;
@@ -109,7 +103,7 @@ impl Directory {
 
     /// The space of the quarantined database, in bytes.
     pub(crate) fn quarantined_bytes(&self) -> u64 {
-        let file = open(&self.root, QUARANTINED, OFlags::RDONLY | OFlags::NONBLOCK);
+        let file = self.open_existing(QUARANTINED, OFlags::RDONLY);
         let metadata = file.and_then(|file| file.metadata());
         metadata.map_or(0, |metadata| if metadata.is_file() { metadata.blocks() * 512 } else { 0 })
     }
@@ -122,7 +116,17 @@ impl Directory {
         if most == 0 {
             return Ok(rustix::fs::unlinkat(&self.root, QUARANTINED, AtFlags::empty())?);
         }
-        open(&self.root, QUARANTINED, OFlags::WRONLY)?.set_len(most)
+        self.open_existing(QUARANTINED, OFlags::WRONLY)?.set_len(most)
+    }
+
+    fn open_private(&self, name: &str) -> Result<File> {
+        open_private_at(&self.root, name.as_ref(), &self.path.join(name))
+    }
+
+    /// Opens an existing file, without following a link.
+    fn open_existing(&self, name: &str, flags: OFlags) -> io::Result<File> {
+        let flags = flags | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.root, name, flags, Mode::empty())?.into())
     }
 
     fn rename(&self, from: &str, to: &str, what: &str) -> Result<()> {
@@ -148,34 +152,12 @@ impl Drop for Directory {
     }
 }
 
-fn create_directory(path: &Path) -> Result<()> {
-    let metadata = match fs::symlink_metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
-            return created.map_err(|error| io_error("cannot create the cache directory", path, error));
-        }
-        Err(error) => return Err(io_error("cannot use the cache directory", path, error)),
-    };
-    let why = if metadata.is_symlink() {
-        "is a symbolic link; set CACHE_DIR to the directory it points to"
-    } else if !metadata.is_dir() {
-        "is a file, not a directory; set CACHE_DIR to a directory"
-    } else if !is_ours(&metadata) && metadata.uid() != 0 {
-        // Root could read it anyway; volumes of containers belong to root.
-        "belongs to another user; set CACHE_DIR to a directory of this process's user"
-    } else {
-        return Ok(());
-    };
-    Err(refused(path, why))
-}
-
 fn lock(root: &File, directory: &Path) -> Result<File> {
     let path = directory.join(LOCK);
-    let mut file = open_file(root, directory, LOCK)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    let mut file = open_private_at(root, LOCK.as_ref(), &path)?;
+    match file.try_lock() {
         Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => {
+        Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
             let holder = match holder.trim() {
@@ -188,7 +170,7 @@ fn lock(root: &File, directory: &Path) -> Result<File> {
             );
             return Err(Error::new(ErrorKind::Locked, message));
         }
-        Err(error) => return Err(io_error("cannot lock", &path, error.into())),
+        Err(TryLockError::Error(error)) => return Err(io_error("cannot lock", &path, error)),
     }
     // The id is for the error message; the lock does not depend on it.
     let note =
@@ -197,56 +179,9 @@ fn lock(root: &File, directory: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Opens a file of `root`, with mode 0600 if it is created; does not follow a link.
-fn open(root: &File, name: &str, flags: OFlags) -> io::Result<File> {
-    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(root, name, flags, Mode::RUSR | Mode::WUSR)?.into())
-}
-
-fn open_file(root: &File, directory: &Path, name: &str) -> Result<File> {
-    let path = &directory.join(name);
-    let file =
-        open(root, name, OFlags::RDWR | OFlags::CREATE).map_err(|error| match error.raw_os_error() {
-            Some(code) if code == Errno::LOOP.raw_os_error() => {
-                refused(path, "is a symbolic link; remove it")
-            }
-            _ => io_error("cannot open", path, error),
-        })?;
-    let metadata = file.metadata().map_err(|error| io_error("cannot examine", path, error))?;
-    let why = if !metadata.is_file() {
-        "is not a regular file; remove it"
-    } else if !is_ours(&metadata) {
-        "belongs to another user; remove it or set CACHE_DIR to another directory"
-    } else {
-        return Ok(file);
-    };
-    Err(refused(path, why))
-}
-
-fn is_ours(metadata: &fs::Metadata) -> bool {
-    metadata.uid() == rustix::process::geteuid().as_raw()
-}
-
-fn refused(path: &Path, why: &str) -> Error {
-    Error::new(ErrorKind::Io, format!("{} {why}", path.display()))
-}
-
-/// The error of an operation on `path`: `what` begins the message.
-pub(crate) fn io_error(what: &str, path: &Path, error: io::Error) -> Error {
-    let advice = match error.kind() {
-        io::ErrorKind::IsADirectory => "; remove it",
-        io::ErrorKind::PermissionDenied => "; make it writable for this process's user, or set CACHE_DIR",
-        io::ErrorKind::ReadOnlyFilesystem => {
-            "; set CACHE_DIR to a directory on a disk that can be written to"
-        }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room there, or set CACHE_DIR",
-        _ => "",
-    };
-    Error::new(ErrorKind::Io, format!("{what} {}: {error}{advice}", path.display())).with_source(error)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;

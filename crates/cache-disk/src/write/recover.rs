@@ -191,7 +191,7 @@ impl Writer {
         if engine.config.is_watched || engine.is_suspended() {
             return;
         }
-        if let Err(cause) = self.directory.check_still_ours() {
+        if let Err(cause) = self.directory.check_in_place() {
             cache_core::log::warn!(
                 limit: &engine.config.directory, %cause, "disk cache directory lost, starting empty"
             );

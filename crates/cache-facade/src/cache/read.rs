@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::Cache;
 use crate::encoding::{Decode, Encode, Raw, Typed};
 use crate::lifetime::Freshness;
-use crate::load::{LoadError, LoadOptions, Loaded, Probe, Source, one, resolve_one};
+use crate::load::{LoadError, LoadOptions, Loaded, LookupResult, Source, one, resolve_one};
 use crate::observe::events::{Event, Operation};
 use crate::time_budget::TimeBudget;
 
@@ -125,9 +125,9 @@ impl Cache {
         let entry = entry.filter(|_| freshness != Freshness::Expired);
         let sample = engine.sample(entry.as_ref(), token, backend);
         let Some(value) = engine.hit(encoding, &key, entry) else {
-            let probe = Probe { value: None, token, backend, mark };
+            let found = LookupResult { value: None, token, backend, mark };
             // Boxed to keep the future of a hit small.
-            return Box::pin(resolve_one(engine, encoding, &key, options, one(load), probe, budget)).await;
+            return Box::pin(resolve_one(engine, encoding, &key, options, one(load), found, budget)).await;
         };
         if freshness != Freshness::Fresh {
             engine.refresh(encoding, &key, options, one(load), (token, mark));

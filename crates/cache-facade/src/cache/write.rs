@@ -134,7 +134,7 @@ impl Cache {
     /// Adds `by` to the counter `key`, which begins at 0, and returns the sum.
     ///
     /// Counters have a name space of their own: [`get`](Self::get) does not see them and no pattern clears them;
-    /// [`reset`](Self::reset) does. They may be lost with the backend.
+    /// [`reset`](Self::reset) does. They may be lost with the backend, and on disk a crash may undo those of the last second.
     ///
     /// # Errors
     /// `Unsupported` where the backend has no counters, `Unavailable` while it is unreachable or caching is switched off:
@@ -146,7 +146,8 @@ impl Cache {
         self.atomic()?.increment(&*self.scoped_key(key)?, by).await
     }
 
-    /// Claims `key` with `value` if it is not claimed; returns whether this call did.
+    /// Claims `key` with `value` if it is not claimed; returns whether this call did. A claim is as durable as a counter: work
+    /// that must never be done twice needs a record in the database.
     ///
     /// # Errors
     /// As for [`increment`](Self::increment).

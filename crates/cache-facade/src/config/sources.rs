@@ -7,11 +7,11 @@ use std::fmt;
 use std::io::{self, ErrorKind as IoErrorKind, Read};
 use std::path::Path;
 
-use cache_core::{Error, ErrorKind, Result};
+use cache_core::{Error, ErrorKind, Result, text_file};
 use config::{File as TomlFile, FileFormat, Source, Value, ValueKind};
 
 use super::settings::{CONFIG_FILE, REDIS_PASSWORD, REDIS_URL};
-use super::{text_file, values};
+use super::values;
 
 /// The text of a setting.
 #[derive(Debug, Clone)]

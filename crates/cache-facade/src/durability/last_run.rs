@@ -31,7 +31,7 @@ const LONGEST: u64 = 1024;
 
 /// The store that a run sends its invalidations to, reachable or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Store {
+pub(crate) enum UsedStore {
     /// The disk cache in this directory.
     Disk {
         /// Entries of another namespace see no invalidation.
@@ -56,7 +56,7 @@ pub(crate) enum LastRun {
     /// A record that cannot be read.
     Unreadable,
     /// The store that the run used.
-    Known(Store),
+    Known(UsedStore),
 }
 
 impl LastRun {
@@ -77,12 +77,14 @@ impl LastRun {
         match self {
             Self::Missing => Some("there is no record of the last run"),
             Self::Unreadable => Some("the record of the last run cannot be read"),
-            Self::Known(Store::Redis { .. }) => Some("the last run was on Redis"),
-            Self::Known(Store::Disk { reads: false, .. }) => Some("the last run did not keep it up to date"),
-            Self::Known(Store::Disk { namespace: last, .. }) if last != namespace => {
+            Self::Known(UsedStore::Redis { .. }) => Some("the last run was on Redis"),
+            Self::Known(UsedStore::Disk { reads: false, .. }) => {
+                Some("the last run did not keep it up to date")
+            }
+            Self::Known(UsedStore::Disk { namespace: last, .. }) if last != namespace => {
                 Some("the last run had another namespace")
             }
-            Self::Known(Store::Disk { .. }) => None,
+            Self::Known(UsedStore::Disk { .. }) => None,
         }
     }
 
@@ -92,13 +94,13 @@ impl LastRun {
     pub(crate) fn distrust_of_redis(&self, db: u32, namespace: &str) -> Option<&'static str> {
         match self {
             Self::Unreadable => Some("the record of the last run cannot be read"),
-            Self::Known(Store::Disk { .. }) => Some("the last run was not on Redis"),
-            Self::Known(Store::Redis { db: last_db, namespace: last })
+            Self::Known(UsedStore::Disk { .. }) => Some("the last run was not on Redis"),
+            Self::Known(UsedStore::Redis { db: last_db, namespace: last })
                 if *last_db != db || last != namespace =>
             {
                 Some("the last run was in another database or namespace")
             }
-            Self::Missing | Self::Known(Store::Redis { .. }) => None,
+            Self::Missing | Self::Known(UsedStore::Redis { .. }) => None,
         }
     }
 
@@ -108,7 +110,7 @@ impl LastRun {
     ///
     /// # Errors
     /// `Io` when neither is possible: the next run would trust a store that missed this run's invalidations.
-    pub(crate) fn record(&self, directory: &Path, store: &Store) -> Result<()> {
+    pub(crate) fn record(&self, directory: &Path, store: &UsedStore) -> Result<()> {
         if *self == Self::Known(store.clone()) {
             return Ok(());
         }
@@ -118,7 +120,7 @@ impl LastRun {
     }
 }
 
-impl Store {
+impl UsedStore {
     /// No store: one that has to be cleared before it is read, or that is not opened, is not up to date.
     pub(crate) fn none(namespace: &str) -> Self {
         Self::Disk { namespace: namespace.to_owned(), reads: false }
@@ -168,14 +170,14 @@ pub(crate) fn distrust_or_warn(directory: &Path) {
     }
 }
 
-fn format(store: &Store) -> String {
+fn format(store: &UsedStore) -> String {
     let mut text = HEADING.to_owned();
     let written = match store {
-        Store::Disk { namespace, reads } => {
+        UsedStore::Disk { namespace, reads } => {
             let reads = if *reads { "on" } else { "off" };
             write!(text, "primary disk\nnamespace {namespace}\nreads {reads}\n")
         }
-        Store::Redis { db, namespace } => {
+        UsedStore::Redis { db, namespace } => {
             write!(text, "primary redis\nnamespace {namespace}\ndb {db}\n")
         }
     };
@@ -185,12 +187,16 @@ fn format(store: &Store) -> String {
     text
 }
 
-fn parse(text: &str) -> Option<Store> {
+fn parse(text: &str) -> Option<UsedStore> {
     let mut fields = text.strip_prefix(HEADING)?.lines().map(|line| line.split_once(' '));
     let mut field = |name: &str| fields.next()?.filter(|(found, _)| *found == name).map(|(_, value)| value);
     let store = match field("primary")? {
-        "disk" => Store::Disk { namespace: field("namespace")?.to_owned(), reads: field("reads")? == "on" },
-        "redis" => Store::Redis { namespace: field("namespace")?.to_owned(), db: field("db")?.parse().ok()? },
+        "disk" => {
+            UsedStore::Disk { namespace: field("namespace")?.to_owned(), reads: field("reads")? == "on" }
+        }
+        "redis" => {
+            UsedStore::Redis { namespace: field("namespace")?.to_owned(), db: field("db")?.parse().ok()? }
+        }
         _ => return None,
     };
     // A text that differs in a byte from the one that would be written is no record; that covers the checksum too.
@@ -201,13 +207,13 @@ fn parse(text: &str) -> Option<Store> {
 mod tests {
     use super::*;
 
-    fn stores() -> Vec<Store> {
+    fn stores() -> Vec<UsedStore> {
         let namespace = || "app".to_owned();
         vec![
-            Store::Disk { namespace: namespace(), reads: true },
-            Store::Disk { namespace: namespace(), reads: false },
-            Store::Redis { db: 3, namespace: namespace() },
-            Store::Redis { db: u32::MAX, namespace: namespace() },
+            UsedStore::Disk { namespace: namespace(), reads: true },
+            UsedStore::Disk { namespace: namespace(), reads: false },
+            UsedStore::Redis { db: 3, namespace: namespace() },
+            UsedStore::Redis { db: u32::MAX, namespace: namespace() },
         ]
     }
 
@@ -216,9 +222,9 @@ mod tests {
         let golden = include_str!("../../tests/golden/state.txt");
         let namespace = || "app".to_owned();
         let records = [
-            Store::Disk { namespace: namespace(), reads: true },
-            Store::Disk { namespace: namespace(), reads: false },
-            Store::Redis { namespace: namespace(), db: 3 },
+            UsedStore::Disk { namespace: namespace(), reads: true },
+            UsedStore::Disk { namespace: namespace(), reads: false },
+            UsedStore::Redis { namespace: namespace(), db: 3 },
         ];
         assert_eq!(records.each_ref().map(format).concat(), golden);
         let texts =
@@ -274,8 +280,9 @@ mod tests {
 
     #[test]
     fn the_disk_cache_is_trusted_only_if_the_last_run_had_it_open() {
-        let disk =
-            |namespace: &str, reads| LastRun::Known(Store::Disk { namespace: namespace.to_owned(), reads });
+        let disk = |namespace: &str, reads| {
+            LastRun::Known(UsedStore::Disk { namespace: namespace.to_owned(), reads })
+        };
         assert_eq!(disk("app", true).distrust_of_disk("app"), None);
         for state in [LastRun::Missing, LastRun::Unreadable, disk("app", false), disk("other", true)] {
             assert!(state.distrust_of_disk("app").is_some(), "{state:?}");
@@ -291,7 +298,7 @@ mod tests {
         assert!(!distrusts(&LastRun::Missing) && distrusts(&LastRun::Unreadable));
         let trusted: Vec<bool> = stores().into_iter().map(|last| !distrusts(&LastRun::Known(last))).collect();
         assert_eq!(trusted, [false, false, true, false]);
-        let other = LastRun::Known(Store::Redis { db: 3, namespace: "other".to_owned() });
+        let other = LastRun::Known(UsedStore::Redis { db: 3, namespace: "other".to_owned() });
         assert!(distrusts(&other));
     }
 
@@ -300,12 +307,12 @@ mod tests {
         for last in stores() {
             let root = tempfile::tempdir().unwrap();
             last.write(root.path()).unwrap();
-            LastRun::read(root.path()).record(root.path(), &Store::none("app")).unwrap();
+            LastRun::read(root.path()).record(root.path(), &UsedStore::none("app")).unwrap();
             let entered = LastRun::read(root.path());
             assert!(
                 entered.distrust_of_disk("app").is_some() && entered.distrust_of_redis(3, "app").is_some()
             );
-            Store::Redis { db: 3, namespace: "app".to_owned() }.write(root.path()).unwrap();
+            UsedStore::Redis { db: 3, namespace: "app".to_owned() }.write(root.path()).unwrap();
             assert_eq!(LastRun::read(root.path()).distrust_of_redis(3, "app"), None);
         }
     }
@@ -317,7 +324,7 @@ mod tests {
             LastRun::Missing.record(root.path(), &last).unwrap();
             // A directory at the path of the new record keeps it from being written.
             std::fs::create_dir_all(root.path().join("state.new/x")).unwrap();
-            let other = Store::Disk { namespace: "other".to_owned(), reads: true };
+            let other = UsedStore::Disk { namespace: "other".to_owned(), reads: true };
             let state = LastRun::read(root.path());
             state.record(root.path(), &other).unwrap();
             assert_eq!(LastRun::read(root.path()), LastRun::Unreadable);

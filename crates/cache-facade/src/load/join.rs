@@ -9,7 +9,7 @@ use cache_core::{BackendKind, CacheKey, Entry, FillToken, Lookup};
 use super::context::{self, LoadContext, LoadId};
 use super::engine::Engine;
 use super::flight::{Join, Outcome, Waiter};
-use super::leader::{Batch, Item, Led, Loader, only};
+use super::leader::{Item, Led, LoadTask, Loader, only};
 use super::options::LoadOptions;
 use super::{LoadError, Loaded, Source};
 use crate::encoding::Encode;
@@ -21,7 +21,7 @@ use crate::time_budget::TimeBudget;
 const LOOKS_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// A lookup of one key.
-pub(crate) struct Probe<T> {
+pub(crate) struct LookupResult<T> {
     /// The value, if it is fresh and one of `T`.
     pub(crate) value: Option<T>,
     pub(crate) token: FillToken,
@@ -50,7 +50,7 @@ pub(crate) struct Request<'a, I, T, E, V> {
     span: Option<Span>,
 }
 
-/// Requests one value. `probe` is the caller's lookup, which missed.
+/// Requests one value. `found` is the caller's lookup, which missed.
 ///
 /// Where the load fails, the stale value is returned if its lifetime allows it.
 pub(crate) async fn resolve_one<T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>>(
@@ -59,7 +59,7 @@ pub(crate) async fn resolve_one<T: Send + 'static, E: Send + Sync + 'static, V: 
     key: &CacheKey,
     options: LoadOptions<T>,
     load: Loader<(), T, E>,
-    probe: Probe<T>,
+    found: LookupResult<T>,
     budget: TimeBudget,
 ) -> Result<Loaded<T>, LoadError<E>> {
     let span = Span::new(
@@ -70,7 +70,7 @@ pub(crate) async fn resolve_one<T: Send + 'static, E: Send + Sync + 'static, V: 
     request.span = Some(span.clone());
     let mut load = Some(load);
     let resolved = async {
-        request.join((), key.clone(), probe)?;
+        request.join((), key.clone(), found)?;
         request.run(&mut || load.take().expect("one value is loaded once")).await
     };
     let resolved = span.clone().around(resolved).await;
@@ -139,35 +139,35 @@ impl<'a, I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> Req
         for (((item, key), mark), Lookup { entry, token, backend }) in items.into_iter().zip(marks).zip(found)
         {
             let value = decode(self.engine, self.encoding, &key, self.engine.fresh(entry));
-            self.join(item, key, Probe { value, token, backend, mark })?;
+            self.join(item, key, LookupResult { value, token, backend, mark })?;
         }
         Ok(())
     }
 
-    /// Takes the value of `probe`, or joins or leads a load of it.
-    fn join(&mut self, item: I, key: CacheKey, probe: Probe<T>) -> Result<(), LoadError<E>> {
-        if let Some(value) = probe.value {
-            self.found(item, value, Source::Hit, probe.backend);
+    /// Takes the value of `found`, or joins or leads a load of it.
+    fn join(&mut self, item: I, key: CacheKey, found: LookupResult<T>) -> Result<(), LoadError<E>> {
+        if let Some(value) = found.value {
+            self.found(item, value, Source::Hit, found.backend);
             return Ok(());
         }
         let id = self.engine.flights.id::<T, E>(&key, self.encoding.codec());
         if context::is_running(&id) {
             return Err(LoadError::Recursive);
         }
-        if probe.token.is_never() && !self.is_single() {
+        if found.token.is_never() && !self.is_single() {
             // Loads without a token wait for each other in a row: two callers of many could wait for each other's.
             self.alone.push(item);
             return Ok(());
         }
-        self.source = (Source::Loaded, probe.backend);
-        match self.engine.flights.join::<E>(&id, probe.token, probe.mark) {
+        self.source = (Source::Loaded, found.backend);
+        match self.engine.flights.join::<E>(&id, found.token, found.mark) {
             Join::Waiter(waiter) => {
                 self.engine.count(Event::Coalesced, &key);
                 self.waiting.push((item, key, waiter));
             }
             Join::Leader(leader) => {
                 self.loading.push(id);
-                self.led.push(Led { item, key, token: probe.token, leader });
+                self.led.push(Led { item, key, token: found.token, leader });
             }
             // The load that it would wait for waits for this one.
             Join::Circle => {
@@ -193,7 +193,7 @@ impl<'a, I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> Req
                 let Led { item, key, leader, .. } = led;
                 drop(leader);
                 self.loading.clear();
-                return self.join(item, key, Probe { value, token, backend, mark });
+                return self.join(item, key, LookupResult { value, token, backend, mark });
             }
         }
         self.led.push(led);
@@ -237,8 +237,8 @@ impl<'a, I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> Req
             Span::new(|| tracing::debug_span!("cache_load_many", items, outcome = tracing::field::Empty))
         });
         let (engine, options) = (Arc::clone(self.engine), Arc::clone(&self.options));
-        let batch = Batch { engine, encoding: self.encoding, led, alone, options, load: loader(), span };
-        self.values.extend(batch.run(context).await?);
+        let task = LoadTask { engine, encoding: self.encoding, led, alone, options, load: loader(), span };
+        self.values.extend(task.run(context).await?);
         self.source.0 = Source::Loaded;
         Ok(())
     }

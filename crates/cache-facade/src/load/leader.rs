@@ -1,4 +1,4 @@
-//! [`Batch`]: a load of one or many values by their leader. Each value is given to the callers that wait for it, and
+//! [`LoadTask`]: a load of one or many values by their leader. Each value is given to the callers that wait for it, and
 //! stored by the token of its own lookup.
 
 use std::collections::{HashMap, HashSet};
@@ -46,7 +46,7 @@ pub(crate) struct Led<I, E> {
 }
 
 /// One call of a loader.
-pub(crate) struct Batch<I, T, E, V> {
+pub(crate) struct LoadTask<I, T, E, V> {
     pub(crate) engine: Arc<Engine>,
     pub(crate) encoding: V,
     pub(crate) led: Vec<Led<I, E>>,
@@ -58,7 +58,7 @@ pub(crate) struct Batch<I, T, E, V> {
     pub(crate) span: Span,
 }
 
-impl<I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> Batch<I, T, E, V> {
+impl<I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> LoadTask<I, T, E, V> {
     /// Runs the load in a task of its own, and waits for its values.
     ///
     /// # Cancellation

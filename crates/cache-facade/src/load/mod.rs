@@ -21,7 +21,7 @@ use std::sync::Arc;
 use cache_core::{BackendKind, CacheKey};
 use xxhash_rust::xxh3::xxh3_64;
 
-pub(crate) use self::join::{Probe, Request, resolve_one};
+pub(crate) use self::join::{LookupResult, Request, resolve_one};
 pub(crate) use self::leader::{many, one, run_loader};
 pub use self::options::LoadOptions;
 pub(crate) use self::parts::{Part, of_values};

@@ -7,7 +7,7 @@ use cache_core::{CacheKey, FillToken};
 use super::context::{self, LoadContext};
 use super::engine::Engine;
 use super::flight::Join;
-use super::leader::{Batch, Led, Loader};
+use super::leader::{Led, LoadTask, Loader};
 use super::options::LoadOptions;
 use super::{LoadError, Loaded, Source};
 use crate::encoding::{Decode, Encode};
@@ -50,7 +50,7 @@ impl Engine {
         let span = Span::new(
             || tracing::debug_span!(parent: None, "cache_refresh", %key, outcome = tracing::field::Empty, fill = tracing::field::Empty),
         );
-        let batch_span = span.clone();
+        let task_span = span.clone();
         let task = async move {
             let _permit = permit;
             let mut led = Led { item: (), key: key.clone(), token, leader };
@@ -64,21 +64,21 @@ impl Engine {
                 led.leader.retoken(found.token);
             }
             engine.count(Event::Refreshed, &key);
-            let batch = Batch {
+            let task = LoadTask {
                 engine: Arc::clone(&engine),
                 encoding,
                 led: vec![led],
                 alone: Vec::new(),
                 options: Arc::new(options),
                 load,
-                span: batch_span,
+                span: task_span,
             };
             let report = |values: Result<_, LoadError<E>>| {
                 if let Err(error) = values {
                     engine.report_failed_refresh(&key, &error);
                 }
             };
-            batch.complete(report).await;
+            task.complete(report).await;
         };
         rt::spawn(span.around(context.run(task)));
     }

@@ -15,7 +15,7 @@ use crate::durability::instance;
 use crate::durability::journal::Journal;
 use crate::durability::journal::format::Target;
 use crate::durability::journal::orphan_journal::{OrphanJournal, warn_not_erased};
-use crate::durability::last_run::{LastRun, Store};
+use crate::durability::last_run::{LastRun, UsedStore};
 use crate::durability::lock::{retry, retry_blocking};
 
 /// How long a resumed disk cache waits for that of another process to be closed.
@@ -41,7 +41,7 @@ pub(super) async fn open(config: &CacheConfig, directory: &Arc<HeldDirectory>) -
     if start_empty.is_none() {
         replay(&backend, dead.iter().chain([&own])).await?;
     }
-    let store = Store::Disk { namespace, reads: true };
+    let store = UsedStore::Disk { namespace, reads: true };
     last_run.record(path, &store)?;
     if let Err(error) = own.erase(&Target::Disk) {
         warn_not_erased(&error);
@@ -67,7 +67,7 @@ pub(super) fn settings(config: &CacheConfig, directory: &Path) -> DiskConfig {
 struct Suspended {
     backend: Weak<DiskBackend>,
     path: PathBuf,
-    store: Store,
+    store: UsedStore,
 }
 
 impl Suspend for Suspended {

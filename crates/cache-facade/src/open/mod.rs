@@ -25,7 +25,7 @@ use cache_core::{
 use crate::config::CacheConfig;
 use crate::durability::directory::{HeldDirectory, LOCK};
 use crate::durability::journal::Journal;
-use crate::durability::last_run::{LastRun, Store};
+use crate::durability::last_run::{LastRun, UsedStore};
 use crate::durability::lock::Sharing;
 use crate::durability::{files, instance};
 
@@ -215,7 +215,7 @@ async fn open_in(config: &CacheConfig, path: &Path) -> Result<OpenStore> {
         }
     }
     // A disk cache in the directory misses this run's invalidations.
-    LastRun::read(path).record(path, &Store::none(config.namespace()))?;
+    LastRun::read(path).record(path, &UsedStore::none(config.namespace()))?;
     OpenStore::null(config, &directory, cause)
 }
 

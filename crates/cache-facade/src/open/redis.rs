@@ -18,7 +18,7 @@ use crate::durability::instance;
 use crate::durability::journal::Journal;
 use crate::durability::journal::format::Target;
 use crate::durability::journal::orphan_journal::OrphanJournal;
-use crate::durability::last_run::{LastRun, Store};
+use crate::durability::last_run::{LastRun, UsedStore};
 use crate::durability::lock::{LockFile, Sharing, retry, retry_blocking};
 use crate::fallback::{Connector, FallbackBackend, NoFallback, OnRecovery, OpenFallback, Parts, Primary};
 use crate::rt;
@@ -50,7 +50,7 @@ pub(super) async fn open(config: &CacheConfig, path: &Path) -> Result<OpenStore>
     let orphans: Vec<_> = dead.into_iter().map(OrphanJournal::read).collect();
     let (db, namespace) = (config.redis().db(), config.namespace().to_owned());
     let target = Target::Redis { db, namespace: namespace.clone() };
-    let store = Store::Redis { db, namespace };
+    let store = UsedStore::Redis { db, namespace };
     let (is_new, is_distrusted) = enter(config, path, &store).await?;
 
     let last_server = Arc::new(LastServer::read(&directory, dead_paths, target.clone(), config.clock()));
@@ -112,7 +112,7 @@ struct Cleared {
     backend: Weak<FallbackBackend>,
     last_server: Arc<LastServer>,
     path: PathBuf,
-    store: Store,
+    store: UsedStore,
 }
 
 impl Suspend for Cleared {
@@ -132,7 +132,7 @@ impl Suspend for Cleared {
 
 /// Reads the record of the last run and replaces it by this run's: `store`, or none while that has to be cleared. Returns
 /// whether there was no record, and whether Redis has to be cleared before it is read.
-async fn enter(config: &CacheConfig, path: &Path, store: &Store) -> Result<(bool, bool)> {
+async fn enter(config: &CacheConfig, path: &Path, store: &UsedStore) -> Result<(bool, bool)> {
     let (db, namespace, lock) = (config.redis().db(), config.namespace(), path.join(STATE_LOCK));
     let locking = retry(|| ready(LockFile::try_lock(&lock, Sharing::Exclusive)));
     let _lock = locking.await?.ok_or_else(|| locked(path))?;
@@ -143,7 +143,7 @@ async fn enter(config: &CacheConfig, path: &Path, store: &Store) -> Result<(bool
     if let Some(reason) = distrust {
         cache_core::log::info!(reason, "Redis is cleared before it is read");
     }
-    let none = Store::none(namespace);
+    let none = UsedStore::none(namespace);
     let recorded = last_run.record(path, if distrust.is_some() { &none } else { store });
     // A directory without a record can do without one: the next run is new, too.
     if !is_new {
@@ -157,7 +157,7 @@ async fn enter(config: &CacheConfig, path: &Path, store: &Store) -> Result<(bool
 }
 
 /// Records that Redis was cleared, and is up to date from now on.
-fn record_cleared(path: &Path, store: &Store) {
+fn record_cleared(path: &Path, store: &UsedStore) {
     let lock = path.join(STATE_LOCK);
     let locking = retry_blocking(STATE_LOCK_TIMEOUT, || LockFile::try_lock(&lock, Sharing::Exclusive));
     let locking = locking.and_then(|lock| lock.ok_or_else(|| locked(path)));

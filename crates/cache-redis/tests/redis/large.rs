@@ -1,8 +1,11 @@
 //! Values that do not pass through scripts. History 17: a refused fill must not remove the value of the fill that won.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{CacheBackend, CacheBackendExt, ErrorKind, Fill, FillOutcome};
+use cache_core::{CacheBackend, CacheBackendExt, ErrorKind, Fill, FillOutcome, NewEntry};
+use cache_redis::RedisBackend;
+use testkit::RedisServer;
 
 use crate::support::*;
 
@@ -107,4 +110,31 @@ async fn a_group_lives_as_long_as_its_longest_value() {
         assert_eq!(left(&site), -1);
         invalidate(&site.through, &key("image:5:a")).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_large_fills_open_as_many_connections_as_the_pool_may() {
+    let server = RedisServer::start().unwrap();
+    let settings = config(server.address()).pool_size(2).timeout(PATIENCE);
+    let cache = Arc::new(RedisBackend::connect(settings).await.unwrap());
+    let fills: Vec<_> = (0..24)
+        .map(|number| {
+            let cache = Arc::clone(&cache);
+            tokio::spawn(async move {
+                let key = key(&format!("image:{number}:original"));
+                let token = token(&cache, &key).await;
+                cache.fill(&key, token, NewEntry::new(vec![7; 4 << 20])).await.unwrap()
+            })
+        })
+        .collect();
+    let mut most = 0;
+    while fills.iter().any(|fill| !fill.is_finished()) {
+        let clients: String = raw(&server, &["CLIENT", "LIST"]);
+        most = most.max(clients.lines().filter(|line| line.contains("name=cache:")).count());
+    }
+    for fill in fills {
+        assert_eq!(fill.await.unwrap(), FillOutcome::Stored);
+    }
+    // Two that are shared, two for large values, and that of the heartbeat; one of each may be closing.
+    assert!((3..=8).contains(&most), "{most} connections");
 }

@@ -16,7 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn every_signal_that_asks_a_process_to_end_ends_it_cleanly() {
     let directory = tempfile::tempdir().unwrap();
     for signal in [Signal::TERM, Signal::INT, Signal::QUIT, Signal::HUP] {
-        let mut process = Process::start(directory.path());
+        // A run under nohup ignores hangups, and its children would, too.
+        let mut process =
+            Process::start_as(directory.path(), "exec /usr/bin/env --default-signal=HUP \"$0\"", &[]);
         process.signal(signal);
         let status = process.child.wait().unwrap();
         assert!(status.success(), "{signal:?}: {status}");

@@ -9,7 +9,7 @@ use cache_core::{CacheGroup, CacheKey, Health};
 use super::format::{FILE_BYTES, SLOT_BYTES, SLOTS};
 use super::*;
 use crate::durability::instance::{claim, claim_dead};
-use crate::durability::last_run::{LastRun, Store};
+use crate::durability::last_run::{LastRun, UsedStore};
 use crate::durability::lock::Sharing;
 
 mod lost_directory;
@@ -279,7 +279,7 @@ async fn a_closed_journal_refuses_intents_and_has_released_its_lock() {
 async fn a_journal_that_cannot_be_written_lets_changes_pass_and_makes_the_next_run_start_empty() {
     let directory = Directory::new();
     let root = directory.root.path();
-    let store = Store::Disk { namespace: "app".to_owned(), reads: true };
+    let store = UsedStore::Disk { namespace: "app".to_owned(), reads: true };
     LastRun::Missing.record(root, &store).unwrap();
     // A file that is open only for reading fails as a broken disk does.
     fs::write(root.join("file"), format::encode(&[])).unwrap();
@@ -307,7 +307,7 @@ async fn a_journal_that_cannot_be_written_lets_changes_pass_and_makes_the_next_r
 async fn without_a_file_the_journal_is_in_memory_and_the_next_run_starts_empty() {
     let directory = Directory::new();
     let root = directory.root.path();
-    let store = Store::Disk { namespace: "app".to_owned(), reads: true };
+    let store = UsedStore::Disk { namespace: "app".to_owned(), reads: true };
     LastRun::Missing.record(root, &store).unwrap();
     fs::create_dir_all(root.join("instance-0/journal.new/x")).unwrap();
     let journal = directory.start().await;
@@ -464,7 +464,7 @@ async fn invalidations_of_dead_processes_stay_in_their_files_alone() {
 async fn without_a_file_pending_invalidations_are_in_memory_and_the_next_run_clears_redis() {
     let directory = Directory::new();
     let root = directory.root.path();
-    Store::Redis { db: 0, namespace: "app".to_owned() }.write(root).unwrap();
+    UsedStore::Redis { db: 0, namespace: "app".to_owned() }.write(root).unwrap();
     assert_eq!(LastRun::read(root).distrust_of_redis(0, "app"), None);
     fs::create_dir_all(root.join("instance-0/journal.new/x")).unwrap();
     let journal = directory.start_on_redis().await;

@@ -1,4 +1,4 @@
-//! Reads files of settings.
+//! Reads files of settings and credentials.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read, Result};
@@ -12,14 +12,14 @@ const LARGEST: u64 = 1024 * 1024;
 /// # Errors
 /// Those of the operating system; `InvalidInput` for a directory or a pipe, which would never end; `InvalidData` for
 /// bytes that are not UTF-8, and for more than a megabyte.
-pub(super) fn read(path: &Path) -> Result<String> {
+pub fn read(path: &Path) -> Result<String> {
     let kind = std::fs::metadata(path)?.file_type();
     if kind.is_dir() {
         let message = "it is a directory, as a container engine makes of a file that is missing on the host; mount a file, or nothing";
         return Err(Error::new(ErrorKind::InvalidInput, message));
     }
     if is_pipe(kind) {
-        return Err(Error::new(ErrorKind::InvalidInput, "it is a pipe; write the settings to a file"));
+        return Err(Error::new(ErrorKind::InvalidInput, "it is a pipe; write the text to a file"));
     }
     let mut bytes = Vec::new();
     File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
