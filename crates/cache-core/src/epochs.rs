@@ -55,7 +55,7 @@ impl Epochs {
     }
 
     /// Revokes every token that `scope` covers.
-    pub fn bump(&self, scope: EpochScope<'_>) {
+    pub fn advance(&self, scope: EpochScope<'_>) {
         match scope {
             EpochScope::Group(group) => self.group(group).fetch_add(1, Ordering::SeqCst),
             EpochScope::All => self.all.fetch_add(1, Ordering::SeqCst),
@@ -90,11 +90,11 @@ mod tests {
         let epochs = Epochs::new();
         let key = |id: u32| CacheKey::builder("image", id).part("metadata").build().unwrap();
         let tokens: Vec<_> = (0..1000).map(|id| epochs.token(&key(id))).collect();
-        epochs.bump(EpochScope::Group(key(7).group()));
+        epochs.advance(EpochScope::Group(key(7).group()));
         assert!(!epochs.is_valid(&key(7), tokens[7]));
         let lost = (0..1000).filter(|id| !epochs.is_valid(&key(*id), tokens[*id as usize])).count();
         assert!(lost < 10, "{lost} of 1000 tokens lost by one group's invalidation");
-        epochs.bump(EpochScope::All);
+        epochs.advance(EpochScope::All);
         assert!((0..1000).all(|id| !epochs.is_valid(&key(id), tokens[id as usize])));
     }
 

@@ -76,11 +76,11 @@ pub enum HealthStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
-    /// Calls go through.
+    /// Redis is in use.
     Closed,
-    /// Calls are refused at once.
+    /// Redis is away: the fallback store is in use.
     Open,
-    /// One call goes through, as a probe.
+    /// Redis is being probed, or receives the invalidations that it missed; the fallback store is in use.
     HalfOpen,
 }
 

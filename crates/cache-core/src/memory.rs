@@ -204,7 +204,7 @@ impl CacheBackend for MemoryBackend {
     async fn set(&self, key: &CacheKey, entry: NewEntry) -> Result<()> {
         let mut state = self.open()?;
         self.check_size(&mut state, key, &entry)?;
-        self.epochs.bump(EpochScope::Group(key.group()));
+        self.epochs.advance(EpochScope::Group(key.group()));
         state.store(key, entry, self.clock.now(), self.limit_bytes);
         Ok(())
     }
@@ -214,7 +214,7 @@ impl CacheBackend for MemoryBackend {
         state.remove_expired(self.clock.now());
         let mut removed = 0;
         for what in what {
-            self.epochs.bump(what.epoch_scope());
+            self.epochs.advance(what.epoch_scope());
             removed += state.invalidate(what);
         }
         Ok(Invalidated::Applied { removed })

@@ -63,14 +63,14 @@ impl CacheBackend for NullBackend {
 
     async fn set(&self, key: &CacheKey, _entry: NewEntry) -> Result<()> {
         self.check_open()?;
-        self.epochs.bump(EpochScope::Group(key.group()));
+        self.epochs.advance(EpochScope::Group(key.group()));
         Ok(())
     }
 
     async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated> {
         self.check_open()?;
         for what in what {
-            self.epochs.bump(what.epoch_scope());
+            self.epochs.advance(what.epoch_scope());
         }
         Ok(Invalidated::Applied { removed: 0 })
     }

@@ -1,4 +1,4 @@
-//! [`CacheStats`]: how full and how good a cache is, read in O(1).
+//! [`CacheStats`]: size, hit ratio and counters of a cache, read in O(1).
 
 use std::collections::BTreeMap;
 

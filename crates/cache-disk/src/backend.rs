@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::budget;
 use crate::config::DiskConfig;
 use crate::database_file::OpenDatabase;
-use crate::engine::Engine;
+use crate::engine::DiskEngine;
 use crate::fs::Directory;
 use crate::latch::Latch;
 use crate::queue::{Ack, Command, CounterChange, Permit};
@@ -31,7 +31,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// once, and they reach the file in the background. Invalidations return when they are durable.
 #[derive(Debug)]
 pub struct DiskBackend {
-    engine: Arc<Engine>,
+    engine: Arc<DiskEngine>,
     finished: Arc<Latch>,
 }
 
@@ -87,7 +87,7 @@ impl DiskBackend {
     pub fn resume(&self) -> Result<()> {
         let (ack, done) = oneshot::channel();
         self.engine.queue.push(Command::Resume(ack));
-        done.blocking_recv().map_err(|_| Engine::closed())?
+        done.blocking_recv().map_err(|_| DiskEngine::closed())?
     }
 
     /// Queues a command and waits for its answer.
@@ -108,7 +108,7 @@ impl DiskBackend {
     }
 
     fn check_open(&self) -> Result<()> {
-        if self.engine.is_closed.load(Ordering::SeqCst) { Err(Engine::closed()) } else { Ok(()) }
+        if self.engine.is_closed.load(Ordering::SeqCst) { Err(DiskEngine::closed()) } else { Ok(()) }
     }
 
     /// Waits for the permit to queue `entry`; `None` if there is none in time, or at once if nothing is being written.
@@ -151,14 +151,14 @@ fn start(config: DiskConfig, answer: oneshot::Sender<Result<DiskBackend>>) {
     }
 }
 
-fn prepare(config: DiskConfig) -> Result<(Arc<Engine>, Writer)> {
+fn prepare(config: DiskConfig) -> Result<(Arc<DiskEngine>, Writer)> {
     let directory = Directory::open(&config.directory)?;
     let opened = if config.start_empty {
         OpenDatabase::replace(&directory, &config)?
     } else {
         OpenDatabase::open(&directory, &config)?
     };
-    let engine = Arc::new(Engine::new(config, Arc::clone(&opened.space), opened.next_id));
+    let engine = Arc::new(DiskEngine::new(config, Arc::clone(&opened.space), opened.next_id));
     let writer = Writer::start(Arc::clone(&engine), directory, opened);
     Ok((engine, writer.map_err(|fault| fault.into_error("cannot start the disk cache"))?))
 }
@@ -203,7 +203,11 @@ impl CacheBackend for DiskBackend {
             if self.engine.store(key, None, entry, permit) {
                 return Ok(());
             }
-            return Err(if self.engine.is_suspended() { self.engine.suspended() } else { Engine::closed() });
+            return Err(if self.engine.is_suspended() {
+                self.engine.suspended()
+            } else {
+                DiskEngine::closed()
+            });
         }
         // A dropped write must not leave the value before it readable.
         self.engine.stats.lock().errors += 1;

@@ -16,7 +16,7 @@ use crate::config::DiskConfig;
 use crate::error::Fault;
 use crate::fs::{Directory, FileSpace, Shortage, SizeLimitedStorage};
 use crate::index::UsageOrder;
-use crate::store::{Commit, GarbageNote, StateRows, Store};
+use crate::store::{CommitMode, GarbageNote, StateRows, Store};
 
 /// A database that is ready to be used.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl OpenDatabase {
     pub(crate) fn open(directory: &Directory, config: &DiskConfig) -> Result<Self> {
         let path = directory.path().display();
         let file = directory.database()?;
-        make_way(directory, config);
+        truncate_quarantined(directory, config);
         let space = space(&file, directory, config)?;
         if space.length() > space.most {
             cache_core::log::warn!(
@@ -139,10 +139,10 @@ impl OpenDatabase {
         counters: &BTreeMap<String, Vec<u8>>,
     ) -> Result<Self> {
         let file = directory.replacement()?;
-        make_way(directory, config);
+        truncate_quarantined(directory, config);
         let space = space(&file, directory, config)?;
         let created = open_store(file, &space, config).and_then(|store| {
-            store.write(Commit::Durable, |batch| {
+            store.write(CommitMode::Durable, |batch| {
                 batch.identify(&config.namespace)?;
                 counters.iter().try_for_each(|(name, value)| batch.set_counter(name, value))
             })?;
@@ -197,7 +197,7 @@ fn space(file: &File, directory: &Directory, config: &DiskConfig) -> Result<Arc<
 }
 
 /// Truncates a quarantined database to a quarter of the limit, which leaves room for a new one.
-fn make_way(directory: &Directory, config: &DiskConfig) {
+fn truncate_quarantined(directory: &Directory, config: &DiskConfig) {
     if let Err(error) = directory.shrink_quarantined(config.limit_bytes / 4) {
         cache_core::log::warn!(limit: directory.path(), %error, "cannot shrink the damaged disk cache");
     }

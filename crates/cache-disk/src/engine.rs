@@ -1,4 +1,4 @@
-//! [`Engine`]: the state that callers and the writer thread share, and every operation that does not wait for the writer.
+//! [`DiskEngine`]: the state that callers and the writer thread share, and every operation that does not wait for the writer.
 
 mod condition;
 mod lookup;
@@ -25,7 +25,7 @@ use crate::store::{Meta, Rows, Snapshot, record_bytes};
 
 /// The state that callers and the writer thread share.
 #[derive(Debug)]
-pub(crate) struct Engine {
+pub(crate) struct DiskEngine {
     pub(crate) config: DiskConfig,
     pub(crate) index: Index,
     /// Whether the index is complete, and the state of its load.
@@ -42,14 +42,14 @@ pub(crate) struct Engine {
     pub(crate) next_id: AtomicU64,
     /// The total cost that the live entries may have, in bytes.
     pub(crate) allowance: AtomicU64,
-    /// The counters; [`Engine::stats`] adds the other figures.
+    /// The counters; [`DiskEngine::stats`] adds the other figures.
     pub(crate) stats: Mutex<CacheStats>,
     pub(crate) condition: Mutex<Condition>,
     /// Whether nothing is stored, because the directory was lost. Set under the lock of the condition.
     pub(crate) is_suspended: AtomicBool,
 }
 
-impl Engine {
+impl DiskEngine {
     pub(crate) fn new(config: DiskConfig, space: Arc<FileSpace>, next_id: u64) -> Self {
         Self {
             index: Index::new(config.hash_mask),
@@ -105,7 +105,7 @@ impl Engine {
                 return false;
             }
             Some(_) => {}
-            None => self.epochs.bump(EpochScope::Group(key.group())),
+            None => self.epochs.advance(EpochScope::Group(key.group())),
         }
         let rows = Rows { id: self.next_id.fetch_add(1, Ordering::SeqCst), cost };
         let meta = Meta { rows, expires_at: entry.expires_at };
@@ -129,7 +129,7 @@ impl Engine {
     /// Returns how many entries it removed.
     pub(crate) fn invalidate(&self, what: &[Invalidation], ack: Ack<u64>) -> u64 {
         for one in what {
-            self.epochs.bump(one.epoch_scope());
+            self.epochs.advance(one.epoch_scope());
         }
         let mut removed = 0;
         let mut ids = Vec::new();

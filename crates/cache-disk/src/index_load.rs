@@ -11,7 +11,7 @@ use std::sync::Arc;
 use cache_core::CacheKey;
 use cache_core::panics::{caught, contained, count};
 
-use crate::engine::Engine;
+use crate::engine::DiskEngine;
 use crate::error::Fault;
 use crate::index::UsageOrder;
 
@@ -19,19 +19,19 @@ use crate::index::UsageOrder;
 const CHUNK: usize = 10_000;
 
 /// Begins a load, and returns its number: from now on, keys that the index does not know are looked up in the database.
-pub(crate) fn begin(engine: &Engine) -> u64 {
+pub(crate) fn begin(engine: &DiskEngine) -> u64 {
     engine.load.begin(|| engine.queue.write_behind(|queued| queued.hashes()))
 }
 
 /// Ends load `number` unless another has begun: the index is complete.
-pub(crate) fn end(engine: &Engine, number: u64) {
+pub(crate) fn end(engine: &DiskEngine, number: u64) {
     for hash in engine.load.end(number) {
         engine.index.shard(hash).find(hash, engine.index.tick());
     }
 }
 
 /// Starts the thread of load `number`.
-pub(crate) fn spawn(engine: &Arc<Engine>, order: UsageOrder, number: u64) -> Result<(), Fault> {
+pub(crate) fn spawn(engine: &Arc<DiskEngine>, order: UsageOrder, number: u64) -> Result<(), Fault> {
     let engine = Arc::clone(engine);
     let started = cache_core::sync::spawn("cache-disk-load", move || {
         let Err(message) = caught(|| load(&engine, &order, number)) else { return };
@@ -45,7 +45,7 @@ pub(crate) fn spawn(engine: &Arc<Engine>, order: UsageOrder, number: u64) -> Res
 }
 
 /// Reads all keys and inserts them in the saved `order`, behind the entries that were used since.
-fn load(engine: &Engine, order: &UsageOrder, number: u64) {
+fn load(engine: &DiskEngine, order: &UsageOrder, number: u64) {
     let mut entries = Vec::new();
     let mut after = Some(String::new());
     while let Some(from) = after {

@@ -30,16 +30,16 @@ pub(crate) use self::schema::{Meta, Rows};
 pub(crate) use self::write::Batch;
 use crate::error::{Fault, catch_panics};
 
-/// How far a commit reaches.
+/// The durability of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Commit {
+pub(crate) enum CommitMode {
     /// Seen by readers; lost if the process dies before the next durable commit.
     Lazy,
     /// On the disk.
     Durable,
 }
 
-/// How many databases this process has opened; it tells the faults of one from those of the next.
+/// How many databases this process has opened: a fault of an earlier opening is ignored.
 static OPENINGS: AtomicU64 = AtomicU64::new(0);
 
 /// An open database.
@@ -100,15 +100,15 @@ impl Store {
     /// Blocks while another transaction writes.
     pub(crate) fn write<T>(
         &self,
-        commit: Commit,
+        commit: CommitMode,
         work: impl FnOnce(&mut Batch<'_>) -> Result<T, redb::Error>,
     ) -> Result<T, Fault> {
         catch_panics(|| {
             let mut transaction = PanicSafeDrop::new(self.database.begin_write()?);
             match commit {
                 // Stores the allocator's state, so that opening after a crash takes milliseconds.
-                Commit::Durable => transaction.set_quick_repair(true),
-                Commit::Lazy => transaction.set_durability(Durability::None)?,
+                CommitMode::Durable => transaction.set_quick_repair(true),
+                CommitMode::Lazy => transaction.set_durability(Durability::None)?,
             }
             let mut batch = Batch {
                 data: PanicSafeDrop::new(transaction.open_table(DATA)?),

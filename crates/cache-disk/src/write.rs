@@ -23,7 +23,7 @@ use self::flush::Flush;
 use self::vacuum::GarbageQueue;
 use crate::budget::Budget;
 use crate::database_file::OpenDatabase;
-use crate::engine::Engine;
+use crate::engine::DiskEngine;
 use crate::error::Fault;
 use crate::fs::Directory;
 use crate::index::PendingRemoval;
@@ -40,7 +40,7 @@ const RETRY_EVERY: Duration = Duration::from_millis(250);
 /// The state of the writer thread.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    engine: Arc<Engine>,
+    engine: Arc<DiskEngine>,
     directory: Directory,
     file: FileState,
     budget: Budget,
@@ -96,9 +96,9 @@ struct OpenFile {
 }
 
 impl Writer {
-    /// A writer whose database readers can read.
+    /// Creates the writer and publishes the database to readers.
     pub(crate) fn start(
-        engine: Arc<Engine>,
+        engine: Arc<DiskEngine>,
         directory: Directory,
         opened: OpenDatabase,
     ) -> Result<Self, Fault> {
@@ -164,8 +164,8 @@ impl Writer {
         self.is_open() && self.engine.is_complete()
     }
 
-    /// Removes some garbage, if there is much, and writes a part of the queue, unless garbage takes its space; returns
-    /// whether there was anything to do.
+    /// Removes garbage that is over its part of the space, then writes one batch of the queue if there is room for it.
+    /// Returns whether there was anything to do.
     fn work(&mut self) -> bool {
         if !self.may_write() {
             return false;
@@ -200,7 +200,7 @@ impl Writer {
         self.next_tick = now.saturating_add(TICK);
         self.check_directory();
         if self.engine.is_suspended() && !self.engine.config.is_watched {
-            self.let_go();
+            self.release_directory();
             if let Err(error) = self.resume() {
                 cache_core::log::debug!(%error, "the disk cache's directory cannot be made anew yet");
             }

@@ -51,7 +51,7 @@ impl CacheBackend for MapBackend {
 
     async fn set(&self, key: &CacheKey, entry: NewEntry) -> Result<()> {
         let mut entries = self.entries.lock();
-        self.epochs.bump(Invalidation::Key(key.clone()).epoch_scope());
+        self.epochs.advance(Invalidation::Key(key.clone()).epoch_scope());
         entries.insert(key.clone(), entry.stored_at(self.clock.now()));
         Ok(())
     }
@@ -62,7 +62,7 @@ impl CacheBackend for MapBackend {
         entries.retain(|_, entry| entry.is_live(now));
         let before = entries.len();
         for what in what {
-            self.epochs.bump(what.epoch_scope());
+            self.epochs.advance(what.epoch_scope());
             entries.retain(|key, _| !what.matches(key.as_str()));
         }
         Ok(Invalidated::Applied { removed: (before - entries.len()) as u64 })

@@ -13,7 +13,7 @@ pub(crate) use tokio::time::Instant;
 
 pub(crate) use std::thread_local;
 
-/// The present, as deadlines measure it.
+/// Returns the current time for deadlines.
 pub(crate) fn now() -> Instant {
     Instant::now()
 }

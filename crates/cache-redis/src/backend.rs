@@ -13,7 +13,7 @@ use cache_core::{
 
 use crate::config::RedisConfig;
 use crate::connection::watchdog::FIRST_LOOK;
-use crate::engine::Engine;
+use crate::engine::RedisEngine;
 use crate::maintenance::Maintenance;
 use crate::protocol::scan::{Scan, Throttle};
 
@@ -23,7 +23,7 @@ use crate::protocol::scan::{Scan, Throttle};
 /// family, a glob or everything takes as long as its scan; each step of the scan is bounded. Rules never need a scan.
 #[derive(Debug)]
 pub struct RedisBackend {
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) engine: Arc<RedisEngine>,
     maintenance: Maintenance,
 }
 
@@ -38,7 +38,7 @@ impl RedisBackend {
     /// # Cost
     /// Four connections, one `INFO` each, and one round trip that tries every command.
     pub async fn connect(config: RedisConfig) -> Result<Self> {
-        let engine = Engine::connect_checked(&config).await?;
+        let engine = RedisEngine::connect_checked(&config).await?;
         if let Some(warning) = engine.pool.manager.info.load().warning() {
             cache_core::log::warn!(
                 limit: (&engine.pool.address, &warning), server = %engine.pool.address, "Redis: {warning}"

@@ -42,7 +42,7 @@ pub struct RedisConfig {
 }
 
 impl RedisConfig {
-    /// Names a server at `host`, with the defaults for everything else.
+    /// Creates settings for the server at `host`, with the defaults for everything else.
     pub fn new(host: impl Into<String>) -> Self {
         Self {
             host: host.into(),

@@ -15,7 +15,7 @@ use crate::config::RedisConfig;
 use crate::connection::client::connect;
 use crate::connection::clock_skew;
 use crate::connection::server_info::ServerInfo;
-use crate::engine::Engine;
+use crate::engine::RedisEngine;
 use crate::error::Fault;
 
 /// The result of one check. It holds no secret.
@@ -79,7 +79,7 @@ impl Checks<'_> {
         let mut socket = self.record("login", log_in(config).await)?;
         let (text, info) = self.record("server", identify(config, &mut socket).await)?;
         self.done.push(("clock", clock(&info)));
-        let allowed = Engine::connect_checked(config).await;
+        let allowed = RedisEngine::connect_checked(config).await;
         let allowed = allowed.map(|_| ((), "all that the cache needs are allowed".to_owned()));
         let advice = "do what the message names; the smallest access list is in docs/reference.md";
         self.record("commands", allowed.map_err(|error| problem(error, advice)))?;

@@ -1,4 +1,4 @@
-//! [`Engine`]: the shared state of the backend, and the loop in which every operation runs.
+//! [`RedisEngine`]: the shared state of the backend, and the loop in which every operation runs.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::protocol::layout::Layout;
 use crate::stats::Stats;
 
 #[derive(Debug)]
-pub(crate) struct Engine {
+pub(crate) struct RedisEngine {
     pub(crate) pool: Pool,
     pub(crate) layout: Arc<Layout>,
     pub(crate) stats: Stats,
@@ -38,7 +38,7 @@ pub(crate) struct Condition {
     pub(crate) is_logged: bool,
 }
 
-impl Engine {
+impl RedisEngine {
     pub(crate) async fn connect(config: &RedisConfig) -> Result<Self> {
         config.check()?;
         let layout = Arc::new(Layout::new(&config.namespace));

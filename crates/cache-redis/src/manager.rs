@@ -63,7 +63,7 @@ impl Manager {
                 let mut connection = self.connector.connection(&candidate, epoch);
                 let pattern = self.layout.groups_of(incarnation);
                 let is_ours = |_: &str, found: u64| found == incarnation;
-                scan::unlink_all(&mut connection, &self.layout, pattern, &|_, _| {}, is_ours)
+                scan::unlink_groups(&mut connection, &self.layout, pattern, &|_, _| {}, is_ours)
                     .await
                     .map_err(|fault| fault.into_error(&self.connector.config.address()))?;
                 self.enter(incarnation)?

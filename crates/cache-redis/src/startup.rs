@@ -7,11 +7,11 @@ use redis::{Cmd, ErrorKind as RedisKind, Pipeline, RedisError, ServerErrorKind, 
 
 use crate::advice::advised;
 use crate::config::RedisConfig;
-use crate::engine::Engine;
+use crate::engine::RedisEngine;
 use crate::error::Fault;
 use crate::protocol::scripts::{Call, EXPIRE, FILL, LEASE, STAGED};
 
-impl Engine {
+impl RedisEngine {
     /// Connects to a server and checks that this cache can use it.
     pub(crate) async fn connect_checked(config: &RedisConfig) -> Result<Arc<Self>> {
         let engine = match Self::connect(config).await {

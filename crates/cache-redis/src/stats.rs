@@ -6,7 +6,7 @@ use cache_core::family_counters::{FamilyCounters, FamilyNames};
 use cache_core::{BackendKind, CacheStats};
 use parking_lot::Mutex;
 
-/// Fewer changes than this are not worth another count.
+/// The fewest changes after which the entries are counted again.
 const FEW: u64 = 1000;
 
 #[derive(Debug)]

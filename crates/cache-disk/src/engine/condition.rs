@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use cache_core::sync::atomic::Ordering;
 use cache_core::{EpochScope, Error, ErrorKind, Timestamp};
 
-use super::Engine;
+use super::DiskEngine;
 use crate::error::Fault;
 use crate::fs::Shortage;
 use crate::queue::Command;
@@ -26,7 +26,7 @@ impl Condition {
     }
 }
 
-impl Engine {
+impl DiskEngine {
     /// Whether the database failed and is not open again yet.
     pub(crate) fn has_failed(&self) -> bool {
         self.condition.lock().cause.is_some()
@@ -122,7 +122,7 @@ impl Engine {
 
     /// Stores values again. Fills with older tokens are refused: their values may be out of date.
     pub(crate) fn end_suspension(&self) {
-        self.epochs.bump(EpochScope::All);
+        self.epochs.advance(EpochScope::All);
         self.is_suspended.store(false, Ordering::SeqCst);
     }
 

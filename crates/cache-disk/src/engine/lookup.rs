@@ -3,7 +3,7 @@
 use cache_core::envelope::Rejected;
 use cache_core::{BackendKind, CacheKey, Entry, Lookup, MissCause};
 
-use super::Engine;
+use super::DiskEngine;
 use crate::error::Fault;
 use crate::index::{Found, Shard, Unwritten};
 use crate::store::{Rows, Snapshot};
@@ -16,7 +16,7 @@ enum ReadOutcome {
     Changed,
 }
 
-impl Engine {
+impl DiskEngine {
     /// Looks up `key`; waits for nothing but the disk.
     pub(crate) fn lookup(&self, key: &CacheKey) -> Lookup {
         let token = self.epochs.token(key);

@@ -11,13 +11,13 @@ use crate::budget;
 use crate::database_file::OpenDatabase;
 use crate::error::Fault;
 use crate::queue::{Command, CounterChange, Invalidate};
-use crate::store::{Batch, Commit, Rows};
+use crate::store::{Batch, CommitMode, Rows};
 
 impl Writer {
     /// Executes the queued commands, all invalidations in one durable commit.
     pub(super) fn serve(&mut self, commands: Vec<Command>) {
         if self.engine.is_suspended() {
-            self.let_go();
+            self.release_directory();
         }
         let mut invalidations = Vec::new();
         for command in commands {
@@ -87,10 +87,10 @@ impl Writer {
     /// Removes the entries that `waiting` names, durably; returns how many for each.
     fn remove(&mut self, waiting: &[Invalidate]) -> Result<Vec<u64>, Fault> {
         let Some(file) = self.file.get_mut() else { return Err(Fault::Unavailable) };
-        let commit = if is_planted(Plant::LazyDelete) { Commit::Lazy } else { Commit::Durable };
+        let commit = if is_planted(Plant::LazyDelete) { CommitMode::Lazy } else { CommitMode::Durable };
         let (is_dirty, is_complete) = (file.is_dirty, self.engine.is_complete());
         let (unlinked, garbage, is_changed) = file.store.write(commit, |batch| {
-            let (unlinked, has_removed) = unlink_all(batch, waiting)?;
+            let (unlinked, has_removed) = remove_keys(batch, waiting)?;
             let mut rows: Vec<Rows> = unlinked.iter().flatten().map(|(_, rows)| *rows).collect();
             // Removals of an earlier lazy commit must be durable, too, before this is acknowledged.
             let is_changed = is_dirty || has_removed || !rows.is_empty();
@@ -111,7 +111,7 @@ impl Writer {
         file.is_dirty = is_changed;
         if is_changed {
             self.publish()?;
-            if commit == Commit::Durable {
+            if commit == CommitMode::Durable {
                 self.synced();
             }
         }
@@ -140,7 +140,7 @@ impl Writer {
             return Err(Fault::Unavailable.into_error("cannot count"));
         };
         let room = most.saturating_sub(file.counter_bytes);
-        match file.store.write(Commit::Lazy, |batch| change_counter(batch, key, change, room)) {
+        match file.store.write(CommitMode::Lazy, |batch| change_counter(batch, key, change, room)) {
             Ok(Some((answer, difference))) => {
                 file.counter_bytes = file.counter_bytes.saturating_add_signed(difference);
                 file.is_dirty = true;
@@ -165,7 +165,7 @@ type Unlinked = Vec<(String, Rows)>;
 
 /// Removes the entries that `waiting` names; the rows of the returned ones, given for each call, remain. Also returns
 /// whether any were removed completely.
-fn unlink_all(batch: &mut Batch<'_>, waiting: &[Invalidate]) -> Result<(Vec<Unlinked>, bool), redb::Error> {
+fn remove_keys(batch: &mut Batch<'_>, waiting: &[Invalidate]) -> Result<(Vec<Unlinked>, bool), redb::Error> {
     let (mut all, mut has_removed) = (Vec::with_capacity(waiting.len()), false);
     for Invalidate { what, ids, .. } in waiting {
         let mut unlinked = Vec::new();

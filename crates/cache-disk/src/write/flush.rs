@@ -7,7 +7,7 @@ use crate::budget;
 use crate::error::Fault;
 use crate::index::PendingRemoval;
 use crate::queue::{Ack, QueuePosition, QueuedValue, WriteBatch};
-use crate::store::{Batch, Commit, Rows};
+use crate::store::{Batch, CommitMode, Rows};
 
 /// The most bytes of values in one transaction.
 const MOST_BATCH_BYTES: u64 = 1 << 20;
@@ -78,14 +78,14 @@ impl Writer {
         for value in values {
             engine.index.shard(value.hash).mark_stored(value.hash, value.rows.id);
         }
-        if commit == Commit::Lazy {
+        if commit == CommitMode::Lazy {
             self.undo_later(values, removals);
         }
         Ok(())
     }
 
-    /// Notes what is to be removed if the next fault comes before a durable commit: written values, and those older than
-    /// the values that never reached the file.
+    /// Records the removals to apply if a fault comes before the next durable commit: of the written values, and of
+    /// the older values of keys whose new value never reached the file.
     pub(super) fn undo_later(&mut self, values: &[QueuedValue], removals: &[PendingRemoval]) {
         self.unsynced.extend(values.iter().map(QueuedValue::to_removal));
         self.unsynced.extend(removals.iter().filter(|removal| removal.key.is_some()).cloned());
@@ -97,12 +97,12 @@ impl Writer {
         &mut self,
         bytes: u64,
         work: impl FnOnce(&mut Batch<'_>) -> Result<(), redb::Error>,
-    ) -> Result<Commit, Fault> {
+    ) -> Result<CommitMode, Fault> {
         let most = self.budget.interval;
         if self.file.get().is_some_and(|file| file.unsynced_bytes > 0 && file.unsynced_bytes + bytes > most) {
             self.sync()?;
         }
-        let commit = if bytes > most { Commit::Durable } else { Commit::Lazy };
+        let commit = if bytes > most { CommitMode::Durable } else { CommitMode::Lazy };
         self.commit_as(commit, bytes, work)?;
         Ok(commit)
     }
@@ -110,7 +110,7 @@ impl Writer {
     /// Commits `work`, which writes `bytes`, and publishes the new state to readers.
     pub(super) fn commit_as(
         &mut self,
-        commit: Commit,
+        commit: CommitMode,
         bytes: u64,
         work: impl FnOnce(&mut Batch<'_>) -> Result<(), redb::Error>,
     ) -> Result<(), Fault> {
@@ -121,7 +121,7 @@ impl Writer {
             file.unsynced_bytes += bytes;
             file.written_bytes += bytes;
         }
-        if commit == Commit::Durable {
+        if commit == CommitMode::Durable {
             self.synced();
         }
         Ok(())
@@ -139,7 +139,7 @@ impl Writer {
     /// Makes every commit so far durable.
     pub(super) fn sync(&mut self) -> Result<(), Fault> {
         if let Some(file) = self.file.get() {
-            file.store.write(Commit::Durable, |_| Ok(()))?;
+            file.store.write(CommitMode::Durable, |_| Ok(()))?;
             self.synced();
         }
         Ok(())
@@ -160,7 +160,7 @@ impl Writer {
     pub(super) fn save_order(&mut self) {
         let packed = self.engine.index.packed_usage_order();
         if self.is_open()
-            && let Err(fault) = self.commit_as(Commit::Lazy, 0, |batch| batch.set_usage_order(&packed))
+            && let Err(fault) = self.commit_as(CommitMode::Lazy, 0, |batch| batch.set_usage_order(&packed))
         {
             self.fail(&fault);
         }

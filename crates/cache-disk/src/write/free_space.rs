@@ -10,9 +10,9 @@ use super::flush::remove_all;
 use super::{FileState, Remedy, Writer};
 use crate::database_file::OpenDatabase;
 use crate::error::Fault;
-use crate::store::{Batch, Commit};
+use crate::store::{Batch, CommitMode};
 
-/// Entries that are removed in the first transaction when there is no space; each that follows removes as many more.
+/// Entries that the first transaction removes when there is no space; each later one removes two more.
 const FREED_AT_FIRST: usize = 2;
 /// The most entries that one of them removes.
 const FREED_AT_MOST: usize = 64;
@@ -69,8 +69,8 @@ impl Writer {
         self.publish()
     }
 
-    /// Waits for a reader that does not finish, as one whose thread is not scheduled: the pages that its snapshot keeps
-    /// from being used again would be missing. After a while the writer goes on with what is free.
+    /// Waits for readers of old snapshots, because their pages cannot be used again; after 250 ms the writer continues
+    /// with the pages that are free.
     pub(super) fn wait_for_readers(&mut self) {
         let deadline = SystemClock.monotonic().saturating_add(LONGEST_WAIT_FOR_READERS);
         while let Some(file) = self.file.get_mut() {
@@ -104,7 +104,7 @@ impl Writer {
         }
     }
 
-    /// Ends the freeing: the freed pages are used again after the second commit.
+    /// Ends the removals: syncs twice, after which the freed pages can be used again, and allows values again.
     pub(super) fn freed(&mut self) -> Result<(), Fault> {
         self.sync()?;
         self.sync()?;
@@ -123,7 +123,7 @@ impl Writer {
             let at_a_time = self.freeing.unwrap_or(FREED_AT_FIRST);
             let (few, rest) = items.split_at(at_a_time.min(items.len()));
             items = rest;
-            self.commit_as(Commit::Durable, 0, |batch| step(batch, few))?;
+            self.commit_as(CommitMode::Durable, 0, |batch| step(batch, few))?;
             self.freeing = Some((at_a_time + FREED_AT_FIRST).min(FREED_AT_MOST));
         }
         Ok(())
@@ -153,8 +153,8 @@ impl Writer {
         self.out_of_space()
     }
 
-    /// Has the next commits only remove, after a write found no space; returns how to reopen the file. If not even the
-    /// smallest of them found space, only a new file helps.
+    /// Limits the writer to removals after a write found no space; returns how to reopen the file. If not even the smallest
+    /// removal found space, the file is replaced.
     pub(super) fn out_of_space(&mut self) -> Remedy {
         self.set_allowance();
         if self.freeing.replace(FREED_AT_FIRST) != Some(FREED_AT_FIRST) {

@@ -16,7 +16,7 @@ use crate::fs::{Directory, Shortage};
 use crate::index::UsageOrder;
 use crate::index_load;
 use crate::queue::WriteBehind;
-use crate::store::Commit;
+use crate::store::CommitMode;
 
 impl Writer {
     /// Closes the file after a fault; values that were not durable are lost.
@@ -101,7 +101,7 @@ impl Writer {
             return self.install(opened).map(drop);
         }
         let order = self.open(opened);
-        self.store()?.write(Commit::Durable, |batch| remove_all(batch, &self.pending_removals))?;
+        self.store()?.write(CommitMode::Durable, |batch| remove_all(batch, &self.pending_removals))?;
         self.pending_removals.clear();
         self.load_index(order)
     }
@@ -200,7 +200,7 @@ impl Writer {
     }
 
     /// Closes the file, then releases the lock: the next process that takes the directory is not disturbed.
-    pub(super) fn let_go(&mut self) {
+    pub(super) fn release_directory(&mut self) {
         self.file = FileState::Closed(Remedy::Reopen);
         // Entries that a running load has read are not to be served.
         let load = index_load::begin(&self.engine);

@@ -78,7 +78,7 @@ fn links_and_files_in_the_way_are_refused_by_their_paths_and_left_alone() {
         for path in [victim.clone(), root.path().join("link")] {
             let _ = symlink(root.path().join("cache.redb"), &path);
             let error = refusal(&path).await;
-            assert_eq!(error.kind(), ErrorKind::Io);
+            assert_eq!(error.kind(), ErrorKind::Configuration);
             assert!(error.to_string().contains(&path.display().to_string()), "{error}");
         }
     });

@@ -78,7 +78,7 @@ fn a_process_that_lost_its_directory_leaves_the_next_ones_files_alone() {
         assert_eq!(fs::symlink_metadata(directory.join("cache.redb")).unwrap().ino(), before.ino());
         let health = first.health().await;
         assert_eq!(health.status, HealthStatus::Degraded);
-        assert!(health.cause.unwrap().contains("was replaced while it was in use"));
+        assert!(health.cause.unwrap().contains("was replaced while the cache was in use"));
         assert_eq!(
             first.set(&key("image:2:a"), entry("x")).await.unwrap_err().kind(),
             ErrorKind::Unavailable

@@ -12,7 +12,7 @@ use super::Cache;
 use crate::catch_panic::catch_panic;
 use crate::change::{ChangeError, Changed, Commit, CommitOutcome};
 use crate::durability::journal::Intent;
-use crate::load::engine::Engine;
+use crate::load::engine::CacheEngine;
 use crate::observe::events::Operation;
 use crate::observe::span::Span;
 use crate::rt;
@@ -185,7 +185,7 @@ fn name_of<T, E>(outcome: &Result<Changed<T>, ChangeError<T, E>>) -> &'static st
 
 const CUT_OFF: &str = "the runtime was shut down before the cache was invalidated";
 
-impl Engine {
+impl CacheEngine {
     /// Writes the intent to the journal, commits, and invalidates.
     async fn change<T, E>(
         &self,

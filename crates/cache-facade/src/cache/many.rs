@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::Cache;
 use crate::encoding::Typed;
-use crate::load::engine::Engine;
+use crate::load::engine::CacheEngine;
 use crate::load::{LoadError, LoadOptions, Request, many, run_loader};
 use crate::time_budget::TimeBudget;
 
@@ -109,7 +109,7 @@ impl Cache {
             }
         }
         let values = async {
-            request.look_up(scoped, Engine::hit).await?;
+            request.look_up(scoped, CacheEngine::hit).await?;
             request.run(&mut loader).await?;
             Ok::<_, LoadError<E>>(request.values)
         };

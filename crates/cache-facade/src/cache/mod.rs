@@ -17,7 +17,7 @@ use cache_core::{
 
 pub use self::many::Warmed;
 use crate::config::CacheConfig;
-use crate::load::engine::Engine;
+use crate::load::engine::CacheEngine;
 use crate::observe::events::Operation;
 use crate::open::{self, OpenStore};
 
@@ -33,7 +33,7 @@ use crate::open::{self, OpenStore};
 /// `tokio::runtime::Handle::block_on`.
 #[derive(Clone)]
 pub struct Cache {
-    engine: Arc<Engine>,
+    engine: Arc<CacheEngine>,
     scope: Option<Arc<str>>,
     codec: Codec,
 }
@@ -63,7 +63,7 @@ impl CacheBuilder {
     /// Builds the cache.
     pub fn build(self) -> Cache {
         let Self { backend, atomic, selected, config } = self;
-        let engine = Engine::new(backend, atomic, selected, config);
+        let engine = CacheEngine::new(backend, atomic, selected, config);
         Cache { engine: Arc::new(engine), scope: None, codec: Codec::default() }
     }
 }

@@ -34,8 +34,8 @@ impl Cache {
     ///
     /// # The loader
     /// It must read a fresh snapshot: not inside a transaction that was opened before, nor an uncommitted one. It owns
-    /// what it uses, because it may outlive this call: it runs as a task of its own, so that a caller that goes away
-    /// neither stops it nor keeps others waiting. It runs only on a miss. After the load timeout (default 30 s) no caller
+    /// what it uses, because it may outlive this call: it runs as a task of its own, so that a caller that is
+    /// cancelled neither stops it nor delays others. It runs only on a miss. After the load timeout (default 30 s) no caller
     /// joins it: its own caller still waits, the others look up again and one of them loads.
     ///
     /// # Errors

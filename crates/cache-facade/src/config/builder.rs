@@ -70,8 +70,8 @@ impl CacheConfigBuilder {
         self
     }
 
-    /// Sets the lifetime of entries of `family` (a key's first segment). Default: as
-    /// [`default_lifetime`](Self::default_lifetime), point by point.
+    /// Sets the lifetime of entries of `family` (a key's first segment). Each field that is
+    /// unset is that of [`default_lifetime`](Self::default_lifetime).
     pub fn family_lifetime(mut self, family: impl Into<String>, lifetime: Lifetime) -> Self {
         *self.config.lifetimes.family(family) = lifetime;
         self

@@ -14,7 +14,7 @@ pub(super) struct Lifetimes {
 }
 
 impl Lifetimes {
-    /// The lifetime in force for `family`: its own, and point by point the default.
+    /// Returns the lifetime in force for `family`: each field that it leaves unset is the default's.
     pub(super) fn of(&self, family: &str) -> Lifetime {
         let own = self.families.iter().find(|(named, _)| is_same(named, family));
         own.map_or(self.default, |(_, lifetime)| lifetime.or(self.default))

@@ -58,7 +58,7 @@ pub(super) fn config(environment: &Environment) -> Result<CacheConfig> {
     Ok(config)
 }
 
-/// Settings of Redis that are right by themselves and not together.
+/// Lists Redis settings that contradict each other.
 fn contradictions(environment: &Environment, config: &CacheConfig) -> Vec<&'static str> {
     let redis = &config.redis;
     let is_encrypted_url = || {

@@ -5,8 +5,8 @@ use super::{RedisConfig, Secret, Tls, values};
 /// Accepted form, as errors give it.
 pub(super) const FORM: &str = "redis://[user:password@]host[:port][/db], or rediss:// for TLS, with %XX for special characters and no query";
 
-/// Reads `redis://[user[:password]@]host[:port][/db]` over `redis`, whose word about TLS it does not weaken; `None` for a
-/// text of another form.
+/// Reads `redis://[user[:password]@]host[:port][/db]` over `redis`; an explicit TLS setting is kept. `None` for a text of
+/// another form.
 pub(super) fn read(url: &str, redis: &RedisConfig) -> Option<RedisConfig> {
     let (scheme, rest) = url.split_once("://")?;
     let tls = match (scheme.to_ascii_lowercase().as_str(), redis.tls) {

@@ -19,8 +19,7 @@ use crate::catch_panic::catch_panic;
 use crate::durability::journal::Journal;
 use crate::gauges;
 
-/// A call that was given up after this time counts as a time-out. One that was given up sooner says nothing about the primary:
-/// its caller was dropped.
+/// A call that is cancelled after this time counts as a time-out; an earlier cancellation is ignored.
 const GIVEN_UP_AFTER: Duration = Duration::from_millis(200);
 
 /// Routes calls to the primary or to the fallback store; shared by the backend and its recovery task.
@@ -43,7 +42,7 @@ pub(super) struct Router {
 pub(super) struct State {
     pub(super) breaker: CircuitBreaker,
     pub(super) primary: Option<Arc<dyn Primary>>,
-    /// Counts the times between two outages, each with the outage that ends it.
+    /// Increases with each outage: period n is the time in which Redis is used and the outage that follows it.
     pub(super) period: u64,
     /// The store that is used while the breaker is not closed.
     pub(super) store: Arc<dyn CacheBackend>,
@@ -66,7 +65,7 @@ pub(super) enum Route {
     Fallback(Arc<dyn CacheBackend>),
 }
 
-/// The way of an invalidation.
+/// Where an invalidation is sent.
 enum InvalidationRoute<'a> {
     /// To the primary, and whether that is still recovering.
     Primary(Arc<dyn Primary>, bool),
@@ -126,7 +125,7 @@ impl Router {
         })
     }
 
-    /// Waits for a call to the primary of `period`. How it ends tells the breaker whether the primary is there.
+    /// Waits for a call to the primary of `period`, and reports its outcome to the breaker.
     pub(super) async fn watched<T>(&self, period: u64, call: impl Future<Output = Result<T>>) -> Result<T> {
         let mut watch = Watch { router: self, period, started: self.clock.monotonic(), is_done: false };
         let outcome = call.await;
@@ -178,7 +177,7 @@ impl Router {
         self.log_outage();
     }
 
-    /// Leaves the primary, which must not be read before it has acknowledged what is pending.
+    /// Opens the breaker: the primary is not read until it has acknowledged all pending invalidations.
     pub(super) fn leave(&self, cause: &Error) {
         self.fail(&mut self.state.lock(), Failure::Fatal, cause);
         self.log_outage();
@@ -354,7 +353,7 @@ pub(super) fn fallback_kind(kind: BackendKind) -> BackendKind {
     }
 }
 
-/// Whether the call was wrong, and not the store.
+/// Returns whether the error is the caller's and not the backend's.
 fn is_of_the_call(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::InvalidKey | ErrorKind::InvalidPattern | ErrorKind::Unsupported)
 }

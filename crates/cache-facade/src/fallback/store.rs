@@ -35,8 +35,8 @@ pub(super) struct Opened {
 }
 
 impl Router {
-    /// Opens the store of the outage that ends `period`, unless it is retired already. Until then the store of the outage
-    /// is [`Unopened`](super::unopened::Unopened).
+    /// Opens the fallback store of `period`, unless the period is over. Until then the fallback store is
+    /// [`Unopened`](super::unopened::Unopened).
     pub(super) async fn open_store(&self, period: u64) {
         let mut current = self.opened.current.lock().await;
         if period <= current.0 {
@@ -52,7 +52,7 @@ impl Router {
         }
     }
 
-    /// Closes the store of the outage that ends `period`, and those before it.
+    /// Closes the fallback store of `period`, and those before it.
     pub(super) async fn retire_store(&self, period: u64) {
         let mut current = self.opened.current.lock().await;
         if current.0 <= period {

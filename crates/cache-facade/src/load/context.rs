@@ -1,5 +1,5 @@
-//! [`LoadContext`]: the loads that the running task is part of. A load that requests its own key is told so instead of
-//! waiting for itself.
+//! [`LoadContext`]: the loads that the running task is part of. A load that requests its own key fails with
+//! [`LoadError::Recursive`](super::LoadError::Recursive) instead of waiting for itself.
 //!
 //! The chain follows the load that the cache runs, and loads started inside it. A task that a load spawns by itself starts
 //! without one.

@@ -1,4 +1,4 @@
-//! [`Engine`]: what all views of a cache share, and its calls of the backend.
+//! [`CacheEngine`]: what all views of a cache share, and its calls of the backend.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ const MOST_REFRESHES: usize = 64;
 const MOST_VERIFICATIONS: usize = 8;
 
 /// What all views of a cache share.
-pub(crate) struct Engine {
+pub(crate) struct CacheEngine {
     pub(crate) backend: Arc<dyn CacheBackend>,
     pub(crate) atomic: Option<Arc<dyn AtomicBackend>>,
     /// Whether values are read and stored; otherwise every value is loaded, and changes are still invalidated.
@@ -55,7 +55,7 @@ pub(crate) struct Engine {
     pub(crate) metrics: Metrics,
 }
 
-impl Engine {
+impl CacheEngine {
     pub(crate) fn new(
         backend: Arc<dyn CacheBackend>,
         atomic: Option<Arc<dyn AtomicBackend>>,

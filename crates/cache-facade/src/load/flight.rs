@@ -120,7 +120,7 @@ impl Flight {
 }
 
 impl Flights {
-    /// No loads; each may be joined for `load_timeout` from when it is announced.
+    /// Creates an empty set of flights. A flight can be joined for `load_timeout`.
     pub(crate) fn new(load_timeout: Duration) -> Arc<Self> {
         static CACHES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let cache = CACHES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cache_core::{BackendKind, CacheKey, Entry, FillToken, Lookup};
 
 use super::context::{self, LoadContext, LoadId};
-use super::engine::Engine;
+use super::engine::CacheEngine;
 use super::flight::{Join, Outcome, Waiter};
 use super::leader::{Item, Led, LoadTask, Loader, only};
 use super::options::LoadOptions;
@@ -32,7 +32,7 @@ pub(crate) struct LookupResult<T> {
 
 /// A caller's items, sorted by how they get their values.
 pub(crate) struct Request<'a, I, T, E, V> {
-    engine: &'a Arc<Engine>,
+    engine: &'a Arc<CacheEngine>,
     encoding: V,
     options: Arc<LoadOptions<T>>,
     budget: TimeBudget,
@@ -54,7 +54,7 @@ pub(crate) struct Request<'a, I, T, E, V> {
 ///
 /// Where the load fails, the stale value is returned if its lifetime allows it.
 pub(crate) async fn resolve_one<T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>>(
-    engine: &Arc<Engine>,
+    engine: &Arc<CacheEngine>,
     encoding: V,
     key: &CacheKey,
     options: LoadOptions<T>,
@@ -90,7 +90,7 @@ pub(crate) async fn resolve_one<T: Send + 'static, E: Send + Sync + 'static, V: 
 
 impl<'a, I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> Request<'a, I, T, E, V> {
     pub(crate) fn new(
-        engine: &'a Arc<Engine>,
+        engine: &'a Arc<CacheEngine>,
         encoding: V,
         options: LoadOptions<T>,
         budget: TimeBudget,
@@ -123,7 +123,7 @@ impl<'a, I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> Req
             if left.is_empty() && self.alone.is_empty() {
                 return Ok(());
             }
-            self.look_up(left, Engine::decode).await?;
+            self.look_up(left, CacheEngine::decode).await?;
         }
     }
 
@@ -131,7 +131,7 @@ impl<'a, I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> Req
     pub(crate) async fn look_up(
         &mut self,
         items: Vec<(I, CacheKey)>,
-        decode: fn(&Engine, V, &CacheKey, Option<Entry>) -> Option<T>,
+        decode: fn(&CacheEngine, V, &CacheKey, Option<Entry>) -> Option<T>,
     ) -> Result<(), LoadError<E>> {
         let keys: Vec<CacheKey> = items.iter().map(|(_, key)| key.clone()).collect();
         let marks: Vec<u64> = keys.iter().map(|key| self.engine.flights.mark(key)).collect();
@@ -243,8 +243,8 @@ impl<'a, I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> Req
         Ok(())
     }
 
-    /// Waits for the loads of other callers. Returns the items to look up again, because their leaders went away or took too
-    /// long; those whose values could not be shared are left to this caller.
+    /// Waits for the loads of other callers. Returns the items to look up again, because their leader was cancelled or the
+    /// deadline passed; those whose values could not be shared are left to this caller.
     async fn wait(&mut self) -> Result<Vec<(I, CacheKey)>, LoadError<E>> {
         let mut left = Vec::new();
         for (item, key, waiter) in std::mem::take(&mut self.waiting) {

@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::context::LoadContext;
-use super::engine::Engine;
+use super::engine::CacheEngine;
 use super::flight::{Leader, Outcome};
 use super::options::LoadOptions;
 use super::parts::{Part, of_values};
@@ -47,7 +47,7 @@ pub(crate) struct Led<I, E> {
 
 /// One call of a loader.
 pub(crate) struct LoadTask<I, T, E, V> {
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) engine: Arc<CacheEngine>,
     pub(crate) encoding: V,
     pub(crate) led: Vec<Led<I, E>>,
     /// Items that no other caller can wait for, and that are not stored.
@@ -119,7 +119,7 @@ impl<I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> LoadTas
     }
 }
 
-impl Engine {
+impl CacheEngine {
     /// Loads for one caller, without joining other loads.
     pub(crate) async fn load_alone<T, E>(
         &self,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cache_core::{CacheKey, FillToken};
 
 use super::context::{self, LoadContext};
-use super::engine::Engine;
+use super::engine::CacheEngine;
 use super::flight::Join;
 use super::leader::{Led, LoadTask, Loader};
 use super::options::LoadOptions;
@@ -17,7 +17,7 @@ use crate::observe::span::Span;
 use crate::rt;
 use crate::time_budget::TimeBudget;
 
-impl Engine {
+impl CacheEngine {
     /// Loads the value of `key` anew in the background, unless a load is in flight, enough others run, or the last one failed
     /// a short time ago.
     ///

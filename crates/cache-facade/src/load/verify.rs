@@ -7,7 +7,7 @@ use cache_core::{BackendKind, CacheKey, Entry, FillToken, NewEntry, random_nonze
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::context::LoadContext;
-use super::engine::Engine;
+use super::engine::CacheEngine;
 use super::leader::{Loader, load_one};
 use crate::encoding::Encode;
 use crate::observe::events::Event;
@@ -30,7 +30,7 @@ pub(crate) struct Sample {
     permit: OwnedSemaphorePermit,
 }
 
-impl Engine {
+impl CacheEngine {
     /// Chooses whether to verify a hit; never where changes of other instances may arrive late.
     pub(crate) fn sample(
         &self,

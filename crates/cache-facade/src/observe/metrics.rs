@@ -129,7 +129,7 @@ impl<T> ByBackend<T> {
 }
 
 impl Metrics {
-    /// Whether the metrics are seen: yes.
+    /// Whether metrics are compiled in.
     pub(crate) const ENABLED: bool = true;
 
     /// Describes all metrics to the exporter, for a cache over `backend`.

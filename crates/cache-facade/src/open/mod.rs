@@ -54,9 +54,9 @@ pub(crate) struct OpenStore {
 ///
 /// A store that cannot be used makes a cache that stores nothing, with a warning and a cause in
 /// [`health`](OpenStore::health): a broken disk must not keep the application from starting. It is an error only where
-/// going on could serve old values, or where the configuration cannot be followed:
+/// continuing could serve stale values, or where the configuration cannot be followed:
 ///
-/// - the directory is locked by another process, which would never hear of this one's changes;
+/// - the directory is locked by another process, which does not receive this one's invalidations;
 /// - it holds a cache or a record of the last run, and cannot be written: the next run would trust a cache that missed changes;
 /// - it is a link, a file or another user's: that user would decide what is read;
 /// - the settings contradict each other or this build.

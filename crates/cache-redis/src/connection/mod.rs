@@ -41,7 +41,7 @@ pub(crate) struct Status {
     is_broken: AtomicBool,
     /// Whether a reply was received that did not belong to its request.
     is_out_of_step: AtomicBool,
-    /// The part of an operation's time that is left after the first look of the watchdog.
+    /// The time limit of an operation minus the first interval of the watchdog.
     after_first_look: Duration,
     /// The value of `losses` when this connection was made.
     born: u64,

@@ -6,9 +6,9 @@ use cache_core::{Error, ErrorKind, Result};
 use tokio::time::sleep;
 
 use crate::connection::clock_skew;
-use crate::engine::Engine;
+use crate::engine::RedisEngine;
 
-impl Engine {
+impl RedisEngine {
     pub(super) async fn beat_forever(&self, interval: Duration) {
         loop {
             sleep(interval).await;

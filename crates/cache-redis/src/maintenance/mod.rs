@@ -11,14 +11,14 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::engine::Engine;
+use crate::engine::RedisEngine;
 
 /// Runs the heartbeat and the vacuum until it is stopped or dropped.
 #[derive(Debug)]
 pub(crate) struct Maintenance(Mutex<JoinSet<()>>);
 
 impl Maintenance {
-    pub(crate) fn start(engine: &Arc<Engine>, interval: Duration) -> Self {
+    pub(crate) fn start(engine: &Arc<RedisEngine>, interval: Duration) -> Self {
         let (beating, vacuuming) = (Arc::clone(engine), Arc::clone(engine));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {

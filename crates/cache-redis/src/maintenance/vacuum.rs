@@ -8,7 +8,7 @@ use redis::{Pipeline, Value};
 use tokio::time::{Instant, sleep};
 
 use crate::connection::Connection;
-use crate::engine::Engine;
+use crate::engine::RedisEngine;
 use crate::error::Fault;
 use crate::protocol::scan::{self, STEP_TIMEOUT, Scan, Throttle};
 
@@ -18,7 +18,7 @@ const INTERVAL: Duration = Duration::from_mins(10);
 const REST: u32 = 10;
 
 /// The last run.
-struct LastRun {
+struct LastVacuum {
     /// How many epochs had been entered.
     switches: u64,
     at: Instant,
@@ -27,7 +27,7 @@ struct LastRun {
     most_keys: u64,
 }
 
-impl LastRun {
+impl LastVacuum {
     /// Whether the counts of this run do not hold any more in a server that holds `keys` now.
     fn is_outdated(&mut self, switches: u64, keys: u64, have_drifted: bool, heartbeat: Duration) -> bool {
         self.most_keys = self.most_keys.max(keys);
@@ -39,21 +39,22 @@ impl LastRun {
     }
 }
 
-impl Engine {
+impl RedisEngine {
     /// Runs at the start, after each change of servers, every ten minutes, and when the counts have probably drifted.
     pub(super) async fn vacuum_forever(&self, heartbeat: Duration) {
         let manager = &self.pool.manager;
-        let mut last: Option<LastRun> = None;
+        let mut last: Option<LastVacuum> = None;
         loop {
             let (switches, most_keys) = (manager.epochs.switches(), manager.info.load().keys);
             let have_drifted = self.stats.have_drifted();
-            let is_due = |last: &mut LastRun| last.is_outdated(switches, most_keys, have_drifted, heartbeat);
+            let is_due =
+                |last: &mut LastVacuum| last.is_outdated(switches, most_keys, have_drifted, heartbeat);
             let began = Instant::now();
             if last.as_mut().is_none_or(is_due)
                 && let Ok(mut connection) = self.pool.attempts(0).connection().await
                 && self.vacuum(&mut connection).await.is_ok()
             {
-                last = Some(LastRun { switches, at: Instant::now(), took: began.elapsed(), most_keys });
+                last = Some(LastVacuum { switches, at: Instant::now(), took: began.elapsed(), most_keys });
             }
             sleep(heartbeat).await;
         }

@@ -6,11 +6,11 @@ use cache_core::{AtomicBackend, CacheKey, Result};
 use redis::{Cmd, Pipeline, Value};
 
 use crate::backend::RedisBackend;
-use crate::engine::Engine;
+use crate::engine::RedisEngine;
 use crate::error::Fault;
 use crate::protocol::scripts::{Call, INCREMENT};
 
-impl Engine {
+impl RedisEngine {
     /// Sends a command sealed and never twice: the reply to another request would be a wrong number, and a retry another
     /// step.
     async fn ask_once(&self, command: &Cmd) -> Result<Value> {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::connection::server_epoch::ServerEpoch;
-use crate::engine::Engine;
+use crate::engine::RedisEngine;
 use crate::error::Fault;
 use crate::protocol::layout::fresh_nonce;
 use crate::protocol::write::{Envelope, FieldWrite, Written};
@@ -18,7 +18,7 @@ const GRACE_MILLIS: u64 = 60_000;
 /// A longer lifetime counts as none: the server refuses numbers that overflow.
 const LONGEST_MILLIS: u64 = 100 * 365 * 86_400_000;
 
-impl Engine {
+impl RedisEngine {
     /// Fills each key by its own token. The outcomes are in the order of `fills`.
     pub(crate) async fn fill(&self, fills: &[Fill]) -> Result<Vec<FillOutcome>> {
         fills.iter().try_for_each(check_size)?;

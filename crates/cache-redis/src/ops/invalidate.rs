@@ -10,7 +10,7 @@ use redis::Pipeline;
 use tokio::time::Instant;
 
 use crate::connection::Connection;
-use crate::engine::Engine;
+use crate::engine::RedisEngine;
 use crate::error::Fault;
 use crate::protocol::scan::{self, Scan, Throttle};
 
@@ -19,7 +19,7 @@ const PER_ROUND_TRIP: usize = 500;
 /// How many times an invalidation begins again because another server took over meanwhile.
 const SWITCHES: usize = 3;
 
-impl Engine {
+impl RedisEngine {
     /// Removes all of `what`. Returns about how many entries that were: a whole group counts with its leases.
     pub(crate) async fn invalidate(&self, what: &[Invalidation]) -> Result<u64> {
         let total = AtomicU64::new(0);
@@ -85,7 +85,7 @@ impl Engine {
                 self.remove_pattern(connection, pattern, removed).await?;
             } else {
                 let all = self.layout.groups_from("");
-                scan::unlink_all(connection, &self.layout, all, removed, |_, _| true).await?;
+                scan::unlink_groups(connection, &self.layout, all, removed, |_, _| true).await?;
             }
         }
         Ok(())
@@ -137,7 +137,7 @@ impl Engine {
         let groups = self.layout.groups_from(pattern.literal_prefix());
         if !pattern.is_glob() {
             let is_covered = |group: &str, _| pattern.matches(group);
-            return scan::unlink_all(connection, &self.layout, groups, removed, is_covered).await;
+            return scan::unlink_groups(connection, &self.layout, groups, removed, is_covered).await;
         }
         let mut scan = Scan::keys(groups);
         while let Some(keys) = scan.next_keys(connection, &mut throttle).await? {

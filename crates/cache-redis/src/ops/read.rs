@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::connection::server_epoch::ServerEpoch;
-use crate::engine::Engine;
+use crate::engine::RedisEngine;
 use crate::error::Fault;
 use crate::protocol::commands::Leased;
 use crate::protocol::layout::{GroupFields, HashField};
@@ -32,7 +32,7 @@ impl Found {
     }
 }
 
-impl Engine {
+impl RedisEngine {
     pub(crate) async fn get(&self, key: &CacheKey) -> Result<Option<Entry>> {
         let found = self.peek(key).await?;
         self.count([(key, &found)]);
@@ -101,7 +101,7 @@ impl Engine {
         Box::pin(self.with_lease(connection, key, at, found, None, deadline)).await
     }
 
-    /// Completes a lookup that found no nonce by a lease, which may be there already, or by a value that came meanwhile.
+    /// Gets a nonce for a miss: creates a lease, uses the one that is there, or reads a value that was stored meanwhile.
     async fn with_lease(
         &self,
         connection: &mut Connection,

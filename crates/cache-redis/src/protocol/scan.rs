@@ -107,7 +107,7 @@ impl Scan {
 
 /// Removes the groups that match the SCAN pattern `pattern` and for whose name and incarnation `is_wanted` holds. Reports the
 /// name of each and how many fields it had to `removed`.
-pub(crate) async fn unlink_all(
+pub(crate) async fn unlink_groups(
     connection: &mut Connection,
     layout: &Layout,
     pattern: String,

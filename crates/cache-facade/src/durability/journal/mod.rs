@@ -161,7 +161,7 @@ impl Journal {
     ///
     /// # Errors
     /// `Closed` after [`close`](Self::close). `Locked` when another process has taken the directory and does not release it:
-    /// it would never hear of the change.
+    /// it does not receive this process's invalidations.
     ///
     /// # Cancellation
     /// Dropping the future takes it back.
