@@ -87,6 +87,7 @@ const PLANTED: &[(&str, &str, &str)] = &[
     ("lazy-delete", EVERYTHING, "--test faults killing"),
     ("no-redis-fence", EVERYTHING, "--test race"),
     ("one-incarnation", EVERYTHING, "--test restart"),
+    ("no-replay", EVERYTHING, "--test restart"),
     ("join-by-key", SCHEDULES, "--test schedules -- loaded_before_a_completed callers_without_a_token"),
     ("late-append", SCHEDULES, "--lib schedules"),
     ("no-redis-fence", EVERYTHING, "--test instances"),

@@ -18,6 +18,8 @@ pub enum Plant {
     NoRedisFence,
     /// The Redis backend does not notice another server or a restarted one.
     OneIncarnation,
+    /// The Redis backend does not repeat recent removals at a server that takes over.
+    NoReplay,
     /// A caller joins a load in flight by its key alone, with any token.
     JoinByKey,
     /// The breaker closes while an invalidation is being appended to the journal.

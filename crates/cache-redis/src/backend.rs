@@ -48,7 +48,7 @@ impl RedisBackend {
         Ok(Self { engine, maintenance })
     }
 
-    /// Whether the server holds groups of this namespace, of any incarnation.
+    /// Whether the server holds groups of this namespace, of any incarnation or layout.
     ///
     /// # Errors
     /// `Unavailable` and `Timeout` when it does not answer.
@@ -58,9 +58,9 @@ impl RedisBackend {
     pub async fn is_in_use(&self) -> Result<bool> {
         let layout = &self.engine.layout;
         let scan_to_first_group = self.engine.run(0, |mut connection, _| async move {
-            let (mut scan, mut throttle) = (Scan::keys(layout.groups_from("")), Throttle::start());
+            let (mut scan, mut throttle) = (Scan::keys(layout.groups_of_any_layout()), Throttle::start());
             while let Some(keys) = scan.next_keys(&mut connection, &mut throttle).await? {
-                if keys.iter().any(|key| layout.parse(key).is_some()) {
+                if keys.iter().any(|key| layout.parse(key).is_some() || layout.is_of_layout_1(key)) {
                     return Ok(true);
                 }
             }

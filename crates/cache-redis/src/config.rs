@@ -156,7 +156,8 @@ impl RedisConfig {
 
     /// Sets the interval at which a new connection checks that the server is still the same and a master. Default: 1 s.
     ///
-    /// This is also the longest time for which a demoted or isolated master may be read.
+    /// This is also the longest time for which a demoted or isolated master may be read: three heartbeats where the heartbeat
+    /// itself does not run.
     pub fn heartbeat(self, heartbeat: Duration) -> Self {
         Self { heartbeat, ..self }
     }

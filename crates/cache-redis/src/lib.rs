@@ -5,12 +5,14 @@
 //! and keys) and `connection` (sockets, and which server they lead to). The envelope of `cache-core` decides whether a value
 //! is the one that was stored.
 //!
-//! - **Layout.** A group is a hash, `{namespace}:{group}:@{incarnation}`. Its fields are the remainders of the keys; each
-//!   holds a lease or a value, which begins with a nonce. The nonce is the fill token.
+//! - **Layout.** A group is a hash, `{namespace}:{group}:@`. Its fields are the remainders of the keys; each holds a lease or a
+//!   value, which begins with a nonce. The nonce is the fill token.
 //! - **Freshness.** A fill stores only while its field still begins with the token's nonce. One `UNLINK` removes a group with
 //!   its leases. Anything that is lost, on the server or on the way, can only refuse a fill.
-//! - **Server epochs.** A restarted or replaced server may bring back removed values. So a hash of its `run_id` is part of
-//!   every key, and tokens and connections of another epoch are refused.
+//! - **Server epochs.** A restarted or replaced server may bring back removed values. So a hash of its `run_id` and replication
+//!   id, its incarnation, is part of every nonce: a value of another incarnation is a miss, and tokens and connections of
+//!   another epoch are refused. What was removed since a server took over is repeated there before it is read.
+//! - **Lease of the server.** A server that was not checked for three heartbeats is checked before it is used again.
 //! - **Sealed replies.** An acknowledgement counts only with the reply to an `ECHO` behind it.
 
 mod advice;

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use cache_core::plants::{Plant, is_planted};
-use cache_core::{Error, ErrorKind, Result};
+use cache_core::{Error, ErrorKind, Invalidation, Result};
 use tokio::time::Instant;
 
 use crate::config::RedisConfig;
 use crate::connection::Connection;
-use crate::connection::connect::Connector;
+use crate::connection::connect::{Candidate, Connector};
 use crate::connection::server_epoch::{Admission, ServerEpoch, ServerEpochs, incarnation_of};
 use crate::connection::server_info::ServerInfo;
 use crate::protocol::layout::Layout;
-use crate::protocol::scan;
+use crate::protocol::removal::Removal;
 
 /// The incarnation of every server where restarts are trusted.
 const TRUSTED: u64 = 0;
@@ -29,9 +29,10 @@ pub(crate) struct Manager {
 
 impl Manager {
     pub(crate) fn new(config: &RedisConfig, layout: Arc<Layout>) -> Result<Self> {
+        let (record, clock) = (config.last_server_record.clone(), Arc::clone(&config.clock));
         Ok(Self {
             connector: Connector::new(config)?,
-            epochs: ServerEpochs::new(config.last_server_record.clone(), Arc::clone(&config.clock)),
+            epochs: ServerEpochs::new(config.heartbeat, record, clock),
             layout,
             info: ArcSwap::default(),
         })
@@ -39,56 +40,65 @@ impl Manager {
 
     /// Connects, checks the server, and enters its epoch if it is another than before.
     pub(crate) async fn open(&self) -> Result<Connection> {
-        let switches = self.epochs.switches();
-        let asked = Instant::now();
-        let candidate = self.connector.connect().await?;
-        let (info, trust_restart) = (&candidate.info, self.connector.config.trust_restart);
-        if let Some(problem) = info.problem(trust_restart) {
+        let clock = &self.connector.config.clock;
+        let (switches, asked) = (self.epochs.switches(), clock.monotonic());
+        let mut candidate = self.connector.connect().await?;
+        let trust_restart = self.connector.config.trust_restart;
+        if let Some(problem) = candidate.info.problem(trust_restart) {
             return Err(self.error(ErrorKind::Configuration, problem));
         }
-        let is_one = trust_restart || is_planted(Plant::OneIncarnation);
-        let incarnation = if is_one { TRUSTED } else { incarnation_of(&info.run_id) };
         let entering = self.epochs.entering.lock().await;
         // Another connection may have held the lock while it cleared a server: this one has been up for that much longer.
-        let uptime = info.uptime + asked.elapsed();
-        let epoch = match self.epochs.admit(incarnation, uptime, switches) {
+        candidate.info.uptime += clock.monotonic().saturating_since(asked);
+        let info = &candidate.info;
+        let is_one = trust_restart || is_planted(Plant::OneIncarnation);
+        let incarnation = if is_one { TRUSTED } else { incarnation_of(&info.run_id, &info.replication.id) };
+        let epoch = match self.epochs.admit(incarnation, info, switches) {
             Admission::Current(epoch) => epoch,
             Admission::Outdated => {
                 let message = "this connection reached a server that was replaced meanwhile";
                 return Err(self.error(ErrorKind::Unavailable, message));
             }
-            Admission::AtOnce => self.enter(incarnation)?,
-            Admission::AfterClearing => {
-                let epoch = Arc::new(ServerEpoch::new(incarnation));
-                let mut connection = self.connector.connection(&candidate, epoch);
-                let pattern = self.layout.groups_of(incarnation);
-                let is_ours = |_: &str, found: u64| found == incarnation;
-                scan::unlink_groups(&mut connection, &self.layout, pattern, &|_, _| {}, is_ours)
-                    .await
-                    .map_err(|fault| fault.into_error(&self.connector.config.address()))?;
-                self.enter(incarnation)?
+            Admission::AfterRemoving(missed) => {
+                self.remove(&candidate, incarnation, &missed).await?;
+                self.enter(incarnation, &missed)?
             }
         };
+        self.epochs.check(info, asked);
         drop(entering);
         let connection = self.connector.connection(&candidate, epoch);
         self.info.store(Arc::new(candidate.info));
         Ok(connection)
     }
 
+    /// Removes what a server has missed before it is used.
+    async fn remove(&self, candidate: &Candidate, incarnation: u64, missed: &[Invalidation]) -> Result<()> {
+        let epoch = Arc::new(ServerEpoch::new(incarnation));
+        let removal = Removal {
+            connection: &mut self.connector.connection(candidate, epoch),
+            layout: &self.layout,
+            removed: &|_: &str, _: u64| {},
+            timeout: self.connector.config.timeout,
+        };
+        let removed = removal.run(missed, Instant::now() + self.connector.config.timeout).await;
+        removed.map_err(|fault| fault.into_error(&self.connector.config.address()))
+    }
+
     /// Whether requests may be sent on `connection`.
     pub(crate) fn is_usable(&self, connection: &Connection) -> bool {
-        !connection.is_broken() && self.epochs.is_current(&connection.epoch)
+        !connection.is_broken() && self.epochs.is_current(&connection.epoch) && self.epochs.is_lease_valid()
     }
 
     pub(crate) fn error(&self, kind: ErrorKind, problem: &str) -> Error {
         Error::new(kind, format!("Redis at {}: {problem}", self.connector.config.address()))
     }
 
-    fn enter(&self, incarnation: u64) -> Result<Arc<ServerEpoch>> {
+    fn enter(&self, incarnation: u64, missed: &[Invalidation]) -> Result<Arc<ServerEpoch>> {
         let (epoch, address) = (self.epochs.enter(incarnation)?, self.connector.config.address());
+        let is_cleared = missed.contains(&Invalidation::Everything);
         cache_core::log::info!(
-            limit: (&address, incarnation), server = %address,
-            incarnation = format_args!("{incarnation:016x}"), "new Redis server or restart detected"
+            limit: (&address, incarnation), server = %address, incarnation = format_args!("{incarnation:016x}"),
+            repeated = missed.len(), is_cleared, "new Redis server or restart detected"
         );
         Ok(epoch)
     }

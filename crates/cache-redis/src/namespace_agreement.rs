@@ -1,5 +1,6 @@
-//! [`NamespaceAgreement`]: instances that share a namespace must agree on `trust_restart`. One that trusts restarts stores
-//! its values under keys that the others neither read nor remove.
+//! [`NamespaceAgreement`]: instances that share a namespace must agree on `trust_restart` and on the layout of keys. One that
+//! trusts restarts stores values that the others do not serve; one of another layout stores them under keys that the others
+//! neither read nor remove.
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ pub(crate) struct NamespaceAgreement {
 
 impl NamespaceAgreement {
     pub(crate) fn new(layout: &Layout, trust_restart: bool, heartbeat: Duration) -> Self {
-        let ours = if trust_restart { "trust_restart=true" } else { "trust_restart=false" };
+        let ours = if trust_restart { "trust_restart=true layout=2" } else { "trust_restart=false layout=2" };
         Self { key: layout.internal("settings"), ours, lives: SHORTEST_LIFE.max(heartbeat * 5) }
     }
 
@@ -47,14 +48,19 @@ impl NamespaceAgreement {
                 let prolong = connection.ask(redis::cmd("PEXPIRE").arg(key).arg(millis), deadline).await;
                 prolong.map(drop).map_err(failed)
             }
-            Some(Value::BulkString(_)) => Err(Error::new(
-                ErrorKind::Configuration,
-                format!(
-                    "Redis at {address}: another instance runs in this namespace with other settings than {ours}; set \
-                     REDIS_TRUST_RESTART alike in all of them and start them again after {} s",
-                    lives.as_secs()
-                ),
-            )),
+            Some(Value::BulkString(in_force)) => {
+                let (is_old, seconds) = (!in_force.ends_with(b" layout=2"), lives.as_secs());
+                let advice = if is_old {
+                    "an instance of an earlier version runs in this namespace; Redis is used when the last of them has \
+                     ended".to_owned()
+                } else {
+                    format!(
+                        "another instance runs in this namespace with other settings than {ours}; set REDIS_TRUST_RESTART \
+                         alike in all of them and start them again after {seconds} s"
+                    )
+                };
+                Err(Error::new(ErrorKind::Configuration, format!("Redis at {address}: {advice}")))
+            }
             _ => Ok(()),
         }
     }

@@ -1,12 +1,14 @@
 //! [`Connection`]: one socket to a known server, and what the crate knows about it.
 //!
 //! `connect` makes connections, `server_info` reads what a server says about itself, `server_epoch` decides which server
-//! may be used, `watchdog` notices that a connection has ended.
+//! may be used, with the help of `recent_removals` and `replication_history`; `watchdog` notices that a connection has ended.
 
 pub(crate) mod client;
 pub(crate) mod clock_skew;
 pub(crate) mod connect;
 mod pem;
+pub(crate) mod recent_removals;
+pub(crate) mod replication_history;
 pub(crate) mod server_epoch;
 pub(crate) mod server_info;
 pub(crate) mod watchdog;

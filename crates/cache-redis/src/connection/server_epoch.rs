@@ -1,8 +1,9 @@
 //! [`ServerEpochs`]: which run of which server is in use. A restart or a failover may bring back removed values.
 //!
-//! The incarnation, a hash of the server's `run_id`, is part of every key. One epoch is current at a time; connections and
-//! tokens of any other are refused. A server that was already up while another one was in use may have missed
-//! invalidations, as in a planned failover there and back: its groups are removed before it is read.
+//! The incarnation, a hash of the server's `run_id` and replication id, is the upper half of every nonce: a value whose nonce
+//! begins with another incarnation is a miss. One epoch is current at a time; connections and tokens of any other are
+//! refused. A server that was already up while another one was in use may have missed removals: those of the time since
+//! it took over are repeated before it is read, or all its groups are removed where that time is not known well enough.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -10,47 +11,79 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use cache_core::{Clock, Monotonic, Result, random_nonzero};
+use cache_core::plants::{Plant, is_planted};
+use cache_core::{Clock, Invalidation, Monotonic, Result, random_nonzero};
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::recent_removals::RecentRemovals;
+use super::replication_history::ReplicationHistory;
+use super::server_info::ServerInfo;
 use crate::last_server::LastServerRecord;
 
 /// How much a server's uptime and the clocks may be off.
 const MARGIN: Duration = Duration::from_secs(6);
 
+/// The longest time without a check of the server, in heartbeats, for which it is used.
+const LEASE_BEATS: u32 = 3;
+
 /// One run of one server, as this process uses it.
 #[derive(Debug)]
 pub(crate) struct ServerEpoch {
     pub(crate) incarnation: u64,
-    /// The end of the keys of its groups.
-    pub(crate) suffix: String,
     /// The issuer of its tokens: a token of another epoch is refused.
     pub(crate) issuer: NonZeroU64,
 }
 
 impl ServerEpoch {
     pub(crate) fn new(incarnation: u64) -> Self {
-        Self { incarnation, suffix: format!(":@{incarnation:016x}"), issuer: random_nonzero() }
+        Self { incarnation, issuer: random_nonzero() }
+    }
+
+    /// Makes a nonce that no other call, process or machine gets, but by a chance of 1 in 2^64.
+    pub(crate) fn fresh_nonce(&self) -> u128 {
+        u128::from(self.incarnation) << 64 | u128::from(random_nonzero().get())
+    }
+
+    /// Whether `nonce` was made in this incarnation of the server.
+    pub(crate) fn has_made(&self, nonce: u128) -> bool {
+        nonce >> 64 == u128::from(self.incarnation)
     }
 }
 
-/// Computes the incarnation of a server from its `run_id`.
-pub(crate) fn incarnation_of(run_id: &str) -> u64 {
-    xxh3_64(run_id.as_bytes())
+/// Computes the incarnation of a server from its `run_id`, which is new after a restart, and its replication id, which is new
+/// after a promotion.
+///
+/// The `run_id` alone does not tell a failover there and back: the first server comes back with the values that were removed
+/// in between. The replication id alone does not tell a restart of a server that reads it from its snapshot.
+pub(crate) fn incarnation_of(run_id: &str, replication_id: &str) -> u64 {
+    xxh3_64(format!("{run_id} {replication_id}").as_bytes())
 }
 
 /// The current epoch, and what decides about the next.
 #[derive(Debug)]
 pub(crate) struct ServerEpochs {
     current: ArcSwapOption<ServerEpoch>,
-    /// The last use of a server in this process.
-    last_use: Mutex<Option<Monotonic>>,
+    /// When the current server was checked last, in milliseconds since `created`.
+    checked: AtomicU64,
+    created: Monotonic,
+    lease: Duration,
+    history: Mutex<History>,
     /// Held by the one connection that enters an epoch.
     pub(crate) entering: tokio::sync::Mutex<()>,
     switches: AtomicU64,
     record: Option<Arc<dyn LastServerRecord>>,
     clock: Arc<dyn Clock>,
+}
+
+/// What this process knows about the servers that it has used.
+#[derive(Debug, Default)]
+struct History {
+    /// The incarnation that was entered last.
+    entered: Option<u64>,
+    /// What servers have acknowledged; `None` before the first was entered.
+    removals: Option<RecentRemovals>,
+    replication: ReplicationHistory,
 }
 
 /// What a connection must do before its server is used.
@@ -60,17 +93,23 @@ pub(crate) enum Admission {
     Current(Arc<ServerEpoch>),
     /// Close: another server was entered after this connection began.
     Outdated,
-    /// Remove the server's groups, then enter its epoch.
-    AfterClearing,
-    /// Enter its epoch: it holds nothing that could be stale.
-    AtOnce,
+    /// Repeat these removals, then enter its epoch.
+    AfterRemoving(Vec<Invalidation>),
 }
 
 impl ServerEpochs {
-    pub(crate) fn new(record: Option<Arc<dyn LastServerRecord>>, clock: Arc<dyn Clock>) -> Self {
+    /// Creates the epochs of a server that is checked once in `heartbeat`.
+    pub(crate) fn new(
+        heartbeat: Duration,
+        record: Option<Arc<dyn LastServerRecord>>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             current: ArcSwapOption::empty(),
-            last_use: Mutex::new(None),
+            checked: AtomicU64::new(0),
+            created: clock.monotonic(),
+            lease: heartbeat.saturating_mul(LEASE_BEATS),
+            history: Mutex::default(),
             entering: tokio::sync::Mutex::new(()),
             switches: AtomicU64::new(0),
             record,
@@ -83,6 +122,20 @@ impl ServerEpochs {
         self.current.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, epoch))
     }
 
+    /// Whether the last check of the server was less than three heartbeats ago. A process that was stopped for longer may
+    /// not have heard of another server.
+    pub(crate) fn is_lease_valid(&self) -> bool {
+        let checked = Duration::from_millis(self.checked.load(Ordering::Relaxed));
+        self.clock.monotonic().saturating_since(self.created).saturating_sub(checked) < self.lease
+    }
+
+    /// Notes what the current server said in reply to a request that was sent at `asked`.
+    pub(crate) fn check(&self, info: &ServerInfo, asked: Monotonic) {
+        let since = u64::try_from(asked.saturating_since(self.created).as_millis()).unwrap_or(u64::MAX);
+        self.checked.fetch_max(since, Ordering::Relaxed);
+        self.history.lock().replication.add(&info.replication, asked);
+    }
+
     /// How many epochs were entered so far. Read it before connecting.
     pub(crate) fn switches(&self) -> u64 {
         self.switches.load(Ordering::SeqCst)
@@ -93,20 +146,21 @@ impl ServerEpochs {
         self.current.store(None);
     }
 
-    /// Records that the current server was used for something that must not be lost.
+    /// Records that the current server has removed `what`, or replaced it by a newer value.
     ///
-    /// An invalidation calls this before it checks whether its epoch is still current; [`admit`](Self::admit) ends the
-    /// current epoch before it reads the last use. So either the invalidation sees the switch, or the switch sees the use.
-    pub(crate) fn record_use(&self) {
+    /// The caller then checks whether the epoch of the acknowledgement is still current; [`admit`](Self::admit) ends the
+    /// current epoch before it reads the removals. So either the caller sees the switch and begins again, or the next
+    /// server is told.
+    pub(crate) fn removed(&self, what: &[Invalidation]) {
         let now = self.clock.monotonic();
-        if let Some(last) = &mut *self.last_use.lock() {
-            *last = (*last).max(now);
+        if let Some(removals) = &mut self.history.lock().removals {
+            removals.add(what, now);
         }
     }
 
-    /// Decides about a server of `incarnation` that has been up for `uptime`; there had been `switches` when its connection
-    /// began. The caller holds `entering`.
-    pub(crate) fn admit(&self, incarnation: u64, uptime: Duration, switches: u64) -> Admission {
+    /// Decides about a server of `incarnation`; there had been `switches` when its connection began. The caller holds
+    /// `entering`.
+    pub(crate) fn admit(&self, incarnation: u64, info: &ServerInfo, switches: u64) -> Admission {
         if let Some(current) = self.current.load_full() {
             if current.incarnation == incarnation {
                 return Admission::Current(current);
@@ -116,10 +170,11 @@ impl ServerEpochs {
             }
         }
         self.leave();
-        if self.may_hold_stale(incarnation, uptime) { Admission::AfterClearing } else { Admission::AtOnce }
+        let missed = self.missed_by(incarnation, info);
+        Admission::AfterRemoving(if is_planted(Plant::NoReplay) { Vec::new() } else { missed })
     }
 
-    /// Makes `incarnation` the current epoch. The caller holds `entering`, and has cleared the server if it had to.
+    /// Makes `incarnation` the current epoch. The caller holds `entering`, and has repeated what the server has missed.
     ///
     /// # Errors
     /// Those of the record.
@@ -128,74 +183,135 @@ impl ServerEpochs {
             record.entered(incarnation)?;
         }
         let epoch = Arc::new(ServerEpoch::new(incarnation));
-        *self.last_use.lock() = Some(self.clock.monotonic());
+        {
+            let mut history = self.history.lock();
+            history.entered = Some(incarnation);
+            history.removals.get_or_insert_with(|| RecentRemovals::since(self.clock.monotonic()));
+        }
         self.switches.fetch_add(1, Ordering::SeqCst);
         self.current.store(Some(Arc::clone(&epoch)));
         Ok(epoch)
     }
 
-    /// Whether the server was up at the last use of another one, so that it may have missed invalidations.
-    fn may_hold_stale(&self, incarnation: u64, uptime: Duration) -> bool {
-        let last_use = *self.last_use.lock();
-        let since = match last_use {
-            Some(at) => self.clock.monotonic().saturating_since(at),
-            None => match self.record.as_ref().and_then(|record| record.last()) {
-                Some(last) if last.incarnation != incarnation => self.clock.now().saturating_since(last.at),
-                Some(_) | None => return false,
+    /// Returns what the server may have missed while this process used another one.
+    ///
+    /// Values that it is read for were stored after it took over: only removals since then can be missing.
+    fn missed_by(&self, incarnation: u64, info: &ServerInfo) -> Vec<Invalidation> {
+        let (history, now) = (self.history.lock(), self.clock.monotonic());
+        let uptime = info.uptime.saturating_add(MARGIN);
+        let age = history.replication.age(&info.replication, now).map_or(uptime, |age| age.min(uptime));
+        let missed = match (&history.removals, &self.record) {
+            // No other server has acknowledged anything since this one did.
+            _ if history.entered == Some(incarnation) => Some(Vec::new()),
+            (Some(removals), _) => removals.of_the_last(age, now),
+            (None, Some(record)) => match record.last() {
+                Some(last) if last.incarnation != incarnation => {
+                    (self.clock.now().saturating_since(last.at) > age).then(Vec::new)
+                }
+                Some(_) | None => Some(Vec::new()),
             },
+            (None, None) => Some(Vec::new()),
         };
-        since <= uptime.saturating_add(MARGIN)
+        missed.unwrap_or_else(|| vec![Invalidation::Everything])
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use cache_core::ManualClock;
+    use cache_core::{CacheKey, ManualClock};
 
     use super::*;
+    use crate::connection::server_info::Replication;
     use crate::last_server::LastUse;
 
     const HOUR: Duration = Duration::from_hours(1);
+    const BEAT: Duration = Duration::from_secs(1);
 
     fn epochs() -> (ServerEpochs, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::new());
-        (ServerEpochs::new(None, clock.clone()), clock)
+        (ServerEpochs::new(BEAT, None, clock.clone()), clock)
+    }
+
+    fn up_for(uptime: Duration) -> ServerInfo {
+        ServerInfo { uptime, ..ServerInfo::default() }
+    }
+
+    fn key() -> Invalidation {
+        Invalidation::Key(CacheKey::parse("image:5:metadata").unwrap())
+    }
+
+    /// What has to be removed before the server is entered; `None` where it is current or outdated.
+    fn missed(admission: Admission) -> Option<Vec<Invalidation>> {
+        match admission {
+            Admission::AfterRemoving(what) => Some(what),
+            Admission::Current(_) | Admission::Outdated => None,
+        }
     }
 
     #[test]
     fn the_first_server_of_a_process_is_entered_at_once_and_then_current() {
         let (epochs, _) = epochs();
-        assert!(matches!(epochs.admit(1, HOUR, 0), Admission::AtOnce));
+        assert_eq!(missed(epochs.admit(1, &up_for(HOUR), 0)), Some(Vec::new()));
         let epoch = epochs.enter(1).unwrap();
         assert!(epochs.is_current(&epoch));
-        assert!(matches!(epochs.admit(1, HOUR, 0), Admission::Current(_)));
+        assert!(matches!(epochs.admit(1, &up_for(HOUR), 0), Admission::Current(_)));
     }
 
     #[test]
-    fn a_server_that_was_up_at_the_last_use_of_another_is_cleared() {
+    fn a_server_that_was_up_before_this_process_used_another_is_cleared() {
         let (epochs, clock) = epochs();
         epochs.enter(1).unwrap();
         clock.advance(Duration::from_secs(100));
-        assert!(matches!(epochs.admit(2, Duration::from_secs(100), 1), Admission::AfterClearing));
+        let admission = epochs.admit(2, &up_for(Duration::from_secs(100)), 1);
+        assert_eq!(missed(admission), Some(vec![Invalidation::Everything]));
         assert!(epochs.current.load().is_none(), "nothing is read or acknowledged meanwhile");
     }
 
     #[test]
-    fn a_server_that_started_after_the_last_use_of_another_is_not_cleared() {
+    fn a_server_is_told_the_removals_since_it_started() {
         let (epochs, clock) = epochs();
         epochs.enter(1).unwrap();
+        epochs.removed(&[key()]);
         clock.advance(Duration::from_secs(100));
-        assert!(matches!(epochs.admit(2, Duration::from_secs(50), 1), Admission::AtOnce));
-        epochs.record_use();
-        assert!(matches!(epochs.admit(2, Duration::from_secs(50), 1), Admission::AfterClearing));
+        assert_eq!(missed(epochs.admit(2, &up_for(Duration::from_secs(50)), 1)), Some(Vec::new()));
+        epochs.removed(&[key()]);
+        assert_eq!(missed(epochs.admit(2, &up_for(Duration::from_secs(50)), 1)), Some(vec![key()]));
     }
 
     #[test]
-    fn returning_to_a_server_after_a_failed_switch_is_a_switch() {
-        let (epochs, _) = epochs();
+    fn a_promoted_replica_is_told_the_removals_since_the_last_heartbeat_that_it_has_followed() {
+        let (epochs, clock) = epochs();
+        let master = |offset| {
+            let replication = Replication { id: "a".to_owned(), offset, ..Replication::default() };
+            ServerInfo { replication, ..up_for(HOUR) }
+        };
         epochs.enter(1).unwrap();
-        assert!(matches!(epochs.admit(2, HOUR, 1), Admission::AfterClearing));
-        assert!(matches!(epochs.admit(1, HOUR, 1), Admission::AfterClearing));
+        epochs.removed(&[Invalidation::Everything]);
+        clock.advance(10 * BEAT);
+        epochs.check(&master(100), clock.monotonic());
+        clock.advance(BEAT);
+        epochs.removed(&[key()]);
+        let previous_id = "a".to_owned();
+        let replica = |previous_end| {
+            let id = "b".to_owned();
+            let replication = Replication { id, offset: 200, previous_id: previous_id.clone(), previous_end };
+            ServerInfo { replication, ..up_for(HOUR) }
+        };
+        assert_eq!(missed(epochs.admit(2, &replica(150), 1)), Some(vec![key()]));
+        let unknown = missed(epochs.admit(2, &replica(101), 1));
+        assert_eq!(unknown, Some(vec![Invalidation::Everything]), "it may have taken over long ago");
+    }
+
+    #[test]
+    fn returning_to_the_server_that_was_entered_last_repeats_nothing() {
+        let (epochs, _) = epochs();
+        let before = epochs.enter(1).unwrap();
+        epochs.removed(&[key()]);
+        let everything = Some(vec![Invalidation::Everything]);
+        assert_eq!(missed(epochs.admit(2, &up_for(HOUR), 1)), everything);
+        assert_eq!(missed(epochs.admit(1, &up_for(HOUR), 1)), Some(Vec::new()));
+        let after = epochs.enter(1).unwrap();
+        assert!(!epochs.is_current(&before) && epochs.is_current(&after));
     }
 
     #[test]
@@ -204,8 +320,21 @@ mod tests {
         epochs.enter(1).unwrap();
         let began_at = epochs.switches();
         epochs.enter(2).unwrap();
-        assert!(matches!(epochs.admit(1, HOUR, began_at), Admission::Outdated));
-        assert!(matches!(epochs.admit(1, HOUR, epochs.switches()), Admission::AfterClearing));
+        assert!(matches!(epochs.admit(1, &up_for(HOUR), began_at), Admission::Outdated));
+        assert!(matches!(epochs.admit(1, &up_for(HOUR), epochs.switches()), Admission::AfterRemoving(_)));
+    }
+
+    #[test]
+    fn a_server_is_used_for_three_heartbeats_after_a_check() {
+        let (epochs, clock) = epochs();
+        clock.advance(HOUR);
+        epochs.check(&up_for(HOUR), clock.monotonic());
+        clock.advance(Duration::from_millis(2_999));
+        assert!(epochs.is_lease_valid());
+        clock.advance(Duration::from_millis(1));
+        assert!(!epochs.is_lease_valid());
+        epochs.check(&up_for(HOUR), clock.monotonic());
+        assert!(epochs.is_lease_valid());
     }
 
     #[derive(Debug)]
@@ -228,11 +357,12 @@ mod tests {
         clock.advance(Duration::from_secs(100));
         let start = |incarnation: u64, uptime: u64| {
             let record = Arc::new(FixedRecord(LastUse { incarnation: 1, at }));
-            let epochs = ServerEpochs::new(Some(record), clock.clone());
-            epochs.admit(incarnation, Duration::from_secs(uptime), 0)
+            let epochs = ServerEpochs::new(BEAT, Some(record), clock.clone());
+            missed(epochs.admit(incarnation, &up_for(Duration::from_secs(uptime)), 0))
         };
-        assert!(matches!(start(1, 1000), Admission::AtOnce), "the same server");
-        assert!(matches!(start(2, 1000), Admission::AfterClearing), "it was up before");
-        assert!(matches!(start(2, 50), Admission::AtOnce), "it is new");
+        let everything = Some(vec![Invalidation::Everything]);
+        assert_eq!(start(1, 1000), Some(Vec::new()), "the same server");
+        assert_eq!(start(2, 1000), everything, "it was up before");
+        assert_eq!(start(2, 50), Some(Vec::new()), "it is new");
     }
 }

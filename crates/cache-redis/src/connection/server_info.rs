@@ -9,6 +9,7 @@ use cache_core::Timestamp;
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the server")]
 pub(crate) struct ServerInfo {
     pub(crate) run_id: String,
+    pub(crate) replication: Replication,
     pub(crate) uptime: Duration,
     pub(crate) is_replica: bool,
     pub(crate) is_cluster: bool,
@@ -25,16 +26,36 @@ pub(crate) struct ServerInfo {
     pub(crate) clock_problem: Option<String>,
 }
 
+/// What a server says about its replication stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Replication {
+    /// The id of its own stream; another one after a promotion.
+    pub(crate) id: String,
+    /// How many bytes it has written to the stream.
+    pub(crate) offset: i64,
+    /// The id of the stream that it followed before.
+    pub(crate) previous_id: String,
+    /// The offset after the last byte that it has read from that stream; negative for none.
+    pub(crate) previous_end: i64,
+}
+
 impl ServerInfo {
     /// Parses the reply to `INFO` of a client that uses the database `db`.
     pub(crate) fn parse(text: &str, db: u32) -> Self {
         let fields: HashMap<&str, &str> = text.lines().filter_map(|line| line.split_once(':')).collect();
         let field = |name: &str| fields.get(name).copied().unwrap_or_default();
         let number = |name: &str| field(name).parse().unwrap_or(0);
+        let signed = |name: &str| field(name).parse().unwrap_or(0);
         let keys = field(&format!("db{db}")).strip_prefix("keys=").and_then(|text| text.split(',').next());
         let micros: Option<u64> = field("server_time_usec").parse().ok();
         Self {
             run_id: field("run_id").to_owned(),
+            replication: Replication {
+                id: field("master_replid").to_owned(),
+                offset: signed("master_repl_offset"),
+                previous_id: field("master_replid2").to_owned(),
+                previous_end: signed("second_repl_offset"),
+            },
             uptime: Duration::from_secs(number("uptime_in_seconds")),
             is_replica: field("role") == "slave",
             is_cluster: field("redis_mode") == "cluster",
@@ -95,10 +116,13 @@ mod tests {
     fn info_is_parsed() {
         let text = "# Server\r\nredis_mode:standalone\r\nrun_id:abc\r\nuptime_in_seconds:12\r\n\
                     # Memory\r\nmaxmemory:1048576\r\nmaxmemory_policy:noeviction\r\n# Replication\r\nrole:slave\r\n\
+                    master_replid:ab\r\nmaster_replid2:cd\r\nmaster_repl_offset:7\r\nsecond_repl_offset:-1\r\n\
                     # Keyspace\r\ndb0:keys=1,expires=0\r\ndb3:keys=42,expires=0,avg_ttl=0\r\n";
         let info = ServerInfo::parse(text, 3);
         assert_eq!((info.run_id.as_str(), info.uptime), ("abc", Duration::from_secs(12)));
         assert!(info.is_replica && !info.is_cluster);
+        let (id, previous_id) = ("ab".to_owned(), "cd".to_owned());
+        assert_eq!(info.replication, Replication { id, offset: 7, previous_id, previous_end: -1 });
         assert_eq!((info.keys, ServerInfo::parse(text, 1).keys), (42, 0));
         assert!(info.warning().is_some());
     }

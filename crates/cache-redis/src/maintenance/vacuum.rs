@@ -1,4 +1,4 @@
-//! The vacuum: removes the groups of earlier incarnations, and counts those of the current one.
+//! The vacuum: counts the groups, and removes those of the layout of earlier versions.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -61,17 +61,15 @@ impl RedisEngine {
     }
 
     async fn vacuum(&self, connection: &mut Connection) -> Result<(), Fault> {
-        let current = connection.epoch.incarnation;
-        let (mut scan, mut throttle) = (Scan::keys(self.layout.groups_from("")), Throttle::start());
+        let (mut scan, mut throttle) = (Scan::keys(self.layout.groups_of_any_layout()), Throttle::start());
         let mut counted: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         while let Some(keys) = scan.next_keys(connection, &mut throttle).await? {
-            let groups = keys.iter().filter_map(|key| Some((key.as_str(), self.layout.parse(key)?)));
-            let (ours, others): (Vec<_>, Vec<_>) =
-                groups.partition(|(_, (_, incarnation))| *incarnation == current);
-            let others: Vec<&str> = others.into_iter().map(|(key, _)| key).collect();
-            scan::unlink(connection, &others).await?;
-            let keys: Vec<&str> = ours.iter().map(|(key, _)| *key).collect();
-            for ((_, (group, _)), (count, bytes)) in ours.iter().zip(measure(connection, &keys).await?) {
+            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            let old: Vec<&str> = keys.iter().copied().filter(|key| self.layout.is_of_layout_1(key)).collect();
+            scan::unlink(connection, &old).await?;
+            let (keys, groups): (Vec<&str>, Vec<&str>) =
+                keys.iter().filter_map(|key| Some((*key, self.layout.parse(key)?))).unzip();
+            for (group, (count, bytes)) in groups.into_iter().zip(measure(connection, &keys).await?) {
                 if let Ok(group) = CacheKey::parse(group) {
                     let family = counted.entry(group.family().to_owned()).or_default();
                     family.0 += count;

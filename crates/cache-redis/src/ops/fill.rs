@@ -3,14 +3,15 @@
 use cache_core::envelope::{self, Header};
 use cache_core::miss_log::MissLog;
 use cache_core::plants::{Plant, is_planted};
-use cache_core::{CacheKey, Error, ErrorKind, Fill, FillOutcome, FillToken, MissCause, NewEntry, Result};
+use cache_core::{
+    CacheKey, Error, ErrorKind, Fill, FillOutcome, FillToken, Invalidation, MissCause, NewEntry, Result,
+};
 use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::connection::server_epoch::ServerEpoch;
 use crate::engine::RedisEngine;
 use crate::error::Fault;
-use crate::protocol::layout::fresh_nonce;
 use crate::protocol::write::{Envelope, FieldWrite, Written};
 
 /// How much longer than its entries a group lives, so that tokens and explanations outlast them.
@@ -31,7 +32,10 @@ impl RedisEngine {
 
     pub(crate) async fn set(&self, entries: &[(CacheKey, NewEntry)]) -> Result<()> {
         let bytes = entries.iter().map(|(_, entry)| entry.payload.len()).sum();
-        self.run(bytes, |connection, deadline| self.set_on(connection, entries, deadline)).await
+        // A server that takes over may hold values that are older than these.
+        let keys: Vec<_> = entries.iter().map(|(key, _)| Invalidation::Key(key.clone())).collect();
+        self.run_recorded(bytes, &keys, |connection, deadline| self.set_on(connection, entries, deadline))
+            .await
     }
 
     async fn fill_on(
@@ -99,13 +103,13 @@ impl RedisEngine {
         entry: &NewEntry,
         token: FillToken,
     ) -> FieldWrite {
-        let at = self.layout.field(epoch, key);
+        let at = self.layout.field(key);
         let millis = entry.expires_in.map_or(0, |ttl| {
             let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).saturating_add(GRACE_MILLIS);
             if millis > LONGEST_MILLIS { 0 } else { millis }
         });
         let entry = entry.clone().stored_at(self.clock.now());
-        let header = Header::seal(&entry, self.layout.hash(key), fresh_nonce());
+        let header = Header::seal(&entry, self.layout.hash(key), epoch.fresh_nonce());
         let envelope = Envelope { header, payload: entry.payload };
         let field = at.field.to_owned();
         FieldWrite { position, group: at.group, field, token: token.value(), envelope, millis }

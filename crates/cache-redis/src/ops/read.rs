@@ -69,7 +69,7 @@ impl RedisEngine {
     /// Reads `key` without counting it.
     pub(crate) async fn peek(&self, key: &CacheKey) -> Result<Found> {
         self.run(0, |mut connection, deadline| async move {
-            let at = self.layout.field(&connection.epoch, key);
+            let at = self.layout.field(key);
             let content = connection.read(&at, deadline).await?;
             Ok(self.interpret(|| self.clock.now(), &connection, key, content))
         })
@@ -83,7 +83,7 @@ impl RedisEngine {
         key: &CacheKey,
         deadline: Instant,
     ) -> Result<Found, Fault> {
-        let at = self.layout.field(&connection.epoch, key);
+        let at = self.layout.field(key);
         // Boxed to keep the future of a hit small.
         if self.predictor.expects_miss(key.group()) {
             return Box::pin(async {
@@ -117,7 +117,7 @@ impl RedisEngine {
         let leased = if leased.is_some() {
             leased
         } else {
-            let group = self.layout.by_group(&connection.epoch, slice::from_ref(key), [0]);
+            let group = self.layout.by_group(slice::from_ref(key), [0]);
             self.lease(connection, &group, deadline).await?.into_iter().flatten().next()
         };
         Ok(match leased {
@@ -150,7 +150,7 @@ impl RedisEngine {
         positions: impl IntoIterator<Item = usize>,
         deadline: Instant,
     ) -> Result<(), Fault> {
-        let groups = self.layout.by_group(&connection.epoch, keys, positions);
+        let groups = self.layout.by_group(keys, positions);
         if groups.is_empty() {
             return Ok(());
         }
@@ -174,7 +174,7 @@ impl RedisEngine {
     ) -> Result<Vec<Found>, Fault> {
         let mut all = self.read_all(connection, keys, deadline).await?;
         let vacant = (0..keys.len()).filter(|at| all.get(*at).is_some_and(|found| found.nonce.is_none()));
-        let groups = self.layout.by_group(&connection.epoch, keys, vacant);
+        let groups = self.layout.by_group(keys, vacant);
         if groups.is_empty() {
             return Ok(all);
         }
@@ -223,6 +223,11 @@ impl RedisEngine {
             header.open(self.layout.hash(key), content, now)
         });
         let cause = match opened {
+            // An earlier incarnation of the server, or another server, had this value: it may have been removed there. It
+            // can be replaced by its nonce.
+            Ok(_) if !nonce.is_some_and(|nonce| connection.epoch.has_made(nonce)) => {
+                return Found { nonce, ..Found::default() };
+            }
             Ok(entry) => return Found { entry: Some(entry), nonce, cause: None },
             Err(Rejected::Lease { nonce }) => return Found { nonce: Some(nonce), ..Found::default() },
             Err(Rejected::Expired) => MissCause::Expired,

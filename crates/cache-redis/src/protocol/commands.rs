@@ -7,7 +7,7 @@ use cache_core::envelope::{self, Header, LEASE_LENGTH, Rejected};
 use redis::{Cmd, Pipeline, Value};
 use tokio::time::Instant;
 
-use super::layout::{GroupFields, HashField, fresh_nonce};
+use super::layout::{GroupFields, HashField};
 use super::scripts::{self, Call};
 use crate::connection::Connection;
 use crate::connection::watchdog::reply_to;
@@ -61,7 +61,7 @@ impl Connection {
         mut commands: Pipeline,
         deadline: Instant,
     ) -> Result<Vec<Value>, Fault> {
-        let seal = fresh_nonce().to_le_bytes();
+        let seal = self.epoch.fresh_nonce().to_le_bytes();
         commands.cmd("ECHO").arg(&seal);
         let mut replies = self.ask_all(&commands, deadline).await?;
         match replies.pop() {
@@ -168,7 +168,7 @@ impl Connection {
         let mut call = scripts::LEASE.call(how, &[group]);
         call.arg(LEASE_MILLIS).arg(u8::from(self.expires_fields));
         for field in fields {
-            call.arg(field).arg(&envelope::lease(fresh_nonce()));
+            call.arg(field).arg(&envelope::lease(self.epoch.fresh_nonce()));
         }
         call
     }

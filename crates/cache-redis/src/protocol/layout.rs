@@ -5,10 +5,8 @@ use std::collections::HashMap;
 use cache_core::envelope::{KeyHash, KeyHasher};
 use cache_core::{CacheKey, random_nonzero};
 
-use crate::connection::server_epoch::ServerEpoch;
-
-/// Hexadecimal digits of an incarnation at the end of a key.
-const DIGITS: usize = 16;
+/// The end of the Redis key of a group, which no other key of the cache has.
+const SUFFIX: &str = ":@";
 
 /// Makes and parses the keys of one namespace.
 #[derive(Debug)]
@@ -44,14 +42,13 @@ impl Layout {
         self.hasher.hash(key.as_str())
     }
 
-    pub(crate) fn field<'a>(&self, epoch: &ServerEpoch, key: &'a CacheKey) -> HashField<'a> {
-        HashField { group: self.group(epoch, key.group()), field: key.rest() }
+    pub(crate) fn field<'a>(&self, key: &'a CacheKey) -> HashField<'a> {
+        HashField { group: self.group(key.group()), field: key.rest() }
     }
 
     /// Sorts the fields of the keys at `positions` of `keys` by group.
     pub(crate) fn by_group<'a>(
         &self,
-        epoch: &ServerEpoch,
         keys: &'a [CacheKey],
         positions: impl IntoIterator<Item = usize>,
     ) -> Vec<GroupFields<'a>> {
@@ -60,7 +57,7 @@ impl Layout {
         for position in positions {
             let Some(key) = keys.get(position) else { continue };
             let number = *known.entry(key.group()).or_insert_with(|| {
-                let group = self.group(epoch, key.group());
+                let group = self.group(key.group());
                 groups.push(GroupFields { group, fields: Vec::new(), positions: Vec::new() });
                 groups.len() - 1
             });
@@ -73,13 +70,13 @@ impl Layout {
     }
 
     /// Returns the Redis key of a group.
-    pub(crate) fn group(&self, epoch: &ServerEpoch, group: &str) -> String {
-        [&self.namespace, ":", group, &epoch.suffix].concat()
+    pub(crate) fn group(&self, group: &str) -> String {
+        [&self.namespace, ":", group, SUFFIX].concat()
     }
 
     /// Returns a fresh key, in the cluster slot of `group`, for values that wait within one transaction.
     pub(crate) fn staging(&self, group: &str) -> String {
-        format!("{}:stage:{{{group}}}:{:032x}", self.namespace, fresh_nonce())
+        format!("{}:stage:{{{group}}}:{:016x}", self.namespace, random_nonzero())
     }
 
     /// Returns the Redis key of the counter or claim of `key`, which is no group.
@@ -92,23 +89,32 @@ impl Layout {
         format!("{}:#{name}", self.namespace)
     }
 
-    /// Parses a key found in the server into its group and incarnation; `None` if it is no group of this namespace.
-    pub(crate) fn parse<'a>(&self, key: &'a str) -> Option<(&'a str, u64)> {
+    /// Parses a key found in the server into its group; `None` if it is no group of this namespace.
+    pub(crate) fn parse<'a>(&self, key: &'a str) -> Option<&'a str> {
         let path = key.strip_prefix(self.namespace.as_str())?.strip_prefix(':')?;
-        let (group, digits) = path.rsplit_once(":@")?;
-        let is_ours = digits.len() == DIGITS && !group.starts_with("stage:{");
-        let incarnation = u64::from_str_radix(digits, 16).ok().filter(|_| is_ours)?;
-        Some((group, incarnation))
+        path.strip_suffix(SUFFIX).filter(|group| !group.starts_with("stage:{"))
     }
 
-    /// Returns the SCAN pattern of every group whose name begins with `prefix`, of every incarnation.
+    /// Whether a key found in the server is a group of layout 1, which ends with 16 hexadecimal digits. Nothing reads it.
+    pub(crate) fn is_of_layout_1(&self, key: &str) -> bool {
+        let digits = self.parse_before_digits(key);
+        digits.is_some_and(|digits| digits.len() == 16 && u64::from_str_radix(digits, 16).is_ok())
+    }
+
+    fn parse_before_digits<'a>(&self, key: &'a str) -> Option<&'a str> {
+        let path = key.strip_prefix(self.namespace.as_str())?.strip_prefix(':')?;
+        let (group, digits) = path.rsplit_once(SUFFIX)?;
+        (!group.starts_with("stage:{")).then_some(digits)
+    }
+
+    /// Returns the SCAN pattern of every group whose name begins with `prefix`.
     pub(crate) fn groups_from(&self, prefix: &str) -> String {
-        format!("{}:{}*:@*", escaped(&self.namespace), escaped(prefix))
+        format!("{}:{}*{SUFFIX}", escaped(&self.namespace), escaped(prefix))
     }
 
-    /// Returns the SCAN pattern of every group of `incarnation`.
-    pub(crate) fn groups_of(&self, incarnation: u64) -> String {
-        format!("{}:*:@{incarnation:016x}", escaped(&self.namespace))
+    /// Returns the SCAN pattern of every group, also of layout 1.
+    pub(crate) fn groups_of_any_layout(&self) -> String {
+        format!("{}:*{SUFFIX}*", escaped(&self.namespace))
     }
 }
 
@@ -124,11 +130,6 @@ pub(crate) fn escaped(text: &str) -> String {
     pattern
 }
 
-/// Returns a nonce that no other call, process or machine gets.
-pub(crate) fn fresh_nonce() -> u128 {
-    u128::from(random_nonzero().get()) << 64 | u128::from(random_nonzero().get())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,41 +141,38 @@ mod tests {
     #[test]
     fn a_group_key_is_parsed_back() {
         let layout = Layout::new("app");
-        let epoch = ServerEpoch::new(7);
-        for text in ["image:5", "image:@0000000000000007", "[r]image:5", "stage:5"] {
-            let group = layout.group(&epoch, text);
-            assert_eq!(layout.parse(&group), Some((text, 7)), "{group}");
+        for text in ["image:5", "image:@", "image:@0000000000000007", "[r]image:5", "stage:5"] {
+            let group = layout.group(text);
+            assert_eq!(layout.parse(&group), Some(text), "{group}");
+            assert!(!layout.is_of_layout_1(&group));
         }
-        assert_eq!(layout.field(&epoch, &key("image:5:a:b")).field, "a:b");
-        assert_eq!(layout.field(&epoch, &key("image:5")).field, "");
+        assert_eq!(layout.field(&key("image:5:a:b")).field, "a:b");
+        assert_eq!(layout.field(&key("image:5")).field, "");
     }
 
     #[test]
     fn a_key_that_is_no_group_of_this_namespace_is_not_parsed() {
         let layout = Layout::new("app");
-        let group = layout.group(&ServerEpoch::new(7), "image:5");
-        let tricky = key("image:5:@0000000000000007");
+        let group = layout.group("image:5");
+        let tricky = key("image:5:@");
         for other in [
             layout.atomic(&tricky, "counter"),
             layout.internal("settings"),
             layout.staging(&group),
             "app:image:5".to_owned(),
             "app:image:5:@7".to_owned(),
-            "app2:image:5:@0000000000000007".to_owned(),
+            "app:image:5:@0000000000000007".to_owned(),
+            "app2:image:5:@".to_owned(),
         ] {
             assert_eq!(layout.parse(&other), None, "{other}");
         }
+        assert!(layout.is_of_layout_1("app:image:5:@0000000000000007"));
+        assert!(!layout.is_of_layout_1("app:image:5:@7"));
     }
 
     #[test]
     fn an_escaped_text_matches_only_itself() {
         assert_eq!(escaped("[r]image:a*"), "\\[r\\]image:a\\*");
-        assert_eq!(Layout::new("a.b").groups_from("[r]"), "a.b:\\[r\\]*:@*");
-    }
-
-    #[test]
-    fn nonces_do_not_repeat() {
-        let nonces: std::collections::HashSet<_> = (0..1000).map(|_| fresh_nonce()).collect();
-        assert_eq!(nonces.len(), 1000);
+        assert_eq!(Layout::new("a.b").groups_from("[r]"), "a.b:\\[r\\]*:@");
     }
 }

@@ -105,23 +105,21 @@ impl Scan {
     }
 }
 
-/// Removes the groups that match the SCAN pattern `pattern` and for whose name and incarnation `is_wanted` holds. Reports the
-/// name of each and how many fields it had to `removed`.
+/// Removes the groups that match the SCAN pattern `pattern` and for whose name `is_wanted` holds. Reports the name of each and
+/// how many fields it had to `removed`.
 pub(crate) async fn unlink_groups(
     connection: &mut Connection,
     layout: &Layout,
     pattern: String,
     removed: &(impl Fn(&str, u64) + Sync),
-    is_wanted: impl Fn(&str, u64) -> bool,
+    is_wanted: impl Fn(&str) -> bool,
 ) -> Result<(), Fault> {
     let (mut scan, mut throttle) = (Scan::keys(pattern), Throttle::start());
     while let Some(keys) = scan.next_keys(connection, &mut throttle).await? {
-        let wanted = |key: &&String| {
-            layout.parse(key).is_some_and(|(group, incarnation)| is_wanted(group, incarnation))
-        };
+        let wanted = |key: &&String| layout.parse(key).is_some_and(&is_wanted);
         let keys: Vec<&str> = keys.iter().filter(wanted).map(String::as_str).collect();
         for (key, fields) in keys.iter().zip(unlink(connection, &keys).await?) {
-            if let Some((group, _)) = layout.parse(key) {
+            if let Some(group) = layout.parse(key) {
                 removed(group, fields);
             }
         }

@@ -34,16 +34,74 @@ async fn a_restart_from_an_old_snapshot_brings_nothing_back() {
     let mut site = Site::new(PATIENCE).await;
     let key = key(KEY);
     load(&site.through, &key, small("old")).await;
-    let old: Vec<String> = site.raw(&["KEYS", "app:image:5:@*"]);
     let _: () = site.raw(&["SAVE"]);
     invalidate(&site.through, &key).await;
     site.server.restart(Restart::WithData).unwrap();
-    assert_eq!(site.raw::<u64>(&["EXISTS", &old[0]]), 1, "the server does bring it back");
     for cache in [&site.through, &site.beside] {
         assert_eq!(held(cache, &key).await, None);
     }
-    let vacuumed = async || site.raw::<u64>(&["EXISTS", &old[0]]) == 0;
-    eventually("the groups of an earlier incarnation are removed", vacuumed).await;
+}
+
+/// History 33: no heartbeat sees the server in between, and its `run_id` is the one of before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_there_and_back_between_two_heartbeats_brings_nothing_back() {
+    let (first, second) = (RedisServer::start().unwrap(), RedisServer::start().unwrap());
+    let follow = |server: &RedisServer, other: &str| {
+        raw::<()>(server, &["REPLICAOF", "127.0.0.1", other]);
+    };
+    let holds_group = async |server: &RedisServer| raw::<u64>(server, &["EXISTS", "app:image:5:@"]) == 1;
+    // The first replica of a server changes its replication id, too.
+    follow(&second, &first.port().to_string());
+    eventually("the second server follows", async || {
+        raw::<String>(&second, &["INFO", "replication"]).contains("master_link_status:up")
+    })
+    .await;
+    let hour = Duration::from_hours(1);
+    let cache = RedisBackend::connect(config(first.address()).heartbeat(hour)).await.unwrap();
+    let (key, before) = (key(KEY), key("image:6:metadata"));
+    load(&cache, &key, small("old")).await;
+    let before_token = token(&cache, &before).await;
+    eventually("the second server has the value", async || holds_group(&second).await).await;
+    // Cut off, so that it misses the removal.
+    follow(&second, "1");
+    invalidate(&cache, &key).await;
+    raw::<()>(&second, &["REPLICAOF", "NO", "ONE"]);
+    follow(&first, &second.port().to_string());
+    eventually("the first server has it back", async || holds_group(&first).await).await;
+    raw::<()>(&first, &["REPLICAOF", "NO", "ONE"]);
+    cache.probe().await.unwrap();
+    let found = cache.lookup(&key).await.unwrap();
+    assert_eq!(found.entry, None);
+    assert_eq!(cache.fill(&before, before_token, small("late")).await.unwrap(), FillOutcome::Refused);
+    // The value of the earlier incarnation is replaced where it is.
+    assert_eq!(cache.fill(&key, found.token, small("new")).await.unwrap(), FillOutcome::Stored);
+    assert_eq!(held(&cache, &key).await.unwrap(), "new");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_of_the_layout_of_earlier_versions_are_removed_and_nothing_else_is() {
+    let server = RedisServer::start().unwrap();
+    let names = ["app:image:5:@0123456789abcdef", "app:image:5:@0123", "other:image:5:@0123456789abcdef"];
+    for name in names {
+        raw::<()>(&server, &["HSET", name, "metadata", "old"]);
+    }
+    let _cache = RedisBackend::connect(config(server.address())).await.unwrap();
+    let exists = async |name: &str| raw::<u64>(&server, &["EXISTS", name]) == 1;
+    eventually("the old group is removed", async || !exists(names[0]).await).await;
+    assert!(exists(names[1]).await && exists(names[2]).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_an_instance_of_an_earlier_version_the_server_is_not_used() {
+    let server = RedisServer::start().unwrap();
+    raw::<()>(&server, &["SET", "app:#settings", "trust_restart=false", "PX", "1000"]);
+    let error = RedisBackend::connect(config(server.address())).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.to_string().contains("an instance of an earlier version runs"), "{error}");
+    eventually("it is used when that instance has ended", async || {
+        RedisBackend::connect(config(server.address())).await.is_ok()
+    })
+    .await;
 }
 
 /// With `trust_restart` the value of the test above is served.

@@ -1,0 +1,108 @@
+//! [`Removal`]: removes keys, groups and patterns from a server.
+
+use std::time::Duration;
+
+use cache_core::envelope::LEASE_LENGTH;
+use cache_core::{CachePattern, Invalidation};
+use redis::Pipeline;
+use tokio::time::Instant;
+
+use super::layout::Layout;
+use super::scan::{self, Scan, Throttle};
+use crate::connection::Connection;
+use crate::error::Fault;
+
+/// How many keys and groups are removed in one round trip.
+const PER_ROUND_TRIP: usize = 500;
+
+/// Removes values over one connection.
+pub(crate) struct Removal<'a, R> {
+    pub(crate) connection: &'a mut Connection,
+    pub(crate) layout: &'a Layout,
+    /// Called with the name of each group and about how many entries were removed from it.
+    pub(crate) removed: &'a R,
+    /// The longest time for a round trip.
+    pub(crate) timeout: Duration,
+}
+
+impl<R: Fn(&str, u64) + Sync> Removal<'_, R> {
+    /// Removes all of `what`, the keys and groups by `deadline`.
+    pub(crate) async fn run(mut self, what: &[Invalidation], mut deadline: Instant) -> Result<(), Fault> {
+        for what in what.chunks(PER_ROUND_TRIP) {
+            self.by_name(what, deadline).await?;
+            // Each round trip has the time of one operation.
+            deadline = Instant::now() + self.timeout;
+        }
+        for what in what.iter().filter(|what| by_name(what).is_none()) {
+            if let Invalidation::Pattern(pattern) = what {
+                self.pattern(pattern).await?;
+            } else {
+                let all = self.layout.groups_from("");
+                scan::unlink_groups(self.connection, self.layout, all, self.removed, |_| true).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes those of `what` that are keys and whole groups.
+    async fn by_name(&mut self, what: &[Invalidation], deadline: Instant) -> Result<(), Fault> {
+        let mut commands = Pipeline::new();
+        for (group, field) in what.iter().filter_map(by_name) {
+            let key = self.layout.group(group);
+            match field {
+                Some(field) => commands.cmd("HSTRLEN").arg(&key).arg(field).cmd("HDEL").arg(&key).arg(field),
+                None => commands.cmd("HLEN").arg(&key).cmd("UNLINK").arg(&key),
+            };
+        }
+        if commands.is_empty() {
+            return Ok(());
+        }
+        let counts = scan::acknowledged(self.connection, commands, deadline).await?;
+        for ((group, field), counts) in what.iter().filter_map(by_name).zip(counts.chunks(2)) {
+            let entries = match (field, counts) {
+                // A lease is no entry.
+                (Some(_), [length, 1]) => u64::from(*length > LEASE_LENGTH as u64),
+                (None, [fields, _]) => *fields,
+                _ => 0,
+            };
+            (self.removed)(group, entries);
+        }
+        Ok(())
+    }
+
+    async fn pattern(&mut self, pattern: &CachePattern) -> Result<(), Fault> {
+        let Self { connection, layout, removed, timeout: _ } = self;
+        let (layout, removed) = (*layout, *removed);
+        let mut throttle = Throttle::start();
+        if let Some(group) = pattern.group() {
+            let key = layout.group(group);
+            return scan::prune(connection, &key, group, pattern, removed, &mut throttle).await;
+        }
+        let groups = layout.groups_from(pattern.literal_prefix());
+        if !pattern.is_glob() {
+            let is_covered = |group: &str| pattern.matches(group);
+            return scan::unlink_groups(connection, layout, groups, removed, is_covered).await;
+        }
+        let mut scan = Scan::keys(groups);
+        while let Some(keys) = scan.next_keys(connection, &mut throttle).await? {
+            for key in keys {
+                if let Some(group) = layout.parse(&key) {
+                    scan::prune(connection, &key, group, pattern, removed, &mut throttle).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the group that `what` removes, and the field if it is not the whole group; `None` if it takes a scan to remove.
+fn by_name(what: &Invalidation) -> Option<(&str, Option<&str>)> {
+    match what {
+        Invalidation::Key(key) => Some((key.group(), Some(key.rest()))),
+        Invalidation::Group(group) => Some((group.as_str(), None)),
+        Invalidation::Pattern(pattern) if !pattern.is_glob() => {
+            pattern.group().filter(|group| *group == pattern.as_str()).map(|group| (group, None))
+        }
+        Invalidation::Pattern(_) | Invalidation::Everything => None,
+    }
+}
