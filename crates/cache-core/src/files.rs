@@ -24,7 +24,11 @@ pub fn prepare_directory(path: &Path) -> Result<()> {
     fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(failed)?;
     // A file synced inside the directory is durable only if the directory's own name is.
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    parent.map_or(Ok(()), sync_directory).map_err(failed)
+    match parent.map_or(Ok(()), sync_directory) {
+        // A parent that cannot be read cannot be synced: after a power loss the new directory may be gone with all in it.
+        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(failed(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Checks that [`prepare_directory`] would accept `path`, and creates nothing; returns whether it exists.

@@ -1,13 +1,13 @@
 //! Emits log events: contains panics of the subscriber and limits the rate of repeated events.
 //!
-//! Every event of the product is emitted by the macros of this module, which take the arguments of tracing's. A subscriber
-//! may panic: tracing-subscriber does when it can write neither to its writer nor to the standard error. Such a panic must
+//! Every event of the product is emitted by the macros of this module, which take fields and a message as tracing's do. A
+//! subscriber may panic: tracing-subscriber does when it can write neither to its writer nor to the standard error. Such a panic must
 //! not skip the rest of a critical section.
 //!
 //! With `limit: subject` first, a macro emits its event at most once a minute for its place in the code and the subject,
 //! with the field `suppressed` for the events between, and returns whether it was emitted.
 //!
-//! No event is emitted under a lock: a subscriber may call the cache.
+//! No event is emitted under a lock that reading, filling, invalidating or the cache's health takes: a subscriber may do these.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -94,15 +94,22 @@ pub fn emit(event: impl FnOnce()) {
 /// suppressed since the last one. Returns whether the event was emitted.
 #[track_caller]
 pub fn limited(subject: impl Hash, event: impl FnOnce(u64)) -> bool {
-    let place = Location::caller();
-    let (mut of_place, mut of_subject) = (Xxh3::new(), Xxh3::new());
-    place.hash(&mut of_place);
-    (place, subject).hash(&mut of_subject);
-    let admitted = LIMITS.lock().admits(of_subject.finish(), of_place.finish(), SystemClock.monotonic());
+    let admitted = admitted(subject);
     if let Some(suppressed) = admitted {
         emit(|| event(suppressed));
     }
     admitted.is_some()
+}
+
+/// Returns the number of events suppressed since the last one of this place and `subject`, if another may be emitted now:
+/// for callers that decide under a lock, and emit the event without it.
+#[track_caller]
+pub fn admitted(subject: impl Hash) -> Option<u64> {
+    let place = Location::caller();
+    let (mut of_place, mut of_subject) = (Xxh3::new(), Xxh3::new());
+    place.hash(&mut of_place);
+    (place, subject).hash(&mut of_subject);
+    LIMITS.lock().admits(of_subject.finish(), of_place.finish(), SystemClock.monotonic())
 }
 
 #[derive(Debug, Default)]

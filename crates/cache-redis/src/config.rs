@@ -94,7 +94,7 @@ impl RedisConfig {
     /// is read again for each new connection, at least once a heartbeat; a final line break does not count. Default: none.
     ///
     /// A file that cannot be read or is empty makes the first connection fail with `Configuration`; later ones use the last
-    /// password that could be read, with a warning.
+    /// password that the server has accepted, with a warning.
     pub fn password_file(self, path: impl Into<PathBuf>) -> Self {
         self.with(Password::File(path.into()))
     }
@@ -103,8 +103,8 @@ impl RedisConfig {
     /// expire. Default: none.
     ///
     /// It is called for each new connection, at least once a heartbeat, so it should cache a valid token;
-    /// [`connect_timeout`](Self::connect_timeout) includes it. If it fails or panics, the first connection fails with `Unavailable`; later ones use the last credentials,
-    /// with a warning.
+    /// [`connect_timeout`](Self::connect_timeout) half of it is its own. If it fails, panics or is late, the first connection fails; later ones use the last
+    /// credentials that the server has accepted, with a warning.
     pub fn credentials(self, provider: CredentialsProvider) -> Self {
         self.with(Password::Provider(provider))
     }

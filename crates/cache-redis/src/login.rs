@@ -1,10 +1,11 @@
 //! [`Login`]: the user and password of a new connection, read again for each.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::time::Duration;
 
 use cache_core::{Credentials, CredentialsProvider, Error, ErrorKind, Result, text_file};
 use parking_lot::Mutex;
+use tokio::time::timeout;
 
 /// The source of the user and the password.
 #[derive(Debug, Clone, Default)]
@@ -12,18 +13,52 @@ pub(crate) struct Login {
     pub(crate) username: Option<String>,
     pub(crate) username_file: Option<PathBuf>,
     pub(crate) password: Option<Password>,
-    pub(crate) last: Last,
 }
 
-type UserAndPassword = (Option<String>, Option<String>);
+/// The user and the password of a connection.
+pub(crate) type UserAndPassword = (Option<String>, Option<String>);
 
-/// The last user and password that could be read.
-#[derive(Clone, Default)]
-pub(crate) struct Last(Arc<Mutex<Option<UserAndPassword>>>);
+/// The last user and password that the server has accepted.
+#[derive(Default)]
+pub(crate) struct LastLogin(Mutex<Option<UserAndPassword>>);
 
-impl std::fmt::Debug for Last {
+impl std::fmt::Debug for LastLogin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("***")
+    }
+}
+
+impl LastLogin {
+    /// Returns the credentials that `login` gives within `limit`. Where it gives none, returns the last ones, which the server
+    /// may still accept: a provider that fails once does not take the server away.
+    ///
+    /// # Errors
+    /// `Configuration` for a file that cannot be read or is empty, `Timeout` where nothing is given in time, and the errors of
+    /// a provider, before the first success.
+    pub(crate) async fn or_new(
+        &self,
+        login: &Login,
+        limit: Duration,
+        address: &str,
+    ) -> Result<UserAndPassword> {
+        let late = |_| {
+            let message = format!("Redis at {address}: no credentials within {} ms", limit.as_millis());
+            Err(Error::new(ErrorKind::Timeout, message))
+        };
+        let error = match timeout(limit, login.credentials()).await.unwrap_or_else(late) {
+            Ok(given) => return Ok(given),
+            Err(error) => error,
+        };
+        let Some(last) = self.0.lock().clone() else { return Err(error) };
+        cache_core::log::warn!(
+            limit: address, server = address, %error, "Redis credentials cannot be read; the last ones are used"
+        );
+        Ok(last)
+    }
+
+    /// Keeps credentials that the server has accepted.
+    pub(crate) fn accepted(&self, credentials: UserAndPassword) {
+        *self.0.lock() = Some(credentials);
     }
 }
 
@@ -48,28 +83,11 @@ impl std::fmt::Debug for Password {
 }
 
 impl Login {
-    /// Returns the user and the password for a new connection. Where they cannot be read, returns the last ones, which the
-    /// server may still accept: a provider that fails once does not take the server away.
+    /// Returns the user and the password for a new connection.
     ///
     /// # Errors
-    /// `Configuration` for a file that cannot be read or is empty, and the errors of a provider, before the first success.
+    /// `Configuration` for a file that cannot be read or is empty, and the errors of a provider.
     pub(crate) async fn credentials(&self) -> Result<UserAndPassword> {
-        match self.read().await {
-            Ok(read) => {
-                *self.last.0.lock() = Some(read.clone());
-                Ok(read)
-            }
-            Err(error) => {
-                let Some(last) = self.last.0.lock().clone() else { return Err(error) };
-                cache_core::log::warn!(
-                    limit: self.description(), %error, "Redis credentials cannot be read; the last ones are used"
-                );
-                Ok(last)
-            }
-        }
-    }
-
-    async fn read(&self) -> Result<UserAndPassword> {
         let username = match &self.username_file {
             Some(path) => Some(read(path, "REDIS_USERNAME_FILE").await?),
             None => self.username.clone(),
@@ -144,22 +162,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_cannot_be_read_is_an_error_at_first_and_later_leaves_the_last_credentials() {
+    async fn without_credentials_the_last_accepted_ones_are_used() {
+        const LIMIT: Duration = Duration::from_millis(50);
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("password");
-        let login = login(&path);
-        let error = login.credentials().await.unwrap_err();
+        let (login, last) = (login(&path), LastLogin::default());
+        let error = last.or_new(&login, LIMIT, "h:1").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
         assert!(error.to_string().contains("REDIS_PASSWORD_FILE"), "{error}");
         std::fs::write(&path, "\n").unwrap();
-        assert!(login.credentials().await.unwrap_err().to_string().contains("is empty"));
+        assert!(last.or_new(&login, LIMIT, "h:1").await.unwrap_err().to_string().contains("is empty"));
         std::fs::write(&path, "secret").unwrap();
-        let read = login.credentials().await.unwrap();
+        let read = last.or_new(&login, LIMIT, "h:1").await.unwrap();
+        last.accepted(read.clone());
         std::fs::write(&path, "").unwrap();
-        assert_eq!(login.credentials().await.unwrap(), read);
-        std::fs::remove_file(&path).unwrap();
-        assert_eq!(login.credentials().await.unwrap(), read);
-        assert!(!format!("{login:?}").contains("secret"));
+        assert_eq!(last.or_new(&login, LIMIT, "h:1").await.unwrap(), read);
+        let hanging = CredentialsProvider::new(std::future::pending::<Result<Credentials>>);
+        let hanging = Login { password: Some(Password::Provider(hanging)), ..Login::default() };
+        assert_eq!(last.or_new(&hanging, LIMIT, "h:1").await.unwrap(), read);
+        let late = LastLogin::default().or_new(&hanging, LIMIT, "h:1").await.unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::Timeout);
+        assert!(!format!("{last:?}").contains("secret"));
     }
 
     #[tokio::test]

@@ -53,6 +53,7 @@ impl Manager {
         let info = &candidate.info;
         let is_one = trust_restart || is_planted(Plant::OneIncarnation);
         let incarnation = if is_one { TRUSTED } else { incarnation_of(&info.run_id, &info.replication.id) };
+        let mut entered = None;
         let epoch = match self.epochs.admit(incarnation, info, switches) {
             Admission::Current(epoch) => epoch,
             Admission::Outdated => {
@@ -61,11 +62,15 @@ impl Manager {
             }
             Admission::AfterRemoving(missed) => {
                 self.remove(&candidate, incarnation, &missed).await?;
-                self.enter(incarnation, &missed)?
+                entered = Some(missed);
+                self.epochs.enter(incarnation)?
             }
         };
         self.epochs.check(info, asked);
         drop(entering);
+        if let Some(missed) = entered {
+            self.log_entered(incarnation, &missed);
+        }
         let connection = self.connector.connection(&candidate, epoch);
         self.info.store(Arc::new(candidate.info));
         Ok(connection)
@@ -93,13 +98,12 @@ impl Manager {
         Error::new(kind, format!("Redis at {}: {problem}", self.connector.config.address()))
     }
 
-    fn enter(&self, incarnation: u64, missed: &[Invalidation]) -> Result<Arc<ServerEpoch>> {
-        let (epoch, address) = (self.epochs.enter(incarnation)?, self.connector.config.address());
+    fn log_entered(&self, incarnation: u64, missed: &[Invalidation]) {
+        let address = self.connector.config.address();
         let is_cleared = missed.contains(&Invalidation::Everything);
         cache_core::log::info!(
             limit: (&address, incarnation), server = %address, incarnation = format_args!("{incarnation:016x}"),
             repeated = missed.len(), is_cleared, "new Redis server or restart detected"
         );
-        Ok(epoch)
     }
 }

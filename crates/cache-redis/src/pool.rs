@@ -17,6 +17,9 @@ use crate::manager::Manager;
 /// Values of more bytes together are sent over a connection of their own.
 const LARGE: usize = 1 << 20;
 
+/// Connections for large values that are open at most.
+const LARGE_AT_ONCE: usize = 8;
+
 /// Connections to one server.
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -24,7 +27,7 @@ pub(crate) struct Pool {
     /// The connection that was checked out last, which the pool would hand out next.
     latest: ArcSwapOption<Connection>,
     pub(crate) manager: Arc<Manager>,
-    /// One permit for each connection of a large value, as many as the pool has connections.
+    /// One permit for each connection of large values.
     large: Semaphore,
     failures: Failures,
     pub(crate) address: String,
@@ -54,7 +57,7 @@ impl Pool {
             connections: ArcSwapOption::from_pointee(pool),
             latest: ArcSwapOption::empty(),
             manager,
-            large: Semaphore::new(config.pool_size as usize),
+            large: Semaphore::new(LARGE_AT_ONCE),
             failures,
             address: config.address(),
         })
@@ -71,6 +74,7 @@ impl Pool {
     pub(crate) fn close(&self) {
         self.connections.store(None);
         self.latest.store(None);
+        self.large.close();
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {
@@ -152,8 +156,10 @@ impl Attempts<'_> {
         if self.is_large {
             if self.permit.is_none() {
                 let permit = timeout_at(self.deadline, self.pool.large.acquire()).await;
-                let permit = permit.map_err(|_| self.pool.failures.cause(None, &self.pool.address))?;
-                self.permit = permit.ok();
+                let busy =
+                    || format!("Redis at {}: all connections for large values are busy", self.pool.address);
+                let permit = permit.map_err(|_| Error::new(ErrorKind::Timeout, busy()))?;
+                self.permit = Some(permit.map_err(|_| closed())?);
             }
             return self.pool.open_apart(self.deadline).await;
         }
@@ -226,5 +232,32 @@ impl ErrorSink<Error> for Failures {
 
     fn boxed_clone(&self) -> Box<dyn ErrorSink<Error>> {
         Box::new(self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::RedisServer;
+
+    use super::*;
+    use crate::engine::RedisEngine;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn waiting_for_a_connection_of_large_values_is_a_time_out_also_after_an_outage() {
+        let server = RedisServer::start().unwrap();
+        let config = RedisConfig::new("127.0.0.1").port(server.port());
+        let pool = RedisEngine::connect(&config).await.unwrap().pool;
+        let mut large: Vec<Attempts<'_>> = (0..LARGE_AT_ONCE).map(|_| pool.attempts(2 * LARGE)).collect();
+        for attempts in &mut large {
+            attempts.connection().await.unwrap();
+        }
+        pool.failures.sink(Error::new(ErrorKind::Unavailable, "refused, an hour ago"));
+        let error = pool.attempts(2 * LARGE).connection().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        large.pop();
+        pool.attempts(2 * LARGE).connection().await.unwrap();
+        pool.close();
+        let error = pool.attempts(2 * LARGE).connection().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
     }
 }

@@ -59,7 +59,7 @@ impl DiskEngine {
         self.stats.lock().errors += 1;
         let is_disk_full = self.space.load().shortage() == Some(Shortage::Disk);
         let unwritable = fault.unwritable().or(is_disk_full.then_some("the disk is full"));
-        {
+        let suppressed = {
             let mut condition = self.condition.lock();
             // `publish` replaces the snapshot first: a late reader does not degrade a restored database again.
             if condition.cause.is_none() && self.is_away() {
@@ -70,18 +70,20 @@ impl DiskEngine {
             if condition.cause.is_none() || condition.is_logged {
                 return;
             }
-        }
-        let (limit, directory) = (&self.config.directory, self.config.directory.display());
-        let is_logged = match unwritable {
+            // A failure shortly after another is logged later, if it lasts.
+            let Some(suppressed) = cache_core::log::admitted(&self.config.directory) else { return };
+            condition.is_logged = true;
+            suppressed
+        };
+        let directory = self.config.directory.display();
+        match unwritable {
             Some(why) => {
-                cache_core::log::warn!(limit: limit, %directory, cause = %fault, "disk cache cannot be written: {why}")
+                cache_core::log::warn!(%directory, cause = %fault, suppressed, "disk cache cannot be written: {why}");
             }
             None => {
-                cache_core::log::warn!(limit: limit, %directory, cause = %fault, "disk cache database failed, reopening it")
+                cache_core::log::warn!(%directory, cause = %fault, suppressed, "disk cache database failed, reopening it");
             }
-        };
-        // A failure shortly after another is logged later, if it lasts.
-        self.condition.lock().is_logged |= is_logged;
+        }
     }
 
     /// Has readers read `snapshot`, and notes that the database works; returns the snapshot that it replaced. Does nothing

@@ -108,8 +108,8 @@ impl RedisConfig {
     /// over the other settings of the login. Default: none.
     ///
     /// It is called for each new connection, of which there is one a second at least, so that it ought to keep a token as
-    /// long as that is good, and has [`connect_timeout`](Self::connect_timeout) to answer. While it fails or panics, Redis is
-    /// away.
+    /// long as that is good, and has half of [`connect_timeout`](Self::connect_timeout) to answer. Where it fails, panics or is
+    /// late, the last credentials that the server has accepted are used, with a warning.
     ///
     /// ```
     /// use cache_facade::{Credentials, RedisConfig};

@@ -111,8 +111,8 @@ impl Router {
         }
     }
 
-    /// Closes the breaker if nothing is pending and no append is in progress. Returns the period that begins; `None` if it stays
-    /// open.
+    /// Closes the breaker if nothing is pending and no append is in progress. Returns the period whose fallback store is not
+    /// used any more; `None` if the breaker stays open.
     ///
     /// # Errors
     /// `Unavailable` when the primary failed since the probe began.

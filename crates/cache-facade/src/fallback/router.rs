@@ -42,7 +42,8 @@ pub(super) struct Router {
 pub(super) struct State {
     pub(super) breaker: CircuitBreaker,
     pub(super) primary: Option<Arc<dyn Primary>>,
-    /// Increases with each outage: period n is the time in which Redis is used and the outage that follows it.
+    /// Increases with each outage, and with each fallback store that is replaced. A period is the time in which one fallback
+    /// store is in use, and the use of Redis after it.
     pub(super) period: u64,
     /// The store that is used while the breaker is not closed.
     pub(super) store: Arc<dyn CacheBackend>,
@@ -195,18 +196,17 @@ impl Router {
     /// Logs that the primary is away, unless that was logged for this outage. An outage shortly after another is logged
     /// later, if it lasts.
     pub(super) fn log_outage(&self) {
-        let (period, cause) = {
-            let state = self.state.lock();
-            match &state.cause {
-                Some(cause) if !state.is_logged => (state.period, cause.to_string()),
-                _ => return,
-            }
-        };
-        if cache_core::log::warn!(limit: self.id, error = %cause, "Redis cache lost, falling back to disk cache")
-        {
+        let (suppressed, cause) = {
             let mut state = self.state.lock();
-            state.is_logged |= state.period == period;
-        }
+            let Some(cause) = state.cause.as_ref().filter(|_| !state.is_logged).map(ToString::to_string)
+            else {
+                return;
+            };
+            let Some(suppressed) = cache_core::log::admitted(self.id) else { return };
+            state.is_logged = true;
+            (suppressed, cause)
+        };
+        cache_core::log::warn!(suppressed, error = %cause, "Redis cache lost, falling back to disk cache");
     }
 
     /// Makes every later call fail with `Closed`.

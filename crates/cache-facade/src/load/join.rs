@@ -1,10 +1,12 @@
 //! [`Request`]: a caller's request for values that it missed. A request for one value is one for many with one item.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{BackendKind, CacheKey, Entry, FillToken, Lookup};
+use futures_util::future::{Either, select};
 
 use super::context::{self, LoadContext, LoadId};
 use super::engine::CacheEngine;
@@ -15,7 +17,7 @@ use super::{LoadError, Loaded, Source};
 use crate::encoding::Encode;
 use crate::observe::events::Event;
 use crate::observe::span::Span;
-use crate::time_budget::TimeBudget;
+use crate::time_budget::{LONGEST, TimeBudget};
 
 /// Pause after which a caller that waits for its turn to load looks up again.
 const LOOKS_AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -187,7 +189,17 @@ impl<'a, I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> Req
             // The caller waits for a load meanwhile, not for the cache.
             self.budget.renew();
             let mark = self.engine.flights.mark(&led.key);
-            let Lookup { entry, token, backend } = self.engine.lookup(&led.key, &mut self.budget).await;
+            // A store that hangs must not delay a load whose turn has come.
+            let found = {
+                let lookup = pin!(self.engine.lookup(&led.key, &mut self.budget));
+                let turn = pin!(led.leader.has_its_turn_within(LONGEST));
+                match select(lookup, turn).await {
+                    Either::Left((found, _)) => found,
+                    Either::Right((true, _)) => break,
+                    Either::Right((false, lookup)) => lookup.await,
+                }
+            };
+            let Lookup { entry, token, backend } = found;
             let value = self.engine.decode(self.encoding, &led.key, self.engine.fresh(entry));
             if value.is_some() || !token.is_never() {
                 let Led { item, key, leader, .. } = led;

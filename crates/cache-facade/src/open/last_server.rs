@@ -62,7 +62,8 @@ impl LastServer {
 
     /// Records that the server is not used any more.
     pub(super) fn ended(&self) {
-        if let Some(incarnation) = *self.entered.lock()
+        let entered = *self.entered.lock();
+        if let Some(incarnation) = entered
             && let Err(error) = self.write(LastUse { incarnation, at: self.clock.now() })
         {
             cache_core::log::debug!(%error, "cannot record the end of the use of Redis");
@@ -71,7 +72,8 @@ impl LastServer {
 
     /// Records the server again, in the directory that replaces a lost one.
     pub(super) fn moved(&self) {
-        if let Some(incarnation) = *self.entered.lock() {
+        let entered = *self.entered.lock();
+        if let Some(incarnation) = entered {
             self.write_or_distrust(incarnation);
         }
     }
@@ -104,7 +106,8 @@ impl LastServerRecord for LastServer {
     fn entered(&self, incarnation: u64) -> Result<()> {
         self.write_or_distrust(incarnation);
         *self.entered.lock() = Some(incarnation);
-        for path in self.dead.lock().drain(..) {
+        let dead = std::mem::take(&mut *self.dead.lock());
+        for path in dead {
             if let Err(error) = files::remove_durably(&path, NAME) {
                 cache_core::log::debug!(%error, "cannot remove a dead process's record of its Redis server");
             }

@@ -98,6 +98,9 @@ pub fn diagnose_directory(config: &CacheConfig) -> Result<()> {
         files::check_directory(&directory)?;
         files::check_file(&directory.join(LOCK))?;
     }
+    for name in ["cache.redb", "cache.lock"] {
+        files::check_file(&path.join(name))?;
+    }
     #[cfg(feature = "redis")]
     if config.redis().enabled() {
         files::check_file(&path.join(redis::STATE_LOCK))?;

@@ -215,3 +215,25 @@ async fn a_value_over_the_backends_limit_reaches_its_caller_and_is_not_stored() 
     assert_eq!(cache.get_or_load(&key(1), load).await.unwrap().len(), 9 * 1_048_576);
     assert!(!cache.contains(&key(1)).await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_does_not_delay_a_load_whose_turn_has_come() {
+    let store = Faulty::new();
+    store.lookups_hang.store(true, Ordering::SeqCst);
+    let cache = Cache::new(store.clone());
+    let load = |number: u32| {
+        let cache = cache.clone();
+        let load = async move || {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Ok::<_, Nothing>(number)
+        };
+        tokio::spawn(async move { cache.get_or_load(&key(1), load).await.unwrap() })
+    };
+    let first = load(1);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let second = load(2);
+    first.await.unwrap();
+    let turn = Instant::now();
+    second.await.unwrap();
+    assert!(turn.elapsed() < Duration::from_millis(120), "{:?}", turn.elapsed());
+}

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::pem;
 use crate::config::RedisConfig;
 use crate::error::Fault;
+use crate::login::LastLogin;
 
 /// Interval of the kernel's probes of an idle connection.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -57,16 +58,18 @@ fn address(config: &RedisConfig) -> RedisResult<ConnectionInfo> {
     Ok(address.into_connection_info()?.set_tcp_settings(tcp))
 }
 
-/// Connects to `server` and logs in with the credentials that are valid now.
+/// Connects to `server` and logs in.
 ///
 /// # Errors
-/// Those of the login: `Configuration` for a file that cannot be read, those of the application's provider and of the server.
+/// Those of [`LastLogin::or_new`] and of the server.
 pub(super) async fn connect_to(
     server: &ConnectionInfo,
     config: &RedisConfig,
     settings: &AsyncConnectionConfig,
+    last: &LastLogin,
 ) -> Result<MultiplexedConnection> {
-    let (username, password) = config.login.credentials().await?;
+    let credentials = last.or_new(&config.login, config.connect_timeout / 2, &config.address()).await?;
+    let (username, password) = credentials.clone();
     let mut login = RedisConnectionInfo::default().set_db(config.db.into()).set_skip_set_lib_name();
     if let Some(username) = username {
         login = login.set_username(username);
@@ -76,7 +79,9 @@ pub(super) async fn connect_to(
     }
     let failed = |cause| Fault::from(cause).into_error(&config.address());
     let client = Client::open(server.clone().set_redis_settings(login)).map_err(failed)?;
-    client.get_multiplexed_async_connection_with_config(settings).await.map_err(failed)
+    let connection = client.get_multiplexed_async_connection_with_config(settings).await.map_err(failed)?;
+    last.accepted(credentials);
+    Ok(connection)
 }
 
 /// Connects and logs in, outside of the pool.
@@ -88,7 +93,7 @@ pub(crate) async fn connect(config: &RedisConfig) -> Result<MultiplexedConnectio
     let settings = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(config.connect_timeout))
         .set_response_timeout(Some(config.connect_timeout));
-    timeout(config.connect_timeout, connect_to(&server, config, &settings))
+    timeout(config.connect_timeout, connect_to(&server, config, &settings, &LastLogin::default()))
         .await
         .unwrap_or_else(|_| Err(Fault::timeout().into_error(&config.address())))
 }

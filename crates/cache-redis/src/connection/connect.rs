@@ -13,6 +13,7 @@ use super::watchdog::FIRST_LOOK;
 use super::{Connection, Status, client, clock_skew};
 use crate::config::RedisConfig;
 use crate::error::{Fate, Fault};
+use crate::login::LastLogin;
 
 /// Makes sockets to one address, and connections from them.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub(crate) struct Connector {
     /// Whether the server does not allow `CLIENT SETNAME`.
     is_name_refused: AtomicBool,
     losses: Arc<AtomicU64>,
+    last_login: LastLogin,
 }
 
 /// A socket to a server that has not been admitted yet.
@@ -44,7 +46,8 @@ impl Connector {
             .set_connection_timeout(Some(config.connect_timeout))
             .set_response_timeout(None);
         let (config, server) = (config.clone(), client::server(config)?);
-        Ok(Self { config, server, settings, is_name_refused: AtomicBool::default(), losses: Arc::default() })
+        let (is_name_refused, losses) = (AtomicBool::default(), Arc::default());
+        Ok(Self { config, server, settings, is_name_refused, losses, last_login: LastLogin::default() })
     }
 
     /// Connects, logs in and reads the server's `INFO`.
@@ -52,7 +55,8 @@ impl Connector {
         let born = self.losses.load(Ordering::Relaxed);
         let failed = |fault: Fault| fault.into_error(&self.config.address());
         let connecting = async {
-            let mut socket = client::connect_to(&self.server, &self.config, &self.settings).await?;
+            let mut socket =
+                client::connect_to(&self.server, &self.config, &self.settings, &self.last_login).await?;
             match self.info(&mut socket).await {
                 Ok(info) => Ok(Candidate { socket, info, born }),
                 // A server with too many clients closes the connection; one that does not know INFO keeps it.

@@ -43,24 +43,56 @@ impl RedisEngine {
     /// Records why the server cannot be used, or that it can, and logs the change. An outage shortly after another is logged
     /// later, if it lasts.
     pub(super) fn note(&self, cause: Option<String>) {
-        let was_logged = {
+        let address = &self.pool.address;
+        let suppressed = {
             let mut condition = self.condition.lock();
             if condition.cause.is_some() != cause.is_some() {
                 condition.since = self.clock.now();
             }
             condition.cause.clone_from(&cause);
-            let is_over = cause.is_none();
-            if is_over { std::mem::take(&mut condition.is_logged) } else { condition.is_logged }
-        };
-        let address = &self.pool.address;
-        match cause {
-            Some(cause) if !was_logged => {
-                let is_logged = cache_core::log::warn!(limit: address, "Redis: {cause}");
-                let mut condition = self.condition.lock();
-                condition.is_logged = is_logged && condition.cause.is_some();
+            if cause.is_some() == condition.is_logged {
+                return;
             }
-            None if was_logged => cache_core::log::info!(server = %address, "Redis reachable again"),
-            Some(_) | None => {}
+            let suppressed = if cause.is_some() { cache_core::log::admitted(address) } else { Some(0) };
+            condition.is_logged = cause.is_some() && suppressed.is_some();
+            suppressed
+        };
+        match (cause, suppressed) {
+            (Some(cause), Some(suppressed)) => cache_core::log::warn!(suppressed, "Redis: {cause}"),
+            (None, Some(_)) => cache_core::log::info!(server = %address, "Redis reachable again"),
+            (_, None) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use testkit::RedisServer;
+
+    use super::*;
+    use crate::config::RedisConfig;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_outage_that_several_probes_find_at_once_is_logged_and_known_to_be() {
+        let server = RedisServer::start().unwrap();
+        let config = RedisConfig::new("127.0.0.1").port(server.port());
+        let mut engine = RedisEngine::connect(&config).await.unwrap();
+        for trial in 0..200 {
+            // A limit of its own.
+            engine.pool.address = format!("trial {trial}");
+            engine.note(None);
+            let (engine, barrier) = (&engine, &Barrier::new(4));
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(move || {
+                        barrier.wait();
+                        engine.note(Some("refused".to_owned()));
+                    });
+                }
+            });
+            assert!(engine.condition.lock().is_logged);
         }
     }
 }

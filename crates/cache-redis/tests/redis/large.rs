@@ -113,7 +113,7 @@ async fn a_group_lives_as_long_as_its_longest_value() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_large_fills_open_as_many_connections_as_the_pool_may() {
+async fn many_large_fills_open_eight_connections_at_most() {
     let server = RedisServer::start().unwrap();
     let settings = config(server.address()).pool_size(2).timeout(PATIENCE);
     let cache = Arc::new(RedisBackend::connect(settings).await.unwrap());
@@ -135,6 +135,6 @@ async fn many_large_fills_open_as_many_connections_as_the_pool_may() {
     for fill in fills {
         assert_eq!(fill.await.unwrap(), FillOutcome::Stored);
     }
-    // Two that are shared, two for large values, and that of the heartbeat; one of each may be closing.
-    assert!((3..=8).contains(&most), "{most} connections");
+    // Two that are shared, eight for large values, and that of the heartbeat; a few may be closing.
+    assert!((3..=14).contains(&most), "{most} connections");
 }
