@@ -6,6 +6,7 @@ mod lifetimes;
 mod parse;
 mod redis;
 mod redis_url;
+pub(crate) mod sentinels;
 mod settings;
 mod sources;
 mod unknown_names;

@@ -105,6 +105,9 @@ fn about_password(config: &RedisConfig) -> &'static str {
 
 /// Returns advice about a connection that ends, gives no answer, or one that is not of Redis (`is_garbage`).
 async fn about_port(config: &RedisConfig, error: &Error, is_garbage: bool) -> Option<&'static str> {
+    if config.sentinels.is_some() {
+        return None;
+    }
     if !config.tls && speaks_tls(config).await {
         return Some("this port speaks TLS: set REDIS_TLS=true");
     }

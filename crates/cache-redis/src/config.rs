@@ -1,5 +1,6 @@
 //! [`RedisConfig`]: the address of the server, and how to connect to it.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,29 @@ use cache_core::{Clock, CredentialsProvider, Error, ErrorKind, MEGABYTE, Result,
 
 use crate::last_server::LastServerRecord;
 use crate::login::{Login, Password};
+
+/// The Sentinels of a replicated group. `Debug` does not show the password.
+#[derive(Clone, Default)]
+pub(crate) struct SentinelConfig {
+    pub(crate) addresses: Vec<(String, u16)>,
+    pub(crate) master: Option<String>,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<String>,
+}
+
+impl fmt::Display for SentinelConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.master.as_deref().unwrap_or("the master"))?;
+        f.write_str(" of the Sentinels")?;
+        self.addresses.iter().try_for_each(|(host, port)| write!(f, " {host}:{port}"))
+    }
+}
+
+impl fmt::Debug for SentinelConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// Settings of a Redis cache. `Debug` does not show the password.
 ///
@@ -30,6 +54,7 @@ pub struct RedisConfig {
     pub(crate) ca_file: Option<PathBuf>,
     /// The files of the certificate and its key.
     pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
+    pub(crate) sentinels: Option<SentinelConfig>,
     pub(crate) namespace: String,
     pub(crate) pool_size: u32,
     pub(crate) timeout: Duration,
@@ -52,6 +77,7 @@ impl RedisConfig {
             tls: false,
             ca_file: None,
             client_certificate: None,
+            sentinels: None,
             namespace: "app".to_owned(),
             pool_size: 4,
             timeout: Duration::from_millis(250),
@@ -62,6 +88,32 @@ impl RedisConfig {
             last_server_record: None,
             clock: Arc::new(SystemClock),
         }
+    }
+
+    /// Names the Sentinels of a replicated group instead of one server, as pairs of host and port. Each connection goes to the
+    /// master that they name; TLS, user and password are those of the master. Default: none.
+    pub fn sentinels(self, addresses: impl IntoIterator<Item = (String, u16)>) -> Self {
+        let addresses = addresses.into_iter().collect();
+        self.with_sentinels(|sentinels| SentinelConfig { addresses, ..sentinels })
+    }
+
+    /// Names the master, where the [`sentinels`](Self::sentinels) watch several. Default: the only one.
+    pub fn sentinel_master(self, name: impl Into<String>) -> Self {
+        self.with_sentinels(|sentinels| SentinelConfig { master: Some(name.into()), ..sentinels })
+    }
+
+    /// Sets the user and the password of the [`sentinels`](Self::sentinels) themselves. Default: none.
+    pub fn sentinel_login(self, username: Option<String>, password: impl Into<String>) -> Self {
+        self.with_sentinels(|sentinels| SentinelConfig {
+            username,
+            password: Some(password.into()),
+            ..sentinels
+        })
+    }
+
+    fn with_sentinels(self, change: impl FnOnce(SentinelConfig) -> SentinelConfig) -> Self {
+        let sentinels = self.sentinels.clone().unwrap_or_default();
+        Self { sentinels: Some(change(sentinels)), ..self }
     }
 
     /// Sets the port. Default: 6379.
@@ -189,6 +241,9 @@ impl RedisConfig {
     /// Returns the address for messages.
     pub(crate) fn address(&self) -> String {
         let Self { host, port, .. } = self;
+        if let Some(sentinels) = &self.sentinels {
+            return sentinels.to_string();
+        }
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
@@ -204,6 +259,8 @@ impl RedisConfig {
             || !self.namespace.chars().all(is_plain)
         {
             format!("the namespace {:?} is not 1 to 64 of the characters a-z A-Z 0-9 - _ .", self.namespace)
+        } else if self.sentinels.as_ref().is_some_and(|sentinels| sentinels.addresses.is_empty()) {
+            "there is no Sentinel; set REDIS_SENTINELS to their addresses".to_owned()
         } else if !(1..=1024).contains(&self.pool_size) {
             format!("a pool of {} connections is not between 1 and 1024", self.pool_size)
         } else if self.timeout.is_zero() || self.connect_timeout.is_zero() || self.heartbeat.is_zero() {
@@ -223,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_password_is_not_in_debug() {
-        let config = RedisConfig::new("h").username("u").password("hunter2");
+        let config = RedisConfig::new("h").username("u").password("hunter2").sentinel_login(None, "hunter2");
         assert!(!format!("{config:?} {config:#?}").contains("hunter2"));
     }
 

@@ -12,8 +12,9 @@ use tokio::time::timeout;
 
 use crate::advice::{about_login, advice};
 use crate::config::RedisConfig;
-use crate::connection::client::connect;
+use crate::connection::client::{connect, server};
 use crate::connection::clock_skew;
+use crate::connection::sentinel::Sentinels;
 use crate::connection::server_info::ServerInfo;
 use crate::engine::RedisEngine;
 use crate::error::Fault;
@@ -51,28 +52,33 @@ pub type Check = (&'static str, Diagnosis);
 /// # Cost
 /// A few connections and round trips; each check takes [`RedisConfig::connect_timeout`] at most, the commands twice that.
 pub async fn diagnose(config: &RedisConfig) -> Vec<Check> {
-    let mut checks = Checks { config, done: Vec::new() };
+    let mut checks = Checks { config: config.clone(), done: Vec::new() };
     // `None` where a check failed, which is the last one then.
     let _: Option<()> = checks.run().await;
     checks.done
 }
 
-struct Checks<'a> {
-    config: &'a RedisConfig,
+struct Checks {
+    config: RedisConfig,
     done: Vec<Check>,
 }
 
 /// What a check gives to the next ones and found itself, or the problem and what to do about it.
 type Outcome<T> = Result<(T, String), (String, String)>;
 
-impl Checks<'_> {
+impl Checks {
     async fn run(&mut self) -> Option<()> {
-        let config = self.config;
+        let config = self.config.clone();
         let checked = config.check().map(|()| ((), "understood".to_owned()));
         self.record(
             "settings",
             checked.map_err(|error| problem(error, "correct the setting that is named")),
         )?;
+        if config.sentinels.is_some() {
+            let (host, port) = self.record("sentinels", ask_sentinels(&config).await)?;
+            self.config = RedisConfig { host, port, sentinels: None, ..config };
+        }
+        let config = &self.config.clone();
         let addresses = self.record("name", resolve(config).await)?;
         self.record("connection", reach(config, &addresses).await)?;
         self.record("TLS", encrypt(config).await)?;
@@ -104,6 +110,16 @@ fn problem(found: impl Display, advice: &str) -> (String, String) {
 
 fn doubtful(found: String, advice: &str) -> Diagnosis {
     Diagnosis::Doubtful { found, advice: advice.to_owned() }
+}
+
+async fn ask_sentinels(config: &RedisConfig) -> Outcome<(String, u16)> {
+    let advice = "start the Sentinels, or correct what the message names";
+    let failed = |error| problem(error, advice);
+    let sentinels = server(config).map(|server| Sentinels::new(config, &server)).map_err(failed)?;
+    let Some(sentinels) = sentinels else { return Err(problem("no Sentinel is named", advice)) };
+    let (host, port) = sentinels.master().await.map_err(failed)?;
+    let found = format!("the master is {host}:{port}");
+    Ok(((host, port), found))
 }
 
 async fn resolve(config: &RedisConfig) -> Outcome<Vec<SocketAddr>> {

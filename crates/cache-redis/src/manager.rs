@@ -45,7 +45,10 @@ impl Manager {
         let mut candidate = self.connector.connect().await?;
         let trust_restart = self.connector.config.trust_restart;
         if let Some(problem) = candidate.info.problem(trust_restart) {
-            return Err(self.error(ErrorKind::Configuration, problem));
+            // During a failover, Sentinels may name a server that follows another by now.
+            let is_failover = candidate.info.is_replica && self.connector.config.sentinels.is_some();
+            let kind = if is_failover { ErrorKind::Unavailable } else { ErrorKind::Configuration };
+            return Err(self.error(kind, problem));
         }
         let entering = self.epochs.entering.lock().await;
         // Another connection may have held the lock while it cleared a server: this one has been up for that much longer.

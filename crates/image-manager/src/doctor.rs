@@ -120,6 +120,8 @@ fn described(settings: &Settings, config: &CacheConfig) -> Vec<(String, String)>
         described.extend([
             ("REDIS_HOST", redis.host().to_owned()),
             ("REDIS_PORT", redis.port().to_string()),
+            ("REDIS_SENTINELS", sentinels(redis.sentinels())),
+            ("REDIS_SENTINEL_MASTER", redis.sentinel_master().unwrap_or("-").to_owned()),
             ("REDIS_DB", redis.db().to_string()),
             ("REDIS_USERNAME", redis.username().unwrap_or("-").to_owned()),
             ("REDIS_PASSWORD", if redis.password().is_some() { "***" } else { "-" }.to_owned()),
@@ -306,6 +308,11 @@ fn fallback(fallback: Fallback) -> &'static str {
         Fallback::Disk => "disk",
         Fallback::None => "none",
     }
+}
+
+fn sentinels(addresses: &[(String, u16)]) -> String {
+    let addresses: Vec<String> = addresses.iter().map(|(host, port)| format!("{host}:{port}")).collect();
+    if addresses.is_empty() { "-".to_owned() } else { addresses.join(",") }
 }
 
 fn shown(path: Option<&Path>) -> String {

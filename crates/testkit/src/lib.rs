@@ -18,10 +18,12 @@ mod plants;
 mod proxy;
 mod redis_server;
 pub mod reliability;
+mod sentinels;
 mod tls;
 
 pub use lines::Lines;
 pub use plants::stale_only_if;
 pub use proxy::{Mode, TcpProxy};
 pub use redis_server::{RedisServer, Restart};
+pub use sentinels::Sentinels;
 pub use tls::{Authority, Identity, terminator};

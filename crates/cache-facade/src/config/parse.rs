@@ -2,8 +2,9 @@
 
 use cache_core::Result;
 
-use super::settings::{ByFamily, REDIS_PASSWORD, REDIS_URL, SETTINGS};
+use super::settings::{ByFamily, REDIS_MODE, REDIS_PASSWORD, REDIS_SENTINEL_PASSWORD, REDIS_URL, SETTINGS};
 use super::sources::Environment;
+use super::values::{Mode, redis_mode};
 use super::{CacheConfig, Tls, redis_url, settings, unknown_names, values};
 
 /// Settings that `REDIS_URL` replaces.
@@ -22,7 +23,7 @@ pub(super) fn config(environment: &Environment) -> Result<CacheConfig> {
     for setting in SETTINGS {
         let mut read = |name: &str, parse: &mut dyn FnMut(&str) -> Option<()>| {
             let text = match name {
-                REDIS_PASSWORD => environment.untrimmed(name),
+                REDIS_PASSWORD | REDIS_SENTINEL_PASSWORD => environment.untrimmed(name),
                 _ => environment.get(name),
             };
             let problem = match text {
@@ -68,6 +69,16 @@ fn contradictions(environment: &Environment, config: &CacheConfig) -> Vec<&'stat
     let mut problems = Vec::new();
     if redis.client_cert.is_some() != redis.client_key.is_some() {
         problems.push("REDIS_CLIENT_CERT and REDIS_CLIENT_KEY go together: set both");
+    }
+    let mode = environment.get(REDIS_MODE).ok().flatten().and_then(redis_mode);
+    match (mode, redis.sentinels.are_named()) {
+        (Some(Mode::Single), true) => {
+            problems.push("REDIS_MODE is single and REDIS_SENTINELS is set: remove one of them");
+        }
+        (Some(Mode::Sentinel), false) => {
+            problems.push("REDIS_MODE is sentinel: set REDIS_SENTINELS to the addresses of the Sentinels");
+        }
+        _ => {}
     }
     if is_encrypted_url() {
         problems.push("REDIS_TLS is false and REDIS_URL begins with rediss://: they contradict each other");

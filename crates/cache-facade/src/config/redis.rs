@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use cache_core::{Credentials, CredentialsProvider};
 
+use super::sentinels::Sentinels;
+
 /// A text that neither `Debug` nor an error shows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -51,6 +53,7 @@ pub struct RedisConfig {
     pub(super) username_file: Option<PathBuf>,
     pub(super) password_file: Option<PathBuf>,
     pub(super) credentials: Option<CredentialsProvider>,
+    pub(super) sentinels: Sentinels,
     pub(super) tls: Tls,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) client_cert: Option<PathBuf>,
@@ -130,6 +133,28 @@ impl RedisConfig {
         Self { credentials: Some(CredentialsProvider::new(provide)), ..self }
     }
 
+    /// Names the Sentinels of a replicated Redis, as pairs of host and port; they tell the address of the master, instead of host
+    /// and port. User, password and TLS are those of the master. Default: none.
+    #[must_use]
+    pub fn with_sentinels<H: Into<String>>(mut self, addresses: impl IntoIterator<Item = (H, u16)>) -> Self {
+        self.sentinels.addresses = addresses.into_iter().map(|(host, port)| (host.into(), port)).collect();
+        self
+    }
+
+    /// Names the master, where the [Sentinels](Self::with_sentinels) watch several. Default: the only one.
+    #[must_use]
+    pub fn with_sentinel_master(mut self, name: impl Into<String>) -> Self {
+        self.sentinels.master = Some(name.into());
+        self
+    }
+
+    /// Sets the user and the password of the [Sentinels](Self::with_sentinels) themselves. Default: none.
+    #[must_use]
+    pub fn with_sentinel_login(mut self, username: Option<String>, password: impl Into<String>) -> Self {
+        (self.sentinels.username, self.sentinels.password) = (username, Some(Secret::new(password)));
+        self
+    }
+
     /// Sets whether the connection is encrypted. Default: [`Tls::Auto`].
     #[must_use]
     pub fn with_tls(self, tls: Tls) -> Self {
@@ -191,7 +216,25 @@ impl RedisConfig {
     /// Host and port, for messages.
     pub(crate) fn address(&self) -> String {
         let Self { host, port, .. } = self;
+        if self.sentinels.are_named() {
+            return self.sentinels.description();
+        }
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
+    /// The Sentinels, as pairs of host and port. Default: none.
+    pub fn sentinels(&self) -> &[(String, u16)] {
+        &self.sentinels.addresses
+    }
+
+    /// The name of the master that the Sentinels watch. Default: the only one.
+    pub fn sentinel_master(&self) -> Option<&str> {
+        self.sentinels.master.as_deref()
+    }
+
+    /// The user and the password of the Sentinels themselves. Default: none.
+    pub(crate) fn sentinel_login(&self) -> Option<(Option<&str>, &Secret)> {
+        Some((self.sentinels.username.as_deref(), self.sentinels.password.as_ref()?))
     }
 
     /// The number of the database. Default: 0.
@@ -282,6 +325,7 @@ impl Default for RedisConfig {
             username_file: None,
             password_file: None,
             credentials: None,
+            sentinels: Sentinels::default(),
             tls: Tls::Auto,
             ca_file: None,
             client_cert: None,

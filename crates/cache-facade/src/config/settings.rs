@@ -10,9 +10,10 @@ use cache_core::{MEGABYTE, Result};
 
 use super::lifetimes::{Field, Lifetimes};
 use super::values::{
-    boolean, fallback, is_namespace, is_path, is_redis_timeout, is_share, millis, number, path, seconds, tls,
+    boolean, fallback, is_namespace, is_path, is_redis_timeout, is_share, millis, number, path, redis_mode,
+    seconds, tls,
 };
-use super::{CacheConfig, Secret, redis_url, values};
+use super::{CacheConfig, Secret, redis_url, sentinels, values};
 use crate::lifetime::Lifetime;
 
 /// The setting that names a file of settings.
@@ -23,6 +24,8 @@ const FAMILY_TTL: &str = "CACHE_TTL_";
 const REDIS_ENABLED: &str = "REDIS_ENABLED";
 pub(super) const REDIS_PASSWORD: &str = "REDIS_PASSWORD";
 pub(super) const REDIS_URL: &str = "REDIS_URL";
+pub(super) const REDIS_MODE: &str = "REDIS_MODE";
+pub(super) const REDIS_SENTINEL_PASSWORD: &str = "REDIS_SENTINEL_PASSWORD";
 
 const BOOLEAN: &str = "true or false (also yes, no, on, off, 1, 0)";
 const SHARE: &str = "a share from 0 to 1";
@@ -173,9 +176,23 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting(REDIS_URL, "", redis_url::FORM)
         .meaning("Instead of the single settings: redis://user:password@host:6379/0, or rediss:// for TLS.")
         .parse(redis_at),
-    setting("REDIS_MODE", "single", "single; cluster and sentinel are not supported yet")
-        .meaning("single; cluster and sentinel are not supported yet.")
-        .parse(|_, text| text.eq_ignore_ascii_case("single").then_some(())),
+    setting(REDIS_MODE, "auto", "auto, single or sentinel; cluster is not supported yet")
+        .meaning("auto, single or sentinel. auto: sentinel where REDIS_SENTINELS is set.")
+        .parse(|_, text| redis_mode(text).map(|_| ())),
+    setting("REDIS_SENTINELS", "", sentinels::FORM)
+        .meaning(
+            "Sentinels of a replicated Redis, which name its master, instead of REDIS_HOST and REDIS_PORT.",
+        )
+        .parse(|config, text| put(&mut config.redis.sentinels.addresses, sentinels::addresses(text))),
+    setting("REDIS_SENTINEL_MASTER", "", "the name of a master")
+        .meaning("Name of the master, where the Sentinels watch several.")
+        .parse(|config, text| put(&mut config.redis.sentinels.master, Some(Some(text.to_owned())))),
+    setting("REDIS_SENTINEL_USERNAME", "", "a user name")
+        .meaning("User of the Sentinels themselves.")
+        .parse(|config, text| put(&mut config.redis.sentinels.username, Some(Some(text.to_owned())))),
+    setting(REDIS_SENTINEL_PASSWORD, "", "a password")
+        .meaning("Password of the Sentinels themselves.")
+        .parse(|config, text| put(&mut config.redis.sentinels.password, Some(Some(Secret::new(text))))),
     setting("REDIS_POOL_SIZE", "4", "a whole number from 1 to 1024")
         .meaning("Connections that are kept.")
         .parse(|config, text| put(&mut config.redis.pool_size, number(text)))

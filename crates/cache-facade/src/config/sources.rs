@@ -10,7 +10,7 @@ use std::path::Path;
 use cache_core::{Error, ErrorKind, Result, text_file};
 use config::{File as TomlFile, FileFormat, Source, Value, ValueKind};
 
-use super::settings::{CONFIG_FILE, REDIS_PASSWORD, REDIS_URL};
+use super::settings::{CONFIG_FILE, REDIS_PASSWORD, REDIS_SENTINEL_PASSWORD, REDIS_URL};
 use super::values;
 
 /// The text of a setting.
@@ -197,7 +197,7 @@ fn parse_env_file(text: &str, path: &str) -> Result<(Texts, Vec<String>)> {
                 problems.push(format!("{path}, line {line}: not of the form NAME=value{hint}"));
             }
             Ok((name, value)) => {
-                if has_dollar && [REDIS_PASSWORD, REDIS_URL].contains(&&*name) {
+                if has_dollar && [REDIS_PASSWORD, REDIS_SENTINEL_PASSWORD, REDIS_URL].contains(&&*name) {
                     warnings.push(format!("{name} in {path}, line {line}{DOLLAR}"));
                 }
                 let place = format!(" (in {path}, line {line})");

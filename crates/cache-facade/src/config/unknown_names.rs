@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_near_none_is_answered_with_where_they_are_listed() {
-        for name in ["REDIS_SENTINEL_MASTER_NAME", "CACHE_WARMUP_THREADS"] {
+        for name in ["REDIS_READ_FROM_REPLICAS", "CACHE_WARMUP_THREADS"] {
             assert!(
                 advice(name, "x").is_some_and(|advice| advice.contains("docs/configuration.md")),
                 "{name}"

@@ -47,6 +47,26 @@ pub(super) fn tls(text: &str) -> Option<Tls> {
     boolean(text).map(|on| if on { Tls::On } else { Tls::Off })
 }
 
+/// A way to find the Redis server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// By the Sentinels, where they are named.
+    Auto,
+    /// By its address.
+    Single,
+    /// By the Sentinels.
+    Sentinel,
+}
+
+pub(super) fn redis_mode(text: &str) -> Option<Mode> {
+    match text.to_ascii_lowercase().as_str() {
+        "auto" => Some(Mode::Auto),
+        "single" => Some(Mode::Single),
+        "sentinel" => Some(Mode::Sentinel),
+        _ => None,
+    }
+}
+
 pub(super) fn fallback(text: &str) -> Option<Fallback> {
     match text.to_ascii_lowercase().as_str() {
         "disk" => Some(Fallback::Disk),

@@ -180,6 +180,15 @@ fn client_settings(config: &CacheConfig) -> cache_redis::RedisConfig {
         .connect_timeout(redis.connect_timeout())
         .reference_limit_bytes(config.limit_bytes())
         .clock(config.clock());
+    if !redis.sentinels().is_empty() {
+        client = client.sentinels(redis.sentinels().iter().cloned());
+        if let Some(master) = redis.sentinel_master() {
+            client = client.sentinel_master(master);
+        }
+        if let Some((username, password)) = redis.sentinel_login() {
+            client = client.sentinel_login(username.map(str::to_owned), password.expose());
+        }
+    }
     if let Some(username) = redis.username() {
         client = client.username(username);
     }

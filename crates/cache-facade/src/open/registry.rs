@@ -47,12 +47,15 @@ fn slot(directory: PathBuf) -> Slot {
 fn check(open: &CacheConfig, new: &CacheConfig, directory: &Path) -> Result<()> {
     let redis = |config: &CacheConfig| {
         let redis = config.redis();
-        redis.enabled().then(|| (redis.host().to_owned(), redis.port(), redis.db()))
+        redis.enabled().then(|| (redis.address(), redis.db()))
     };
     let differing = [
         ("CACHE_ENABLED", open.enabled() != new.enabled()),
         ("CACHE_NAMESPACE", open.namespace() != new.namespace()),
-        ("Redis (REDIS_ENABLED, REDIS_HOST, REDIS_PORT, REDIS_DB)", redis(open) != redis(new)),
+        (
+            "Redis (REDIS_ENABLED, REDIS_HOST, REDIS_PORT, REDIS_SENTINELS, REDIS_DB)",
+            redis(open) != redis(new),
+        ),
     ];
     if let Some((name, _)) = differing.into_iter().find(|(_, differs)| *differs) {
         let message = format!(

@@ -13,6 +13,7 @@ mod migration;
 mod outage;
 mod rotation;
 mod secrets;
+mod sentinel;
 mod stampede;
 mod start;
 mod support;

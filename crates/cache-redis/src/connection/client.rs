@@ -58,6 +58,17 @@ fn address(config: &RedisConfig) -> RedisResult<ConnectionInfo> {
     Ok(address.into_connection_info()?.set_tcp_settings(tcp))
 }
 
+/// Returns `server` at another address, reached in the same way.
+pub(super) fn at(server: &ConnectionInfo, host: &str, port: u16) -> ConnectionInfo {
+    let host = host.to_owned();
+    server.clone().set_addr(match server.addr().clone() {
+        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+            ConnectionAddr::TcpTls { host, port, insecure, tls_params }
+        }
+        _ => ConnectionAddr::Tcp(host, port),
+    })
+}
+
 /// Connects to `server` and logs in.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ use cache_core::Result;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ConnectionInfo, Pipeline, RedisError, Value};
 
+use super::sentinel::Sentinels;
 use super::server_epoch::ServerEpoch;
 use super::server_info::ServerInfo;
 use super::watchdog::FIRST_LOOK;
@@ -25,6 +26,8 @@ pub(crate) struct Connector {
     is_name_refused: AtomicBool,
     losses: Arc<AtomicU64>,
     last_login: LastLogin,
+    /// Where they are named, they tell the address of each connection.
+    sentinels: Option<Sentinels>,
 }
 
 /// A socket to a server that has not been admitted yet.
@@ -47,7 +50,8 @@ impl Connector {
             .set_response_timeout(None);
         let (config, server) = (config.clone(), client::server(config)?);
         let (is_name_refused, losses) = (AtomicBool::default(), Arc::default());
-        Ok(Self { config, server, settings, is_name_refused, losses, last_login: LastLogin::default() })
+        let (sentinels, last_login) = (Sentinels::new(&config, &server), LastLogin::default());
+        Ok(Self { config, server, settings, is_name_refused, losses, last_login, sentinels })
     }
 
     /// Connects, logs in and reads the server's `INFO`.
@@ -56,7 +60,8 @@ impl Connector {
         let failed = |fault: Fault| fault.into_error(&self.config.address());
         let connecting = async {
             let mut socket =
-                client::connect_to(&self.server, &self.config, &self.settings, &self.last_login).await?;
+                client::connect_to(&self.address().await?, &self.config, &self.settings, &self.last_login)
+                    .await?;
             match self.info(&mut socket).await {
                 Ok(info) => Ok(Candidate { socket, info, born }),
                 // A server with too many clients closes the connection; one that does not know INFO keeps it.
@@ -69,6 +74,13 @@ impl Connector {
         tokio::time::timeout(self.config.connect_timeout, connecting)
             .await
             .unwrap_or_else(|_| Err(failed(Fault::timeout())))
+    }
+
+    /// Returns the address of the server: that of the settings, or the one that the Sentinels name.
+    async fn address(&self) -> Result<ConnectionInfo> {
+        let Some(sentinels) = &self.sentinels else { return Ok(self.server.clone()) };
+        let (host, port) = sentinels.master().await?;
+        Ok(client::at(&self.server, &host, port))
     }
 
     /// Makes a connection of `epoch` from `candidate`.

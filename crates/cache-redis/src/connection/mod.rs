@@ -1,6 +1,6 @@
 //! [`Connection`]: one socket to a known server, and what the crate knows about it.
 //!
-//! `connect` makes connections, `server_info` reads what a server says about itself, `server_epoch` decides which server
+//! `connect` makes connections, to the address that `sentinel` tells where Sentinels are named, `server_info` reads what a server says about itself, `server_epoch` decides which server
 //! may be used, with the help of `recent_removals` and `replication_history`; `watchdog` notices that a connection has ended.
 
 pub(crate) mod client;
@@ -9,6 +9,7 @@ pub(crate) mod connect;
 mod pem;
 pub(crate) mod recent_removals;
 pub(crate) mod replication_history;
+pub(crate) mod sentinel;
 pub(crate) mod server_epoch;
 pub(crate) mod server_info;
 pub(crate) mod watchdog;

@@ -75,7 +75,9 @@ impl ServerInfo {
     /// Returns why the server cannot be used at all.
     pub(crate) fn problem(&self, trust_restart: bool) -> Option<&'static str> {
         if self.is_sentinel {
-            Some("is a Sentinel, which holds no data; name its primary in REDIS_HOST and REDIS_PORT")
+            Some(
+                "is a Sentinel, which holds no data; set REDIS_SENTINELS to its address and those of the others, in place of REDIS_HOST",
+            )
         } else if self.is_replica {
             Some("is a replica: it may serve removed values; name the primary in REDIS_HOST")
         } else if self.is_cluster {

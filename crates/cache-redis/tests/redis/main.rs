@@ -10,6 +10,7 @@ mod hostile;
 mod incarnations;
 mod large;
 mod leases;
+mod sentinel;
 mod server_faults;
 mod support;
 mod tls;
