@@ -233,7 +233,7 @@ impl RedisConfig {
         Self { last_server_record: Some(record), ..self }
     }
 
-    /// Sets the clock of expiry. Default: the system's clocks.
+    /// Sets the clock of expiry and of the checks of the server. Default: the system's clocks.
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }

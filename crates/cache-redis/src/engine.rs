@@ -12,7 +12,6 @@ use crate::connection::Connection;
 use crate::error::Fault;
 use crate::manager::Manager;
 use crate::miss_predictor::MissPredictor;
-use crate::namespace_agreement::NamespaceAgreement;
 use crate::pool::Pool;
 use crate::protocol::layout::Layout;
 use crate::stats::Stats;
@@ -25,7 +24,6 @@ pub(crate) struct RedisEngine {
     pub(crate) miss_log: Mutex<MissLog>,
     pub(crate) predictor: MissPredictor,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) agreement: NamespaceAgreement,
     pub(crate) condition: Mutex<Condition>,
 }
 
@@ -42,7 +40,6 @@ impl RedisEngine {
     pub(crate) async fn connect(config: &RedisConfig) -> Result<Self> {
         config.check()?;
         let layout = Arc::new(Layout::new(&config.namespace));
-        let agreement = NamespaceAgreement::new(&layout, config.trust_restart, config.heartbeat);
         let pool = Pool::connect(config, Manager::new(config, Arc::clone(&layout))?).await?;
         Ok(Self {
             pool,
@@ -51,7 +48,6 @@ impl RedisEngine {
             miss_log: Mutex::default(),
             predictor: MissPredictor::default(),
             clock: Arc::clone(&config.clock),
-            agreement,
             condition: Mutex::new(Condition { since: config.clock.now(), cause: None, is_logged: false }),
         })
     }

@@ -9,11 +9,16 @@ use tokio::time::Instant;
 
 use crate::config::RedisConfig;
 use crate::connection::Connection;
-use crate::connection::connect::{Candidate, Connector};
+use crate::connection::connect::Connector;
 use crate::connection::server_epoch::{Admission, ServerEpoch, ServerEpochs, incarnation_of};
 use crate::connection::server_info::ServerInfo;
+use crate::namespace_agreement::NamespaceAgreement;
 use crate::protocol::layout::Layout;
 use crate::protocol::removal::Removal;
+use crate::protocol::scan::STEP_TIMEOUT;
+
+/// The longest time without a check of the server, in heartbeats, for which it is used.
+const LEASE_BEATS: u32 = 3;
 
 /// The incarnation of every server where restarts are trusted.
 const TRUSTED: u64 = 0;
@@ -23,16 +28,22 @@ pub(crate) struct Manager {
     pub(crate) connector: Connector,
     pub(crate) epochs: ServerEpochs,
     layout: Arc<Layout>,
+    agreement: NamespaceAgreement,
     /// The latest `INFO` of the server.
     pub(crate) info: ArcSwap<ServerInfo>,
 }
 
 impl Manager {
     pub(crate) fn new(config: &RedisConfig, layout: Arc<Layout>) -> Result<Self> {
+        let RedisConfig { heartbeat, connect_timeout, trust_restart, .. } = *config;
         let (record, clock) = (config.last_server_record.clone(), Arc::clone(&config.clock));
+        // Long enough for a heartbeat that takes as long as it may.
+        let lease = heartbeat.saturating_mul(LEASE_BEATS);
+        let lease = lease.max(heartbeat.saturating_add(connect_timeout).saturating_mul(2));
         Ok(Self {
             connector: Connector::new(config)?,
-            epochs: ServerEpochs::new(config.heartbeat, record, clock),
+            epochs: ServerEpochs::new(lease, record, clock),
+            agreement: NamespaceAgreement::new(&layout, trust_restart, heartbeat),
             layout,
             info: ArcSwap::default(),
         })
@@ -41,7 +52,7 @@ impl Manager {
     /// Connects, checks the server, and enters its epoch if it is another than before.
     pub(crate) async fn open(&self) -> Result<Connection> {
         let clock = &self.connector.config.clock;
-        let (switches, asked) = (self.epochs.switches(), clock.monotonic());
+        let (attempts, asked) = (self.epochs.attempts(), clock.monotonic());
         let mut candidate = self.connector.connect().await?;
         let trust_restart = self.connector.config.trust_restart;
         if let Some(problem) = candidate.info.problem(trust_restart) {
@@ -50,21 +61,26 @@ impl Manager {
             let kind = if is_failover { ErrorKind::Unavailable } else { ErrorKind::Configuration };
             return Err(self.error(kind, problem));
         }
+        let is_one = trust_restart || is_planted(Plant::OneIncarnation);
+        let info = &candidate.info;
+        let incarnation = if is_one { TRUSTED } else { incarnation_of(&info.run_id, &info.replication.id) };
+        let address = self.connector.config.address();
+        let mut connection = self.connector.connection(&candidate, Arc::new(ServerEpoch::new(incarnation)));
+        self.agreement.check(&mut connection, &address).await?;
         let entering = self.epochs.entering.lock().await;
         // Another connection may have held the lock while it cleared a server: this one has been up for that much longer.
-        candidate.info.uptime += clock.monotonic().saturating_since(asked);
+        let waited = clock.monotonic().saturating_since(asked);
+        candidate.info.uptime = candidate.info.uptime.saturating_add(waited);
         let info = &candidate.info;
-        let is_one = trust_restart || is_planted(Plant::OneIncarnation);
-        let incarnation = if is_one { TRUSTED } else { incarnation_of(&info.run_id, &info.replication.id) };
         let mut entered = None;
-        let epoch = match self.epochs.admit(incarnation, info, switches) {
+        let epoch = match self.epochs.admit(incarnation, info, attempts) {
             Admission::Current(epoch) => epoch,
             Admission::Outdated => {
                 let message = "this connection reached a server that was replaced meanwhile";
                 return Err(self.error(ErrorKind::Unavailable, message));
             }
             Admission::AfterRemoving(missed) => {
-                self.remove(&candidate, incarnation, &missed).await?;
+                self.remove(&mut connection, &missed).await?;
                 entered = Some(missed);
                 self.epochs.enter(incarnation)?
             }
@@ -80,15 +96,10 @@ impl Manager {
     }
 
     /// Removes what a server has missed before it is used.
-    async fn remove(&self, candidate: &Candidate, incarnation: u64, missed: &[Invalidation]) -> Result<()> {
-        let epoch = Arc::new(ServerEpoch::new(incarnation));
-        let removal = Removal {
-            connection: &mut self.connector.connection(candidate, epoch),
-            layout: &self.layout,
-            removed: &|_: &str, _: u64| {},
-            timeout: self.connector.config.timeout,
-        };
-        let removed = removal.run(missed, Instant::now() + self.connector.config.timeout).await;
+    async fn remove(&self, connection: &mut Connection, missed: &[Invalidation]) -> Result<()> {
+        let timeout = self.connector.config.timeout.max(STEP_TIMEOUT);
+        let removal = Removal { connection, layout: &self.layout, removed: &|_: &str, _: u64| {}, timeout };
+        let removed = removal.run(missed, Instant::now() + timeout).await;
         removed.map_err(|fault| fault.into_error(&self.connector.config.address()))
     }
 

@@ -41,9 +41,8 @@ impl RecentRemovals {
         }
         let recent = self.removals.iter().filter(|(at, _)| now.saturating_since(*at) <= age);
         let recent: Vec<Invalidation> = recent.map(|(_, what)| what.clone()).collect();
-        let everything = recent.iter().rposition(|what| *what == Invalidation::Everything);
-        // What was removed before a clear need not be repeated.
-        Some(everything.map_or(recent.clone(), |at| recent.get(at..).unwrap_or_default().to_vec()))
+        let is_clear = recent.contains(&Invalidation::Everything);
+        Some(if is_clear { vec![Invalidation::Everything] } else { recent })
     }
 }
 
@@ -89,12 +88,12 @@ mod tests {
     }
 
     #[test]
-    fn a_clear_stands_for_all_removals_before_it() {
+    fn a_clear_stands_for_all_removals() {
         let clock = ManualClock::new();
         let mut recent = RecentRemovals::since(clock.monotonic());
         clock.advance(SECOND);
         recent.add(&[key(1), Invalidation::Everything, key(2)], clock.monotonic());
-        let expected = vec![Invalidation::Everything, key(2)];
-        assert_eq!(recent.of_the_last(Duration::ZERO, clock.monotonic()), Some(expected));
+        let expected = Some(vec![Invalidation::Everything]);
+        assert_eq!(recent.of_the_last(Duration::ZERO, clock.monotonic()), expected);
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use cache_core::plants::{Plant, is_planted};
-use cache_core::{Clock, Invalidation, Monotonic, Result, random_nonzero};
+use cache_core::{Clock, Invalidation, Monotonic, Result, Timestamp, random_nonzero};
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -20,12 +20,13 @@ use super::recent_removals::RecentRemovals;
 use super::replication_history::ReplicationHistory;
 use super::server_info::ServerInfo;
 use crate::last_server::LastServerRecord;
+use crate::protocol::removal::takes_scan;
 
 /// How much a server's uptime and the clocks may be off.
 const MARGIN: Duration = Duration::from_secs(6);
 
-/// The longest time without a check of the server, in heartbeats, for which it is used.
-const LEASE_BEATS: u32 = 3;
+/// Removals by a scan of the server that are repeated at most.
+const MOST_SCANS: usize = 3;
 
 /// One run of one server, as this process uses it.
 #[derive(Debug)]
@@ -64,14 +65,17 @@ pub(crate) fn incarnation_of(run_id: &str, replication_id: &str) -> u64 {
 #[derive(Debug)]
 pub(crate) struct ServerEpochs {
     current: ArcSwapOption<ServerEpoch>,
-    /// When the current server was checked last, in milliseconds since `created`.
+    /// When the current server was checked last, in milliseconds since `created`, and as a [`Timestamp`].
     checked: AtomicU64,
+    checked_wall: AtomicU64,
     created: Monotonic,
     lease: Duration,
     history: Mutex<History>,
     /// Held by the one connection that enters an epoch.
     pub(crate) entering: tokio::sync::Mutex<()>,
     switches: AtomicU64,
+    /// How many times an epoch was ended or entered.
+    attempts: AtomicU64,
     record: Option<Arc<dyn LastServerRecord>>,
     clock: Arc<dyn Clock>,
 }
@@ -98,20 +102,22 @@ pub(crate) enum Admission {
 }
 
 impl ServerEpochs {
-    /// Creates the epochs of a server that is checked once in `heartbeat`.
+    /// Creates the epochs of a server that is used for `lease` after a check.
     pub(crate) fn new(
-        heartbeat: Duration,
+        lease: Duration,
         record: Option<Arc<dyn LastServerRecord>>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             current: ArcSwapOption::empty(),
             checked: AtomicU64::new(0),
+            checked_wall: AtomicU64::new(0),
             created: clock.monotonic(),
-            lease: heartbeat.saturating_mul(LEASE_BEATS),
+            lease,
             history: Mutex::default(),
             entering: tokio::sync::Mutex::new(()),
             switches: AtomicU64::new(0),
+            attempts: AtomicU64::new(0),
             record,
             clock,
         }
@@ -122,18 +128,21 @@ impl ServerEpochs {
         self.current.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, epoch))
     }
 
-    /// Whether the last check of the server was less than three heartbeats ago. A process that was stopped for longer may
-    /// not have heard of another server.
+    /// Whether the last check of the server was less than the lease ago. A process that was stopped for longer may not have
+    /// heard of another server. Both clocks count: the monotonic one stops while a machine is suspended.
     pub(crate) fn is_lease_valid(&self) -> bool {
         let checked = Duration::from_millis(self.checked.load(Ordering::Relaxed));
+        let wall = Timestamp::from_millis(self.checked_wall.load(Ordering::Relaxed));
         self.clock.monotonic().saturating_since(self.created).saturating_sub(checked) < self.lease
+            && self.clock.now().saturating_since(wall) < self.lease
     }
 
     /// Notes what the current server said in reply to a request that was sent at `asked`.
     pub(crate) fn check(&self, info: &ServerInfo, asked: Monotonic) {
         let since = u64::try_from(asked.saturating_since(self.created).as_millis()).unwrap_or(u64::MAX);
         self.checked.fetch_max(since, Ordering::Relaxed);
-        self.history.lock().replication.add(&info.replication, asked);
+        self.checked_wall.store(self.clock.now().as_millis(), Ordering::Relaxed);
+        self.history.lock().replication.add(info, asked);
     }
 
     /// How many epochs were entered so far. Read it before connecting.
@@ -141,8 +150,14 @@ impl ServerEpochs {
         self.switches.load(Ordering::SeqCst)
     }
 
+    /// How many times an epoch was ended or entered. Read it before connecting.
+    pub(crate) fn attempts(&self) -> u64 {
+        self.attempts.load(Ordering::SeqCst)
+    }
+
     /// Ends the current epoch. The next server is admitted as another one, even if it is the same.
     pub(crate) fn leave(&self) {
+        self.attempts.fetch_add(1, Ordering::SeqCst);
         self.current.store(None);
     }
 
@@ -158,16 +173,15 @@ impl ServerEpochs {
         }
     }
 
-    /// Decides about a server of `incarnation`; there had been `switches` when its connection began. The caller holds
+    /// Decides about a server of `incarnation`; there had been `attempts` when its connection began. The caller holds
     /// `entering`.
-    pub(crate) fn admit(&self, incarnation: u64, info: &ServerInfo, switches: u64) -> Admission {
-        if let Some(current) = self.current.load_full() {
-            if current.incarnation == incarnation {
-                return Admission::Current(current);
-            }
-            if switches != self.switches() {
-                return Admission::Outdated;
-            }
+    pub(crate) fn admit(&self, incarnation: u64, info: &ServerInfo, attempts: u64) -> Admission {
+        let current = self.current.load_full().filter(|current| current.incarnation == incarnation);
+        if let Some(current) = current {
+            return Admission::Current(current);
+        }
+        if attempts != self.attempts() {
+            return Admission::Outdated;
         }
         self.leave();
         let missed = self.missed_by(incarnation, info);
@@ -189,6 +203,9 @@ impl ServerEpochs {
             history.removals.get_or_insert_with(|| RecentRemovals::since(self.clock.monotonic()));
         }
         self.switches.fetch_add(1, Ordering::SeqCst);
+        self.attempts.fetch_add(1, Ordering::SeqCst);
+        // The checks of another server say nothing about this one.
+        self.checked.store(0, Ordering::Relaxed);
         self.current.store(Some(Arc::clone(&epoch)));
         Ok(epoch)
     }
@@ -199,7 +216,8 @@ impl ServerEpochs {
     fn missed_by(&self, incarnation: u64, info: &ServerInfo) -> Vec<Invalidation> {
         let (history, now) = (self.history.lock(), self.clock.monotonic());
         let uptime = info.uptime.saturating_add(MARGIN);
-        let age = history.replication.age(&info.replication, now).map_or(uptime, |age| age.min(uptime));
+        // Offsets need no clock of the server, and so none is mixed in.
+        let age = history.replication.age(info, now).unwrap_or(uptime);
         let missed = match (&history.removals, &self.record) {
             // No other server has acknowledged anything since this one did.
             _ if history.entered == Some(incarnation) => Some(Vec::new()),
@@ -212,6 +230,9 @@ impl ServerEpochs {
             },
             (None, None) => Some(Vec::new()),
         };
+        // A pattern takes a scan of the server, as removing everything does.
+        let missed =
+            missed.filter(|missed| missed.iter().filter(|what| takes_scan(what)).count() <= MOST_SCANS);
         missed.unwrap_or_else(|| vec![Invalidation::Everything])
     }
 }
@@ -229,7 +250,7 @@ mod tests {
 
     fn epochs() -> (ServerEpochs, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::new());
-        (ServerEpochs::new(BEAT, None, clock.clone()), clock)
+        (ServerEpochs::new(3 * BEAT, None, clock.clone()), clock)
     }
 
     fn up_for(uptime: Duration) -> ServerInfo {
@@ -251,10 +272,10 @@ mod tests {
     #[test]
     fn the_first_server_of_a_process_is_entered_at_once_and_then_current() {
         let (epochs, _) = epochs();
-        assert_eq!(missed(epochs.admit(1, &up_for(HOUR), 0)), Some(Vec::new()));
+        assert_eq!(missed(epochs.admit(1, &up_for(HOUR), epochs.attempts())), Some(Vec::new()));
         let epoch = epochs.enter(1).unwrap();
         assert!(epochs.is_current(&epoch));
-        assert!(matches!(epochs.admit(1, &up_for(HOUR), 0), Admission::Current(_)));
+        assert!(matches!(epochs.admit(1, &up_for(HOUR), epochs.attempts()), Admission::Current(_)));
     }
 
     #[test]
@@ -262,7 +283,7 @@ mod tests {
         let (epochs, clock) = epochs();
         epochs.enter(1).unwrap();
         clock.advance(Duration::from_secs(100));
-        let admission = epochs.admit(2, &up_for(Duration::from_secs(100)), 1);
+        let admission = epochs.admit(2, &up_for(Duration::from_secs(100)), epochs.attempts());
         assert_eq!(missed(admission), Some(vec![Invalidation::Everything]));
         assert!(epochs.current.load().is_none(), "nothing is read or acknowledged meanwhile");
     }
@@ -273,9 +294,15 @@ mod tests {
         epochs.enter(1).unwrap();
         epochs.removed(&[key()]);
         clock.advance(Duration::from_secs(100));
-        assert_eq!(missed(epochs.admit(2, &up_for(Duration::from_secs(50)), 1)), Some(Vec::new()));
+        assert_eq!(
+            missed(epochs.admit(2, &up_for(Duration::from_secs(50)), epochs.attempts())),
+            Some(Vec::new())
+        );
         epochs.removed(&[key()]);
-        assert_eq!(missed(epochs.admit(2, &up_for(Duration::from_secs(50)), 1)), Some(vec![key()]));
+        assert_eq!(
+            missed(epochs.admit(2, &up_for(Duration::from_secs(50)), epochs.attempts())),
+            Some(vec![key()])
+        );
     }
 
     #[test]
@@ -297,9 +324,74 @@ mod tests {
             let replication = Replication { id, offset: 200, previous_id: previous_id.clone(), previous_end };
             ServerInfo { replication, ..up_for(HOUR) }
         };
-        assert_eq!(missed(epochs.admit(2, &replica(150), 1)), Some(vec![key()]));
-        let unknown = missed(epochs.admit(2, &replica(101), 1));
+        assert_eq!(missed(epochs.admit(2, &replica(150), epochs.attempts())), Some(vec![key()]));
+        let unknown = missed(epochs.admit(2, &replica(101), epochs.attempts()));
         assert_eq!(unknown, Some(vec![Invalidation::Everything]), "it may have taken over long ago");
+    }
+
+    /// As a server reports whose clock was set back after it started: by an hour, say.
+    #[test]
+    fn an_uptime_that_is_unknown_is_long_and_does_not_shorten_the_age_of_a_promoted_replica() {
+        let parse = |text: &str| ServerInfo::parse(text, 0);
+        let (epochs, clock) = epochs();
+        epochs.enter(1).unwrap();
+        clock.advance(60 * BEAT);
+        epochs.check(&parse("run_id:a\r\nmaster_replid:a\r\nmaster_repl_offset:100"), clock.monotonic());
+        epochs.removed(&[key()]);
+        clock.advance(10 * BEAT);
+        let back = "run_id:b\r\nuptime_in_seconds:-3599\r\nmaster_replid:b";
+        let admission = epochs.admit(2, &parse(back), epochs.attempts());
+        assert_eq!(missed(admission), Some(vec![Invalidation::Everything]));
+        let promoted = format!("{back}\r\nmaster_replid2:a\r\nsecond_repl_offset:150");
+        assert_eq!(missed(epochs.admit(2, &parse(&promoted), epochs.attempts())), Some(vec![key()]));
+        // Nothing is known of how far the old master had written.
+        epochs.check(&parse("run_id:c\r\nmaster_replid:c"), clock.monotonic());
+        let successor = format!("{back}\r\nmaster_replid2:c\r\nsecond_repl_offset:150");
+        let admission = epochs.admit(3, &parse(&successor), epochs.attempts());
+        assert_eq!(missed(admission), Some(vec![Invalidation::Everything]));
+    }
+
+    #[test]
+    fn the_same_run_of_a_server_with_another_replication_id_is_told_the_removals_since_its_last_check() {
+        let (epochs, clock) = epochs();
+        let run = |replication_id: &str| {
+            ServerInfo::parse(
+                &format!("run_id:a\r\nuptime_in_seconds:3600\r\nmaster_replid:{replication_id}"),
+                0,
+            )
+        };
+        epochs.enter(1).unwrap();
+        epochs.removed(&[Invalidation::Everything]);
+        clock.advance(60 * BEAT);
+        epochs.check(&run("x"), clock.monotonic());
+        clock.advance(BEAT);
+        epochs.removed(&[key()]);
+        assert_eq!(missed(epochs.admit(2, &run("y"), epochs.attempts())), Some(vec![key()]));
+    }
+
+    #[test]
+    fn many_patterns_are_repeated_as_one_clear() {
+        let (epochs, clock) = epochs();
+        epochs.enter(1).unwrap();
+        clock.advance(60 * BEAT);
+        let pattern = |n: usize| {
+            Invalidation::Pattern(cache_core::CachePattern::parse(&format!("image{n}:*")).unwrap())
+        };
+        let patterns: Vec<_> = (0..MOST_SCANS).map(pattern).collect();
+        epochs.removed(&patterns);
+        let young = up_for(BEAT);
+        assert_eq!(missed(epochs.admit(2, &young, epochs.attempts())), Some(patterns));
+        epochs.removed(&[pattern(9)]);
+        assert_eq!(missed(epochs.admit(2, &young, epochs.attempts())), Some(vec![Invalidation::Everything]));
+    }
+
+    #[test]
+    fn a_connection_that_is_older_than_a_failed_switch_is_outdated() {
+        let (epochs, _) = epochs();
+        epochs.enter(1).unwrap();
+        let began_at = epochs.attempts();
+        assert!(matches!(epochs.admit(2, &up_for(HOUR), epochs.attempts()), Admission::AfterRemoving(_)));
+        assert!(matches!(epochs.admit(1, &up_for(HOUR), began_at), Admission::Outdated));
     }
 
     #[test]
@@ -308,8 +400,8 @@ mod tests {
         let before = epochs.enter(1).unwrap();
         epochs.removed(&[key()]);
         let everything = Some(vec![Invalidation::Everything]);
-        assert_eq!(missed(epochs.admit(2, &up_for(HOUR), 1)), everything);
-        assert_eq!(missed(epochs.admit(1, &up_for(HOUR), 1)), Some(Vec::new()));
+        assert_eq!(missed(epochs.admit(2, &up_for(HOUR), epochs.attempts())), everything);
+        assert_eq!(missed(epochs.admit(1, &up_for(HOUR), epochs.attempts())), Some(Vec::new()));
         let after = epochs.enter(1).unwrap();
         assert!(!epochs.is_current(&before) && epochs.is_current(&after));
     }
@@ -318,14 +410,14 @@ mod tests {
     fn a_connection_that_began_before_a_switch_does_not_switch_back() {
         let (epochs, _) = epochs();
         epochs.enter(1).unwrap();
-        let began_at = epochs.switches();
+        let began_at = epochs.attempts();
         epochs.enter(2).unwrap();
         assert!(matches!(epochs.admit(1, &up_for(HOUR), began_at), Admission::Outdated));
-        assert!(matches!(epochs.admit(1, &up_for(HOUR), epochs.switches()), Admission::AfterRemoving(_)));
+        assert!(matches!(epochs.admit(1, &up_for(HOUR), epochs.attempts()), Admission::AfterRemoving(_)));
     }
 
     #[test]
-    fn a_server_is_used_for_three_heartbeats_after_a_check() {
+    fn a_server_is_used_for_a_lease_after_a_check_by_both_clocks() {
         let (epochs, clock) = epochs();
         clock.advance(HOUR);
         epochs.check(&up_for(HOUR), clock.monotonic());
@@ -335,6 +427,13 @@ mod tests {
         assert!(!epochs.is_lease_valid());
         epochs.check(&up_for(HOUR), clock.monotonic());
         assert!(epochs.is_lease_valid());
+        // A machine that was suspended: its monotonic clock stood still.
+        clock.jump_wall(60_000);
+        assert!(!epochs.is_lease_valid());
+        // The checks of another server do not count.
+        epochs.check(&up_for(HOUR), clock.monotonic());
+        epochs.enter(2).unwrap();
+        assert!(!epochs.is_lease_valid());
     }
 
     #[derive(Debug)]
@@ -357,8 +456,8 @@ mod tests {
         clock.advance(Duration::from_secs(100));
         let start = |incarnation: u64, uptime: u64| {
             let record = Arc::new(FixedRecord(LastUse { incarnation: 1, at }));
-            let epochs = ServerEpochs::new(BEAT, Some(record), clock.clone());
-            missed(epochs.admit(incarnation, &up_for(Duration::from_secs(uptime)), 0))
+            let epochs = ServerEpochs::new(3 * BEAT, Some(record), clock.clone());
+            missed(epochs.admit(incarnation, &up_for(Duration::from_secs(uptime)), epochs.attempts()))
         };
         let everything = Some(vec![Invalidation::Everything]);
         assert_eq!(start(1, 1000), Some(Vec::new()), "the same server");

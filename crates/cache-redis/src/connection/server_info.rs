@@ -45,18 +45,20 @@ impl ServerInfo {
         let fields: HashMap<&str, &str> = text.lines().filter_map(|line| line.split_once(':')).collect();
         let field = |name: &str| fields.get(name).copied().unwrap_or_default();
         let number = |name: &str| field(name).parse().unwrap_or(0);
-        let signed = |name: &str| field(name).parse().unwrap_or(0);
+        let signed = |name: &str, unknown: i64| field(name).parse().unwrap_or(unknown);
         let keys = field(&format!("db{db}")).strip_prefix("keys=").and_then(|text| text.split(',').next());
         let micros: Option<u64> = field("server_time_usec").parse().ok();
         Self {
             run_id: field("run_id").to_owned(),
             replication: Replication {
                 id: field("master_replid").to_owned(),
-                offset: signed("master_repl_offset"),
+                // Unknown: no successor has followed it any further.
+                offset: signed("master_repl_offset", i64::MAX),
                 previous_id: field("master_replid2").to_owned(),
-                previous_end: signed("second_repl_offset"),
+                previous_end: signed("second_repl_offset", -1),
             },
-            uptime: Duration::from_secs(number("uptime_in_seconds")),
+            // Negative where the server's clock was set back since it started. Unknown counts as long.
+            uptime: field("uptime_in_seconds").parse().map_or(Duration::MAX, Duration::from_secs),
             is_replica: field("role") == "slave",
             is_cluster: field("redis_mode") == "cluster",
             is_sentinel: field("redis_mode") == "sentinel",

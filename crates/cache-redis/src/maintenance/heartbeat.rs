@@ -31,13 +31,13 @@ impl RedisEngine {
 
     async fn check_server(&self) -> Result<()> {
         let (manager, address) = (&self.pool.manager, &self.pool.address);
-        let mut connection = manager.open().await?;
+        manager.open().await?;
         if let Some(problem) = &manager.info.load().clock_problem {
             cache_core::log::warn!(
                 limit: address, server = %address, "Redis: {problem}; {}", clock_skew::ADVICE
             );
         }
-        self.agreement.check(&mut connection, address).await
+        Ok(())
     }
 
     /// Records why the server cannot be used, or that it can, and logs the change. An outage shortly after another is logged

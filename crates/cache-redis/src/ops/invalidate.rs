@@ -73,7 +73,7 @@ impl RedisEngine {
             let epoch = run.await?;
             epochs.removed(what);
             // Otherwise another server took over, which may still hold what the first one removed.
-            if epochs.is_current(&epoch) {
+            if epochs.is_current(&epoch) && epochs.is_lease_valid() {
                 return Ok(());
             }
         }

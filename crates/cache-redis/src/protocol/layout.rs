@@ -97,11 +97,12 @@ impl Layout {
 
     /// Whether a key found in the server is a group of layout 1, which ends with 16 hexadecimal digits. Nothing reads it.
     pub(crate) fn is_of_layout_1(&self, key: &str) -> bool {
-        let digits = self.parse_before_digits(key);
-        digits.is_some_and(|digits| digits.len() == 16 && u64::from_str_radix(digits, 16).is_ok())
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        self.digits(key).is_some_and(|digits| digits.len() == 16 && digits.bytes().all(is_digit))
     }
 
-    fn parse_before_digits<'a>(&self, key: &'a str) -> Option<&'a str> {
+    /// What follows the `:@` of a key that would be a group.
+    fn digits<'a>(&self, key: &'a str) -> Option<&'a str> {
         let path = key.strip_prefix(self.namespace.as_str())?.strip_prefix(':')?;
         let (group, digits) = path.rsplit_once(SUFFIX)?;
         (!group.starts_with("stage:{")).then_some(digits)
@@ -167,7 +168,9 @@ mod tests {
             assert_eq!(layout.parse(&other), None, "{other}");
         }
         assert!(layout.is_of_layout_1("app:image:5:@0000000000000007"));
-        assert!(!layout.is_of_layout_1("app:image:5:@7"));
+        for other in ["app:image:5:@7", "app:image:5:@+000000000000007", "app:image:5:@000000000000000A"] {
+            assert!(!layout.is_of_layout_1(other), "{other}");
+        }
     }
 
     #[test]

@@ -95,6 +95,15 @@ impl<R: Fn(&str, u64) + Sync> Removal<'_, R> {
     }
 }
 
+/// Whether removing `what` takes a scan of the whole server.
+pub(crate) fn takes_scan(what: &Invalidation) -> bool {
+    match what {
+        Invalidation::Pattern(pattern) => pattern.group().is_none(),
+        Invalidation::Everything => true,
+        Invalidation::Key(_) | Invalidation::Group(_) => false,
+    }
+}
+
 /// Returns the group that `what` removes, and the field if it is not the whole group; `None` if it takes a scan to remove.
 fn by_name(what: &Invalidation) -> Option<(&str, Option<&str>)> {
     match what {
