@@ -233,7 +233,7 @@ impl RedisConfig {
     }
 
     /// The user and the password of the Sentinels themselves. Default: none.
-    pub(crate) fn sentinel_login(&self) -> Option<(Option<&str>, &Secret)> {
+    pub fn sentinel_login(&self) -> Option<(Option<&str>, &Secret)> {
         Some((self.sentinels.username.as_deref(), self.sentinels.password.as_ref()?))
     }
 

@@ -125,17 +125,16 @@ impl Sentinel {
 
     async fn ask(&self, limit: Duration) -> Result<Vec<Master>, Fault> {
         let kept = self.connection.lock().clone();
-        let mut connection = match kept {
-            Some(connection) => connection,
-            None => {
-                let settings = AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(limit))
-                    .set_response_timeout(Some(limit));
-                let client = Client::open(self.server.clone())?;
-                let connection = client.get_multiplexed_async_connection_with_config(&settings).await?;
-                *self.connection.lock() = Some(connection.clone());
-                connection
-            }
+        let mut connection = if let Some(connection) = kept {
+            connection
+        } else {
+            let settings = AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(limit))
+                .set_response_timeout(Some(limit));
+            let client = Client::open(self.server.clone())?;
+            let connection = client.get_multiplexed_async_connection_with_config(&settings).await?;
+            *self.connection.lock() = Some(connection.clone());
+            connection
         };
         let masters: Vec<HashMap<String, String>> =
             redis::cmd("SENTINEL").arg("MASTERS").query_async(&mut connection).await?;

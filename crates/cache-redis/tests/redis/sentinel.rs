@@ -69,7 +69,7 @@ async fn no_removal_that_is_acknowledged_during_a_failover_is_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_is_not_used_while_most_sentinels_are_away() {
-    let (mut sentinels, _master, _replica) = Sentinels::start().unwrap();
+    let (mut sentinels, master, _replica) = Sentinels::start().unwrap();
     let cache = RedisBackend::connect(behind(&sentinels)).await.unwrap();
     load(&cache, &key("image:5:a"), small("a")).await;
     for sentinel in &mut sentinels.all()[..2] {
@@ -80,7 +80,7 @@ async fn a_server_is_not_used_while_most_sentinels_are_away() {
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.to_string().contains("1 of 3 Sentinels answer"), "{error}");
     sentinels.all()[1].restart(Restart::WithData).unwrap();
-    let port = _master.port();
+    let port = master.port();
     sentinels.all()[1].command(&format!("SENTINEL MONITOR mymaster 127.0.0.1 {port} 2")).unwrap();
     eventually("it is read again", async || held(&cache, &key("image:5:a")).await.is_some()).await;
 }
