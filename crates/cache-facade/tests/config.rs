@@ -33,7 +33,7 @@ fn without_settings_the_documented_defaults_apply() {
     let redis = config.redis();
     assert_eq!((redis.enabled(), redis.host(), redis.port(), redis.db()), (false, "localhost", 6379, 0));
     assert_eq!((redis.username(), redis.password(), redis.encrypted()), (None, None, false));
-    assert_eq!((redis.pool_size(), redis.timeout()), (4, Duration::from_millis(250)));
+    assert_eq!((redis.pool_size(), redis.timeout()), (1, Duration::from_millis(250)));
     assert_eq!((redis.connect_timeout(), redis.trust_restart()), (Duration::from_millis(500), false));
     assert!(config.warnings().is_empty());
 }

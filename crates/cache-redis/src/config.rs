@@ -79,7 +79,7 @@ impl RedisConfig {
             client_certificate: None,
             sentinels: None,
             namespace: "app".to_owned(),
-            pool_size: 4,
+            pool_size: 1,
             timeout: Duration::from_millis(250),
             connect_timeout: Duration::from_millis(500),
             heartbeat: Duration::from_secs(1),
@@ -189,7 +189,9 @@ impl RedisConfig {
         Self { namespace: namespace.into(), ..self }
     }
 
-    /// Limits the number of connections, 1 to 1024; many tasks share each. Default: 4.
+    /// Sets the number of connections that requests share, 1 to 1024, spread by what is in flight; a heartbeat opens one more
+    /// until there are as many. Values over 1 MiB have connections of their own. Default: 1, on which the most requests travel
+    /// together; more pay only where one core cannot read what the server sends.
     pub fn pool_size(self, pool_size: u32) -> Self {
         Self { pool_size, ..self }
     }

@@ -17,6 +17,9 @@ use crate::manager::Manager;
 /// Values of more bytes together are sent over a connection of their own.
 const LARGE: usize = 1 << 20;
 
+/// Connections that may be made while others still fail to be.
+const SPARES: u32 = 3;
+
 /// Connections for large values that are open at most.
 const LARGE_AT_ONCE: usize = 8;
 
@@ -24,8 +27,8 @@ const LARGE_AT_ONCE: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Pool {
     connections: ArcSwapOption<bb8::Pool<PoolManager>>,
-    /// The connection that was checked out last, which the pool would hand out next.
-    latest: ArcSwapOption<Connection>,
+    /// The connections that requests share, each filled by the first request that finds no other, or by a heartbeat.
+    shared: Box<[ArcSwapOption<Connection>]>,
     pub(crate) manager: Arc<Manager>,
     /// One permit for each connection of large values.
     large: Semaphore,
@@ -40,7 +43,7 @@ impl Pool {
         let first = manager.open().await?;
         let failures = Failures::default();
         let pool = bb8::Pool::builder()
-            .max_size(config.pool_size)
+            .max_size(config.pool_size + SPARES)
             .min_idle(Some(1))
             .test_on_check_out(false)
             .retry_connection(false)
@@ -55,7 +58,7 @@ impl Pool {
         let _ = pool.add(first);
         Ok(Self {
             connections: ArcSwapOption::from_pointee(pool),
-            latest: ArcSwapOption::empty(),
+            shared: (0..config.pool_size).map(|_| ArcSwapOption::empty()).collect(),
             manager,
             large: Semaphore::new(LARGE_AT_ONCE),
             failures,
@@ -67,13 +70,19 @@ impl Pool {
     pub(crate) fn attempts(&self, bytes: usize) -> Attempts<'_> {
         let config = &self.manager.connector.config;
         let deadline = Instant::now() + config.timeout + transfer_time(bytes);
-        Attempts { pool: self, deadline, left: config.pool_size + 1, is_large: bytes > LARGE, permit: None }
+        Attempts {
+            pool: self,
+            deadline,
+            left: config.pool_size + SPARES + 1,
+            is_large: bytes > LARGE,
+            permit: None,
+        }
     }
 
     /// Drops all connections; those in use end with their last user.
     pub(crate) fn close(&self) {
         self.connections.store(None);
-        self.latest.store(None);
+        self.shared.iter().for_each(|slot| slot.store(None));
         self.large.close();
     }
 
@@ -81,9 +90,36 @@ impl Pool {
         if self.connections.load().is_none() { Err(closed()) } else { Ok(()) }
     }
 
-    fn latest(&self) -> Option<Connection> {
-        let latest = self.latest.load();
-        latest.as_deref().filter(|latest| self.manager.is_usable(latest)).cloned()
+    /// Returns the shared connection with the fewest requests in flight, each of which holds a handle.
+    fn least_used(&self) -> Option<Connection> {
+        let mut least: Option<(usize, Connection)> = None;
+        for slot in &self.shared {
+            let connection = slot.load();
+            let Some(connection) =
+                connection.as_deref().filter(|connection| self.manager.is_usable(connection))
+            else {
+                continue;
+            };
+            let handles = Arc::strong_count(&connection.status);
+            if least.as_ref().is_none_or(|(fewest, _)| handles < *fewest) {
+                least = Some((handles, connection.clone()));
+            }
+        }
+        least.map(|(_, connection)| connection)
+    }
+
+    /// Shares `connection`, if there are fewer than there may be.
+    pub(crate) fn share(&self, connection: Connection) {
+        let is_usable = |slot: &ArcSwapOption<Connection>| {
+            slot.load().as_deref().is_some_and(|connection| self.manager.is_usable(connection))
+        };
+        if let Some(slot) = self.shared.iter().find(|slot| !is_usable(slot)) {
+            slot.store(Some(Arc::new(connection)));
+            // The pool may have been closed before the line above.
+            if self.check_open().is_err() {
+                slot.store(None);
+            }
+        }
     }
 
     /// Opens a connection that is not shared.
@@ -97,9 +133,8 @@ impl Pool {
         let asked = Instant::now();
         let late = |_| Err(self.failures.cause(Some(asked), &self.address));
         let connection = timeout_at(deadline, self.get(asked)).await.unwrap_or_else(late)?;
-        self.latest.store(Some(Arc::new(connection.clone())));
-        // The pool may have been closed before the line above.
-        self.check_open().inspect_err(|_| self.latest.store(None))?;
+        self.share(connection.clone());
+        self.check_open()?;
         Ok(connection)
     }
 
@@ -142,9 +177,9 @@ impl Attempts<'_> {
     pub(crate) async fn connection(&mut self) -> Result<Connection> {
         self.left = self.left.saturating_sub(1);
         if !self.is_large
-            && let Some(latest) = self.pool.latest()
+            && let Some(connection) = self.pool.least_used()
         {
-            return Ok(latest);
+            return Ok(connection);
         }
         // Boxed to keep the future of a hit small.
         Box::pin(self.new_connection()).await
@@ -241,6 +276,30 @@ mod tests {
 
     use super::*;
     use crate::engine::RedisEngine;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn requests_are_spread_over_the_connections_that_are_shared_by_what_is_in_flight() {
+        let server = RedisServer::start().unwrap();
+        let config = RedisConfig::new("127.0.0.1").port(server.port()).pool_size(3);
+        let engine = RedisEngine::connect(&config).await.unwrap();
+        let pool = &engine.pool;
+        let first = pool.attempts(0).connection().await.unwrap();
+        let again = pool.attempts(0).connection().await.unwrap();
+        assert!(Arc::ptr_eq(&first.status, &again.status), "one until a heartbeat has made others");
+        for _ in 0..4 {
+            engine.probe().await.unwrap();
+        }
+        let mut held = Vec::new();
+        for _ in 0..6 {
+            held.push(pool.attempts(0).connection().await.unwrap());
+        }
+        held.extend([first, again]);
+        let mut used: Vec<_> = held.iter().map(|connection| Arc::as_ptr(&connection.status)).collect();
+        used.sort_unstable();
+        let mut counts: Vec<usize> = used.chunk_by(|one, other| one == other).map(<[_]>::len).collect();
+        counts.sort_unstable();
+        assert_eq!(counts, [2, 3, 3]);
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn waiting_for_a_connection_of_large_values_is_a_time_out_also_after_an_outage() {

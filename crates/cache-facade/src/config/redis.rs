@@ -174,7 +174,8 @@ impl RedisConfig {
         Self { client_cert: Some(cert.into()), client_key: Some(key.into()), ..self }
     }
 
-    /// Sets how many connections are kept, 1 to 1024. Default: 4.
+    /// Sets how many connections requests share, 1 to 1024, spread by what is in flight. Default: 1, on which the most requests
+    /// travel together.
     #[must_use]
     pub fn with_pool_size(self, pool_size: u32) -> Self {
         Self { pool_size, ..self }
@@ -291,7 +292,7 @@ impl RedisConfig {
         self.client_cert.as_deref().zip(self.client_key.as_deref())
     }
 
-    /// How many connections are kept. Default: 4.
+    /// How many connections requests share. Default: 1.
     pub fn pool_size(&self) -> u32 {
         self.pool_size
     }
@@ -330,7 +331,7 @@ impl Default for RedisConfig {
             ca_file: None,
             client_cert: None,
             client_key: None,
-            pool_size: 4,
+            pool_size: 1,
             timeout: Duration::from_millis(250),
             connect_timeout: None,
             trust_restart: false,

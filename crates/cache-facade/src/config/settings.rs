@@ -193,8 +193,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting(REDIS_SENTINEL_PASSWORD, "", "a password")
         .meaning("Password of the Sentinels themselves.")
         .parse(|config, text| put(&mut config.redis.sentinels.password, Some(Some(Secret::new(text))))),
-    setting("REDIS_POOL_SIZE", "4", "a whole number from 1 to 1024")
-        .meaning("Connections that are kept.")
+    setting("REDIS_POOL_SIZE", "1", "a whole number from 1 to 1024")
+        .meaning("Connections that requests share.")
         .parse(|config, text| put(&mut config.redis.pool_size, number(text)))
         .valid(|config| (1..=1024).contains(&config.redis.pool_size)),
     setting("REDIS_TIMEOUT_MS", "250", REDIS_MILLIS)

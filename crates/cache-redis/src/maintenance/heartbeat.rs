@@ -31,7 +31,7 @@ impl RedisEngine {
 
     async fn check_server(&self) -> Result<()> {
         let (manager, address) = (&self.pool.manager, &self.pool.address);
-        manager.open().await?;
+        self.pool.share(manager.open().await?);
         if let Some(problem) = &manager.info.load().clock_problem {
             cache_core::log::warn!(
                 limit: address, server = %address, "Redis: {problem}; {}", clock_skew::ADVICE
