@@ -47,6 +47,8 @@ macro_rules! __event {
     };
 }
 
+// One by one: a macro that another macro exports cannot be named by its path in this crate (rust-lang/rust#52234).
+
 /// Emits an event of this level; see the [module](crate::log).
 #[doc(hidden)]
 #[macro_export]

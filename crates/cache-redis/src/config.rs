@@ -154,9 +154,9 @@ impl RedisConfig {
     /// Sets a provider of the password and optionally the user, instead of [`password`](Self::password), for tokens that
     /// expire. Default: none.
     ///
-    /// It is called for each new connection, at least once a heartbeat, so it should cache a valid token;
-    /// [`connect_timeout`](Self::connect_timeout) half of it is its own. If it fails, panics or is late, the first connection fails; later ones use the last
-    /// credentials that the server has accepted, with a warning.
+    /// It is called for each new connection, at least once a heartbeat, so it should cache a valid token. It has half of
+    /// [`connect_timeout`](Self::connect_timeout) to answer. If it fails, panics or is late, the first connection
+    /// fails; later ones use the last credentials that the server has accepted, with a warning.
     pub fn credentials(self, provider: CredentialsProvider) -> Self {
         self.with(Password::Provider(provider))
     }

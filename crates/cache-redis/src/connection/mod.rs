@@ -1,7 +1,8 @@
 //! [`Connection`]: one socket to a known server, and what the crate knows about it.
 //!
-//! `connect` makes connections, to the address that `sentinel` tells where Sentinels are named, `server_info` reads what a server says about itself, `server_epoch` decides which server
-//! may be used, with the help of `recent_removals` and `replication_history`; `watchdog` notices that a connection has ended.
+//! `connect` makes connections, to the address that `sentinel` tells where Sentinels are named. `server_info` reads what a
+//! server says about itself. `server_epoch` decides which server may be used, with the help of `recent_removals` and
+//! `replication_history`. `watchdog` notices that a connection has ended.
 
 pub(crate) mod client;
 pub(crate) mod clock_skew;

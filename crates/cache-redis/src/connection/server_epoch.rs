@@ -145,7 +145,7 @@ impl ServerEpochs {
         self.history.lock().replication.add(info, asked);
     }
 
-    /// How many epochs were entered so far. Read it before connecting.
+    /// How many epochs were entered so far.
     pub(crate) fn switches(&self) -> u64 {
         self.switches.load(Ordering::SeqCst)
     }
