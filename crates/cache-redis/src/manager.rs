@@ -28,7 +28,7 @@ pub(crate) struct Manager {
     pub(crate) connector: Connector,
     pub(crate) epochs: ServerEpochs,
     layout: Arc<Layout>,
-    agreement: NamespaceAgreement,
+    pub(crate) agreement: NamespaceAgreement,
     /// The latest `INFO` of the server.
     pub(crate) info: ArcSwap<ServerInfo>,
 }
@@ -66,7 +66,10 @@ impl Manager {
         let incarnation = if is_one { TRUSTED } else { incarnation_of(&info.run_id, &info.replication.id) };
         let address = self.connector.config.address();
         let mut connection = self.connector.connection(&candidate, Arc::new(ServerEpoch::new(incarnation)));
-        self.agreement.check(&mut connection, &address).await?;
+        // That of the current server is compared once a heartbeat, and not for each connection of a large value.
+        if !self.epochs.is_in(incarnation) {
+            self.agreement.check(&mut connection, &address).await?;
+        }
         let entering = self.epochs.entering.lock().await;
         // Another connection may have held the lock while it cleared a server: this one has been up for that much longer.
         let waited = clock.monotonic().saturating_since(asked);

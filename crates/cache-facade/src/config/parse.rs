@@ -80,6 +80,9 @@ fn contradictions(environment: &Environment, config: &CacheConfig) -> Vec<&'stat
         }
         _ => {}
     }
+    if redis.sentinels.username.is_some() && redis.sentinels.password.is_none() {
+        problems.push("REDIS_SENTINEL_USERNAME needs a password: set REDIS_SENTINEL_PASSWORD");
+    }
     if is_encrypted_url() {
         problems.push("REDIS_TLS is false and REDIS_URL begins with rediss://: they contradict each other");
     }

@@ -128,6 +128,11 @@ impl ServerEpochs {
         self.current.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, epoch))
     }
 
+    /// Whether the current epoch is one of `incarnation`.
+    pub(crate) fn is_in(&self, incarnation: u64) -> bool {
+        self.current.load().as_ref().is_some_and(|current| current.incarnation == incarnation)
+    }
+
     /// Whether the last check of the server was less than the lease ago. A process that was stopped for longer may not have
     /// heard of another server. Both clocks count: the monotonic one stops while a machine is suspended.
     pub(crate) fn is_lease_valid(&self) -> bool {

@@ -31,7 +31,9 @@ impl RedisEngine {
 
     async fn check_server(&self) -> Result<()> {
         let (manager, address) = (&self.pool.manager, &self.pool.address);
-        self.pool.share(manager.open().await?);
+        let mut connection = manager.open().await?;
+        manager.agreement.check(&mut connection, address).await?;
+        self.pool.share(connection);
         if let Some(problem) = &manager.info.load().clock_problem {
             cache_core::log::warn!(
                 limit: address, server = %address, "Redis: {problem}; {}", clock_skew::ADVICE

@@ -92,6 +92,22 @@ async fn groups_of_the_layout_of_earlier_versions_are_removed_and_nothing_else_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn while_other_settings_are_in_force_nothing_is_read_or_acknowledged() {
+    let server = RedisServer::start().unwrap();
+    let cache = RedisBackend::connect(config(server.address())).await.unwrap();
+    let key = key(KEY);
+    load(&cache, &key, small("x")).await;
+    raw::<()>(&server, &["SET", "app:#settings", "trust_restart=true layout=2", "PX", "60000"]);
+    eventually("a heartbeat sees it", async || cache.health().await.status == HealthStatus::Degraded).await;
+    for _ in 0..20 {
+        assert!(cache.get(&key).await.is_err() && cache.delete(&key).await.is_err());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    raw::<()>(&server, &["DEL", "app:#settings"]);
+    eventually("it is used again", async || cache.get(&key).await.is_ok()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn beside_an_instance_of_an_earlier_version_the_server_is_not_used() {
     let server = RedisServer::start().unwrap();
     raw::<()>(&server, &["SET", "app:#settings", "trust_restart=false", "PX", "1000"]);
