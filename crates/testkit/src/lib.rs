@@ -1,6 +1,8 @@
 //! Support shared by the tests of several crates.
 //!
 //! - [`RedisServer`]: a server for one test, on a free port of 127.0.0.1, which can be killed, stopped and restarted.
+//! - [`RedisCluster`]: a Redis Cluster whose nodes fail over, and whose slots move, when the test says so.
+//! - [`RedisConnection`]: a connection to a server, for commands of the test itself.
 //! - [`TcpProxy`]: a network in front of a server that delays, swallows, cuts and resets, switched while it runs.
 //! - [`Authority`] and [`terminator`]: certificates, and TLS in front of a server without it.
 //! - [`Lines`]: captured log events.
@@ -16,6 +18,8 @@ mod lines;
 pub mod memory;
 mod plants;
 mod proxy;
+mod redis_cluster;
+mod redis_connection;
 mod redis_server;
 pub mod reliability;
 mod sentinels;
@@ -24,6 +28,8 @@ mod tls;
 pub use lines::Lines;
 pub use plants::stale_only_if;
 pub use proxy::{Mode, TcpProxy};
+pub use redis_cluster::{FailOver, RedisCluster};
+pub use redis_connection::{RedisConnection, Reply};
 pub use redis_server::{RedisServer, Restart};
 pub use sentinels::Sentinels;
 pub use tls::{Authority, Identity, terminator};

@@ -6,11 +6,14 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use crate::{RedisConnection, Reply};
 
 /// The longest time from the start of a server to its first answer.
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
@@ -38,6 +41,7 @@ pub struct RedisServer {
     directory: TempDir,
     port: u16,
     process: Option<Child>,
+    is_paused: AtomicBool,
 }
 
 impl RedisServer {
@@ -55,17 +59,23 @@ impl RedisServer {
     /// # Errors
     /// As for [`start`](Self::start).
     pub fn start_with(arguments: &[&str]) -> io::Result<Self> {
+        Self::start_on(any_port, arguments)
+    }
+
+    /// Starts a server on one of the ports that `port` yields.
+    pub(crate) fn start_on(port: fn() -> io::Result<u16>, arguments: &[&str]) -> io::Result<Self> {
         let mut server = Self {
             program: find_program()?,
             arguments: arguments.iter().map(ToString::to_string).collect(),
             directory: tempfile::Builder::new().prefix("redis-").tempdir()?,
             port: 0,
             process: None,
+            is_paused: AtomicBool::new(false),
         };
         let mut last = io::Error::other("no port was tried");
         for _ in 0..PORTS_TRIED {
             // Another process may take the port before the server binds it: then the next one is tried.
-            server.port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+            server.port = port()?;
             match server.spawn() {
                 Ok(()) => return Ok(server),
                 Err(error) => last = error,
@@ -116,7 +126,9 @@ impl RedisServer {
     /// # Errors
     /// `NotFound` when it does not run, or those of the operating system.
     pub fn pause(&self) -> io::Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        self.is_paused.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Continues a stopped server (SIGCONT).
@@ -124,7 +136,14 @@ impl RedisServer {
     /// # Errors
     /// As for [`pause`](Self::pause).
     pub fn resume(&self) -> io::Result<()> {
-        self.signal(Signal::CONT)
+        self.signal(Signal::CONT)?;
+        self.is_paused.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether the server has been neither killed nor paused.
+    pub fn is_running(&self) -> bool {
+        self.process.is_some() && !self.is_paused.load(Ordering::Relaxed)
     }
 
     /// Sends one command without quotes, as `redis-cli` would, and returns the first line of the reply.
@@ -133,6 +152,22 @@ impl RedisServer {
     /// When the server cannot be reached or does not answer within a second.
     pub fn command(&self, line: &str) -> io::Result<String> {
         ask(self.address(), line)
+    }
+
+    /// Connects to the server, for commands that belong to one connection.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub fn connect(&self) -> io::Result<RedisConnection> {
+        RedisConnection::open(self.address())
+    }
+
+    /// Sends one command on a connection of its own, and returns the whole reply, which may be an error.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or does not answer within five seconds.
+    pub fn ask<A: AsRef<[u8]>>(&self, arguments: &[A]) -> io::Result<Reply> {
+        self.connect()?.ask(arguments)
     }
 
     /// Returns the end of the server's log, for messages.
@@ -169,6 +204,7 @@ impl RedisServer {
             .stderr(log)
             .spawn()?;
         self.process = Some(process);
+        *self.is_paused.get_mut() = false;
         self.wait_until_it_answers()
     }
 
@@ -222,6 +258,10 @@ fn ask(address: SocketAddr, line: &str) -> io::Result<String> {
     let mut reply = String::new();
     BufReader::new(stream).read_line(&mut reply)?;
     Ok(reply.trim_end().to_owned())
+}
+
+fn any_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 fn find_program() -> io::Result<PathBuf> {
