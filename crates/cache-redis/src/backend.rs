@@ -10,11 +10,15 @@ use cache_core::{
     BackendKind, CacheBackend, CacheKey, CacheStats, Entry, Error, ErrorKind, Explanation, Fill, FillOutcome,
     FillToken, Health, Invalidated, Invalidation, Lookup, NewEntry, Result,
 };
+use tokio::time::Instant;
 
 use crate::config::RedisConfig;
+use crate::connection::Connection;
 use crate::connection::watchdog::FIRST_LOOK;
 use crate::engine::RedisEngine;
+use crate::error::Fault;
 use crate::maintenance::Maintenance;
+use crate::protocol::layout::Layout;
 use crate::protocol::scan::{Scan, Throttle};
 
 /// A cache in a Redis server that many instances share.
@@ -39,10 +43,12 @@ impl RedisBackend {
     /// Four connections, one `INFO` each, and one round trip that tries every command.
     pub async fn connect(config: RedisConfig) -> Result<Self> {
         let engine = RedisEngine::connect_checked(&config).await?;
-        if let Some(warning) = engine.pool.manager.info.load().warning() {
-            cache_core::log::warn!(
-                limit: (&engine.pool.address, &warning), server = %engine.pool.address, "Redis: {warning}"
-            );
+        for pool in engine.servers.pools() {
+            if let Some(warning) = pool.manager.info.load().warning() {
+                cache_core::log::warn!(
+                    limit: (&pool.address, &warning), server = %pool.address, "Redis: {warning}"
+                );
+            }
         }
         let maintenance = Maintenance::start(&engine, config.heartbeat);
         Ok(Self { engine, maintenance })
@@ -56,17 +62,15 @@ impl RedisBackend {
     /// # Cost
     /// A scan up to the first group.
     pub async fn is_in_use(&self) -> Result<bool> {
-        let layout = &self.engine.layout;
-        let scan_to_first_group = self.engine.run(0, |mut connection, _| async move {
-            let (mut scan, mut throttle) = (Scan::keys(layout.groups_of_any_layout()), Throttle::start());
-            while let Some(keys) = scan.next_keys(&mut connection, &mut throttle).await? {
-                if keys.iter().any(|key| layout.parse(key).is_some() || layout.is_of_layout_1(key)) {
-                    return Ok(true);
-                }
+        for pool in self.engine.servers.pools() {
+            let deadline = Instant::now() + self.engine.servers.config.timeout;
+            let mut connection = pool.check_out(deadline).await?;
+            let is_in_use = holds_groups(&self.engine.layout, &mut connection).await;
+            if is_in_use.map_err(|fault| fault.into_error(&pool.address))? {
+                return Ok(true);
             }
-            Ok(false)
-        });
-        scan_to_first_group.await
+        }
+        Ok(false)
     }
 
     /// Checks, over a new connection, that the server answers, is a master and is still the same; uses a new server from now
@@ -75,9 +79,20 @@ impl RedisBackend {
     /// # Errors
     /// Any error that keeps the server from being used.
     pub async fn probe(&self) -> Result<()> {
-        self.engine.pool.check_open()?;
+        self.engine.servers.check_open()?;
         self.engine.probe().await
     }
+}
+
+/// Whether a server holds groups, of any layout.
+async fn holds_groups(layout: &Layout, connection: &mut Connection) -> Result<bool, Fault> {
+    let (mut scan, mut throttle) = (Scan::keys(layout.groups_of_any_layout()), Throttle::start());
+    while let Some(keys) = scan.next_keys(connection, &mut throttle).await? {
+        if keys.iter().any(|key| layout.parse(key).is_some() || layout.is_of_layout_1(key)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 #[async_trait]
@@ -105,7 +120,7 @@ impl CacheBackend for RedisBackend {
     }
 
     async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated> {
-        self.engine.pool.check_open()?;
+        self.engine.servers.check_open()?;
         if what.is_empty() {
             return Ok(Invalidated::Applied { removed: 0 });
         }
@@ -120,13 +135,12 @@ impl CacheBackend for RedisBackend {
     }
 
     async fn stats(&self) -> Result<CacheStats> {
-        self.engine.pool.check_open()?;
-        let manager = &self.engine.pool.manager;
-        let limit = match manager.info.load().maxmemory {
-            0 => manager.connector.config.reference_limit_bytes,
-            maxmemory => maxmemory,
-        };
-        Ok(self.engine.stats.read(limit))
+        self.engine.servers.check_open()?;
+        let limits: Vec<u64> =
+            self.engine.servers.pools().iter().map(|pool| pool.manager.info.load().maxmemory).collect();
+        let is_limited = !limits.contains(&0);
+        let reference = self.engine.servers.config.reference_limit_bytes;
+        Ok(self.engine.stats.read(if is_limited { limits.iter().sum() } else { reference }))
     }
 
     async fn get(&self, key: &CacheKey) -> Result<Option<Entry>> {
@@ -166,7 +180,7 @@ impl CacheBackend for RedisBackend {
 
     async fn close(&self) -> Result<()> {
         self.maintenance.stop();
-        self.engine.pool.close();
+        self.engine.servers.close();
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! [`RedisConfig`]: the address of the server, and how to connect to it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,22 @@ impl fmt::Debug for SentinelConfig {
     }
 }
 
+/// Which kind of servers an address leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum RedisMode {
+    /// Whatever the server says.
+    #[default]
+    Auto,
+    /// One server, or one master with replicas. A node of a cluster is refused.
+    Single,
+    /// A cluster. Any other server is refused.
+    Cluster,
+}
+
+/// A host and a port.
+pub(crate) type Address = (String, u16);
+
 /// Settings of a Redis cache. `Debug` does not show the password.
 ///
 /// ```
@@ -55,6 +72,13 @@ pub struct RedisConfig {
     /// The files of the certificate and its key.
     pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
     pub(crate) sentinels: Option<SentinelConfig>,
+    pub(crate) mode: RedisMode,
+    /// More nodes of the cluster, besides `host`.
+    pub(crate) nodes: Vec<Address>,
+    /// Announced addresses of nodes, each with one that can be reached.
+    pub(crate) node_map: Vec<(Address, Address)>,
+    /// The name in the server's certificate, where that is not the host.
+    pub(crate) tls_name: Option<String>,
     pub(crate) namespace: String,
     pub(crate) pool_size: u32,
     pub(crate) timeout: Duration,
@@ -78,6 +102,10 @@ impl RedisConfig {
             ca_file: None,
             client_certificate: None,
             sentinels: None,
+            mode: RedisMode::Auto,
+            nodes: Vec::new(),
+            node_map: Vec::new(),
+            tls_name: None,
             namespace: "app".to_owned(),
             pool_size: 1,
             timeout: Duration::from_millis(250),
@@ -114,6 +142,29 @@ impl RedisConfig {
     fn with_sentinels(self, change: impl FnOnce(SentinelConfig) -> SentinelConfig) -> Self {
         let sentinels = self.sentinels.clone().unwrap_or_default();
         Self { sentinels: Some(change(sentinels)), ..self }
+    }
+
+    /// Sets which kind of servers is expected. Default: whatever the server says that the address leads to.
+    pub fn mode(self, mode: RedisMode) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// Names more nodes of the cluster, as pairs of host and port, which are asked for the others where the first one is away.
+    /// Default: none.
+    pub fn nodes(self, nodes: impl IntoIterator<Item = (String, u16)>) -> Self {
+        Self { nodes: nodes.into_iter().collect(), ..self }
+    }
+
+    /// Maps addresses that nodes of the cluster announce to addresses at which they can be reached, for clusters behind a
+    /// translation of addresses. Default: none.
+    pub fn node_map(self, pairs: impl IntoIterator<Item = ((String, u16), (String, u16))>) -> Self {
+        Self { node_map: pairs.into_iter().collect(), ..self }
+    }
+
+    /// Sets the name that the certificate of the server, or of each node of the cluster, must hold. Only with
+    /// [`tls`](Self::tls). Default: the host; for nodes that announce an IP address the host of the first node.
+    pub fn tls_name(self, name: impl Into<String>) -> Self {
+        Self { tls_name: Some(name.into()), ..self }
     }
 
     /// Sets the port. Default: 6379.
@@ -240,13 +291,24 @@ impl RedisConfig {
         Self { clock, ..self }
     }
 
+    /// Returns the settings of the node of a cluster that announces `host` and `port`.
+    pub(crate) fn of_node(&self, host: &str, port: u16) -> Self {
+        let announced = (host.to_owned(), port);
+        let mapped = self.node_map.iter().find(|(from, _)| *from == announced);
+        let (host, port) = mapped.map_or_else(|| announced.clone(), |(_, to)| to.clone());
+        // Certificates are made for names; nodes may announce addresses.
+        let is_ip = announced.0.parse::<IpAddr>().is_ok();
+        let tls_name = self.tls_name.clone().or_else(|| (self.tls && is_ip).then(|| self.host.clone()));
+        Self { host, port, tls_name, mode: RedisMode::Cluster, ..self.clone() }
+    }
+
     /// Returns the address for messages.
     pub(crate) fn address(&self) -> String {
         let Self { host, port, .. } = self;
         if let Some(sentinels) = &self.sentinels {
             return sentinels.to_string();
         }
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+        address_text(host, *port)
     }
 
     /// Returns the settings without the login, so that opening a connection sends no secret.
@@ -269,11 +331,22 @@ impl RedisConfig {
             "a timeout or heartbeat of zero lets nothing succeed".to_owned()
         } else if !self.tls && (self.ca_file.is_some() || self.client_certificate.is_some()) {
             "there are certificates, and TLS is off; set REDIS_TLS=true".to_owned()
+        } else if self.tls_name.is_some() && (!self.tls || self.sentinels.is_some()) {
+            "REDIS_TLS_NAME is only for REDIS_TLS=true without Sentinels; remove it".to_owned()
+        } else if self.mode == RedisMode::Cluster && self.db != 0 {
+            "a cluster has only the database 0; remove REDIS_DB".to_owned()
+        } else if self.mode == RedisMode::Cluster && self.sentinels.is_some() {
+            "a cluster needs no Sentinels; remove REDIS_SENTINELS, or REDIS_MODE".to_owned()
         } else {
             return Ok(());
         };
         Err(Error::new(ErrorKind::Configuration, format!("Redis at {}: {problem}", self.address())))
     }
+}
+
+/// Returns an address as it is written in messages.
+pub(crate) fn address_text(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 #[cfg(test)]
@@ -287,6 +360,22 @@ mod tests {
     }
 
     #[test]
+    fn a_node_is_reached_by_the_map_and_verified_by_a_name() {
+        let seed = RedisConfig::new("cluster.example")
+            .tls()
+            .node_map([(("10.0.0.1".to_owned(), 1), ("nat".to_owned(), 2))]);
+        let node = seed.of_node("10.0.0.1", 1);
+        assert_eq!(
+            (node.host.as_str(), node.port, node.tls_name.as_deref()),
+            ("nat", 2, Some("cluster.example"))
+        );
+        let node = seed.of_node("node1.example", 7);
+        assert_eq!((node.host.as_str(), node.port, node.tls_name), ("node1.example", 7, None));
+        assert_eq!(RedisConfig::new("h").of_node("10.0.0.1", 1).tls_name, None);
+        assert_eq!(seed.tls_name("x").of_node("node1.example", 7).tls_name.as_deref(), Some("x"));
+    }
+
+    #[test]
     fn settings_that_cannot_work_are_refused() {
         assert!(RedisConfig::new("h").check().is_ok());
         for bad in [
@@ -296,6 +385,9 @@ mod tests {
             RedisConfig::new("h").pool_size(0),
             RedisConfig::new("h").timeout(Duration::ZERO),
             RedisConfig::new("h").ca_file("ca.pem"),
+            RedisConfig::new("h").tls_name("name"),
+            RedisConfig::new("h").mode(RedisMode::Cluster).db(1),
+            RedisConfig::new("h").mode(RedisMode::Cluster).sentinels([("s".to_owned(), 1)]),
             RedisConfig::new("h").client_certificate("c.pem", "k.pem"),
         ] {
             assert_eq!(bad.check().unwrap_err().kind(), ErrorKind::Configuration);

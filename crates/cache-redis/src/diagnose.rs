@@ -14,6 +14,7 @@ use crate::advice::{about_login, advice};
 use crate::config::RedisConfig;
 use crate::connection::client::{connect, server};
 use crate::connection::clock_skew;
+use crate::connection::connect::cluster_view;
 use crate::connection::sentinel::Sentinels;
 use crate::connection::server_info::ServerInfo;
 use crate::engine::RedisEngine;
@@ -204,7 +205,11 @@ async fn identify(config: &RedisConfig, socket: &mut MultiplexedConnection) -> O
     })?;
     let mut info = ServerInfo::parse(&text, config.db);
     info.clock_problem = info.time.and_then(|time| clock_skew::problem(asked_at, time, config.clock.now()));
-    if let Some(found) = info.problem(config.trust_restart) {
+    if info.is_cluster {
+        info.cluster = cluster_view(&config.host, socket).await.ok().flatten();
+    }
+    let found = if info.is_cluster { info.problem_of_kind(config) } else { info.problem(config) };
+    if let Some(found) = found {
         return Err(problem(found, "name another server in REDIS_HOST and REDIS_PORT"));
     }
     let (name, version) = match field(&text, "valkey_version") {

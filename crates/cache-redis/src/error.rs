@@ -19,6 +19,11 @@ pub(crate) struct Fault {
 pub(crate) enum Fate {
     /// It is kept: the server answered.
     Keep,
+    /// It is kept: another node of the cluster holds the key (`MOVED`). Nothing was done.
+    Moved,
+    /// It is kept: the key's slot is being moved to another node, and the key may be there (`ASK`, `TRYAGAIN`). Nothing was
+    /// done.
+    Moving,
     /// It is dropped: nothing more is sent on it.
     Drop,
     /// It is dropped, and no value on its way is used: replies answer other requests than theirs.
@@ -38,6 +43,12 @@ impl Fault {
     pub(crate) fn mismatch() -> Self {
         let cause = (RedisKind::UnexpectedReturnType, "a reply does not belong to its request");
         Self { kind: ErrorKind::Unavailable, fate: Fate::OutOfStep, cause: cause.into() }
+    }
+
+    /// Makes the fault of an operation that needed another one, which failed with `error`.
+    pub(crate) fn after(error: &Error) -> Self {
+        let cause = std::io::Error::other(error.to_string());
+        Self { kind: error.kind(), fate: Fate::Keep, cause: cause.into() }
     }
 
     /// Whether the key does not hold a hash.
@@ -99,12 +110,12 @@ fn classify(error: &RedisError) -> (ErrorKind, Fate) {
             ServerErrorKind::ReadOnly => (ErrorKind::WritesRefused, Fate::Drop),
             // The transaction was not executed: a command in it was refused when it was queued.
             ServerErrorKind::ExecAbort => (ErrorKind::WritesRefused, Fate::Keep),
-            // The server is a cluster, which is not supported; or this user is not allowed to run the command.
-            ServerErrorKind::Moved
-            | ServerErrorKind::Ask
-            | ServerErrorKind::CrossSlot
-            | ServerErrorKind::NoPerm
-            | ServerErrorKind::ResponseError => (ErrorKind::Configuration, Fate::Keep),
+            ServerErrorKind::Moved => (ErrorKind::Unavailable, Fate::Moved),
+            ServerErrorKind::Ask | ServerErrorKind::TryAgain => (ErrorKind::Unavailable, Fate::Moving),
+            // This user is not allowed to run the command.
+            ServerErrorKind::CrossSlot | ServerErrorKind::NoPerm | ServerErrorKind::ResponseError => {
+                (ErrorKind::Configuration, Fate::Keep)
+            }
             _ => (ErrorKind::Unavailable, Fate::Keep),
         },
         RedisKind::Extension => match error.code() {
@@ -140,7 +151,10 @@ mod tests {
         assert_eq!(server(ServerErrorKind::ReadOnly), (ErrorKind::WritesRefused, Fate::Drop));
         assert_eq!(server(ServerErrorKind::BusyLoading), (ErrorKind::Unavailable, Fate::Keep));
         assert_eq!(server(ServerErrorKind::MasterDown), (ErrorKind::Unavailable, Fate::Keep));
-        assert_eq!(server(ServerErrorKind::Moved), (ErrorKind::Configuration, Fate::Keep));
+        assert_eq!(server(ServerErrorKind::Moved), (ErrorKind::Unavailable, Fate::Moved));
+        assert_eq!(server(ServerErrorKind::Ask), (ErrorKind::Unavailable, Fate::Moving));
+        assert_eq!(server(ServerErrorKind::TryAgain), (ErrorKind::Unavailable, Fate::Moving));
+        assert_eq!(server(ServerErrorKind::ClusterDown), (ErrorKind::Unavailable, Fate::Keep));
         assert_eq!(server(ServerErrorKind::NoPerm), (ErrorKind::Configuration, Fate::Keep));
     }
 

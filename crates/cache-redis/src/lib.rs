@@ -16,6 +16,7 @@
 //! - **Sealed replies.** An acknowledgement counts only with the reply to an `ECHO` behind it.
 
 mod advice;
+mod attempts;
 mod backend;
 mod config;
 mod connection;
@@ -31,10 +32,11 @@ mod namespace_agreement;
 mod ops;
 mod pool;
 mod protocol;
+mod servers;
 mod startup;
 mod stats;
 
 pub use backend::RedisBackend;
-pub use config::RedisConfig;
+pub use config::{RedisConfig, RedisMode};
 pub use diagnose::{Check, Diagnosis, diagnose};
 pub use last_server::{LastServerRecord, LastUse};

@@ -1,21 +1,24 @@
 //! [`Manager`]: opens connections to servers that may be used, and enters the epoch of a new one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use cache_core::plants::{Plant, is_planted};
-use cache_core::{Error, ErrorKind, Invalidation, Result};
+use cache_core::{Error, ErrorKind, Invalidation, Monotonic, Result};
 use tokio::time::Instant;
 
 use crate::config::RedisConfig;
 use crate::connection::Connection;
-use crate::connection::connect::Connector;
+use crate::connection::connect::{Candidate, Connector};
+use crate::connection::history::History;
 use crate::connection::server_epoch::{Admission, ServerEpoch, ServerEpochs, incarnation_of};
 use crate::connection::server_info::ServerInfo;
 use crate::namespace_agreement::NamespaceAgreement;
 use crate::protocol::layout::Layout;
-use crate::protocol::removal::Removal;
-use crate::protocol::scan::STEP_TIMEOUT;
+use crate::protocol::removal::{Removal, group_of};
+use crate::protocol::scan::{Elsewhere, STEP_TIMEOUT};
+use crate::protocol::slot::Slot;
 
 /// The longest time without a check of the server, in heartbeats, for which it is used.
 const LEASE_BEATS: u32 = 3;
@@ -23,58 +26,93 @@ const LEASE_BEATS: u32 = 3;
 /// The incarnation of every server where restarts are trusted.
 const TRUSTED: u64 = 0;
 
+/// What a manager shares with those of other servers.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) history: Arc<History>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Manager {
     pub(crate) connector: Connector,
     pub(crate) epochs: ServerEpochs,
-    layout: Arc<Layout>,
+    shared: Shared,
     pub(crate) agreement: NamespaceAgreement,
     /// The latest `INFO` of the server.
     pub(crate) info: ArcSwap<ServerInfo>,
 }
 
+/// A connection to a server that was not admitted yet.
+#[derive(Debug)]
+pub(crate) struct Greeting {
+    candidate: Candidate,
+    /// The switches of servers when it began.
+    attempts: u64,
+    pub(crate) asked: Monotonic,
+}
+
+impl Greeting {
+    pub(crate) fn info(&self) -> &ServerInfo {
+        &self.candidate.info
+    }
+}
+
 impl Manager {
-    pub(crate) fn new(config: &RedisConfig, layout: Arc<Layout>) -> Result<Self> {
+    /// Makes the manager of the server of `config`; `name` is its id in a cluster, and `is_first` is set where this process
+    /// begins with it.
+    pub(crate) fn new(config: &RedisConfig, shared: &Shared, name: &str, is_first: bool) -> Result<Self> {
         let RedisConfig { heartbeat, connect_timeout, trust_restart, .. } = *config;
-        let (record, clock) = (config.last_server_record.clone(), Arc::clone(&config.clock));
         // Long enough for a heartbeat that takes as long as it may.
         let lease = heartbeat.saturating_mul(LEASE_BEATS);
         let lease = lease.max(heartbeat.saturating_add(connect_timeout).saturating_mul(2));
+        let (history, clock) = (Arc::clone(&shared.history), Arc::clone(&config.clock));
         Ok(Self {
             connector: Connector::new(config)?,
-            epochs: ServerEpochs::new(lease, record, clock),
-            agreement: NamespaceAgreement::new(&layout, trust_restart, heartbeat),
-            layout,
+            epochs: ServerEpochs::new(name, is_first, lease, history, clock),
+            agreement: NamespaceAgreement::new(&shared.layout, trust_restart, heartbeat),
+            shared: shared.clone(),
             info: ArcSwap::default(),
         })
     }
 
     /// Connects, checks the server, and enters its epoch if it is another than before.
     pub(crate) async fn open(&self) -> Result<Connection> {
-        let clock = &self.connector.config.clock;
-        let (attempts, asked) = (self.epochs.attempts(), clock.monotonic());
-        let mut candidate = self.connector.connect().await?;
-        let trust_restart = self.connector.config.trust_restart;
-        if let Some(problem) = candidate.info.problem(trust_restart) {
-            // During a failover, Sentinels may name a server that follows another by now.
-            let is_failover = candidate.info.is_replica && self.connector.config.sentinels.is_some();
+        let greeting = self.greet().await?;
+        self.admit(greeting).await
+    }
+
+    /// Connects and asks the server what it is.
+    pub(crate) async fn greet(&self) -> Result<Greeting> {
+        let (attempts, asked) = (self.epochs.attempts(), self.connector.config.clock.monotonic());
+        Ok(Greeting { candidate: self.connector.connect().await?, attempts, asked })
+    }
+
+    /// Checks the server of `greeting`, and enters its epoch if it is another than before.
+    pub(crate) async fn admit(&self, greeting: Greeting) -> Result<Connection> {
+        let Greeting { mut candidate, attempts, asked } = greeting;
+        let config = &self.connector.config;
+        if let Some(problem) = candidate.info.problem(config) {
+            // During a failover, Sentinels and nodes may name a server that follows another by now.
+            let is_failover =
+                candidate.info.is_replica && (candidate.info.cluster.is_some() || config.sentinels.is_some());
             let kind = if is_failover { ErrorKind::Unavailable } else { ErrorKind::Configuration };
             return Err(self.error(kind, problem));
         }
-        let is_one = trust_restart || is_planted(Plant::OneIncarnation);
-        let info = &candidate.info;
-        let incarnation = if is_one { TRUSTED } else { incarnation_of(&info.run_id, &info.replication.id) };
-        let address = self.connector.config.address();
+        let incarnation = self.incarnation(&candidate.info);
         let mut connection = self.connector.connection(&candidate, Arc::new(ServerEpoch::new(incarnation)));
         // That of the current server is compared once a heartbeat, and not for each connection of a large value.
         if !self.epochs.is_in(incarnation) {
-            self.agreement.check(&mut connection, &address).await?;
+            self.check_agreement(&mut connection, &candidate.info).await?;
         }
         let entering = self.epochs.entering.lock().await;
         // Another connection may have held the lock while it cleared a server: this one has been up for that much longer.
-        let waited = clock.monotonic().saturating_since(asked);
+        let waited = config.clock.monotonic().saturating_since(asked);
         candidate.info.uptime = candidate.info.uptime.saturating_add(waited);
         let info = &candidate.info;
+        if info.cluster.is_none() {
+            self.shared.history.begin(&BTreeMap::from([(String::new(), incarnation)]));
+        }
         let mut entered = None;
         let epoch = match self.epochs.admit(incarnation, info, attempts) {
             Admission::Current(epoch) => epoch,
@@ -82,13 +120,19 @@ impl Manager {
                 let message = "this connection reached a server that was replaced meanwhile";
                 return Err(self.error(ErrorKind::Unavailable, message));
             }
-            Admission::AfterRemoving(missed) => {
+            Admission::AfterRemoving(mut missed) => {
+                if let Some(view) = &info.cluster {
+                    missed.retain(|what| self.slot_of(what).is_none_or(|slot| view.holds(slot)));
+                }
                 self.remove(&mut connection, &missed).await?;
                 entered = Some(missed);
                 self.epochs.enter(incarnation)?
             }
         };
-        self.epochs.check(info, asked);
+        // Of a node of a cluster, another node has to say that it holds its slots.
+        if info.cluster.is_none() {
+            self.epochs.check(info, asked);
+        }
         drop(entering);
         if let Some(missed) = entered {
             self.log_entered(incarnation, &missed);
@@ -98,10 +142,42 @@ impl Manager {
         Ok(connection)
     }
 
+    /// The id of the node of a cluster; empty for any other server.
+    pub(crate) fn name(&self) -> &str {
+        self.epochs.name()
+    }
+
+    /// Returns the incarnation of a server: the same for all where restarts are trusted.
+    pub(crate) fn incarnation(&self, info: &ServerInfo) -> u64 {
+        let is_one = self.connector.config.trust_restart || is_planted(Plant::OneIncarnation);
+        if is_one { TRUSTED } else { incarnation_of(info) }
+    }
+
+    /// Compares the settings that all instances share, where this server holds them.
+    pub(crate) async fn check_agreement(&self, connection: &mut Connection, info: &ServerInfo) -> Result<()> {
+        if info.cluster.as_ref().is_some_and(|view| !view.holds(self.agreement.slot())) {
+            return Ok(());
+        }
+        self.agreement.check(connection, &self.connector.config.address()).await
+    }
+
+    /// Returns the slot of all that `what` covers; `None` if that may be in several.
+    fn slot_of(&self, what: &Invalidation) -> Option<Slot> {
+        group_of(what).map(|group| self.shared.layout.slot(group))
+    }
+
     /// Removes what a server has missed before it is used.
-    async fn remove(&self, connection: &mut Connection, missed: &[Invalidation]) -> Result<()> {
+    pub(crate) async fn remove(&self, connection: &mut Connection, missed: &[Invalidation]) -> Result<()> {
         let timeout = self.connector.config.timeout.max(STEP_TIMEOUT);
-        let removal = Removal { connection, layout: &self.layout, removed: &|_: &str, _: u64| {}, timeout };
+        connection.is_asking = connection.is_in_cluster;
+        let removal = Removal {
+            connection,
+            layout: &self.shared.layout,
+            removed: &|_: &str, _: u64| {},
+            timeout,
+            // The node that holds them is told what it has missed before it is used.
+            elsewhere: Elsewhere::Skip,
+        };
         let removed = removal.run(missed, Instant::now() + timeout).await;
         removed.map_err(|fault| fault.into_error(&self.connector.config.address()))
     }

@@ -12,6 +12,7 @@ use crate::connection::Connection;
 use crate::error::Fault;
 use crate::protocol::layout::Layout;
 use crate::protocol::scan::STEP_TIMEOUT;
+use crate::protocol::slot::{Slot, SlotHasher};
 
 /// The shortest time for which the settings of an instance that has ended are in force.
 const SHORTEST_LIFE: Duration = Duration::from_secs(10);
@@ -19,6 +20,7 @@ const SHORTEST_LIFE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct NamespaceAgreement {
     key: String,
+    slot: Slot,
     ours: &'static str,
     lives: Duration,
 }
@@ -26,7 +28,18 @@ pub(crate) struct NamespaceAgreement {
 impl NamespaceAgreement {
     pub(crate) fn new(layout: &Layout, trust_restart: bool, heartbeat: Duration) -> Self {
         let ours = if trust_restart { "trust_restart=true layout=2" } else { "trust_restart=false layout=2" };
-        Self { key: layout.internal("settings"), ours, lives: SHORTEST_LIFE.max(heartbeat * 5) }
+        let key = layout.internal("settings");
+        Self {
+            slot: SlotHasher::default().with(&key).slot(),
+            key,
+            ours,
+            lives: SHORTEST_LIFE.max(heartbeat * 5),
+        }
+    }
+
+    /// The slot of the settings in a cluster.
+    pub(crate) fn slot(&self) -> Slot {
+        self.slot
     }
 
     /// Announces the settings of this instance and compares them with those in force.
@@ -35,7 +48,7 @@ impl NamespaceAgreement {
     /// `Configuration` if an instance that ran a moment ago has other settings. A full server, which stores none, is no error
     /// here.
     pub(crate) async fn check(&self, connection: &mut Connection, address: &str) -> Result<()> {
-        let Self { key, ours, lives } = self;
+        let Self { key, slot: _, ours, lives } = self;
         let failed = |fault: Fault| fault.into_error(address);
         let millis = u64::try_from(lives.as_millis()).unwrap_or(u64::MAX);
         let deadline = Instant::now() + STEP_TIMEOUT;

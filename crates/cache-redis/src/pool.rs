@@ -1,21 +1,19 @@
-//! [`Pool`]: connections that many tasks share, so that their requests travel together, and [`Attempts`]: the connections
-//! that one operation tries.
+//! [`Pool`]: connections to one server that many tasks share, so that their requests travel together.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use bb8_redis::bb8::{self, ErrorSink, QueueStrategy, RunError};
-use cache_core::{Error, ErrorKind, Result, transfer_time};
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use cache_core::{Error, ErrorKind, Result};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::RedisConfig;
 use crate::connection::Connection;
-use crate::error::{Fate, Fault};
 use crate::manager::Manager;
 
-/// Values of more bytes together are sent over a connection of their own.
-const LARGE: usize = 1 << 20;
+/// Why a node of a cluster is not used although it answers.
+pub(crate) const UNCONFIRMED: &str = "no other node of the cluster confirms that it still holds its slots";
 
 /// Connections that may be made while others still fail to be.
 const SPARES: u32 = 3;
@@ -31,17 +29,17 @@ pub(crate) struct Pool {
     shared: Box<[ArcSwapOption<Connection>]>,
     pub(crate) manager: Arc<Manager>,
     /// One permit for each connection of large values.
-    large: Semaphore,
+    large: Arc<Semaphore>,
     failures: Failures,
     pub(crate) address: String,
+    /// Why the last heartbeat did not find the server fit for use.
+    pub(crate) problem: ArcSwapOption<Error>,
 }
 
 impl Pool {
-    /// Connects once, so that wrong settings are reported at once.
-    pub(crate) async fn connect(config: &RedisConfig, manager: Manager) -> Result<Self> {
-        let manager = Arc::new(manager);
-        let first = manager.open().await?;
-        let failures = Failures::default();
+    /// Makes a pool that begins with the connection `first`.
+    pub(crate) fn new(manager: Arc<Manager>, first: Connection) -> Self {
+        let (config, failures) = (&manager.connector.config, Failures::default());
         let pool = bb8::Pool::builder()
             .max_size(config.pool_size + SPARES)
             .min_idle(Some(1))
@@ -56,27 +54,25 @@ impl Pool {
             .build_unchecked(PoolManager(Arc::clone(&manager)));
         // Fails if the pool is full because it has connected by itself.
         let _ = pool.add(first);
-        Ok(Self {
+        Self {
             connections: ArcSwapOption::from_pointee(pool),
             shared: (0..config.pool_size).map(|_| ArcSwapOption::empty()).collect(),
-            manager,
-            large: Semaphore::new(LARGE_AT_ONCE),
+            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
             failures,
             address: config.address(),
-        })
+            problem: ArcSwapOption::empty(),
+            manager,
+        }
     }
 
-    /// Begins an operation that sends `bytes` of values: its time starts now.
-    pub(crate) fn attempts(&self, bytes: usize) -> Attempts<'_> {
-        let config = &self.manager.connector.config;
-        let deadline = Instant::now() + config.timeout + transfer_time(bytes);
-        Attempts {
-            pool: self,
-            deadline,
-            left: config.pool_size + SPARES + 1,
-            is_large: bytes > LARGE,
-            permit: None,
-        }
+    /// How many connections an operation tries at most.
+    pub(crate) fn most_attempts(config: &RedisConfig) -> u32 {
+        config.pool_size + SPARES + 1
+    }
+
+    /// Notes why the server cannot be used, or that it can.
+    pub(crate) fn note(&self, problem: Option<&Error>) {
+        self.problem.store(problem.map(|problem| Arc::new(Error::new(problem.kind(), problem.to_string()))));
     }
 
     /// Drops all connections; those in use end with their last user.
@@ -91,7 +87,7 @@ impl Pool {
     }
 
     /// Returns the shared connection with the fewest requests in flight, each of which holds a handle.
-    fn least_used(&self) -> Option<Connection> {
+    pub(crate) fn least_used(&self) -> Option<Connection> {
         let mut least: Option<(usize, Connection)> = None;
         for slot in &self.shared {
             let connection = slot.load();
@@ -123,13 +119,21 @@ impl Pool {
     }
 
     /// Opens a connection that is not shared.
-    async fn open_apart(&self, deadline: Instant) -> Result<Connection> {
+    pub(crate) async fn open_apart(&self, deadline: Instant) -> Result<Connection> {
         self.check_open()?;
         let late = |_| Err(self.failures.cause(None, &self.address));
         timeout_at(deadline, self.manager.open()).await.unwrap_or_else(late)
     }
 
-    async fn check_out(&self, deadline: Instant) -> Result<Connection> {
+    /// Waits until a connection for large values may be opened.
+    pub(crate) async fn permit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit> {
+        let permit = timeout_at(deadline, Arc::clone(&self.large).acquire_owned()).await;
+        let busy = || format!("Redis at {}: all connections for large values are busy", self.address);
+        permit.map_err(|_| Error::new(ErrorKind::Timeout, busy()))?.map_err(|_| closed())
+    }
+
+    /// Returns a connection of the pool, and shares it.
+    pub(crate) async fn check_out(&self, deadline: Instant) -> Result<Connection> {
         let asked = Instant::now();
         let late = |_| Err(self.failures.cause(Some(asked), &self.address));
         let connection = timeout_at(deadline, self.get(asked)).await.unwrap_or_else(late)?;
@@ -151,6 +155,10 @@ impl Pool {
             match guard {
                 // The guard goes back to the pool at once; the pool drops a connection that is not usable.
                 Ok(guard) if self.manager.is_usable(&guard) => return Ok(Connection::clone(&guard)),
+                // A new connection to a node of a cluster does not renew its lease.
+                Ok(guard) if guard.is_in_cluster && !self.manager.epochs.is_lease_valid() => {
+                    return Err(self.manager.error(ErrorKind::Unavailable, UNCONFIRMED));
+                }
                 Ok(_) => {}
                 Err(RunError::User(error)) => return Err(error),
                 Err(RunError::TimedOut) => return Err(self.failures.cause(Some(asked), &self.address)),
@@ -159,66 +167,7 @@ impl Pool {
     }
 }
 
-/// The attempts of one operation: another connection while there is time, if the last one was gone.
-#[derive(Debug)]
-pub(crate) struct Attempts<'a> {
-    pool: &'a Pool,
-    /// The end of the operation.
-    pub(crate) deadline: Instant,
-    left: u32,
-    /// Whether the values would delay other requests on a shared connection.
-    is_large: bool,
-    /// The permit for a connection that is not shared, kept until the operation ends.
-    permit: Option<SemaphorePermit<'a>>,
-}
-
-impl Attempts<'_> {
-    /// Returns a connection of the current epoch.
-    pub(crate) async fn connection(&mut self) -> Result<Connection> {
-        self.left = self.left.saturating_sub(1);
-        if !self.is_large
-            && let Some(connection) = self.pool.least_used()
-        {
-            return Ok(connection);
-        }
-        // Boxed to keep the future of a hit small.
-        Box::pin(self.new_connection()).await
-    }
-
-    async fn new_connection(&mut self) -> Result<Connection> {
-        // Keeps the promise of `polled_within`: no watchdog polls a caller that waits for a connection.
-        tokio::task::yield_now().await;
-        if self.is_large {
-            if self.permit.is_none() {
-                let permit = timeout_at(self.deadline, self.pool.large.acquire()).await;
-                let busy =
-                    || format!("Redis at {}: all connections for large values are busy", self.pool.address);
-                let permit = permit.map_err(|_| Error::new(ErrorKind::Timeout, busy()))?;
-                self.permit = Some(permit.map_err(|_| closed())?);
-            }
-            return self.pool.open_apart(self.deadline).await;
-        }
-        loop {
-            match self.pool.check_out(self.deadline).await {
-                // The connection was cut off while it was made, perhaps for another caller: the next one may come through.
-                Err(error) if error.kind() == ErrorKind::Unavailable && self.has_time() => {}
-                connection => return connection,
-            }
-            self.left = self.left.saturating_sub(1);
-        }
-    }
-
-    /// Whether the operation may be repeated after `fault`: never after a timeout, since the request may still be executed.
-    pub(crate) fn may_retry(&self, fault: &Fault) -> bool {
-        matches!(fault.fate, Fate::Gone | Fate::OutOfStep) && self.has_time()
-    }
-
-    fn has_time(&self) -> bool {
-        self.left > 0 && Instant::now() < self.deadline
-    }
-}
-
-fn closed() -> Error {
+pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the cache was closed; open a new one")
 }
 
@@ -275,23 +224,25 @@ mod tests {
     use testkit::RedisServer;
 
     use super::*;
+    use crate::attempts::{Attempts, LARGE};
     use crate::engine::RedisEngine;
+    use crate::protocol::slot::Slot;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn requests_are_spread_over_the_connections_that_are_shared_by_what_is_in_flight() {
         let server = RedisServer::start().unwrap();
         let config = RedisConfig::new("127.0.0.1").port(server.port()).pool_size(3);
         let engine = RedisEngine::connect(&config).await.unwrap();
-        let pool = &engine.pool;
-        let first = pool.attempts(0).connection().await.unwrap();
-        let again = pool.attempts(0).connection().await.unwrap();
+        let connection =
+            async || Attempts::new(&engine.servers, Slot::default(), 0).connection().await.unwrap();
+        let (first, again) = (connection().await, connection().await);
         assert!(Arc::ptr_eq(&first.status, &again.status), "one until a heartbeat has made others");
         for _ in 0..4 {
             engine.probe().await.unwrap();
         }
         let mut held = Vec::new();
         for _ in 0..6 {
-            held.push(pool.attempts(0).connection().await.unwrap());
+            held.push(connection().await);
         }
         held.extend([first, again]);
         let mut used: Vec<_> = held.iter().map(|connection| Arc::as_ptr(&connection.status)).collect();
@@ -305,18 +256,19 @@ mod tests {
     async fn waiting_for_a_connection_of_large_values_is_a_time_out_also_after_an_outage() {
         let server = RedisServer::start().unwrap();
         let config = RedisConfig::new("127.0.0.1").port(server.port());
-        let pool = RedisEngine::connect(&config).await.unwrap().pool;
-        let mut large: Vec<Attempts<'_>> = (0..LARGE_AT_ONCE).map(|_| pool.attempts(2 * LARGE)).collect();
+        let servers = RedisEngine::connect(&config).await.unwrap().servers;
+        let attempts = || Attempts::new(&servers, Slot::default(), 2 * LARGE);
+        let mut large: Vec<Attempts<'_>> = (0..LARGE_AT_ONCE).map(|_| attempts()).collect();
         for attempts in &mut large {
             attempts.connection().await.unwrap();
         }
-        pool.failures.sink(Error::new(ErrorKind::Unavailable, "refused, an hour ago"));
-        let error = pool.attempts(2 * LARGE).connection().await.unwrap_err();
+        servers.pools()[0].failures.sink(Error::new(ErrorKind::Unavailable, "refused, an hour ago"));
+        let error = attempts().connection().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
         large.pop();
-        pool.attempts(2 * LARGE).connection().await.unwrap();
-        pool.close();
-        let error = pool.attempts(2 * LARGE).connection().await.unwrap_err();
+        attempts().connection().await.unwrap();
+        servers.close();
+        let error = attempts().connection().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
     }
 }

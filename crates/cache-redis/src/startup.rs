@@ -4,12 +4,17 @@ use std::sync::Arc;
 
 use cache_core::{ErrorKind, Result};
 use redis::{Cmd, ErrorKind as RedisKind, Pipeline, RedisError, ServerErrorKind, Value};
+use tokio::time::Instant;
 
 use crate::advice::advised;
 use crate::config::RedisConfig;
 use crate::engine::RedisEngine;
 use crate::error::Fault;
+use crate::pool::Pool;
 use crate::protocol::scripts::{Call, EXPIRE, FILL, LEASE, STAGED};
+
+/// Keys that are tried until one is in a slot of a node: more than enough for a node with a hundredth of the slots.
+const TRIED_KEYS: usize = 2000;
 
 impl RedisEngine {
     /// Connects to a server and checks that this cache can use it.
@@ -18,15 +23,23 @@ impl RedisEngine {
             Ok(engine) => engine,
             Err(error) => return Err(advised(config, error).await),
         };
-        engine.check_for_one_server().await?;
-        engine.probe().await?;
-        engine.check_permissions().await?;
+        for pool in engine.servers.pools() {
+            engine.check_for_one_server(&pool).await?;
+        }
+        match engine.probe().await {
+            // The other nodes of a cluster can be used.
+            Err(error) if engine.servers.is_cluster() && error.kind() != ErrorKind::Configuration => {}
+            probed => probed?,
+        }
+        for pool in engine.servers.pools() {
+            engine.check_permissions(&pool).await?;
+        }
         Ok(Arc::new(engine))
     }
 
     /// Refuses an address behind which several servers answer: one would serve what another has invalidated.
-    async fn check_for_one_server(&self) -> Result<()> {
-        let manager = &self.pool.manager;
+    async fn check_for_one_server(&self, pool: &Pool) -> Result<()> {
+        let manager = &pool.manager;
         let seen = [manager.connector.connect().await?, manager.connector.connect().await?];
         let is_one = seen.iter().all(|server| server.info.run_id == manager.info.load().run_id);
         // The connections of the pool count as well: each other server would have been a switch.
@@ -42,16 +55,17 @@ impl RedisEngine {
     /// # Errors
     /// `Configuration`, naming the command, where one is renamed, disabled or not allowed. Errors of a full or busy server
     /// are none here.
-    async fn check_permissions(&self) -> Result<()> {
-        let trials = trials(&self.layout.internal("check"));
+    async fn check_permissions(&self, pool: &Arc<Pool>) -> Result<()> {
+        let Some(key) = self.key_of(pool) else { return Ok(()) };
+        let trials = trials(&key);
         let mut commands = Pipeline::with_capacity(trials.len());
         for (_, command) in &trials {
             commands.add_command(command.clone());
         }
-        let commands = &commands;
-        let replies = self
-            .run(0, |mut connection, deadline| async move { connection.ask_all(commands, deadline).await })
-            .await?;
+        let deadline = Instant::now() + self.servers.config.timeout;
+        let mut connection = pool.check_out(deadline).await?;
+        let replies = connection.ask_all(&commands, deadline).await;
+        let replies = replies.map_err(|fault| fault.into_error(&pool.address))?;
         for ((name, _), reply) in trials.iter().zip(replies) {
             let Value::ServerError(error) = reply else { continue };
             let Fault { kind, fate: _, cause } = RedisError::from(error).into();
@@ -59,10 +73,22 @@ impl RedisEngine {
             let is_exec = cause.kind() == RedisKind::Server(ServerErrorKind::ExecAbort);
             if kind == ErrorKind::Configuration || is_exec {
                 let problem = format!("the cache needs {name}, and the server refuses it: {cause}");
-                return Err(self.pool.manager.error(ErrorKind::Configuration, &problem).with_source(cause));
+                return Err(pool.manager.error(ErrorKind::Configuration, &problem).with_source(cause));
             }
         }
         Ok(())
+    }
+}
+
+impl RedisEngine {
+    /// Returns a key that nothing else uses and whose slot the server of `pool` holds; `None` if none is found.
+    fn key_of(&self, pool: &Arc<Pool>) -> Option<String> {
+        let keys = (0..TRIED_KEYS).map(|number| self.layout.internal(&format!("check:{number}")));
+        let is_its = |key: &String| {
+            let map = self.servers.map();
+            map.owner(self.servers.slot_of_key(key)).is_some_and(|owner| Arc::ptr_eq(owner, pool))
+        };
+        keys.into_iter().find(is_its)
     }
 }
 

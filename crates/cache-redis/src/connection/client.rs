@@ -1,14 +1,16 @@
 //! Opens sockets to the server with its address, TLS and login.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use cache_core::{Error, ErrorKind, Result};
 use redis::aio::MultiplexedConnection;
+use redis::io::AsyncDNSResolver;
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo,
-    RedisResult,
+    RedisFuture, RedisResult,
 };
 use tokio::time::timeout;
 
@@ -49,13 +51,40 @@ fn address(config: &RedisConfig) -> RedisResult<ConnectionInfo> {
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
     let tcp =
         TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(USER_TIMEOUT);
-    let (host, port) = (config.host.clone(), config.port);
+    let (host, port) = (config.tls_name.as_ref().unwrap_or(&config.host).clone(), config.port);
     let address = if config.tls {
         ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
     } else {
         ConnectionAddr::Tcp(host, port)
     };
     Ok(address.into_connection_info()?.set_tcp_settings(tcp))
+}
+
+/// Makes the settings of connections: they go to the host of `config`, whatever name its certificate must hold.
+pub(super) fn settings(config: &RedisConfig, response: Option<Duration>) -> AsyncConnectionConfig {
+    let settings = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(config.connect_timeout))
+        .set_response_timeout(response);
+    match config.tls_name {
+        Some(_) => settings.set_dns_resolver(At(config.host.clone())),
+        None => settings,
+    }
+}
+
+/// Resolves every name to the addresses of this host.
+struct At(String);
+
+impl AsyncDNSResolver for At {
+    fn resolve<'a, 'b: 'a>(
+        &'a self,
+        _host: &'b str,
+        port: u16,
+    ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
+        Box::pin(async move {
+            let addresses = tokio::net::lookup_host((self.0.as_str(), port)).await?;
+            Ok(Box::new(addresses.collect::<Vec<_>>().into_iter()) as _)
+        })
+    }
 }
 
 /// Returns `server` at another address, reached in the same way.
@@ -101,9 +130,7 @@ pub(super) async fn connect_to(
 /// As for [`server`] and [`connect_to`]; `Timeout` after [`RedisConfig::connect_timeout`].
 pub(crate) async fn connect(config: &RedisConfig) -> Result<MultiplexedConnection> {
     let server = server(config)?;
-    let settings = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(config.connect_timeout))
-        .set_response_timeout(Some(config.connect_timeout));
+    let settings = settings(config, Some(config.connect_timeout));
     timeout(config.connect_timeout, connect_to(&server, config, &settings, &LastLogin::default()))
         .await
         .unwrap_or_else(|_| Err(Fault::timeout().into_error(&config.address())))

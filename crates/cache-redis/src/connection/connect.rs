@@ -7,12 +7,13 @@ use cache_core::Result;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ConnectionInfo, Pipeline, RedisError, Value};
 
+use super::cluster::ClusterView;
 use super::sentinel::Sentinels;
 use super::server_epoch::ServerEpoch;
 use super::server_info::ServerInfo;
 use super::watchdog::FIRST_LOOK;
 use super::{Connection, Status, client, clock_skew};
-use crate::config::RedisConfig;
+use crate::config::{RedisConfig, RedisMode};
 use crate::error::{Fate, Fault};
 use crate::login::LastLogin;
 
@@ -45,9 +46,7 @@ impl Connector {
     /// `Configuration` for certificates that cannot be read.
     pub(crate) fn new(config: &RedisConfig) -> Result<Self> {
         // Operations have deadlines of their own, for the wait for a connection and the reply together.
-        let settings = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(config.connect_timeout))
-            .set_response_timeout(None);
+        let settings = client::settings(config, None);
         let (config, server) = (config.clone(), client::server(config)?);
         let (is_name_refused, losses) = (AtomicBool::default(), Arc::default());
         let (sentinels, last_login) = (Sentinels::new(&config, &server), LastLogin::default());
@@ -90,13 +89,14 @@ impl Connector {
             socket: socket.clone(),
             epoch,
             expires_fields: info.expires_fields,
+            is_in_cluster: info.cluster.is_some(),
             is_broken: AtomicBool::new(false),
             is_out_of_step: AtomicBool::new(false),
             after_first_look: self.config.timeout.saturating_sub(FIRST_LOOK),
             born: *born,
             losses: Arc::clone(&self.losses),
         };
-        Connection { socket: socket.clone(), status: Arc::new(status) }
+        Connection { socket: socket.clone(), status: Arc::new(status), is_asking: false }
     }
 
     /// Names the connection and asks for the server's `INFO`, in one round trip.
@@ -118,6 +118,24 @@ impl Connector {
         let text: String = redis::from_redis_value(info)?;
         let info = ServerInfo::parse(&text, self.config.db);
         let clock_problem = info.time.and_then(|time| clock_skew::problem(asked, time, answered));
-        Ok(ServerInfo { clock_problem, ..info })
+        let is_wanted = info.is_cluster && self.config.mode != RedisMode::Single;
+        let cluster = if is_wanted { cluster_view(&self.config.host, socket).await? } else { None };
+        Ok(ServerInfo { cluster, clock_problem, ..info })
     }
+}
+
+/// Asks the node at `host` how it sees its cluster, in one round trip; `None` if it answers something else.
+pub(crate) async fn cluster_view(
+    host: &str,
+    socket: &mut MultiplexedConnection,
+) -> Result<Option<ClusterView>, RedisError> {
+    let mut commands = Pipeline::with_capacity(3);
+    for question in ["INFO", "MYID", "SLOTS"] {
+        commands.cmd("CLUSTER").arg(question);
+    }
+    let replies = socket.send_packed_commands(&commands, 0, commands.len()).await?;
+    let replies: Vec<Value> = replies.into_iter().map(Value::extract_error).collect::<Result<_, _>>()?;
+    let Ok([info, id, slots]) = <[Value; 3]>::try_from(replies) else { return Ok(None) };
+    let (info, id): (String, String) = (redis::from_redis_value(info)?, redis::from_redis_value(id)?);
+    Ok(ClusterView::parse(host, &info, id, slots))
 }

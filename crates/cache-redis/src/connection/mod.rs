@@ -1,15 +1,18 @@
 //! [`Connection`]: one socket to a known server, and what the crate knows about it.
 //!
 //! `connect` makes connections, to the address that `sentinel` tells where Sentinels are named. `server_info` reads what a
-//! server says about itself. `server_epoch` decides which server may be used, with the help of `recent_removals` and
-//! `replication_history`. `watchdog` notices that a connection has ended.
+//! server says about itself, and `cluster` what it says about its cluster. `server_epoch` decides which run of a server may be
+//! used, with the help of `history`: `recent_removals` and `replication_history`. `watchdog` notices that a connection has
+//! ended.
 
 pub(crate) mod client;
 pub(crate) mod clock_skew;
+pub(crate) mod cluster;
 pub(crate) mod connect;
+pub(crate) mod history;
 mod pem;
-pub(crate) mod recent_removals;
-pub(crate) mod replication_history;
+mod recent_removals;
+mod replication_history;
 pub(crate) mod sentinel;
 pub(crate) mod server_epoch;
 pub(crate) mod server_info;
@@ -32,6 +35,8 @@ pub(crate) struct Connection {
     pub(crate) socket: MultiplexedConnection,
     // One allocation: every operation clones it, on every core.
     pub(crate) status: Arc<Status>,
+    /// Whether an `ASKING` is sent before each command, so that a node answers for slots that are being moved to it.
+    pub(crate) is_asking: bool,
 }
 
 /// State that all handles on a connection share.
@@ -42,6 +47,8 @@ pub(crate) struct Status {
     pub(crate) epoch: Arc<ServerEpoch>,
     /// Whether single fields can expire (Redis from 7.4 on, Valkey from 9.0 on).
     pub(crate) expires_fields: bool,
+    /// Whether the server is a node of a cluster.
+    pub(crate) is_in_cluster: bool,
     is_broken: AtomicBool,
     /// Whether a reply was received that did not belong to its request.
     is_out_of_step: AtomicBool,
@@ -65,7 +72,7 @@ impl Status {
     /// Marks the connection where `result` is a fault after which it cannot be used any more.
     pub(crate) fn noted<T>(&self, result: Result<T, Fault>) -> Result<T, Fault> {
         result.inspect_err(|fault| match fault.fate {
-            Fate::Keep => {}
+            Fate::Keep | Fate::Moved | Fate::Moving => {}
             Fate::Drop => self.is_broken.store(true, Ordering::Relaxed),
             Fate::OutOfStep => self.lose_step(),
             Fate::Gone => self.lose(),

@@ -1,42 +1,66 @@
-//! [`ReplicationHistory`]: how far the server in use had written at each heartbeat, which bounds the age of its successor.
+//! [`ReplicationHistory`]: how far the servers in use had written at each heartbeat, which bounds the age of their successors.
 //!
 //! A replica that is promoted reports the replication id of its old master and the offset up to which it has followed it
 //! (`master_replid2`, `second_repl_offset`; "Replication ID explained" in the documentation of Redis). Where that is more
 //! than the master had written at a heartbeat, the replica was still one after that heartbeat.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use cache_core::Monotonic;
 
-use super::server_info::ServerInfo;
+use super::server_info::{Replication, ServerInfo};
 
 /// Checks that are kept.
 const MOST: usize = 120;
 /// The shortest time between two of them.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
+/// How long the checks of a server that is not used any more are kept.
+const KEPT: Duration = Duration::from_mins(2);
 
-/// What the server in use said at its checks.
+/// What the servers in use said at their checks, by `run_id`.
 #[derive(Debug, Default)]
-pub(crate) struct ReplicationHistory {
-    run_id: String,
+pub(crate) struct ReplicationHistory(HashMap<String, Run>);
+
+/// One run of a server.
+#[derive(Debug, Default)]
+struct Run {
     id: String,
     /// Offsets of the replication id, each with a time before the server reported it.
     offsets: VecDeque<(Monotonic, i64)>,
 }
 
 impl ReplicationHistory {
-    /// Adds what the server in use reported to a request that was sent at `asked`.
+    /// Adds what a server in use reported to a request that was sent at `asked`. Forgets servers that are not used any more.
     pub(crate) fn add(&mut self, server: &ServerInfo, asked: Monotonic) {
-        let replication = &server.replication;
-        if (&self.run_id, &self.id) != (&server.run_id, &replication.id) {
-            self.run_id.clone_from(&server.run_id);
+        if server.run_id.is_empty() {
+            return;
+        }
+        self.0.retain(|_, run| run.last().is_some_and(|last| asked.saturating_since(last) < KEPT));
+        self.0.entry(server.run_id.clone()).or_default().add(&server.replication, asked);
+    }
+
+    /// Returns how long ago at most the incarnation of `successor` began; `None` if no check tells.
+    pub(crate) fn age(&self, successor: &ServerInfo, now: Monotonic) -> Option<Duration> {
+        let same_run = self.0.get(&successor.run_id).and_then(|run| run.age_of_itself(now));
+        let followed = self.0.values().filter_map(|run| run.age_of_successor(&successor.replication, now));
+        followed.chain(same_run).min()
+    }
+}
+
+impl Run {
+    /// When the last check was sent.
+    fn last(&self) -> Option<Monotonic> {
+        self.offsets.back().map(|(asked, _)| *asked)
+    }
+
+    fn add(&mut self, replication: &Replication, asked: Monotonic) {
+        if self.id != replication.id {
             self.id.clone_from(&replication.id);
             self.offsets.clear();
         }
         // Connections of large values come often; leaving checks out only makes an age longer.
-        let is_soon = |(last, _): &(Monotonic, i64)| asked.saturating_since(*last) < SHORTEST_PAUSE;
-        if self.offsets.back().is_some_and(is_soon) {
+        if self.last().is_some_and(|last| asked.saturating_since(last) < SHORTEST_PAUSE) {
             return;
         }
         if self.offsets.len() >= MOST {
@@ -45,15 +69,13 @@ impl ReplicationHistory {
         self.offsets.push_back((asked, replication.offset));
     }
 
-    /// Returns how long ago at most the incarnation of `successor` began; `None` if no check tells.
-    ///
-    /// The same run of the server has another replication id since its last check: an id never returns. A promoted replica was
-    /// a replica until after the last check that it has followed.
-    pub(crate) fn age(&self, successor: &ServerInfo, now: Monotonic) -> Option<Duration> {
-        if !self.run_id.is_empty() && self.run_id == successor.run_id {
-            return self.offsets.back().map(|(asked, _)| now.saturating_since(*asked));
-        }
-        let successor = &successor.replication;
+    /// The same run of the server is in another incarnation since its last check, and no incarnation returns.
+    fn age_of_itself(&self, now: Monotonic) -> Option<Duration> {
+        self.last().map(|last| now.saturating_since(last))
+    }
+
+    /// A promoted replica was a replica until after the last check that it has followed.
+    fn age_of_successor(&self, successor: &Replication, now: Monotonic) -> Option<Duration> {
         if self.id.is_empty() || self.id != successor.previous_id {
             return None;
         }
@@ -69,7 +91,6 @@ mod tests {
     use cache_core::{Clock, ManualClock};
 
     use super::*;
-    use crate::connection::server_info::Replication;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -102,10 +123,22 @@ mod tests {
         assert_eq!(age("a", 201), Some(4 * SECOND));
         assert_eq!(age("a", 101), None);
         assert_eq!(age("x", 302), None, "it followed another server");
-        history.add(&at("b", 500), clock.monotonic());
-        let mut successor = after("a", 302);
-        successor.run_id = "another".to_owned();
-        assert_eq!(history.age(&successor, clock.monotonic()), None, "another server is in use");
+        clock.advance(KEPT);
+        history.add(&at("x", 500), clock.monotonic());
+        let unused = history.age(&after("a", 302), clock.monotonic());
+        assert_eq!(unused, None, "it is not used any more");
+    }
+
+    #[test]
+    fn the_same_run_of_a_server_began_another_incarnation_after_its_last_check() {
+        let (clock, mut history) = (ManualClock::new(), ReplicationHistory::default());
+        history.add(&at("a", 100), clock.monotonic());
+        clock.advance(SECOND);
+        history.add(&at("b", 100), clock.monotonic());
+        clock.advance(SECOND);
+        assert_eq!(history.age(&at("a", 100), clock.monotonic()), Some(2 * SECOND));
+        assert_eq!(history.age(&at("b", 100), clock.monotonic()), Some(SECOND));
+        assert_eq!(history.age(&at("c", 100), clock.monotonic()), None);
     }
 
     #[test]

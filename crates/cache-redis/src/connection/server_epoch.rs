@@ -16,14 +16,12 @@ use cache_core::{Clock, Invalidation, Monotonic, Result, Timestamp, random_nonze
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::recent_removals::RecentRemovals;
-use super::replication_history::ReplicationHistory;
+use super::history::History;
 use super::server_info::ServerInfo;
-use crate::last_server::LastServerRecord;
-use crate::protocol::removal::takes_scan;
+use crate::protocol::removal::group_of;
 
 /// How much a server's uptime and the clocks may be off.
-const MARGIN: Duration = Duration::from_secs(6);
+pub(crate) const MARGIN: Duration = Duration::from_secs(6);
 
 /// Removals by a scan of the server that are repeated at most.
 const MOST_SCANS: usize = 3;
@@ -53,41 +51,43 @@ impl ServerEpoch {
 }
 
 /// Computes the incarnation of a server from its `run_id`, which is new after a restart, and its replication id, which is new
-/// after a promotion.
+/// after a promotion; in a cluster from its `run_id`, its id and its config epoch, which rises also when slots return to it.
 ///
 /// The `run_id` alone does not tell a failover there and back: the first server comes back with the values that were removed
-/// in between. The replication id alone does not tell a restart of a server that reads it from its snapshot.
-pub(crate) fn incarnation_of(run_id: &str, replication_id: &str) -> u64 {
-    xxh3_64(format!("{run_id} {replication_id}").as_bytes())
+/// in between. The others alone do not tell a restart of a server that reads them from its files.
+pub(crate) fn incarnation_of(info: &ServerInfo) -> u64 {
+    let ServerInfo { run_id, replication, cluster, .. } = info;
+    xxh3_64(
+        match cluster {
+            None => format!("{run_id} {}", replication.id),
+            Some(view) => format!("{run_id} {} {}", view.id, view.epoch),
+        }
+        .as_bytes(),
+    )
 }
 
-/// The current epoch, and what decides about the next.
+/// The current epoch of one server, and what decides about the next.
 #[derive(Debug)]
 pub(crate) struct ServerEpochs {
+    /// The name of the server in the history: its id in a cluster.
+    name: String,
     current: ArcSwapOption<ServerEpoch>,
     /// When the current server was checked last, in milliseconds since `created`, and as a [`Timestamp`].
     checked: AtomicU64,
     checked_wall: AtomicU64,
     created: Monotonic,
     lease: Duration,
-    history: Mutex<History>,
+    /// The incarnation that was entered last.
+    entered: Mutex<Option<u64>>,
+    /// Whether this process began with this server.
+    is_first: bool,
+    history: Arc<History>,
     /// Held by the one connection that enters an epoch.
     pub(crate) entering: tokio::sync::Mutex<()>,
     switches: AtomicU64,
     /// How many times an epoch was ended or entered.
     attempts: AtomicU64,
-    record: Option<Arc<dyn LastServerRecord>>,
     clock: Arc<dyn Clock>,
-}
-
-/// What this process knows about the servers that it has used.
-#[derive(Debug, Default)]
-struct History {
-    /// The incarnation that was entered last.
-    entered: Option<u64>,
-    /// What servers have acknowledged; `None` before the first was entered.
-    removals: Option<RecentRemovals>,
-    replication: ReplicationHistory,
 }
 
 /// What a connection must do before its server is used.
@@ -102,25 +102,34 @@ pub(crate) enum Admission {
 }
 
 impl ServerEpochs {
-    /// Creates the epochs of a server that is used for `lease` after a check.
+    /// Creates the epochs of the server `name`, which is used for `lease` after a check.
     pub(crate) fn new(
+        name: &str,
+        is_first: bool,
         lease: Duration,
-        record: Option<Arc<dyn LastServerRecord>>,
+        history: Arc<History>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
+            name: name.to_owned(),
             current: ArcSwapOption::empty(),
             checked: AtomicU64::new(0),
             checked_wall: AtomicU64::new(0),
             created: clock.monotonic(),
             lease,
-            history: Mutex::default(),
+            entered: Mutex::default(),
+            is_first,
+            history,
             entering: tokio::sync::Mutex::new(()),
             switches: AtomicU64::new(0),
             attempts: AtomicU64::new(0),
-            record,
             clock,
         }
+    }
+
+    /// The name of the server in the history.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Whether connections and tokens of `epoch` may be used.
@@ -136,10 +145,8 @@ impl ServerEpochs {
     /// Whether the last check of the server was less than the lease ago. A process that was stopped for longer may not have
     /// heard of another server. Both clocks count: the monotonic one stops while a machine is suspended.
     pub(crate) fn is_lease_valid(&self) -> bool {
-        let checked = Duration::from_millis(self.checked.load(Ordering::Relaxed));
         let wall = Timestamp::from_millis(self.checked_wall.load(Ordering::Relaxed));
-        self.clock.monotonic().saturating_since(self.created).saturating_sub(checked) < self.lease
-            && self.clock.now().saturating_since(wall) < self.lease
+        self.since_check() < self.lease && self.clock.now().saturating_since(wall) < self.lease
     }
 
     /// Notes what the current server said in reply to a request that was sent at `asked`.
@@ -147,7 +154,13 @@ impl ServerEpochs {
         let since = u64::try_from(asked.saturating_since(self.created).as_millis()).unwrap_or(u64::MAX);
         self.checked.fetch_max(since, Ordering::Relaxed);
         self.checked_wall.store(self.clock.now().as_millis(), Ordering::Relaxed);
-        self.history.lock().replication.add(info, asked);
+        self.history.checked(info, asked);
+    }
+
+    /// How long ago the last check of the server in its current epoch was sent.
+    pub(crate) fn since_check(&self) -> Duration {
+        let checked = Duration::from_millis(self.checked.load(Ordering::Relaxed));
+        self.clock.monotonic().saturating_since(self.created).saturating_sub(checked)
     }
 
     /// How many epochs were entered so far.
@@ -164,18 +177,6 @@ impl ServerEpochs {
     pub(crate) fn leave(&self) {
         self.attempts.fetch_add(1, Ordering::SeqCst);
         self.current.store(None);
-    }
-
-    /// Records that the current server has removed `what`, or replaced it by a newer value.
-    ///
-    /// The caller then checks whether the epoch of the acknowledgement is still current; [`admit`](Self::admit) ends the
-    /// current epoch before it reads the removals. So either the caller sees the switch and begins again, or the next
-    /// server is told.
-    pub(crate) fn removed(&self, what: &[Invalidation]) {
-        let now = self.clock.monotonic();
-        if let Some(removals) = &mut self.history.lock().removals {
-            removals.add(what, now);
-        }
     }
 
     /// Decides about a server of `incarnation`; there had been `attempts` when its connection began. The caller holds
@@ -198,15 +199,9 @@ impl ServerEpochs {
     /// # Errors
     /// Those of the record.
     pub(crate) fn enter(&self, incarnation: u64) -> Result<Arc<ServerEpoch>> {
-        if let Some(record) = &self.record {
-            record.entered(incarnation)?;
-        }
+        self.history.enter(&self.name, incarnation)?;
         let epoch = Arc::new(ServerEpoch::new(incarnation));
-        {
-            let mut history = self.history.lock();
-            history.entered = Some(incarnation);
-            history.removals.get_or_insert_with(|| RecentRemovals::since(self.clock.monotonic()));
-        }
+        *self.entered.lock() = Some(incarnation);
         self.switches.fetch_add(1, Ordering::SeqCst);
         self.attempts.fetch_add(1, Ordering::SeqCst);
         // The checks of another server say nothing about this one.
@@ -219,43 +214,47 @@ impl ServerEpochs {
     ///
     /// Values that it is read for were stored after it took over: only removals since then can be missing.
     fn missed_by(&self, incarnation: u64, info: &ServerInfo) -> Vec<Invalidation> {
-        let (history, now) = (self.history.lock(), self.clock.monotonic());
+        let (entered, now) = (*self.entered.lock(), self.clock.monotonic());
         let uptime = info.uptime.saturating_add(MARGIN);
         // Offsets need no clock of the server, and so none is mixed in.
-        let age = history.replication.age(info, now).unwrap_or(uptime);
-        let missed = match (&history.removals, &self.record) {
+        let age = self.history.age(info, now).unwrap_or(uptime);
+        or_everything(match (entered, self.history.earlier()) {
             // No other server has acknowledged anything since this one did.
-            _ if history.entered == Some(incarnation) => Some(Vec::new()),
-            (Some(removals), _) => removals.of_the_last(age, now),
-            (None, Some(record)) => match record.last() {
-                Some(last) if last.incarnation != incarnation => {
-                    (self.clock.now().saturating_since(last.at) > age).then(Vec::new)
-                }
-                Some(_) | None => Some(Vec::new()),
-            },
-            (None, None) => Some(Vec::new()),
-        };
-        // A pattern takes a scan of the server, as removing everything does.
-        let missed =
-            missed.filter(|missed| missed.iter().filter(|what| takes_scan(what)).count() <= MOST_SCANS);
-        missed.unwrap_or_else(|| vec![Invalidation::Everything])
+            (Some(entered), _) if entered == incarnation => Some(Vec::new()),
+            (None, None) if self.is_first => Some(Vec::new()),
+            (None, Some(last)) if self.is_first => {
+                (self.clock.now().saturating_since(last) > age).then(Vec::new)
+            }
+            _ => self.history.removals(age, now),
+        })
     }
+}
+
+/// Returns `missed`, or everything where that is unknown or takes as long: a pattern takes a scan of the server, too.
+pub(crate) fn or_everything(missed: Option<Vec<Invalidation>>) -> Vec<Invalidation> {
+    let is_short = |missed: &Vec<Invalidation>| {
+        missed.iter().filter(|what| group_of(what).is_none()).count() <= MOST_SCANS
+    };
+    missed.filter(is_short).unwrap_or_else(|| vec![Invalidation::Everything])
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use cache_core::{CacheKey, ManualClock};
 
     use super::*;
     use crate::connection::server_info::Replication;
-    use crate::last_server::LastUse;
+    use crate::last_server::{LastServerRecord, LastUse};
 
     const HOUR: Duration = Duration::from_hours(1);
     const BEAT: Duration = Duration::from_secs(1);
 
     fn epochs() -> (ServerEpochs, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::new());
-        (ServerEpochs::new(3 * BEAT, None, clock.clone()), clock)
+        let history = Arc::new(History::new(None, clock.as_ref()));
+        (ServerEpochs::new("", true, 3 * BEAT, history, clock.clone()), clock)
     }
 
     fn up_for(uptime: Duration) -> ServerInfo {
@@ -297,13 +296,13 @@ mod tests {
     fn a_server_is_told_the_removals_since_it_started() {
         let (epochs, clock) = epochs();
         epochs.enter(1).unwrap();
-        epochs.removed(&[key()]);
+        epochs.history.removed(&[key()], epochs.clock.monotonic());
         clock.advance(Duration::from_secs(100));
         assert_eq!(
             missed(epochs.admit(2, &up_for(Duration::from_secs(50)), epochs.attempts())),
             Some(Vec::new())
         );
-        epochs.removed(&[key()]);
+        epochs.history.removed(&[key()], epochs.clock.monotonic());
         assert_eq!(
             missed(epochs.admit(2, &up_for(Duration::from_secs(50)), epochs.attempts())),
             Some(vec![key()])
@@ -315,14 +314,14 @@ mod tests {
         let (epochs, clock) = epochs();
         let master = |offset| {
             let replication = Replication { id: "a".to_owned(), offset, ..Replication::default() };
-            ServerInfo { replication, ..up_for(HOUR) }
+            ServerInfo { run_id: "run of a".to_owned(), replication, ..up_for(HOUR) }
         };
         epochs.enter(1).unwrap();
-        epochs.removed(&[Invalidation::Everything]);
+        epochs.history.removed(&[Invalidation::Everything], epochs.clock.monotonic());
         clock.advance(10 * BEAT);
         epochs.check(&master(100), clock.monotonic());
         clock.advance(BEAT);
-        epochs.removed(&[key()]);
+        epochs.history.removed(&[key()], epochs.clock.monotonic());
         let previous_id = "a".to_owned();
         let replica = |previous_end| {
             let id = "b".to_owned();
@@ -342,7 +341,7 @@ mod tests {
         epochs.enter(1).unwrap();
         clock.advance(60 * BEAT);
         epochs.check(&parse("run_id:a\r\nmaster_replid:a\r\nmaster_repl_offset:100"), clock.monotonic());
-        epochs.removed(&[key()]);
+        epochs.history.removed(&[key()], epochs.clock.monotonic());
         clock.advance(10 * BEAT);
         let back = "run_id:b\r\nuptime_in_seconds:-3599\r\nmaster_replid:b";
         let admission = epochs.admit(2, &parse(back), epochs.attempts());
@@ -366,11 +365,11 @@ mod tests {
             )
         };
         epochs.enter(1).unwrap();
-        epochs.removed(&[Invalidation::Everything]);
+        epochs.history.removed(&[Invalidation::Everything], epochs.clock.monotonic());
         clock.advance(60 * BEAT);
         epochs.check(&run("x"), clock.monotonic());
         clock.advance(BEAT);
-        epochs.removed(&[key()]);
+        epochs.history.removed(&[key()], epochs.clock.monotonic());
         assert_eq!(missed(epochs.admit(2, &run("y"), epochs.attempts())), Some(vec![key()]));
     }
 
@@ -383,10 +382,10 @@ mod tests {
             Invalidation::Pattern(cache_core::CachePattern::parse(&format!("image{n}:*")).unwrap())
         };
         let patterns: Vec<_> = (0..MOST_SCANS).map(pattern).collect();
-        epochs.removed(&patterns);
+        epochs.history.removed(&patterns, epochs.clock.monotonic());
         let young = up_for(BEAT);
         assert_eq!(missed(epochs.admit(2, &young, epochs.attempts())), Some(patterns));
-        epochs.removed(&[pattern(9)]);
+        epochs.history.removed(&[pattern(9)], epochs.clock.monotonic());
         assert_eq!(missed(epochs.admit(2, &young, epochs.attempts())), Some(vec![Invalidation::Everything]));
     }
 
@@ -403,7 +402,7 @@ mod tests {
     fn returning_to_the_server_that_was_entered_last_repeats_nothing() {
         let (epochs, _) = epochs();
         let before = epochs.enter(1).unwrap();
-        epochs.removed(&[key()]);
+        epochs.history.removed(&[key()], epochs.clock.monotonic());
         let everything = Some(vec![Invalidation::Everything]);
         assert_eq!(missed(epochs.admit(2, &up_for(HOUR), epochs.attempts())), everything);
         assert_eq!(missed(epochs.admit(1, &up_for(HOUR), epochs.attempts())), Some(Vec::new()));
@@ -461,7 +460,9 @@ mod tests {
         clock.advance(Duration::from_secs(100));
         let start = |incarnation: u64, uptime: u64| {
             let record = Arc::new(FixedRecord(LastUse { incarnation: 1, at }));
-            let epochs = ServerEpochs::new(3 * BEAT, Some(record), clock.clone());
+            let history = Arc::new(History::new(Some(record), clock.as_ref()));
+            history.begin(&BTreeMap::from([(String::new(), incarnation)]));
+            let epochs = ServerEpochs::new("", true, 3 * BEAT, history, clock.clone());
             missed(epochs.admit(incarnation, &up_for(Duration::from_secs(uptime)), epochs.attempts()))
         };
         let everything = Some(vec![Invalidation::Everything]);

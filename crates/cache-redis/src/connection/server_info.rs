@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use cache_core::Timestamp;
 
+use super::cluster::ClusterView;
+use crate::config::{RedisConfig, RedisMode};
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the server")]
 pub(crate) struct ServerInfo {
@@ -13,6 +16,8 @@ pub(crate) struct ServerInfo {
     pub(crate) uptime: Duration,
     pub(crate) is_replica: bool,
     pub(crate) is_cluster: bool,
+    /// How the server describes its cluster; asked apart.
+    pub(crate) cluster: Option<ClusterView>,
     pub(crate) is_sentinel: bool,
     pub(crate) maxmemory: u64,
     pub(crate) policy: String,
@@ -61,6 +66,7 @@ impl ServerInfo {
             uptime: field("uptime_in_seconds").parse().map_or(Duration::MAX, Duration::from_secs),
             is_replica: field("role") == "slave",
             is_cluster: field("redis_mode") == "cluster",
+            cluster: None,
             is_sentinel: field("redis_mode") == "sentinel",
             maxmemory: number("maxmemory"),
             policy: field("maxmemory_policy").to_owned(),
@@ -75,20 +81,38 @@ impl ServerInfo {
     }
 
     /// Returns why the server cannot be used at all.
-    pub(crate) fn problem(&self, trust_restart: bool) -> Option<&'static str> {
-        if self.is_sentinel {
-            Some(
-                "is a Sentinel, which holds no data; set REDIS_SENTINELS to its address and those of the others, in place of REDIS_HOST",
-            )
+    pub(crate) fn problem(&self, config: &RedisConfig) -> Option<&'static str> {
+        if let Some(problem) = self.problem_of_kind(config) {
+            Some(problem)
         } else if self.is_replica {
             Some("is a replica: it may serve removed values; name the primary in REDIS_HOST")
-        } else if self.is_cluster {
-            Some("is part of a cluster, which is not supported; use a standalone server")
-        } else if self.run_id.is_empty() && !trust_restart {
+        } else if self.run_id.is_empty() && !config.trust_restart {
             Some("does not report its run_id, so that a restart cannot be detected; allow INFO to this user")
         } else {
             None
         }
+    }
+
+    /// Returns why the server is none of the kind that the settings ask for.
+    pub(crate) fn problem_of_kind(&self, config: &RedisConfig) -> Option<&'static str> {
+        let problem = if self.is_sentinel {
+            "is a Sentinel, which holds no data; set REDIS_SENTINELS to its address and those of the others, in place of REDIS_HOST"
+        } else if !self.is_cluster && config.mode == RedisMode::Cluster {
+            "is no part of a cluster, and REDIS_MODE=cluster; correct REDIS_HOST, or remove REDIS_MODE"
+        } else if !self.is_cluster {
+            return None;
+        } else if config.sentinels.is_some() {
+            "is part of a cluster, which needs no Sentinels; set REDIS_HOST to any node, and remove REDIS_SENTINELS"
+        } else if config.mode == RedisMode::Single {
+            "is part of a cluster, and REDIS_MODE=single; remove REDIS_MODE"
+        } else if config.trust_restart {
+            "is part of a cluster, in which a failover is no restart; remove REDIS_TRUST_RESTART"
+        } else if self.cluster.is_none() {
+            "does not describe its cluster as expected (CLUSTER INFO, MYID and SLOTS); name a node of the cluster in REDIS_HOST"
+        } else {
+            return None;
+        };
+        Some(problem)
     }
 
     /// Returns what an operator should change about the server's memory settings, with the line to type.

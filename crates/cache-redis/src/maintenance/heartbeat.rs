@@ -1,11 +1,10 @@
-//! The heartbeat: checks that the server is still the same and may be used.
+//! The heartbeat: checks that the servers are still the same and may be used.
 
 use std::time::Duration;
 
-use cache_core::{Error, ErrorKind, Result};
+use cache_core::{Error, Result};
 use tokio::time::sleep;
 
-use crate::connection::clock_skew;
 use crate::engine::RedisEngine;
 
 impl RedisEngine {
@@ -17,35 +16,17 @@ impl RedisEngine {
         }
     }
 
-    /// Checks the server over a new connection, and enters its epoch if it is another one.
+    /// Checks all servers over new connections, and enters the epochs of those that are in another one.
     pub(crate) async fn probe(&self) -> Result<()> {
-        let probed = self.check_server().await;
-        if probed.as_ref().is_err_and(|error| error.kind() == ErrorKind::Configuration) {
-            // It answers and may not be used any more: it became a replica, or the password or the settings of another
-            // instance changed.
-            self.pool.manager.epochs.leave();
-        }
+        let probed = self.servers.refresh().await;
         self.note(probed.as_ref().err().map(Error::to_string));
         probed
-    }
-
-    async fn check_server(&self) -> Result<()> {
-        let (manager, address) = (&self.pool.manager, &self.pool.address);
-        let mut connection = manager.open().await?;
-        manager.agreement.check(&mut connection, address).await?;
-        self.pool.share(connection);
-        if let Some(problem) = &manager.info.load().clock_problem {
-            cache_core::log::warn!(
-                limit: address, server = %address, "Redis: {problem}; {}", clock_skew::ADVICE
-            );
-        }
-        Ok(())
     }
 
     /// Records why the server cannot be used, or that it can, and logs the change. An outage shortly after another is logged
     /// later, if it lasts.
     pub(super) fn note(&self, cause: Option<String>) {
-        let address = &self.pool.address;
+        let address = &self.address;
         let suppressed = {
             let mut condition = self.condition.lock();
             if condition.cause.is_some() != cause.is_some() {
@@ -83,7 +64,7 @@ mod tests {
         let mut engine = RedisEngine::connect(&config).await.unwrap();
         for trial in 0..200 {
             // A limit of its own.
-            engine.pool.address = format!("trial {trial}");
+            engine.address = format!("trial {trial}");
             engine.note(None);
             let (engine, barrier) = (&engine, &Barrier::new(4));
             std::thread::scope(|scope| {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cache_core::CacheKey;
+use cache_core::{CacheKey, Result};
 use redis::{Pipeline, Value};
 use tokio::time::{Instant, sleep};
 
@@ -42,27 +42,39 @@ impl LastVacuum {
 impl RedisEngine {
     /// Runs at the start, after each change of servers, every ten minutes, and when the counts have probably drifted.
     pub(super) async fn vacuum_forever(&self, heartbeat: Duration) {
-        let manager = &self.pool.manager;
         let mut last: Option<LastVacuum> = None;
         loop {
-            let (switches, most_keys) = (manager.epochs.switches(), manager.info.load().keys);
+            let (switches, most_keys) = (self.servers.switches(), self.servers.keys());
             let have_drifted = self.stats.have_drifted();
             let is_due =
                 |last: &mut LastVacuum| last.is_outdated(switches, most_keys, have_drifted, heartbeat);
             let began = Instant::now();
-            if last.as_mut().is_none_or(is_due)
-                && let Ok(mut connection) = self.pool.attempts(0).connection().await
-                && self.vacuum(&mut connection).await.is_ok()
-            {
+            if last.as_mut().is_none_or(is_due) && self.vacuum().await.is_ok() {
                 last = Some(LastVacuum { switches, at: Instant::now(), took: began.elapsed(), most_keys });
             }
             sleep(heartbeat).await;
         }
     }
 
-    async fn vacuum(&self, connection: &mut Connection) -> Result<(), Fault> {
+    async fn vacuum(&self) -> Result<()> {
+        let mut counted = BTreeMap::new();
+        for pool in self.servers.pools() {
+            let deadline = Instant::now() + self.servers.config.timeout;
+            let mut connection = pool.check_out(deadline).await?;
+            let vacuumed = self.vacuum_server(&mut connection, &mut counted).await;
+            vacuumed.map_err(|fault| fault.into_error(&pool.address))?;
+        }
+        self.stats.counted(&counted);
+        Ok(())
+    }
+
+    /// Counts the entries and bytes of one server by family.
+    async fn vacuum_server(
+        &self,
+        connection: &mut Connection,
+        counted: &mut BTreeMap<String, (u64, u64)>,
+    ) -> Result<(), Fault> {
         let (mut scan, mut throttle) = (Scan::keys(self.layout.groups_of_any_layout()), Throttle::start());
-        let mut counted: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         while let Some(keys) = scan.next_keys(connection, &mut throttle).await? {
             let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
             let old: Vec<&str> = keys.iter().copied().filter(|key| self.layout.is_of_layout_1(key)).collect();
@@ -77,7 +89,6 @@ impl RedisEngine {
                 }
             }
         }
-        self.stats.counted(&counted);
         Ok(())
     }
 }

@@ -6,12 +6,14 @@ use cache_core::plants::{Plant, is_planted};
 use cache_core::{
     CacheKey, Error, ErrorKind, Fill, FillOutcome, FillToken, Invalidation, MissCause, NewEntry, Result,
 };
+use redis::Pipeline;
 use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::connection::server_epoch::ServerEpoch;
 use crate::engine::RedisEngine;
-use crate::error::Fault;
+use crate::error::{Fate, Fault};
+use crate::protocol::slot::Slot;
 use crate::protocol::write::{Envelope, FieldWrite, Written};
 
 /// How much longer than its entries a group lives, so that tokens and explanations outlast them.
@@ -23,25 +25,46 @@ impl RedisEngine {
     /// Fills each key by its own token. The outcomes are in the order of `fills`.
     pub(crate) async fn fill(&self, fills: &[Fill]) -> Result<Vec<FillOutcome>> {
         fills.iter().try_for_each(check_size)?;
-        let bytes = fills.iter().map(|fill| fill.entry.payload.len()).sum();
-        // After a retry a fill may find its own value: it is refused then, although it was stored.
-        let written =
-            self.run(bytes, |connection, deadline| self.fill_on(connection, fills, deadline)).await?;
+        let slot_of = |at: usize| fills.get(at).map_or(Slot::default(), |fill| self.slot(fill.key.group()));
+        let written = self
+            .spread(fills.len(), slot_of, async |slot, positions| {
+                let fills: Vec<&Fill> = positions.iter().filter_map(|at| fills.get(*at)).collect();
+                let (fills, bytes) = (&fills[..], fills.iter().map(|fill| fill.entry.payload.len()).sum());
+                // After a retry a fill may find its own value: it is refused then, although it was stored.
+                self.run(slot, bytes, |connection, deadline| self.fill_on(connection, fills, deadline)).await
+            })
+            .await?;
         Ok(fills.iter().zip(written).map(|(fill, written)| self.count_fill(fill, written)).collect())
     }
 
     pub(crate) async fn set(&self, entries: &[(CacheKey, NewEntry)]) -> Result<()> {
+        let slot_of = |at: usize| entries.get(at).map_or(Slot::default(), |(key, _)| self.slot(key.group()));
+        let set = self.spread(entries.len(), slot_of, async |slot, positions| {
+            let entries: Vec<_> = positions.iter().filter_map(|at| entries.get(*at)).collect();
+            self.set_in(slot, &entries).await.map(|()| vec![(); positions.len()])
+        });
+        set.await.map(drop)
+    }
+
+    /// Sets values of which one server holds the slots, among them `slot`.
+    async fn set_in(&self, slot: Slot, entries: &[&(CacheKey, NewEntry)]) -> Result<()> {
         let bytes = entries.iter().map(|(_, entry)| entry.payload.len()).sum();
         // A server that takes over may hold values that are older than these.
         let keys: Vec<_> = entries.iter().map(|(key, _)| Invalidation::Key(key.clone())).collect();
-        self.run_recorded(bytes, &keys, |connection, deadline| self.set_on(connection, entries, deadline))
-            .await
+        let set = self.run_recorded(slot, bytes, &keys, async |connection, deadline| {
+            match self.set_on(connection, entries, deadline).await {
+                // Where they would be stored is not decided yet: older values are removed instead.
+                Err(fault) if fault.fate == Fate::Moving => Ok(false),
+                set => set.map(|()| true),
+            }
+        });
+        if set.await? { Ok(()) } else { self.remove(&keys, &|_, _| {}).await }
     }
 
     async fn fill_on(
         &self,
         mut connection: Connection,
-        fills: &[Fill],
+        fills: &[&Fill],
         deadline: Instant,
     ) -> Result<Vec<Written>, Fault> {
         // Tokens of other epochs are refused here: the server cannot tell them apart.
@@ -72,19 +95,24 @@ impl RedisEngine {
     async fn set_on(
         &self,
         mut connection: Connection,
-        entries: &[(CacheKey, NewEntry)],
+        entries: &[&(CacheKey, NewEntry)],
         deadline: Instant,
     ) -> Result<(), Fault> {
         if entries.is_empty() {
             return Ok(());
         }
         let (epoch, no_token) = (&connection.epoch, FillToken::never());
-        let write = |(key, entry): &(CacheKey, NewEntry)| self.field_write(epoch, 0, key, entry, no_token);
+        let write = |(key, entry): &&(CacheKey, NewEntry)| self.field_write(epoch, 0, key, entry, no_token);
         let writes: Vec<FieldWrite> = entries.iter().map(write).collect();
         let replaced = match connection.set(&writes, deadline).await {
             Err(fault) if fault.is_wrong_type() => {
-                let groups: Vec<&str> = writes.iter().map(|write| write.group.as_str()).collect();
-                connection.ask(redis::cmd("UNLINK").arg(groups), deadline).await?;
+                let mut unlinks = Pipeline::with_capacity(writes.len());
+                for write in &writes {
+                    unlinks.cmd("UNLINK").arg(&write.group);
+                }
+                for reply in connection.ask_all(&unlinks, deadline).await? {
+                    connection.succeeded(reply)?;
+                }
                 connection.set(&writes, deadline).await?
             }
             replaced => replaced?,

@@ -1,16 +1,22 @@
 //! Invalidations: acknowledged by the current server, or not done.
 
 use std::collections::BTreeMap;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cache_core::{CacheKey, ErrorKind, Invalidation, Result};
+use cache_core::{CacheKey, Error, ErrorKind, Invalidation, Result};
+use futures_util::future::{join, join_all};
 use tokio::time::Instant;
 
 use crate::connection::Connection;
+use crate::connection::server_epoch::ServerEpoch;
 use crate::engine::RedisEngine;
-use crate::error::Fault;
-use crate::protocol::removal::Removal;
+use crate::error::{Fate, Fault};
+use crate::pool::Pool;
+use crate::protocol::removal::{Removal, group_of};
+use crate::protocol::scan::Elsewhere;
+use crate::protocol::slot::Slot;
 
 /// How many times an invalidation begins again because another server took over meanwhile.
 const SWITCHES: usize = 3;
@@ -46,37 +52,162 @@ impl RedisEngine {
         outcome.map(|()| total)
     }
 
-    async fn remove(&self, what: &[Invalidation], removed: &(impl Fn(&str, u64) + Sync)) -> Result<()> {
-        let timeout = self.pool.manager.connector.config.timeout;
-        self.run_recorded(0, what, |mut connection, deadline| async move {
-            let connection = &mut connection;
-            Removal { connection, layout: &self.layout, removed, timeout }.run(what, deadline).await
+    /// Removes all of `what`. Reports the name of each group and about how many entries were removed from it to `removed`.
+    pub(crate) async fn remove(
+        &self,
+        what: &[Invalidation],
+        removed: &(impl Fn(&str, u64) + Sync),
+    ) -> Result<()> {
+        let (named, everywhere): (Vec<_>, Vec<_>) =
+            what.iter().cloned().partition(|what| !self.servers.is_cluster() || group_of(what).is_some());
+        let slot_of =
+            |at: usize| named.get(at).and_then(group_of).map_or(Slot::default(), |group| self.slot(group));
+        let in_slots = self.spread(named.len(), slot_of, async |slot, positions| {
+            let named: Vec<_> = positions.iter().filter_map(|at| named.get(*at)).cloned().collect();
+            self.remove_in(slot, &named, removed).await.map(|()| vec![(); positions.len()])
+        });
+        let (in_slots, everywhere) = join(in_slots, self.remove_everywhere(&everywhere, removed)).await;
+        in_slots.and(everywhere)
+    }
+
+    /// Removes `what` from the server that holds its slots, among them `slot`.
+    async fn remove_in(
+        &self,
+        slot: Slot,
+        what: &[Invalidation],
+        removed: &(impl Fn(&str, u64) + Sync),
+    ) -> Result<()> {
+        let moving = self.run_recorded(slot, 0, what, async |mut connection, deadline| {
+            let removal = self.removal(&mut connection, removed, Elsewhere::Fail);
+            match removal.run(what, deadline).await {
+                Err(fault) if fault.fate == Fate::Moving => Ok(Some(fault)),
+                done => done.map(|()| None),
+            }
+        });
+        match (moving.await?, what) {
+            (None, _) => Ok(()),
+            (Some(fault), [only]) => self.remove_moving(slot, &fault, only, removed).await,
+            // Those that are moving are told apart one by one.
+            (Some(_), all) => {
+                let each = all.iter().map(async |only| {
+                    let slot = group_of(only).map_or(slot, |group| self.slot(group));
+                    Box::pin(self.remove_in(slot, slice::from_ref(only), removed)).await
+                });
+                join_all(each).await.into_iter().collect()
+            }
+        }
+    }
+
+    /// Removes `what` from the node to which its slot is being moved: the one that holds the slot has nothing of it, and
+    /// redirects there by `fault`.
+    async fn remove_moving(
+        &self,
+        slot: Slot,
+        fault: &Fault,
+        what: &Invalidation,
+        removed: &(impl Fn(&str, u64) + Sync),
+    ) -> Result<()> {
+        let what = slice::from_ref(what);
+        self.run_recorded(slot, 0, what, async |_, deadline| {
+            let mut connection =
+                self.servers.asking(slot, fault, deadline).await.map_err(|error| Fault::after(&error))?;
+            self.removal(&mut connection, removed, Elsewhere::Fail).run(what, deadline).await
         })
         .await
     }
 
-    /// Runs `operation`, which sends `bytes` of values and makes the values of `what` out of date, until the server that has
-    /// acknowledged it is still the current one.
-    pub(crate) async fn run_recorded<F: Future<Output = Result<(), Fault>>>(
+    /// Removes `what`, each of which may have values in any slot, from all servers of a cluster.
+    ///
+    /// A key that moves from a server that is scanned later to one that was scanned before is not found. So servers are
+    /// scanned again, one after the other and twice, where any slot was moving: meanwhile a key moves at most once.
+    async fn remove_everywhere(
         &self,
-        bytes: usize,
         what: &[Invalidation],
-        operation: impl Fn(Connection, Instant) -> F,
+        removed: &(impl Fn(&str, u64) + Sync),
     ) -> Result<()> {
-        let epochs = &self.pool.manager.epochs;
+        if what.is_empty() {
+            return Ok(());
+        }
         for _ in 0..SWITCHES {
-            let run = self.run(bytes, |connection, deadline| {
-                let epoch = Arc::clone(&connection.epoch);
-                let operation = operation(connection, deadline);
-                async move { operation.await.map(|()| epoch) }
-            });
-            let epoch = run.await?;
-            epochs.removed(what);
-            // Otherwise another server took over, which may still hold what the first one removed.
-            if epochs.is_current(&epoch) && epochs.is_lease_valid() {
+            let before = self.servers.placement().await?;
+            let scans = self.servers.pools().into_iter().map(|pool| self.scan_server(pool, what, removed));
+            let mut epochs = join_all(scans).await.into_iter().collect::<Result<Vec<_>>>()?;
+            if before.is_moving || self.servers.placement().await? != before {
+                epochs.clear();
+                for pool in [self.servers.pools(), self.servers.pools()].concat() {
+                    epochs.push(self.scan_server(pool, what, removed).await?);
+                }
+            }
+            self.servers.removed(what);
+            let pools = self.servers.pools();
+            let is_current = |pool: &Arc<Pool>| {
+                self.servers.is_confirmed(pool)
+                    && epochs.iter().any(|epoch| pool.manager.epochs.is_current(epoch))
+            };
+            if pools.iter().all(is_current) {
                 return Ok(());
             }
         }
-        Err(self.pool.manager.error(ErrorKind::Unavailable, "the address changes from one server to another"))
+        Err(Error::new(ErrorKind::Unavailable, "Redis cluster: slots go from one node to another too often"))
+    }
+
+    /// Removes `what` from one server of a cluster. Returns its epoch.
+    async fn scan_server(
+        &self,
+        pool: Arc<Pool>,
+        what: &[Invalidation],
+        removed: &(impl Fn(&str, u64) + Sync),
+    ) -> Result<Arc<ServerEpoch>> {
+        let deadline = Instant::now() + self.servers.config.timeout;
+        let mut connection = match pool.least_used() {
+            Some(connection) => connection,
+            None => pool.check_out(deadline).await?,
+        };
+        connection.is_asking = true;
+        let removal = self.removal(&mut connection, removed, Elsewhere::Skip);
+        match removal.run(what, deadline).await {
+            Ok(()) => Ok(Arc::clone(&connection.epoch)),
+            Err(fault) => {
+                self.stats.add(|stats| stats.errors += 1);
+                Err(fault.into_error(&pool.address))
+            }
+        }
+    }
+
+    fn removal<'a, R>(
+        &'a self,
+        connection: &'a mut Connection,
+        removed: &'a R,
+        elsewhere: Elsewhere,
+    ) -> Removal<'a, R> {
+        Removal { connection, layout: &self.layout, removed, timeout: self.servers.config.timeout, elsewhere }
+    }
+
+    /// Runs `operation`, which sends `bytes` of values and makes the values of `what` out of date, until the server that has
+    /// acknowledged it still holds the slots of `what`, among them `slot`.
+    pub(crate) async fn run_recorded<T, F: Future<Output = Result<T, Fault>>>(
+        &self,
+        slot: Slot,
+        bytes: usize,
+        what: &[Invalidation],
+        operation: impl Fn(Connection, Instant) -> F,
+    ) -> Result<T> {
+        for _ in 0..SWITCHES {
+            let run = self.run(slot, bytes, |connection, deadline| {
+                let epoch = Arc::clone(&connection.epoch);
+                let operation = operation(connection, deadline);
+                async move { operation.await.map(|done| (done, epoch)) }
+            });
+            let (done, epoch) = run.await?;
+            self.servers.removed(what);
+            // Otherwise another server took over, which may still hold what the first one removed.
+            let mut slots = what.iter().map(|what| group_of(what).map_or(slot, |group| self.slot(group)));
+            if slots.all(|slot| self.servers.is_current(slot, &epoch)) {
+                return Ok(done);
+            }
+        }
+        let address = self.servers.config.address();
+        let message = format!("Redis at {address}: the address changes from one server to another");
+        Err(Error::new(ErrorKind::Unavailable, message))
     }
 }

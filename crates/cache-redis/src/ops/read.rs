@@ -1,7 +1,5 @@
 //! Reads and lookups. A lookup that finds no value takes out a lease, whose nonce is the fill token.
 
-use std::slice;
-
 use bytes::{Buf, Bytes};
 use cache_core::envelope::{self, HEADER_LENGTH, Header, Rejected};
 use cache_core::miss_log::MissLog;
@@ -14,6 +12,7 @@ use crate::engine::RedisEngine;
 use crate::error::Fault;
 use crate::protocol::commands::Leased;
 use crate::protocol::layout::{GroupFields, HashField};
+use crate::protocol::slot::Slot;
 
 /// What the field of a key holds for a reader.
 #[derive(Debug, Clone, Default)]
@@ -40,7 +39,7 @@ impl RedisEngine {
     }
 
     pub(crate) async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
-        self.run(0, |mut connection, deadline| async move {
+        self.run(self.slot(key.group()), 0, |mut connection, deadline| async move {
             let found = self.find(&mut connection, key, deadline).await?;
             self.count([(key, &found)]);
             Ok(found.lookup(&connection.epoch))
@@ -49,26 +48,38 @@ impl RedisEngine {
     }
 
     pub(crate) async fn get_many(&self, keys: &[CacheKey]) -> Result<Vec<Option<Entry>>> {
-        self.run(0, |mut connection, deadline| async move {
-            let found = self.read_all(&mut connection, keys, deadline).await?;
-            self.count(keys.iter().zip(&found));
-            Ok(found.into_iter().map(|found| found.entry).collect())
+        let slot_of = |at: usize| keys.get(at).map_or(Slot::default(), |key| self.slot(key.group()));
+        self.spread(keys.len(), slot_of, async |slot, positions| {
+            let keys: Vec<&CacheKey> = positions.iter().filter_map(|at| keys.get(*at)).collect();
+            let keys = &keys[..];
+            self.run(slot, 0, |mut connection, deadline| async move {
+                let found = self.read_all(&mut connection, keys, deadline).await?;
+                self.count(keys.iter().copied().zip(&found));
+                Ok(found.into_iter().map(|found| found.entry).collect())
+            })
+            .await
         })
         .await
     }
 
     pub(crate) async fn lookup_many(&self, keys: &[CacheKey]) -> Result<Vec<Lookup>> {
-        self.run(0, |mut connection, deadline| async move {
-            let found = self.find_all(&mut connection, keys, deadline).await?;
-            self.count(keys.iter().zip(&found));
-            Ok(found.into_iter().map(|found| found.lookup(&connection.epoch)).collect())
+        let slot_of = |at: usize| keys.get(at).map_or(Slot::default(), |key| self.slot(key.group()));
+        self.spread(keys.len(), slot_of, async |slot, positions| {
+            let keys: Vec<&CacheKey> = positions.iter().filter_map(|at| keys.get(*at)).collect();
+            let keys = &keys[..];
+            self.run(slot, 0, |mut connection, deadline| async move {
+                let found = self.find_all(&mut connection, keys, deadline).await?;
+                self.count(keys.iter().copied().zip(&found));
+                Ok(found.into_iter().map(|found| found.lookup(&connection.epoch)).collect())
+            })
+            .await
         })
         .await
     }
 
     /// Reads `key` without counting it.
     pub(crate) async fn peek(&self, key: &CacheKey) -> Result<Found> {
-        self.run(0, |mut connection, deadline| async move {
+        self.run(self.slot(key.group()), 0, |mut connection, deadline| async move {
             let at = self.layout.field(key);
             let content = connection.read(&at, deadline).await?;
             Ok(self.interpret(|| self.clock.now(), &connection, key, content))
@@ -117,11 +128,11 @@ impl RedisEngine {
         let leased = if leased.is_some() {
             leased
         } else {
-            let group = self.layout.by_group(slice::from_ref(key), [0]);
+            let group = self.layout.by_group(&[key], [0]);
             self.lease(connection, &group, deadline).await?.into_iter().flatten().next()
         };
         Ok(match leased {
-            None => found,
+            None | Some(Leased::Nothing) => found,
             Some(Leased::Lease(nonce)) => Found { nonce: Some(nonce), ..found },
             Some(Leased::Value) => {
                 let content = connection.read(&at, deadline).await?;
@@ -133,7 +144,7 @@ impl RedisEngine {
     async fn read_all(
         &self,
         connection: &mut Connection,
-        keys: &[CacheKey],
+        keys: &[&CacheKey],
         deadline: Instant,
     ) -> Result<Vec<Found>, Fault> {
         let mut all = vec![Found::default(); keys.len()];
@@ -146,7 +157,7 @@ impl RedisEngine {
         &self,
         all: &mut [Found],
         connection: &mut Connection,
-        keys: &[CacheKey],
+        keys: &[&CacheKey],
         positions: impl IntoIterator<Item = usize>,
         deadline: Instant,
     ) -> Result<(), Fault> {
@@ -169,7 +180,7 @@ impl RedisEngine {
     async fn find_all(
         &self,
         connection: &mut Connection,
-        keys: &[CacheKey],
+        keys: &[&CacheKey],
         deadline: Instant,
     ) -> Result<Vec<Found>, Fault> {
         let mut all = self.read_all(connection, keys, deadline).await?;
@@ -184,6 +195,7 @@ impl RedisEngine {
         for (&position, leased) in positions.zip(leased.into_iter().flatten()) {
             match (leased, all.get_mut(position)) {
                 (Leased::Lease(nonce), Some(found)) => found.nonce = Some(nonce),
+                (Leased::Nothing, _) => {}
                 _ => came_meanwhile.push(position),
             }
         }

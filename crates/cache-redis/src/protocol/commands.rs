@@ -11,7 +11,7 @@ use super::layout::{GroupFields, HashField};
 use super::scripts::{self, Call};
 use crate::connection::Connection;
 use crate::connection::watchdog::reply_to;
-use crate::error::Fault;
+use crate::error::{Fate, Fault};
 
 /// How long a group that holds only leases lives.
 const LEASE_MILLIS: u64 = 60_000;
@@ -23,6 +23,8 @@ pub(crate) enum Leased {
     Lease(u128),
     /// A value, which came in between.
     Value,
+    /// Nothing: the slot is being moved to another node.
+    Nothing,
 }
 
 impl Connection {
@@ -61,13 +63,19 @@ impl Connection {
         mut commands: Pipeline,
         deadline: Instant,
     ) -> Result<Vec<Value>, Fault> {
+        if self.is_asking {
+            commands = asking(&commands);
+        }
         let seal = self.epoch.fresh_nonce().to_le_bytes();
         commands.cmd("ECHO").arg(&seal);
         let mut replies = self.ask_all(&commands, deadline).await?;
         match replies.pop() {
-            Some(Value::BulkString(echo)) if echo == seal => Ok(replies),
-            _ => self.noted(Err(Fault::mismatch())),
+            Some(Value::BulkString(echo)) if echo == seal => {}
+            _ => return self.noted(Err(Fault::mismatch())),
         }
+        // Those to the ASKINGs are left out.
+        let each = usize::from(self.is_asking);
+        Ok(replies.into_iter().skip(each).step_by(each + 1).collect())
     }
 
     /// Returns `reply`, or the error that it is.
@@ -158,8 +166,9 @@ impl Connection {
             commands.add_command(self.lease_call(how, group, fields));
         }
         let replies = self.ask_all(&commands, deadline).await?;
-        let leased = |(reply, group): (Value, &GroupFields<'_>)| {
-            self.leased(self.succeeded(reply)?, group.fields.len())
+        let leased = |(reply, group): (Value, &GroupFields<'_>)| match self.succeeded(reply) {
+            Err(fault) if fault.fate == Fate::Moving => Ok(vec![Leased::Nothing; group.fields.len()]),
+            reply => self.leased(reply?, group.fields.len()),
         };
         replies.into_iter().zip(groups).map(leased).collect()
     }
@@ -188,14 +197,25 @@ impl Connection {
         })
     }
 
-    /// Parses the content of a field; none if its key is no hash.
+    /// Parses the content of a field; none if its key is no hash, or may be at another node by now: what that one holds can
+    /// be a copy that a removal did not reach.
     fn content(&self, reply: Value) -> Result<Option<Bytes>, Fault> {
         match self.succeeded(reply) {
             Ok(Value::BulkString(bytes)) => Ok(Some(bytes.into())),
             Ok(Value::Nil) => Ok(None),
             Ok(_) => self.noted(Err(Fault::mismatch())),
-            Err(fault) if fault.is_wrong_type() => Ok(None),
+            Err(fault) if fault.is_wrong_type() || fault.fate == Fate::Moving => Ok(None),
             Err(fault) => Err(fault),
         }
     }
+}
+
+/// Puts an `ASKING` before each of `commands`: it holds for the next command only ("ASK redirection" in the Redis Cluster
+/// specification).
+fn asking(commands: &Pipeline) -> Pipeline {
+    let mut all = Pipeline::with_capacity(2 * commands.len() + 1);
+    for command in commands.cmd_iter() {
+        all.cmd("ASKING").add_command(command.clone());
+    }
+    all
 }

@@ -15,6 +15,7 @@ use redis::{Cmd, Pipeline, Value};
 
 use super::layout::Layout;
 use super::scripts::{self, Call};
+use super::slot::{Slot, SlotHasher};
 use super::write::FieldWrite;
 use crate::error::Fault;
 
@@ -30,6 +31,19 @@ pub(super) struct FillBatch<'a> {
     groups: BTreeMap<&'a str, Vec<&'a FieldWrite>>,
     /// The staging key of each group; none in a batch that passes through a script.
     staging: Vec<String>,
+}
+
+/// Makes batches for a node of a cluster: a transaction holds keys of one slot only.
+pub(super) fn by_slot<'a>(
+    make: impl Fn(&Layout, &[&'a FieldWrite]) -> Vec<FillBatch<'a>>,
+    layout: &Layout,
+    fills: &[&'a FieldWrite],
+) -> Vec<FillBatch<'a>> {
+    let mut slots: BTreeMap<Slot, Vec<&FieldWrite>> = BTreeMap::new();
+    for &fill in fills {
+        slots.entry(SlotHasher::default().with(&fill.group).slot()).or_default().push(fill);
+    }
+    slots.into_values().flat_map(|fills| make(layout, &fills)).collect()
 }
 
 /// Makes batches that are each stored as a whole or not at all, unless the fills are too few or too small for that.
@@ -159,7 +173,7 @@ impl<'a> FillBatch<'a> {
     }
 
     /// Reads the replies: whether the batch was stored as far as its tokens were valid, and what the script said of its fields.
-    pub(super) fn outcome(&self, replies: impl Iterator<Item = Value>) -> Result<(bool, Value), Fault> {
+    pub(super) fn outcome(&self, replies: Vec<Value>) -> Result<(bool, Value), Fault> {
         let mut last_reply = Value::Nil;
         for reply in replies {
             // A command that was refused when it was queued has a better error than EXEC.

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use cache_core::envelope::{KeyHash, KeyHasher};
 use cache_core::{CacheKey, random_nonzero};
 
+use super::slot::{Slot, SlotHasher};
+
 /// The end of the Redis key of a group, which no other key of the cache has.
 const SUFFIX: &str = ":@";
 
@@ -13,6 +15,8 @@ const SUFFIX: &str = ":@";
 pub(crate) struct Layout {
     namespace: String,
     hasher: KeyHasher,
+    /// The hash of what all keys begin with.
+    slots: SlotHasher,
 }
 
 /// The field that holds the value of a key.
@@ -34,7 +38,8 @@ pub(crate) struct GroupFields<'a> {
 
 impl Layout {
     pub(crate) fn new(namespace: &str) -> Self {
-        Self { namespace: namespace.to_owned(), hasher: KeyHasher::new(namespace) }
+        let slots = SlotHasher::default().with(namespace).with(":");
+        Self { namespace: namespace.to_owned(), hasher: KeyHasher::new(namespace), slots }
     }
 
     /// Returns the hash that a value of `key` carries.
@@ -49,7 +54,7 @@ impl Layout {
     /// Sorts the fields of the keys at `positions` of `keys` by group.
     pub(crate) fn by_group<'a>(
         &self,
-        keys: &'a [CacheKey],
+        keys: &[&'a CacheKey],
         positions: impl IntoIterator<Item = usize>,
     ) -> Vec<GroupFields<'a>> {
         let mut groups: Vec<GroupFields<'a>> = Vec::new();
@@ -72,6 +77,11 @@ impl Layout {
     /// Returns the Redis key of a group.
     pub(crate) fn group(&self, group: &str) -> String {
         [&self.namespace, ":", group, SUFFIX].concat()
+    }
+
+    /// Returns the slot of a group.
+    pub(crate) fn slot(&self, group: &str) -> Slot {
+        self.slots.with(group).with(SUFFIX).slot()
     }
 
     /// Returns a fresh key, in the cluster slot of `group`, for values that wait within one transaction.
@@ -171,6 +181,12 @@ mod tests {
         for other in ["app:image:5:@7", "app:image:5:@+000000000000007", "app:image:5:@000000000000000A"] {
             assert!(!layout.is_of_layout_1(other), "{other}");
         }
+    }
+
+    #[test]
+    fn the_slot_of_a_group_is_that_of_its_key() {
+        let layout = Layout::new("app");
+        assert_eq!(layout.slot("image:5"), SlotHasher::default().with(&layout.group("image:5")).slot());
     }
 
     #[test]

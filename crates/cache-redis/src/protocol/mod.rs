@@ -6,4 +6,5 @@ pub(crate) mod layout;
 pub(crate) mod removal;
 pub(crate) mod scan;
 pub(crate) mod scripts;
+pub(crate) mod slot;
 pub(crate) mod write;

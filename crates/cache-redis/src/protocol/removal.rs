@@ -8,7 +8,7 @@ use redis::Pipeline;
 use tokio::time::Instant;
 
 use super::layout::Layout;
-use super::scan::{self, Scan, Throttle};
+use super::scan::{self, Elsewhere, Scan, Throttle};
 use crate::connection::Connection;
 use crate::error::Fault;
 
@@ -23,6 +23,8 @@ pub(crate) struct Removal<'a, R> {
     pub(crate) removed: &'a R,
     /// The longest time for a round trip.
     pub(crate) timeout: Duration,
+    /// What happens to keys that the node does not hold. Scans leave them out.
+    pub(crate) elsewhere: Elsewhere,
 }
 
 impl<R: Fn(&str, u64) + Sync> Removal<'_, R> {
@@ -57,7 +59,7 @@ impl<R: Fn(&str, u64) + Sync> Removal<'_, R> {
         if commands.is_empty() {
             return Ok(());
         }
-        let counts = scan::acknowledged(self.connection, commands, deadline).await?;
+        let counts = scan::acknowledged(self.connection, commands, self.elsewhere, deadline).await?;
         for ((group, field), counts) in what.iter().filter_map(by_name).zip(counts.chunks(2)) {
             let entries = match (field, counts) {
                 // A lease is no entry.
@@ -71,12 +73,12 @@ impl<R: Fn(&str, u64) + Sync> Removal<'_, R> {
     }
 
     async fn pattern(&mut self, pattern: &CachePattern) -> Result<(), Fault> {
-        let Self { connection, layout, removed, timeout: _ } = self;
-        let (layout, removed) = (*layout, *removed);
+        let Self { connection, layout, removed, timeout: _, elsewhere } = self;
+        let (layout, removed, elsewhere) = (*layout, *removed, *elsewhere);
         let mut throttle = Throttle::start();
         if let Some(group) = pattern.group() {
             let key = layout.group(group);
-            return scan::prune(connection, &key, group, pattern, removed, &mut throttle).await;
+            return scan::prune(connection, &key, group, pattern, removed, elsewhere, &mut throttle).await;
         }
         let groups = layout.groups_from(pattern.literal_prefix());
         if !pattern.is_glob() {
@@ -87,7 +89,8 @@ impl<R: Fn(&str, u64) + Sync> Removal<'_, R> {
         while let Some(keys) = scan.next_keys(connection, &mut throttle).await? {
             for key in keys {
                 if let Some(group) = layout.parse(&key) {
-                    scan::prune(connection, &key, group, pattern, removed, &mut throttle).await?;
+                    let skip = Elsewhere::Skip;
+                    scan::prune(connection, &key, group, pattern, removed, skip, &mut throttle).await?;
                 }
             }
         }
@@ -95,12 +98,13 @@ impl<R: Fn(&str, u64) + Sync> Removal<'_, R> {
     }
 }
 
-/// Whether removing `what` takes a scan of the whole server.
-pub(crate) fn takes_scan(what: &Invalidation) -> bool {
+/// Returns the group to which all of `what` belongs; `None` if it takes a scan of the whole server.
+pub(crate) fn group_of(what: &Invalidation) -> Option<&str> {
     match what {
-        Invalidation::Pattern(pattern) => pattern.group().is_none(),
-        Invalidation::Everything => true,
-        Invalidation::Key(_) | Invalidation::Group(_) => false,
+        Invalidation::Key(key) => Some(key.group()),
+        Invalidation::Group(group) => Some(group.as_str()),
+        Invalidation::Pattern(pattern) => pattern.group(),
+        Invalidation::Everything => None,
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::layout::{Layout, escaped};
 use crate::connection::Connection;
-use crate::error::Fault;
+use crate::error::{Fate, Fault};
 
 /// How long one step may take.
 pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -40,6 +40,21 @@ impl Throttle {
     }
 }
 
+/// What happens to a key that the node does not hold, or not any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Elsewhere {
+    /// The removal fails.
+    Fail,
+    /// It is left out: another node is asked for it.
+    Skip,
+}
+
+impl Elsewhere {
+    fn is_skipped(self, fault: &Fault) -> bool {
+        self == Self::Skip && matches!(fault.fate, Fate::Moved | Fate::Moving)
+    }
+}
+
 /// Iterates over all keys, or over the fields of one hash, that match a pattern.
 ///
 /// Redis promises to return what is there from the first step to the last. That is enough for a removal: what is stored
@@ -48,17 +63,18 @@ impl Throttle {
 pub(crate) struct Scan {
     hash: Option<String>,
     pattern: String,
+    elsewhere: Elsewhere,
     cursor: Option<Vec<u8>>,
 }
 
 impl Scan {
     pub(crate) fn keys(pattern: String) -> Self {
-        Self { hash: None, pattern, cursor: Some(b"0".to_vec()) }
+        Self { hash: None, pattern, elsewhere: Elsewhere::Fail, cursor: Some(b"0".to_vec()) }
     }
 
     /// Scans the fields of the hash `key`. Each is followed by its value where the server cannot omit values.
-    fn fields(key: String, pattern: String) -> Self {
-        Self { hash: Some(key), ..Self::keys(pattern) }
+    fn fields(key: String, pattern: String, elsewhere: Elsewhere) -> Self {
+        Self { hash: Some(key), elsewhere, ..Self::keys(pattern) }
     }
 
     /// Returns the next few matches; `None` after the last.
@@ -82,7 +98,11 @@ impl Scan {
         let mut replies = connection.ask_sealed(commands, Instant::now() + STEP_TIMEOUT).await?;
         let reply = match connection.succeeded(replies.pop().unwrap_or(Value::Nil)) {
             // The key is no hash: it holds no fields of ours.
-            Err(fault) if self.hash.is_some() && fault.is_wrong_type() => return Ok(None),
+            Err(fault)
+                if self.hash.is_some() && (fault.is_wrong_type() || self.elsewhere.is_skipped(&fault)) =>
+            {
+                return Ok(None);
+            }
             reply => reply?,
         };
         if let Value::Array(parts) = reply
@@ -137,7 +157,8 @@ pub(crate) async fn unlink(connection: &mut Connection, keys: &[&str]) -> Result
         commands.cmd("HLEN").arg(key);
         commands.cmd("UNLINK").arg(key);
     }
-    let counts = acknowledged(connection, commands, Instant::now() + STEP_TIMEOUT).await?;
+    let deadline = Instant::now() + STEP_TIMEOUT;
+    let counts = acknowledged(connection, commands, Elsewhere::Skip, deadline).await?;
     Ok(counts.into_iter().step_by(2).collect())
 }
 
@@ -148,9 +169,10 @@ pub(crate) async fn prune(
     name: &str,
     pattern: &CachePattern,
     removed: &(impl Fn(&str, u64) + Sync),
+    elsewhere: Elsewhere,
     throttle: &mut Throttle,
 ) -> Result<(), Fault> {
-    let mut scan = Scan::fields(key.to_owned(), field_pattern(name, pattern));
+    let mut scan = Scan::fields(key.to_owned(), field_pattern(name, pattern), elsewhere);
     let step = if connection.expires_fields { 1 } else { 2 };
     while let Some(found) = scan.next(connection, throttle).await? {
         let is_covered = |field: &String| match field.as_str() {
@@ -162,7 +184,8 @@ pub(crate) async fn prune(
         if !fields.is_empty() {
             let mut commands = Pipeline::new();
             commands.cmd("HDEL").arg(key).arg(&fields);
-            let counts = acknowledged(connection, commands, Instant::now() + STEP_TIMEOUT).await?;
+            let deadline = Instant::now() + STEP_TIMEOUT;
+            let counts = acknowledged(connection, commands, elsewhere, deadline).await?;
             removed(name, counts.into_iter().sum());
         }
     }
@@ -175,13 +198,14 @@ pub(crate) async fn prune(
 pub(crate) async fn acknowledged(
     connection: &mut Connection,
     commands: Pipeline,
+    elsewhere: Elsewhere,
     deadline: Instant,
 ) -> Result<Vec<u64>, Fault> {
     let count = |reply: Value| match reply {
         Value::Int(count) => Ok(u64::try_from(count).unwrap_or(0)),
         Value::ServerError(error) => {
             let fault = Fault::from(RedisError::from(error));
-            if fault.is_wrong_type() { Ok(0) } else { Err(fault) }
+            if fault.is_wrong_type() || elsewhere.is_skipped(&fault) { Ok(0) } else { Err(fault) }
         }
         _ => Err(Fault::mismatch()),
     };

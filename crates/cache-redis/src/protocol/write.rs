@@ -7,11 +7,11 @@ use cache_core::envelope::{HEADER_LENGTH, Header, LEASE_LENGTH};
 use redis::{Cmd, Pipeline, RedisWrite, ToRedisArgs, ToSingleRedisArg, Value};
 use tokio::time::Instant;
 
-use super::fill_batches::{FillBatch, all_at_once, each_by_itself};
+use super::fill_batches::{FillBatch, all_at_once, by_slot, each_by_itself};
 use super::layout::Layout;
 use super::scripts::{self, Call};
 use crate::connection::Connection;
-use crate::error::Fault;
+use crate::error::{Fate, Fault};
 
 /// Commands of one set.
 const COMMANDS_OF_A_SET: usize = 3;
@@ -78,7 +78,8 @@ impl Connection {
             if left.is_empty() {
                 break;
             }
-            let batches = batches(layout, &left);
+            let batches =
+                if self.is_in_cluster { by_slot(batches, layout, &left) } else { batches(layout, &left) };
             left = match self.send_batches(Call::ByHash, &batches, outcomes, deadline).await {
                 Err(fault) if fault.is_no_script() => {
                     self.send_batches(Call::InFull, &batches, outcomes, deadline).await?
@@ -104,8 +105,12 @@ impl Connection {
         let mut replies = self.ask_all(&commands, deadline).await?.into_iter();
         let mut left = Vec::new();
         for batch in batches {
-            let outcome = batch.outcome(replies.by_ref().take(batch.replies()));
-            let (is_stored, said) = self.noted(outcome)?;
+            let replies: Vec<Value> = replies.by_ref().take(batch.replies()).collect();
+            let (is_stored, said) = match self.noted(batch.outcome(replies)) {
+                // Refused: what the field holds may be at another node.
+                Err(fault) if fault.fate == Fate::Moving => continue,
+                outcome => outcome?,
+            };
             for (fill, written) in batch.fills().zip(self.written(said, batch.fills().count())?) {
                 if !is_stored && written.is_some() {
                     left.push(fill);

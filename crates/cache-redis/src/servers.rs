@@ -1,0 +1,217 @@
+//! [`Servers`]: the servers that hold the keys: one, or the masters of a cluster, and which of them holds a slot.
+//!
+//! A refresh asks every node how it sees the cluster. The view with the highest epoch counts, and a node is used only for slots
+//! that it names as its own. Slots that change from one node to another are held back until the new node was told the removals
+//! that it may have missed.
+
+mod map;
+mod refresh;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::{ArcSwap, Guard};
+use cache_core::{Error, ErrorKind, Invalidation, Result};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+pub(crate) use self::map::Map;
+
+use self::refresh::{Met, greet_any};
+
+use crate::config::RedisConfig;
+use crate::connection::Connection;
+use crate::connection::history::History;
+use crate::connection::server_epoch::ServerEpoch;
+use crate::error::Fault;
+use crate::manager::{Manager, Shared};
+use crate::pool::{Pool, closed};
+use crate::protocol::layout::Layout;
+use crate::protocol::slot::{Slot, SlotHasher};
+
+/// A refresh that is over.
+#[derive(Debug)]
+struct Refreshed {
+    began: Instant,
+    /// Why it failed, if it did.
+    failure: Option<(ErrorKind, String)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Servers {
+    pub(crate) config: RedisConfig,
+    shared: Shared,
+    is_cluster: bool,
+    map: ArcSwap<Map>,
+    /// How many maps there were.
+    version: watch::Sender<u64>,
+    /// The last refresh; held while one runs.
+    refreshed: tokio::sync::Mutex<Option<Refreshed>>,
+    is_closed: AtomicBool,
+}
+
+impl Servers {
+    /// Connects to the server of `config`, or to all masters of its cluster.
+    ///
+    /// # Errors
+    /// Why the server, or the first node of a cluster that answers, cannot be used. In a cluster it is no error that nodes are
+    /// away.
+    pub(crate) async fn connect(config: &RedisConfig, layout: &Arc<Layout>) -> Result<Arc<Self>> {
+        let history = Arc::new(History::new(config.last_server_record.clone(), config.clock.as_ref()));
+        let shared = Shared { layout: Arc::clone(layout), history };
+        let manager = Arc::new(Manager::new(config, &shared, "", true)?);
+        let servers = |map, is_cluster| {
+            Arc::new(Self {
+                config: config.clone(),
+                shared: shared.clone(),
+                is_cluster,
+                map: ArcSwap::from_pointee(map),
+                version: watch::Sender::new(0),
+                refreshed: tokio::sync::Mutex::default(),
+                is_closed: AtomicBool::new(false),
+            })
+        };
+        let first = Met { greeting: manager.greet().await, manager };
+        let Met { manager, greeting } = match &first.greeting {
+            Err(_) if !config.nodes.is_empty() => greet_any(config, &shared).await.unwrap_or(first),
+            _ => first,
+        };
+        let greeting = greeting?;
+        if let Some(problem) = greeting.info().problem_of_kind(config) {
+            return Err(manager.error(ErrorKind::Configuration, problem));
+        }
+        if greeting.info().cluster.is_none() {
+            let first = manager.admit(greeting).await?;
+            return Ok(servers(Map::of_one(Pool::new(manager, first)), false));
+        }
+        let servers = servers(Map::default(), true);
+        let refreshed = servers.refresh_from(vec![Met { greeting: Ok(greeting), manager }]).await;
+        if servers.map().pools().is_empty() { refreshed.map(|()| servers) } else { Ok(servers) }
+    }
+
+    pub(crate) fn map(&self) -> Guard<Arc<Map>> {
+        self.map.load()
+    }
+
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.is_cluster
+    }
+
+    /// Returns the slot of `group`; always the same where there is one server.
+    pub(crate) fn slot(&self, group: &str) -> Slot {
+        if self.is_cluster { self.shared.layout.slot(group) } else { Slot::default() }
+    }
+
+    /// Returns the slot of a key that is no group.
+    pub(crate) fn slot_of_key(&self, key: &str) -> Slot {
+        if self.is_cluster { SlotHasher::default().with(key).slot() } else { Slot::default() }
+    }
+
+    /// Returns a connection to the node to which `fault`, an `ASK` for `slot`, redirects; it answers for slots that are being moved to
+    /// it.
+    ///
+    /// # Errors
+    /// `Unavailable` if the fault names no node that is known.
+    pub(crate) async fn asking(&self, slot: Slot, fault: &Fault, deadline: Instant) -> Result<Connection> {
+        let asked = self.map.load().owner(slot).map(|pool| pool.manager.connector.config.host.clone());
+        let asked = asked.as_deref().unwrap_or_default();
+        let target = fault.cause.redirect_node().and_then(|(address, _)| address.rsplit_once(':'));
+        let (host, port) = target.unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        // Empty: the host that was asked ("cluster-preferred-endpoint-type" in the documentation of Redis).
+        let host = if host.is_empty() { asked } else { host };
+        let address = self.config.of_node(host, port.parse().unwrap_or(0)).address();
+        let pool = self.pools().into_iter().find(|pool| pool.address == address);
+        let Some(pool) = pool else {
+            let message =
+                format!("Redis cluster: the node at {address}, to which a slot is being moved, is not known");
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        };
+        let connection = match pool.least_used() {
+            Some(connection) => connection,
+            None => pool.check_out(deadline).await?,
+        };
+        Ok(Connection { is_asking: true, ..connection })
+    }
+
+    /// How many maps there were.
+    pub(crate) fn version(&self) -> u64 {
+        *self.version.borrow()
+    }
+
+    /// Waits while `slot` changes from one node to another, and returns the pool of the node that holds it.
+    ///
+    /// # Errors
+    /// `Unavailable` if no node holds it, `Closed` after [`close`](Self::close).
+    pub(crate) async fn owner(&self, slot: Slot) -> Result<Arc<Pool>> {
+        let mut version = self.version.subscribe();
+        loop {
+            self.check_open()?;
+            version.mark_unchanged();
+            {
+                let map = self.map.load();
+                if let Some(pool) = map.owner(slot) {
+                    return Ok(Arc::clone(pool));
+                }
+                if !map.is_moving(slot) {
+                    let message = format!("Redis cluster: no node that can be reached holds slot {}", slot.0);
+                    return Err(Error::new(ErrorKind::Unavailable, message));
+                }
+            }
+            // Fails only when this is dropped.
+            let _ = version.changed().await;
+        }
+    }
+
+    /// Records that servers have removed `what`, or replaced it by newer values.
+    ///
+    /// The caller then checks whether the epoch of the acknowledgement is still that of the server that holds the slot. Another
+    /// server, or another epoch of it, is entered only after the removals were read. So either the caller sees the switch and
+    /// begins again, or the next server is told.
+    pub(crate) fn removed(&self, what: &[Invalidation]) {
+        self.shared.history.removed(what, self.config.clock.monotonic());
+    }
+
+    /// Whether `epoch` is that of the server that holds `slot`, and its lease has not ended.
+    pub(crate) fn is_current(&self, slot: Slot, epoch: &Arc<ServerEpoch>) -> bool {
+        self.map
+            .load()
+            .owner(slot)
+            .is_some_and(|pool| pool.manager.epochs.is_current(epoch) && pool.manager.epochs.is_lease_valid())
+    }
+
+    /// Whether the server of `pool` may be used as far as its lease goes. A server without a cluster is checked by connecting.
+    pub(crate) fn is_confirmed(&self, pool: &Pool) -> bool {
+        !self.is_cluster || pool.manager.epochs.is_lease_valid()
+    }
+
+    /// How many epochs were entered so far, of all servers.
+    pub(crate) fn switches(&self) -> u64 {
+        self.map.load().pools().iter().map(|pool| pool.manager.epochs.switches()).sum()
+    }
+
+    /// How many keys the servers hold.
+    pub(crate) fn keys(&self) -> u64 {
+        self.map.load().pools().iter().map(|pool| pool.manager.info.load().keys).sum()
+    }
+
+    /// Returns the servers in use.
+    pub(crate) fn pools(&self) -> Vec<Arc<Pool>> {
+        self.map.load().pools().to_vec()
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.is_closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
+    }
+
+    /// Drops all connections; those in use end with their last user.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.pools().iter().for_each(|pool| pool.close());
+    }
+
+    fn publish(&self, map: Map) {
+        self.map.store(Arc::new(map));
+        self.version.send_modify(|version| *version += 1);
+    }
+}

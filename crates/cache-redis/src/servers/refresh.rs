@@ -1,0 +1,433 @@
+//! The refresh: asks the nodes of a cluster which of them holds which slots, and checks that they may be used.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_core::{Error, ErrorKind, Monotonic, Result};
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::map::Map;
+use super::{Refreshed, Servers};
+use crate::config::RedisConfig;
+use crate::connection::Connection;
+use crate::connection::clock_skew;
+use crate::connection::cluster::{ClusterView, Node, Shard};
+use crate::connection::server_epoch::{MARGIN, or_everything};
+use crate::connection::server_info::ServerInfo;
+use crate::manager::{Greeting, Manager, Shared};
+use crate::pool::{Pool, UNCONFIRMED};
+use crate::protocol::removal::group_of;
+use crate::protocol::slot::{SLOTS, Slot};
+
+/// The shortest time between two refreshes.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A node that was asked, and its answer.
+pub(super) struct Met {
+    pub(super) manager: Arc<Manager>,
+    pub(super) greeting: Result<Greeting>,
+}
+
+impl Met {
+    fn view(&self) -> Option<&ClusterView> {
+        self.greeting.as_ref().ok()?.info().cluster.as_ref()
+    }
+}
+
+/// A master by the newest view.
+struct Member {
+    /// `None` for a node that is not in the map yet.
+    pool: Option<Arc<Pool>>,
+    /// How many of its epochs this process had entered before.
+    switches: u64,
+    met: Met,
+}
+
+/// A node that may be used.
+struct Admitted {
+    pool: Arc<Pool>,
+    connection: Connection,
+    info: ServerInfo,
+    asked: Monotonic,
+    /// Whether its epoch is new, so that it was told what it has missed for all of its slots.
+    is_new: bool,
+}
+
+impl Servers {
+    /// Checks all servers, and learns which of them holds which slots. Calls at the same time share one refresh.
+    ///
+    /// # Errors
+    /// Why one of the servers cannot be used; the others can. `Unavailable` where slots are not covered.
+    ///
+    /// # Cancellation
+    /// The refresh runs on.
+    pub(crate) async fn refresh(self: &Arc<Self>) -> Result<()> {
+        let (servers, asked) = (Arc::clone(self), Instant::now());
+        let refresh = tokio::spawn(async move {
+            let mut last = servers.refreshed.lock().await;
+            if let Some(Refreshed { began, failure }) = &*last {
+                if *began >= asked {
+                    return failure.clone().map_or(Ok(()), |(kind, message)| Err(Error::new(kind, message)));
+                }
+                if servers.is_cluster {
+                    sleep_until(*began + PAUSE).await;
+                }
+            }
+            servers.check_open()?;
+            let began = Instant::now();
+            let outcome = servers.refresh_now().await;
+            let failure = outcome.as_ref().err().map(|error| (error.kind(), error.to_string()));
+            *last = Some(Refreshed { began, failure });
+            outcome
+        });
+        let failed = |_| Err(Error::new(ErrorKind::Unavailable, "the runtime was shut down"));
+        refresh.await.unwrap_or_else(failed)
+    }
+
+    async fn refresh_now(&self) -> Result<()> {
+        let pools = self.pools();
+        if !self.is_cluster {
+            let Some(pool) = pools.first() else { return Ok(()) };
+            let checked = check(&pool.manager).await;
+            let connection = checked.inspect_err(|error| leave(&pool.manager, error))?;
+            pool.share(connection);
+            return Ok(());
+        }
+        let mut met = join_all(pools.iter().map(|pool| self.meet_again(pool))).await;
+        if met.iter().all(|met| met.greeting.is_err()) {
+            met.extend(greet_any(&self.config, &self.shared).await);
+        }
+        self.refresh_from(met).await
+    }
+
+    /// Greets a known node. One that is away does not hold up the others for long.
+    async fn meet_again(&self, pool: &Pool) -> Met {
+        let RedisConfig { connect_timeout, .. } = self.config;
+        let patience = if pool.problem.load().is_some() { connect_timeout / 2 } else { connect_timeout };
+        let greeting = timeout(patience, pool.manager.greet()).await;
+        let late = |_| Err(pool.manager.error(ErrorKind::Timeout, "no answer in time"));
+        Met { manager: Arc::clone(&pool.manager), greeting: greeting.unwrap_or_else(late) }
+    }
+
+    /// Learns from what some nodes have answered; asks the others that they name.
+    pub(super) async fn refresh_from(&self, met: Vec<Met>) -> Result<()> {
+        let (clock, began) = (&self.config.clock, self.config.clock.monotonic());
+        let is_first = self.map.load().pools().is_empty();
+        let mut views: Vec<ClusterView> = met.iter().filter_map(Met::view).cloned().collect();
+        let named = masters(&views);
+        if named.is_empty() {
+            return Err(self.lost(met));
+        }
+        let members = self.meet(&named, met, is_first).await?;
+        views.extend(members.iter().filter_map(|member| member.met.view()).cloned());
+        if let [only] = &named[..] {
+            views.extend(self.ask_replicas(only).await);
+        }
+        if is_first {
+            self.begin(&members);
+        }
+        let mut problems = Vec::new();
+        let mut fit = Vec::new();
+        for outcome in join_all(members.into_iter().map(admit)).await {
+            match outcome {
+                Ok(node) => match unfit(&node, &views, named.len() == 1) {
+                    None => {
+                        node.pool.manager.epochs.check(&node.info, node.asked);
+                        node.pool.note(None);
+                        fit.push(node);
+                    }
+                    Some(problem) => {
+                        let error = node.pool.manager.error(ErrorKind::Unavailable, problem);
+                        node.pool.note(Some(&error));
+                        problems.push(error);
+                    }
+                },
+                Err(error) => problems.push(error),
+            }
+        }
+        let holders = holders(&fit);
+        for (position, node) in fit.iter().enumerate() {
+            let age = node.is_new.then(|| clock.monotonic().saturating_since(began));
+            let map = self.map.load();
+            let is_gained = |slot: &Slot| {
+                let is_its = map.owner(*slot).is_some_and(|owner| Arc::ptr_eq(owner, &node.pool));
+                !is_its && holders.get(usize::from(slot.0)) == Some(&Some(position))
+            };
+            let gained: Vec<Slot> = (0..SLOTS).map(Slot).filter(is_gained).collect();
+            drop(map);
+            if gained.is_empty() {
+            } else if is_first {
+                self.publish(self.map.load().with(&gained, Some(&node.pool)));
+            } else if let Err(error) = self.take_over(node, &gained, age).await {
+                problems.push(error);
+            }
+        }
+        if let Some(map) = self.map.load().pruned() {
+            let is_used = |name: &str| map.pools().iter().any(|pool| pool.manager.name() == name);
+            self.shared.history.keep(is_used)?;
+            self.publish(map);
+        }
+        let map = self.map.load();
+        for pool in map.pools() {
+            if !named.iter().any(|shard| shard.master.id == pool.manager.name()) {
+                let problem = "the cluster names another node for its slots, which cannot be used";
+                pool.note(Some(&pool.manager.error(ErrorKind::Unavailable, problem)));
+            }
+        }
+        let uncovered = map.uncovered();
+        if uncovered > 0 && problems.is_empty() {
+            let message =
+                format!("Redis cluster: {uncovered} of 16384 slots are held by no node that can be reached");
+            problems.push(Error::new(ErrorKind::Unavailable, message));
+        }
+        problems.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Notes that no node answers, and returns why.
+    fn lost(&self, met: Vec<Met>) -> Error {
+        let unknown = || Error::new(ErrorKind::Unavailable, "Redis cluster: no node answers");
+        let error = met.into_iter().find_map(|met| met.greeting.err()).unwrap_or_else(unknown);
+        self.pools().iter().for_each(|pool| pool.note(Some(&error)));
+        error
+    }
+
+    /// Greets the masters of `shards` that are not among those of `met`.
+    async fn meet(&self, shards: &[Shard], mut met: Vec<Met>, is_first: bool) -> Result<Vec<Member>> {
+        let pools = self.pools();
+        let mut members = Vec::with_capacity(shards.len());
+        for Shard { master: Node { id, host, port }, .. } in shards {
+            let config = self.config.of_node(host, *port);
+            let is_it = |pool: &&Arc<Pool>| pool.manager.name() == id && pool.address == config.address();
+            let pool = pools.iter().find(is_it).cloned();
+            let manager = match &pool {
+                Some(pool) => Arc::clone(&pool.manager),
+                None => Arc::new(Manager::new(&config, &self.shared, id, is_first)?),
+            };
+            let known = met.iter().position(|met| Arc::ptr_eq(&met.manager, &manager));
+            members.push((manager, pool, known.map(|at| met.swap_remove(at))));
+        }
+        let greeted = members.into_iter().map(async |(manager, pool, known)| {
+            let switches = manager.epochs.switches();
+            let met = match known {
+                Some(met) => met,
+                None => Met { greeting: manager.greet().await, manager },
+            };
+            Member { pool, switches, met }
+        });
+        Ok(join_all(greeted).await)
+    }
+
+    /// Compares the nodes with those that an earlier process used.
+    fn begin(&self, members: &[Member]) {
+        let incarnation = |Member { met: Met { manager, greeting }, .. }: &Member| {
+            let info = greeting.as_ref().ok()?.info();
+            Some((manager.name().to_owned(), manager.incarnation(info)))
+        };
+        self.shared.history.begin(&members.iter().filter_map(incarnation).collect());
+    }
+
+    /// Asks the replicas of the only master how they see the cluster.
+    async fn ask_replicas(&self, only: &Shard) -> Vec<ClusterView> {
+        let ask = async |node: &Node| {
+            let config = self.config.of_node(&node.host, node.port);
+            let greeting = Manager::new(&config, &self.shared, &node.id, false).ok()?.greet().await.ok()?;
+            greeting.info().cluster.clone()
+        };
+        join_all(only.replicas.iter().map(ask)).await.into_iter().flatten().collect()
+    }
+
+    /// Gives `node` slots that another one held before, once it was told what it has missed of them in the last `age`; by
+    /// default, since the node that held them before was checked last.
+    async fn take_over(&self, node: &Admitted, slots: &[Slot], age: Option<Duration>) -> Result<()> {
+        let before = Map::clone(&self.map.load());
+        // 1. Requests wait.
+        self.publish(before.with(slots, None));
+        // 2. What was acknowledged until now is read; what is acknowledged by the old node from now on begins again.
+        let since_check = |slot: &Slot| before.owner(*slot).map(|owner| owner.manager.epochs.since_check());
+        let longest = slots.iter().map(|slot| since_check(slot).unwrap_or(Duration::MAX)).max();
+        let age = age.or(longest.map(|longest| longest.saturating_add(MARGIN))).unwrap_or(Duration::MAX);
+        let now = self.config.clock.monotonic();
+        let mut missed = or_everything(self.shared.history.removals(age, now));
+        missed.retain(|what| {
+            group_of(what).is_none_or(|group| slots.binary_search(&self.shared.layout.slot(group)).is_ok())
+        });
+        // 3. The new node is told.
+        let told = node.pool.manager.remove(&mut node.connection.clone(), &missed).await;
+        // 4. It is used. Where that failed, the old node goes on to refuse requests for these slots.
+        let after = match &told {
+            Ok(()) => before.with(slots, Some(&node.pool)),
+            Err(_) => before,
+        };
+        self.publish(after);
+        told?;
+        cache_core::log::info!(
+            limit: &node.pool.address, server = %node.pool.address, slots = slots.len(), repeated = missed.len(),
+            "Redis slots changed owner"
+        );
+        Ok(())
+    }
+}
+
+/// Which node of a cluster holds which slots, by the nodes' own word.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Placement {
+    /// Whether a slot is being moved.
+    pub(crate) is_moving: bool,
+    /// What each node says of itself: its id, role, config epoch and slots.
+    nodes: Vec<Vec<String>>,
+}
+
+impl Servers {
+    /// Asks all nodes which slots they hold.
+    ///
+    /// # Errors
+    /// Where one of them cannot be used.
+    pub(crate) async fn placement(self: &Arc<Self>) -> Result<Placement> {
+        self.refresh().await?;
+        let asked = self.pools().into_iter().map(async |pool| {
+            let deadline = Instant::now() + self.config.timeout;
+            let mut connection = pool.check_out(deadline).await?;
+            let reply = connection.ask(redis::cmd("CLUSTER").arg("NODES"), deadline).await;
+            let text = reply.and_then(|reply| {
+                Ok(redis::from_redis_value::<String>(reply).map_err(redis::RedisError::from)?)
+            });
+            let text = text.map_err(|fault| fault.into_error(&pool.address))?;
+            let fields = text.lines().map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+            let is_its_own =
+                |fields: &Vec<String>| fields.get(2).is_some_and(|flags| flags.contains("myself"));
+            let mut fields = fields.into_iter().find(is_its_own).unwrap_or_default();
+            // Address, primary, times of pings and state of the link ("CLUSTER NODES" in the documentation of Redis).
+            for field in [7, 5, 4, 3, 1] {
+                if field < fields.len() {
+                    fields.remove(field);
+                }
+            }
+            Ok(fields)
+        });
+        let nodes = join_all(asked).await.into_iter().collect::<Result<Vec<Vec<String>>>>()?;
+        // A slot that is being moved is in brackets.
+        let is_moving = nodes.iter().flatten().any(|field| field.starts_with('['));
+        Ok(Placement { is_moving, nodes })
+    }
+}
+
+/// Checks the only server over a new connection.
+async fn check(manager: &Manager) -> Result<Connection> {
+    let mut connection = manager.open().await?;
+    let info = manager.info.load_full();
+    manager.check_agreement(&mut connection, &info).await?;
+    warn_of_clock(manager, &info);
+    Ok(connection)
+}
+
+/// Admits a node, and makes its pool if there is none.
+async fn admit(member: Member) -> Result<Admitted> {
+    let Member { pool, switches, met: Met { manager, greeting } } = member;
+    let admitting = async {
+        let greeting = greeting?;
+        let (info, asked) = (greeting.info().clone(), greeting.asked);
+        if info.cluster.as_ref().is_some_and(|view| view.id != manager.name()) {
+            return Err(
+                manager.error(ErrorKind::Unavailable, "another node of the cluster answers at this address")
+            );
+        }
+        let mut connection = manager.admit(greeting).await?;
+        manager.check_agreement(&mut connection, &info).await?;
+        Ok((connection, info, asked))
+    };
+    let (connection, info, asked) = match admitting.await {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            leave(&manager, &error);
+            let Some(pool) = pool else {
+                let advice =
+                    "the cluster announces this node: open its port to this machine, or set REDIS_NODE_MAP";
+                return Err(Error::new(error.kind(), format!("{error}; {advice}")));
+            };
+            pool.note(Some(&error));
+            return Err(error);
+        }
+    };
+    warn_of_clock(&manager, &info);
+    let is_new = manager.epochs.switches() != switches;
+    let pool = match pool {
+        Some(pool) => {
+            pool.share(connection.clone());
+            pool
+        }
+        None => Arc::new(Pool::new(Arc::clone(&manager), connection.clone())),
+    };
+    Ok(Admitted { pool, connection, info, asked, is_new })
+}
+
+/// Returns the masters by the views with the highest epoch.
+fn masters(views: &[ClusterView]) -> Vec<Shard> {
+    let newest = views.iter().map(|view| view.current_epoch).max();
+    let mut masters: Vec<Shard> = Vec::new();
+    for shard in views.iter().filter(|view| Some(view.current_epoch) == newest).flat_map(|view| &view.shards)
+    {
+        if !masters.iter().any(|known| known.master == shard.master) {
+            masters.push(shard.clone());
+        }
+    }
+    masters
+}
+
+/// Returns for each slot the position of the node that holds it: of those that say so, the one with the highest config epoch
+/// ("Hash slots configuration propagation" in the Redis Cluster specification).
+fn holders(nodes: &[Admitted]) -> Vec<Option<usize>> {
+    let views = nodes.iter().map(|node| node.info.cluster.as_ref());
+    let mut views: Vec<_> =
+        views.enumerate().filter_map(|(position, view)| Some((position, view?))).collect();
+    views.sort_by_key(|(_, view)| view.epoch);
+    let mut holders = vec![None; SLOTS.into()];
+    for (position, view) in views {
+        for slot in view.own_slots() {
+            if let Some(holder) = holders.get_mut(usize::from(slot.0)) {
+                *holder = Some(position);
+            }
+        }
+    }
+    holders
+}
+
+/// Returns why a node that was admitted is not used. Another node has to name it as a master, unless it is the only one and
+/// no replica answers.
+fn unfit(node: &Admitted, views: &[ClusterView], is_only: bool) -> Option<&'static str> {
+    let (id, view) = (node.pool.manager.name(), node.info.cluster.as_ref()?);
+    if !view.is_ok {
+        return Some("CLUSTERDOWN: this node of the cluster serves nothing now; see CLUSTER INFO there");
+    }
+    let others = || views.iter().filter(|view| view.id != id);
+    let names_it = |view: &ClusterView| view.shards.iter().any(|shard| shard.master.id == id);
+    let is_alone = is_only && others().next().is_none();
+    (!is_alone && !others().any(names_it)).then_some(UNCONFIRMED)
+}
+
+/// Ends the use of a server that answers and may not be used any more: it became a replica, or the password or the settings
+/// of another instance changed.
+fn leave(manager: &Manager, error: &Error) {
+    if error.kind() == ErrorKind::Configuration {
+        manager.epochs.leave();
+    }
+}
+
+fn warn_of_clock(manager: &Manager, info: &ServerInfo) {
+    if let Some(problem) = &info.clock_problem {
+        let address = manager.connector.config.address();
+        cache_core::log::warn!(limit: &address, server = %address, "Redis: {problem}; {}", clock_skew::ADVICE);
+    }
+}
+
+/// Greets the first node of the settings that answers.
+pub(super) async fn greet_any(config: &RedisConfig, shared: &Shared) -> Option<Met> {
+    let seeds = std::iter::once((config.host.clone(), config.port)).chain(config.nodes.iter().cloned());
+    let greet = async |(host, port)| {
+        let config = RedisConfig { host, port, ..config.clone() };
+        let manager = Arc::new(Manager::new(&config, shared, "", false).ok()?);
+        let greeting = manager.greet().await;
+        Some(Met { manager, greeting }).filter(|met| met.view().is_some())
+    };
+    join_all(seeds.map(greet)).await.into_iter().flatten().next()
+}

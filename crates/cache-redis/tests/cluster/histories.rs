@@ -1,0 +1,205 @@
+//! Interleavings that would serve removed values without one of the rules.
+
+use std::time::Duration;
+
+use cache_core::{CacheBackend, CacheBackendExt, FillOutcome, Invalidation, NewEntry};
+use cache_redis::RedisBackend;
+use testkit::{FailOver, RedisCluster, Restart};
+
+use crate::support::*;
+
+/// 1. The value is on A. A migration to B fails half-way: B has a copy.
+/// 2. A acknowledges the removal.
+/// 3. The slot goes to B, with the copy, and back to A.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_failed_migration_that_comes_back_is_not_served() {
+    let cluster = RedisCluster::start_with(3, 0, &[]).unwrap();
+    let cache = open(&cluster).await;
+    let key = keys_of(&cluster, 0, 1).remove(0);
+    let slot = slot(&cluster, &key);
+    load(&cache, &key, "old").await;
+    cluster.begin_move(slot, 0, 1).unwrap();
+    cluster.copy_key(&name(&key), 0, 1).unwrap();
+    invalidate(&cache, Invalidation::Group(key.to_group())).await;
+    cluster.end_move(slot, 0, 1).unwrap();
+    cluster.settle().unwrap();
+    eventually("the new node is used", async || {
+        cache.lookup(&key).await.is_ok_and(|found| !found.token.is_never())
+    })
+    .await;
+    assert_eq!(held(&cache, &key).await, None, "at the new node");
+    cluster.move_slot(slot, 1, 0).unwrap();
+    cluster.settle().unwrap();
+    for cache in [&cache, &open(&cluster).await] {
+        eventually("the old node is used", async || cache.lookup(&key).await.is_ok()).await;
+        assert_eq!(held(cache, &key).await, None, "at the old node");
+    }
+}
+
+/// As above, while the slot is still being moved: a read that follows `ASK` would find the copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_its_slot_is_moved_a_key_is_a_miss_and_can_be_removed_at_both_nodes() {
+    let cluster = RedisCluster::start_with(3, 0, &[]).unwrap();
+    let cache = open(&cluster).await;
+    let key = keys_of(&cluster, 0, 1).remove(0);
+    let slot = slot(&cluster, &key);
+    load(&cache, &key, "old").await;
+    let before = cache.lookup(&key).await.unwrap().token;
+    cluster.begin_move(slot, 0, 2).unwrap();
+    assert_eq!(held(&cache, &key).await.unwrap(), "old", "it was not moved yet");
+    cluster.copy_key(&name(&key), 0, 2).unwrap();
+    cluster.move_keys(slot, 0, 2, 100).unwrap();
+    let lookup = cache.lookup(&key).await.unwrap();
+    assert!(lookup.entry.is_none() && lookup.token.is_never());
+    assert_eq!(cache.fill(&key, before, NewEntry::new("late")).await.unwrap(), FillOutcome::Refused);
+    cache.set(&key, NewEntry::new("set")).await.unwrap();
+    assert_eq!(held(&cache, &key).await, None, "it is not decided where it would be stored");
+    for what in [
+        Invalidation::Key(key.clone()),
+        Invalidation::Group(key.to_group()),
+        Invalidation::Pattern(format!("{}:*", key.group()).parse().unwrap()),
+        Invalidation::Everything,
+    ] {
+        // As a copy that comes later would be.
+        invalidate(&cache, what).await;
+    }
+    let exists = |node: usize| cluster.node(node).connect().unwrap().ask(&["ASKING"]).is_ok();
+    assert!(exists(2));
+    cluster.end_move(slot, 0, 2).unwrap();
+    cluster.settle().unwrap();
+    let lookup = eventually_lookup(&cache, &key).await;
+    assert!(lookup.entry.is_none());
+    assert_eq!(cache.fill(&key, lookup.token, NewEntry::new("new")).await.unwrap(), FillOutcome::Stored);
+    assert_eq!(held(&cache, &key).await.unwrap(), "new");
+}
+
+async fn eventually_lookup(cache: &RedisBackend, key: &cache_core::CacheKey) -> cache_core::Lookup {
+    let mut found = None;
+    eventually("it can be looked up with a token", async || {
+        found = cache.lookup(key).await.ok().filter(|lookup| !lookup.token.is_never());
+        found.is_some()
+    })
+    .await;
+    found.unwrap()
+}
+
+/// 1. A clear scans B. 2. A key moves from A to B. 3. The clear scans A.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clear_finds_keys_that_move_meanwhile() {
+    let cluster = RedisCluster::start_with(3, 0, &[]).unwrap();
+    let (cache, writer) = (open(&cluster).await, open(&cluster).await);
+    let keys = keys_of(&cluster, 0, 60);
+    let mut cleared = 0;
+    for (round, to) in [1, 0, 2, 0].into_iter().enumerate() {
+        let from = cluster.master_of_slot(slot(&cluster, &keys[0])).unwrap();
+        for key in &keys {
+            let token = eventually_lookup(&cache, key).await.token;
+            let _ = cache.fill(key, token, NewEntry::new(format!("{round}"))).await.unwrap();
+        }
+        let moving = std::thread::scope(|scope| {
+            let moving = scope.spawn(|| {
+                for key in &keys {
+                    let _ = cluster.move_slot(slot(&cluster, key), from, to);
+                }
+            });
+            while !moving.is_finished() {
+                let clear = async { writer.invalidate(&[Invalidation::Everything]).await };
+                cleared += usize::from(
+                    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(clear)).is_ok(),
+                );
+            }
+            moving.join()
+        });
+        moving.unwrap();
+        invalidate(&writer, Invalidation::Everything).await;
+        cluster.settle().unwrap();
+        for key in &keys {
+            eventually("the node is used", async || cache.lookup(key).await.is_ok()).await;
+            assert_eq!(held(&cache, key).await, None, "round {round}");
+        }
+    }
+    println!("{cleared} clears");
+}
+
+/// 1. The value is on A and its replica B. 2. B stops. 3. A acknowledges the removal. 4. A is killed, B goes on and is
+/// promoted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lagging_replica_that_is_promoted_serves_nothing_that_was_removed() {
+    let mut cluster = RedisCluster::start().unwrap();
+    let caches = [open(&cluster).await, open(&cluster).await];
+    let replica = cluster.replica_of(0).unwrap().unwrap();
+    let keys = keys_of(&cluster, 0, 20);
+    for key in &keys {
+        load(&caches[0], key, "old").await;
+    }
+    assert!(cluster.node(0).command("WAIT 1 1000").unwrap().starts_with(':'));
+    cluster.node(replica).pause().unwrap();
+    for key in &keys {
+        let _ = caches[1].delete(key).await.unwrap();
+    }
+    cluster.nodes()[0].kill().unwrap();
+    cluster.node(replica).resume().unwrap();
+    cluster.wait_for_master(replica).unwrap();
+    cluster.settle().unwrap();
+    for cache in &caches {
+        for key in &keys {
+            eventually("the new master is used", async || cache.lookup(key).await.is_ok()).await;
+            assert_eq!(held(cache, key).await, None);
+        }
+    }
+}
+
+/// The epoch and the id of a node that restarts in place are as before; only its `run_id` is new.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_restarts_in_place_serves_nothing_that_was_removed() {
+    let mut cluster = RedisCluster::start_with(3, 0, &["--cluster-node-timeout", "20000"]).unwrap();
+    let cache = open(&cluster).await;
+    let key = keys_of(&cluster, 0, 1).remove(0);
+    load(&cache, &key, "old").await;
+    assert_eq!(cluster.node(0).command("SAVE").unwrap(), "+OK");
+    let _ = cache.delete(&key).await.unwrap();
+    cluster.nodes()[0].restart(Restart::WithData).unwrap();
+    for cache in [&cache, &open_when_possible(&cluster).await] {
+        eventually("it is used again", async || cache.lookup(&key).await.is_ok()).await;
+        assert_eq!(held(cache, &key).await, None);
+    }
+}
+
+async fn open_when_possible(cluster: &RedisCluster) -> RedisBackend {
+    let mut opened = None;
+    eventually("a cache can be opened", async || {
+        opened = RedisBackend::connect(config(cluster)).await.ok();
+        opened.is_some()
+    })
+    .await;
+    opened.unwrap()
+}
+
+/// 1. B takes over from A, which still answers. 2. One instance loads from B what another, which has not heard, removes at
+/// A.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_removal_that_a_deposed_master_acknowledges_is_lost() {
+    let cluster = RedisCluster::start().unwrap();
+    let (fast, slow) =
+        (open(&cluster).await, RedisBackend::connect(config(&cluster).heartbeat(10 * BEAT)).await.unwrap());
+    let replica = cluster.replica_of(0).unwrap().unwrap();
+    let keys = keys_of(&cluster, 0, 60);
+    cluster.fail_over(replica, FailOver::TakeOver).unwrap();
+    let mut acknowledged = 0;
+    for key in &keys {
+        if let Ok(found) = fast.lookup(key).await {
+            let _ = fast.fill(key, found.token, NewEntry::new("old")).await;
+        }
+        acknowledged += usize::from(slow.delete(key).await.is_ok());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(acknowledged > keys.len() / 2, "{acknowledged} of {}", keys.len());
+    cluster.settle().unwrap();
+    eventually("both use the new master", async || fast.probe().await.is_ok() && slow.probe().await.is_ok())
+        .await;
+    for key in &keys {
+        for cache in [&fast, &slow] {
+            assert_eq!(held(cache, key).await, None, "{key}");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Readers and writers in three instances while nodes fail and slots move: no read is older than an invalidation that was
+//! acknowledged before it, outside of the time in which a deposed master may be read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use cache_core::{CacheBackend, CacheKey, Fill, Invalidation, NewEntry};
+use cache_redis::RedisBackend;
+use parking_lot::Mutex;
+use testkit::{FailOver, RedisCluster, Restart};
+use tokio::task::block_in_place;
+
+use crate::support::{BEAT, config, key};
+
+const ROWS: usize = 240;
+const READERS: usize = 24;
+const WRITERS: usize = 6;
+
+struct Row {
+    key: CacheKey,
+    version: AtomicU64,
+    /// The latest acknowledged version, and when it was acknowledged.
+    acknowledged: Mutex<(u64, Instant)>,
+}
+
+#[derive(Default)]
+struct Score {
+    hits: AtomicU64,
+    /// Reads of values that were invalidated just before, and long before.
+    late: AtomicU64,
+    stale: AtomicU64,
+    failed: AtomicU64,
+    removed: AtomicU64,
+    slowest: AtomicU64,
+    last_error: Mutex<String>,
+}
+
+struct Race {
+    rows: Vec<Row>,
+    caches: Vec<RedisBackend>,
+    score: Score,
+    is_over: AtomicBool,
+}
+
+impl Race {
+    fn row(&self, number: usize) -> &Row {
+        self.rows.get(number % ROWS).unwrap()
+    }
+
+    fn cache(&self, number: usize) -> &RedisBackend {
+        self.caches.get(number % self.caches.len()).unwrap()
+    }
+
+    async fn read(&self, reader: usize, turn: usize) {
+        let row = self.row(reader * 11 + turn * 7);
+        let cache = self.cache(reader);
+        let (oldest, at) = *row.acknowledged.lock();
+        let asked = Instant::now();
+        let found = cache.lookup(&row.key).await;
+        self.score.slowest.fetch_max(asked.elapsed().as_millis().try_into().unwrap(), Ordering::Relaxed);
+        let lookup = match found {
+            Ok(lookup) => lookup,
+            Err(error) => {
+                self.score.failed.fetch_add(1, Ordering::Relaxed);
+                *self.score.last_error.lock() = error.to_string();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                return;
+            }
+        };
+        if let Some(entry) = &lookup.entry {
+            let version = u64::from_le_bytes(*entry.payload.first_chunk().unwrap());
+            self.score.hits.fetch_add(1, Ordering::Relaxed);
+            if version < oldest {
+                let counter = if asked.saturating_duration_since(at) < 5 * BEAT {
+                    &self.score.late
+                } else {
+                    &self.score.stale
+                };
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+            return;
+        }
+        let mut payload = row.version.load(Ordering::SeqCst).to_le_bytes().to_vec();
+        payload.resize(if turn.is_multiple_of(4) { 12_000 } else { 100 }, 0);
+        tokio::time::sleep(Duration::from_micros((turn % 3) as u64 * 700)).await;
+        let fill =
+            Fill { key: row.key.clone(), token: lookup.token, entry: NewEntry::new(Bytes::from(payload)) };
+        let _ = cache.fill_many(vec![fill]).await;
+    }
+
+    async fn write(&self, writer: usize, turn: usize) {
+        let row = self.row(writer * 13 + turn * 5);
+        let version = row.version.fetch_add(1, Ordering::SeqCst) + 1;
+        let cache = self.cache(writer);
+        let what = if turn.is_multiple_of(2) {
+            Invalidation::Key(row.key.clone())
+        } else {
+            Invalidation::Group(row.key.to_group())
+        };
+        if cache.invalidate(&[what]).await.is_ok() {
+            let mut acknowledged = row.acknowledged.lock();
+            if acknowledged.0 < version {
+                *acknowledged = (version, Instant::now());
+            }
+            self.score.removed.fetch_add(1, Ordering::Relaxed);
+        }
+        tokio::time::sleep(Duration::from_millis(4)).await;
+    }
+}
+
+/// Runs a race while `disturb` acts on the cluster, and judges it. `may_be_late` where a master is deposed while it answers.
+async fn run(name: &str, may_be_late: bool, disturb: impl FnOnce(&mut RedisCluster)) {
+    let mut cluster = RedisCluster::start().unwrap();
+    let mut caches = Vec::new();
+    for beats in [1, 1, 4] {
+        caches.push(RedisBackend::connect(config(&cluster).heartbeat(beats * BEAT)).await.unwrap());
+    }
+    let row =
+        |n| Row { key: key(n), version: AtomicU64::new(1), acknowledged: Mutex::new((0, Instant::now())) };
+    let race = Arc::new(Race {
+        rows: (0..ROWS).map(row).collect(),
+        caches,
+        score: Score::default(),
+        is_over: AtomicBool::new(false),
+    });
+    let mut tasks = Vec::new();
+    for number in 0..READERS + WRITERS {
+        let race = Arc::clone(&race);
+        tasks.push(tokio::spawn(async move {
+            for turn in 0.. {
+                if race.is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+                if number < READERS { race.read(number, turn).await } else { race.write(number, turn).await }
+            }
+        }));
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    block_in_place(|| disturb(&mut cluster));
+    tokio::time::sleep(6 * BEAT).await;
+    // All is well again: everything can be read and removed.
+    let before = race.score.failed.load(Ordering::Relaxed);
+    tokio::time::sleep(4 * BEAT).await;
+    let failed_after = race.score.failed.load(Ordering::Relaxed) - before;
+    race.is_over.store(true, Ordering::Relaxed);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let Score { hits, late, stale, failed, removed, slowest, last_error } = &race.score;
+    let [hits, late, stale, failed, removed, slowest] =
+        [hits, late, stale, failed, removed, slowest].map(|count| count.load(Ordering::Relaxed));
+    println!(
+        "{name}: {hits} hits, {removed} removals, {late} late, {stale} stale, {failed} failed ({failed_after} at the end), slowest {slowest} ms"
+    );
+    assert!(hits > 2000 && removed > 200, "too few to prove anything");
+    assert_eq!(stale, 0, "of {hits} hits");
+    assert!(late == 0 || may_be_late, "{late} of {hits} hits");
+    assert_eq!(failed_after, 0, "it does not heal: {}", last_error.lock());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_is_killed_and_comes_back() {
+    run("kill", false, |cluster| {
+        let replica = cluster.replica_of(0).unwrap().unwrap();
+        cluster.nodes()[0].kill().unwrap();
+        cluster.wait_for_master(replica).unwrap();
+        cluster.settle().unwrap();
+        cluster.nodes()[0].restart(Restart::WithData).unwrap();
+        cluster.settle().unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_hangs_until_it_is_replaced_and_wakes() {
+    run("hang", true, |cluster| {
+        let replica = cluster.replica_of(1).unwrap().unwrap();
+        cluster.node(1).pause().unwrap();
+        cluster.wait_for_master(replica).unwrap();
+        std::thread::sleep(Duration::from_secs(1));
+        cluster.node(1).resume().unwrap();
+        cluster.settle().unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn masters_are_replaced_as_planned_there_and_back() {
+    run("planned", false, |cluster| {
+        for master in [0, 1] {
+            let replica = cluster.replica_of(master).unwrap().unwrap();
+            cluster.fail_over(replica, FailOver::Planned).unwrap();
+            cluster.wait_for_master(replica).unwrap();
+            cluster.settle().unwrap();
+            cluster.fail_over(master, FailOver::Planned).unwrap();
+            cluster.wait_for_master(master).unwrap();
+            cluster.settle().unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_is_replaced_by_force_while_it_answers() {
+    run("takeover", true, |cluster| {
+        for how in [FailOver::TakeOver, FailOver::Force] {
+            let [master, ..] = cluster.masters().unwrap()[..] else { panic!("there are masters") };
+            let replica = cluster.replica_of(master).unwrap().unwrap();
+            cluster.fail_over(replica, how).unwrap();
+            cluster.wait_for_master(replica).unwrap();
+            cluster.settle().unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slots_with_their_keys_go_from_one_master_to_another() {
+    run("reshard", false, |cluster| {
+        for (from, to) in [(0, 1), (1, 2), (2, 0)] {
+            for number in 0..ROWS {
+                let slot = cluster.slot_of(&crate::support::name(&key(number))).unwrap();
+                if cluster.master_of_slot(slot).unwrap() == from {
+                    cluster.move_slot(slot, from, to).unwrap();
+                }
+            }
+            cluster.settle().unwrap();
+        }
+    })
+    .await;
+}
