@@ -2,6 +2,7 @@
 //! bb8-redis as its documentation shows it.
 
 pub mod batches;
+pub mod cluster;
 pub mod fills;
 pub mod hits;
 pub mod memory;
@@ -97,7 +98,7 @@ pub fn run(session: &mut Session) -> Outcome<()> {
         session.leave_out("Redis", &why.to_string());
         return Ok(());
     }
-    let rows = [hits::run, fills::run, batches::run, removals::run, memory::run];
+    let rows = [hits::run, fills::run, batches::run, removals::run, memory::run, cluster::run];
     of_tasks(session, |session| rows.iter().try_for_each(|run| run(session)))
 }
 

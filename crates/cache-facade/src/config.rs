@@ -1,6 +1,7 @@
 //! [`CacheConfig`]: every setting, typed and checked; from the environment, from pairs, or from code.
 //! `docs/configuration.md` is their table.
 
+pub(crate) mod addresses;
 mod builder;
 mod lifetimes;
 mod parse;
@@ -22,7 +23,7 @@ use crate::lifetime::Lifetime;
 
 pub use self::builder::CacheConfigBuilder;
 use self::lifetimes::Lifetimes;
-pub use self::redis::{RedisConfig, Secret, Tls};
+pub use self::redis::{RedisConfig, RedisMode, Secret, Tls};
 pub use self::sources::Environment;
 
 /// Settings of a cache, checked.

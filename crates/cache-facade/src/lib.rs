@@ -105,7 +105,9 @@ mod time_budget;
 
 pub use cache::{Cache, CacheBuilder, Warmed};
 pub use change::{ChangeError, Changed, Commit, CommitOutcome};
-pub use config::{CacheConfig, CacheConfigBuilder, Environment, Fallback, RedisConfig, Secret, Tls};
+pub use config::{
+    CacheConfig, CacheConfigBuilder, Environment, Fallback, RedisConfig, RedisMode, Secret, Tls,
+};
 pub use global::get_cache;
 pub use lifetime::Lifetime;
 pub use load::{LoadError, LoadOptions, Loaded, Source};

@@ -8,7 +8,9 @@ use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use cache_facade::{CacheConfig, Diagnosis, Environment, Fallback, diagnose_directory, diagnose_redis};
+use cache_facade::{
+    CacheConfig, Diagnosis, Environment, Fallback, RedisMode, diagnose_directory, diagnose_redis,
+};
 use rustix::fs::{Access, FlockOperation, access, flock, statvfs};
 
 use crate::app::DATABASE_FILE;
@@ -120,7 +122,10 @@ fn described(settings: &Settings, config: &CacheConfig) -> Vec<(String, String)>
         described.extend([
             ("REDIS_HOST", redis.host().to_owned()),
             ("REDIS_PORT", redis.port().to_string()),
-            ("REDIS_SENTINELS", sentinels(redis.sentinels())),
+            ("REDIS_MODE", mode(redis.mode()).to_owned()),
+            ("REDIS_NODES", addresses(redis.nodes())),
+            ("REDIS_NODE_MAP", node_map(redis.node_map())),
+            ("REDIS_SENTINELS", addresses(redis.sentinels())),
             ("REDIS_SENTINEL_MASTER", redis.sentinel_master().unwrap_or("-").to_owned()),
             ("REDIS_DB", redis.db().to_string()),
             ("REDIS_USERNAME", redis.username().unwrap_or("-").to_owned()),
@@ -128,6 +133,7 @@ fn described(settings: &Settings, config: &CacheConfig) -> Vec<(String, String)>
             ("REDIS_USERNAME_FILE", shown(redis.username_file())),
             ("REDIS_PASSWORD_FILE", shown(redis.password_file())),
             ("REDIS_TLS", redis.encrypted().to_string()),
+            ("REDIS_TLS_NAME", redis.tls_name().unwrap_or("-").to_owned()),
             ("REDIS_POOL_SIZE", redis.pool_size().to_string()),
             ("REDIS_TIMEOUT_MS", redis.timeout().as_millis().to_string()),
             ("REDIS_CONNECT_TIMEOUT_MS", redis.connect_timeout().as_millis().to_string()),
@@ -310,9 +316,25 @@ fn fallback(fallback: Fallback) -> &'static str {
     }
 }
 
-fn sentinels(addresses: &[(String, u16)]) -> String {
+fn mode(mode: RedisMode) -> &'static str {
+    match mode {
+        RedisMode::Single => "single",
+        RedisMode::Sentinel => "sentinel",
+        RedisMode::Cluster => "cluster",
+        _ => "auto",
+    }
+}
+
+fn addresses(addresses: &[(String, u16)]) -> String {
     let addresses: Vec<String> = addresses.iter().map(|(host, port)| format!("{host}:{port}")).collect();
     if addresses.is_empty() { "-".to_owned() } else { addresses.join(",") }
+}
+
+fn node_map(pairs: &[((String, u16), (String, u16))]) -> String {
+    let pair =
+        |(from, to): &((String, u16), (String, u16))| format!("{}:{}={}:{}", from.0, from.1, to.0, to.1);
+    let pairs: Vec<String> = pairs.iter().map(pair).collect();
+    if pairs.is_empty() { "-".to_owned() } else { pairs.join(",") }
 }
 
 fn shown(path: Option<&Path>) -> String {

@@ -2,10 +2,9 @@
 
 use cache_core::Result;
 
-use super::settings::{ByFamily, REDIS_MODE, REDIS_PASSWORD, REDIS_SENTINEL_PASSWORD, REDIS_URL, SETTINGS};
+use super::settings::{ByFamily, REDIS_PASSWORD, REDIS_SENTINEL_PASSWORD, REDIS_URL, SETTINGS};
 use super::sources::Environment;
-use super::values::{Mode, redis_mode};
-use super::{CacheConfig, Tls, redis_url, settings, unknown_names, values};
+use super::{CacheConfig, RedisMode, Tls, redis_url, settings, unknown_names, values};
 
 /// Settings that `REDIS_URL` replaces.
 const REPLACED_BY_URL: [&str; 5] = ["REDIS_HOST", "REDIS_PORT", "REDIS_DB", "REDIS_USERNAME", REDIS_PASSWORD];
@@ -70,15 +69,23 @@ fn contradictions(environment: &Environment, config: &CacheConfig) -> Vec<&'stat
     if redis.client_cert.is_some() != redis.client_key.is_some() {
         problems.push("REDIS_CLIENT_CERT and REDIS_CLIENT_KEY go together: set both");
     }
-    let mode = environment.get(REDIS_MODE).ok().flatten().and_then(redis_mode);
-    match (mode, redis.sentinels.are_named()) {
-        (Some(Mode::Single), true) => {
+    match (redis.mode, redis.sentinels.are_named()) {
+        (RedisMode::Single, true) => {
             problems.push("REDIS_MODE is single and REDIS_SENTINELS is set: remove one of them");
         }
-        (Some(Mode::Sentinel), false) => {
+        (RedisMode::Cluster, true) => {
+            problems.push("REDIS_MODE is cluster and REDIS_SENTINELS is set: remove one of them");
+        }
+        (RedisMode::Sentinel, false) => {
             problems.push("REDIS_MODE is sentinel: set REDIS_SENTINELS to the addresses of the Sentinels");
         }
         _ => {}
+    }
+    if redis.mode == RedisMode::Cluster && redis.db != 0 {
+        problems.push("REDIS_MODE is cluster, which has only the database 0: remove REDIS_DB");
+    }
+    if redis.tls_name.is_some() && (!redis.encrypted() || redis.sentinels.are_named()) {
+        problems.push("REDIS_TLS_NAME is only for TLS without Sentinels: set REDIS_TLS=true, or remove it");
     }
     if redis.sentinels.username.is_some() && redis.sentinels.password.is_none() {
         problems.push("REDIS_SENTINEL_USERNAME needs a password: set REDIS_SENTINEL_PASSWORD");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cache_core::{Credentials, CredentialsProvider};
 
+use super::addresses::{self, Address};
 use super::sentinels::Sentinels;
 
 /// A text that neither `Debug` nor an error shows.
@@ -41,6 +42,21 @@ pub enum Tls {
     Off,
 }
 
+/// How the servers are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum RedisMode {
+    /// By the Sentinels where they are named; otherwise one server, or a cluster, whatever is found at the address.
+    #[default]
+    Auto,
+    /// One server, by its address. A cluster is refused.
+    Single,
+    /// The master that the Sentinels name.
+    Sentinel,
+    /// A cluster, by the address of any node. Any other server is refused.
+    Cluster,
+}
+
 /// Settings of Redis. Passwords are hidden from `Debug`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisConfig {
@@ -53,8 +69,12 @@ pub struct RedisConfig {
     pub(super) username_file: Option<PathBuf>,
     pub(super) password_file: Option<PathBuf>,
     pub(super) credentials: Option<CredentialsProvider>,
+    pub(super) mode: RedisMode,
     pub(super) sentinels: Sentinels,
+    pub(super) nodes: Vec<Address>,
+    pub(super) node_map: Vec<(Address, Address)>,
     pub(super) tls: Tls,
+    pub(super) tls_name: Option<String>,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) client_cert: Option<PathBuf>,
     pub(super) client_key: Option<PathBuf>,
@@ -131,6 +151,33 @@ impl RedisConfig {
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         Self { credentials: Some(CredentialsProvider::new(provide)), ..self }
+    }
+
+    /// Sets how the servers are found. Default: [`RedisMode::Auto`].
+    #[must_use]
+    pub fn with_mode(self, mode: RedisMode) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// Names more nodes of a cluster, as pairs of host and port, which are asked for the others while the first one is away.
+    /// Default: none.
+    #[must_use]
+    pub fn with_nodes<H: Into<String>>(self, nodes: impl IntoIterator<Item = (H, u16)>) -> Self {
+        Self { nodes: nodes.into_iter().map(|(host, port)| (host.into(), port)).collect(), ..self }
+    }
+
+    /// Maps addresses that nodes of a cluster announce to addresses at which they can be reached, for clusters behind a
+    /// translation of addresses. Default: none.
+    #[must_use]
+    pub fn with_node_map(self, pairs: impl IntoIterator<Item = ((String, u16), (String, u16))>) -> Self {
+        Self { node_map: pairs.into_iter().collect(), ..self }
+    }
+
+    /// Sets the name that certificates must hold. Default: the host; for nodes of a cluster that announce an IP address, the
+    /// host of the first node.
+    #[must_use]
+    pub fn with_tls_name(self, name: impl Into<String>) -> Self {
+        Self { tls_name: Some(name.into()), ..self }
     }
 
     /// Names the Sentinels of a replicated Redis, as pairs of host and port; they tell the address of the master, instead of host
@@ -216,11 +263,30 @@ impl RedisConfig {
 
     /// Host and port, for messages.
     pub(crate) fn address(&self) -> String {
-        let Self { host, port, .. } = self;
         if self.sentinels.are_named() {
             return self.sentinels.description();
         }
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+        addresses::shown(&(self.host.clone(), self.port))
+    }
+
+    /// How the servers are found. Default: [`RedisMode::Auto`].
+    pub fn mode(&self) -> RedisMode {
+        self.mode
+    }
+
+    /// More nodes of a cluster, as pairs of host and port. Default: none.
+    pub fn nodes(&self) -> &[(String, u16)] {
+        &self.nodes
+    }
+
+    /// Announced addresses of nodes, each with one that can be reached. Default: none.
+    pub fn node_map(&self) -> &[((String, u16), (String, u16))] {
+        &self.node_map
+    }
+
+    /// The name that certificates must hold. Default: the host.
+    pub fn tls_name(&self) -> Option<&str> {
+        self.tls_name.as_deref()
     }
 
     /// The Sentinels, as pairs of host and port. Default: none.
@@ -326,8 +392,12 @@ impl Default for RedisConfig {
             username_file: None,
             password_file: None,
             credentials: None,
+            mode: RedisMode::Auto,
             sentinels: Sentinels::default(),
+            nodes: Vec::new(),
+            node_map: Vec::new(),
             tls: Tls::Auto,
+            tls_name: None,
             ca_file: None,
             client_cert: None,
             client_key: None,

@@ -13,7 +13,7 @@ use super::values::{
     boolean, fallback, is_namespace, is_path, is_redis_timeout, is_share, millis, number, path, redis_mode,
     seconds, tls,
 };
-use super::{CacheConfig, Secret, redis_url, sentinels, values};
+use super::{CacheConfig, Secret, addresses, redis_url, sentinels, values};
 use crate::lifetime::Lifetime;
 
 /// The setting that names a file of settings.
@@ -24,7 +24,6 @@ const FAMILY_TTL: &str = "CACHE_TTL_";
 const REDIS_ENABLED: &str = "REDIS_ENABLED";
 pub(super) const REDIS_PASSWORD: &str = "REDIS_PASSWORD";
 pub(super) const REDIS_URL: &str = "REDIS_URL";
-pub(super) const REDIS_MODE: &str = "REDIS_MODE";
 pub(super) const REDIS_SENTINEL_PASSWORD: &str = "REDIS_SENTINEL_PASSWORD";
 
 const BOOLEAN: &str = "true or false (also yes, no, on, off, 1, 0)";
@@ -164,6 +163,9 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("REDIS_TLS", "auto", "auto, true or false")
         .meaning("auto, true or false. auto: for port 6380 and the cloud names in docs/configuration.md.")
         .parse(|config, text| put(&mut config.redis.tls, tls(text))),
+    setting("REDIS_TLS_NAME", "", "the name in the certificates of the servers")
+        .meaning("Name that certificates must hold, where it is not the host.")
+        .parse(|config, text| put(&mut config.redis.tls_name, Some(Some(text.to_owned())))),
     setting("REDIS_CA_FILE", "", PEM)
         .meaning("PEM file of the authority that signed the server's certificate; unset: Mozilla's roots.")
         .parse(|config, text| put(&mut config.redis.ca_file, path(text).map(Some))),
@@ -176,14 +178,20 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting(REDIS_URL, "", redis_url::FORM)
         .meaning("Instead of the single settings: redis://user:password@host:6379/0, or rediss:// for TLS.")
         .parse(redis_at),
-    setting(REDIS_MODE, "auto", "auto, single or sentinel; cluster is not supported yet")
-        .meaning("auto, single or sentinel. auto: sentinel where REDIS_SENTINELS is set.")
-        .parse(|_, text| redis_mode(text).map(|_| ())),
-    setting("REDIS_SENTINELS", "", sentinels::FORM)
+    setting("REDIS_MODE", "auto", "auto, single, sentinel or cluster")
+        .meaning("auto, single, sentinel or cluster. auto: sentinel with REDIS_SENTINELS, else what the server is.")
+        .parse(|config, text| put(&mut config.redis.mode, redis_mode(text))),
+    setting("REDIS_NODES", "", addresses::FORM)
+        .meaning("More nodes of a cluster, asked for the others while the one in REDIS_HOST is away.")
+        .parse(|config, text| put(&mut config.redis.nodes, addresses::parse(text, 6379))),
+    setting("REDIS_NODE_MAP", "", addresses::MAP_FORM)
+        .meaning("Addresses that nodes of a cluster announce, each with one that can be reached from here.")
+        .parse(|config, text| put(&mut config.redis.node_map, addresses::parse_map(text))),
+    setting("REDIS_SENTINELS", "", addresses::FORM)
         .meaning(
             "Sentinels of a replicated Redis, which name its master, instead of REDIS_HOST and REDIS_PORT.",
         )
-        .parse(|config, text| put(&mut config.redis.sentinels.addresses, sentinels::addresses(text))),
+        .parse(|config, text| put(&mut config.redis.sentinels.addresses, addresses::parse(text, sentinels::PORT))),
     setting("REDIS_SENTINEL_MASTER", "", "the name of a master")
         .meaning("Name of the master, where the Sentinels watch several.")
         .parse(|config, text| put(&mut config.redis.sentinels.master, Some(Some(text.to_owned())))),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cache_core::{Error, ErrorKind, Result};
 
-use super::{Fallback, Tls};
+use super::{Fallback, RedisMode, Tls};
 
 /// Fails with one error for all problems, if there are any.
 pub(super) fn error(problems: impl IntoIterator<Item = String>) -> Result<()> {
@@ -47,22 +47,12 @@ pub(super) fn tls(text: &str) -> Option<Tls> {
     boolean(text).map(|on| if on { Tls::On } else { Tls::Off })
 }
 
-/// A way to find the Redis server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// By the Sentinels, where they are named.
-    Auto,
-    /// By its address.
-    Single,
-    /// By the Sentinels.
-    Sentinel,
-}
-
-pub(super) fn redis_mode(text: &str) -> Option<Mode> {
+pub(super) fn redis_mode(text: &str) -> Option<RedisMode> {
     match text.to_ascii_lowercase().as_str() {
-        "auto" => Some(Mode::Auto),
-        "single" => Some(Mode::Single),
-        "sentinel" => Some(Mode::Sentinel),
+        "auto" => Some(RedisMode::Auto),
+        "single" => Some(RedisMode::Single),
+        "sentinel" => Some(RedisMode::Sentinel),
+        "cluster" => Some(RedisMode::Cluster),
         _ => None,
     }
 }

@@ -12,7 +12,7 @@ use cache_redis::{Diagnosis, LastServerRecord, RedisBackend};
 
 use super::OpenStore;
 use super::last_server::LastServer;
-use crate::config::CacheConfig;
+use crate::config::{CacheConfig, RedisMode};
 use crate::durability::directory::{HeldDirectory, Suspend, locked};
 use crate::durability::instance;
 use crate::durability::journal::Journal;
@@ -178,8 +178,18 @@ fn client_settings(config: &CacheConfig) -> cache_redis::RedisConfig {
         .pool_size(redis.pool_size())
         .timeout(redis.timeout())
         .connect_timeout(redis.connect_timeout())
+        .nodes(redis.nodes().iter().cloned())
+        .node_map(redis.node_map().iter().cloned())
         .reference_limit_bytes(config.limit_bytes())
-        .clock(config.clock());
+        .clock(config.clock())
+        .mode(match redis.mode() {
+            RedisMode::Single => cache_redis::RedisMode::Single,
+            RedisMode::Cluster => cache_redis::RedisMode::Cluster,
+            _ => cache_redis::RedisMode::Auto,
+        });
+    if let Some(name) = redis.tls_name() {
+        client = client.tls_name(name);
+    }
     if !redis.sentinels().is_empty() {
         client = client.sentinels(redis.sentinels().iter().cloned());
         if let Some(master) = redis.sentinel_master() {
