@@ -88,6 +88,8 @@ const PLANTED: &[(&str, &str, &str)] = &[
     ("no-redis-fence", EVERYTHING, "--test race"),
     ("one-incarnation", EVERYTHING, "--test restart"),
     ("no-replay", EVERYTHING, "--test restart"),
+    ("one-incarnation", EVERYTHING, "--test cluster -- histories::a_"),
+    ("no-replay", EVERYTHING, "--test cluster histories::no_removal"),
     ("join-by-key", SCHEDULES, "--test schedules -- loaded_before_a_completed callers_without_a_token"),
     ("late-append", SCHEDULES, "--lib schedules"),
     ("no-redis-fence", EVERYTHING, "--test instances"),

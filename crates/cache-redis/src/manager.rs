@@ -16,7 +16,7 @@ use crate::connection::server_epoch::{Admission, ServerEpoch, ServerEpochs, inca
 use crate::connection::server_info::ServerInfo;
 use crate::namespace_agreement::NamespaceAgreement;
 use crate::protocol::layout::Layout;
-use crate::protocol::removal::{Removal, group_of};
+use crate::protocol::removal::Removal;
 use crate::protocol::scan::{Elsewhere, STEP_TIMEOUT};
 use crate::protocol::slot::Slot;
 
@@ -120,11 +120,13 @@ impl Manager {
                 let message = "this connection reached a server that was replaced meanwhile";
                 return Err(self.error(ErrorKind::Unavailable, message));
             }
-            Admission::AfterRemoving(mut missed) => {
-                if let Some(view) = &info.cluster {
-                    missed.retain(|what| self.slot_of(what).is_none_or(|slot| view.holds(slot)));
-                }
-                self.remove(&mut connection, &missed).await?;
+            Admission::AfterRemoving(missed) => {
+                let within: Option<Vec<Slot>> = info.cluster.as_ref().map(|view| {
+                    let mut slots: Vec<Slot> = view.own_slots().collect();
+                    slots.sort_unstable();
+                    slots
+                });
+                self.remove(&mut connection, &missed, within.as_deref()).await?;
                 entered = Some(missed);
                 self.epochs.enter(incarnation)?
             }
@@ -161,13 +163,13 @@ impl Manager {
         self.agreement.check(connection, &self.connector.config.address()).await
     }
 
-    /// Returns the slot of all that `what` covers; `None` if that may be in several.
-    fn slot_of(&self, what: &Invalidation) -> Option<Slot> {
-        group_of(what).map(|group| self.shared.layout.slot(group))
-    }
-
-    /// Removes what a server has missed before it is used.
-    pub(crate) async fn remove(&self, connection: &mut Connection, missed: &[Invalidation]) -> Result<()> {
+    /// Removes what a server has missed, in these slots or in all, before it is used.
+    pub(crate) async fn remove(
+        &self,
+        connection: &mut Connection,
+        missed: &[Invalidation],
+        within: Option<&[Slot]>,
+    ) -> Result<()> {
         let timeout = self.connector.config.timeout.max(STEP_TIMEOUT);
         connection.is_asking = connection.is_in_cluster;
         let removal = Removal {
@@ -177,6 +179,7 @@ impl Manager {
             timeout,
             // The node that holds them is told what it has missed before it is used.
             elsewhere: Elsewhere::Skip,
+            within,
         };
         let removed = removal.run(missed, Instant::now() + timeout).await;
         removed.map_err(|fault| fault.into_error(&self.connector.config.address()))

@@ -4,7 +4,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::RedisServer;
+use crate::{RedisServer, Reply};
 
 /// The name of the master.
 const NAME: &str = "mymaster";
@@ -65,6 +65,24 @@ impl Sentinels {
     /// The addresses of the Sentinels.
     pub fn addresses(&self) -> Vec<(String, u16)> {
         self.all.iter().map(|sentinel| ("127.0.0.1".to_owned(), sentinel.port())).collect()
+    }
+
+    /// Whether all Sentinels that answer name `master`.
+    ///
+    /// # Errors
+    /// When none answers, or the answer is not understood.
+    pub fn name(&self, master: &RedisServer) -> io::Result<bool> {
+        let asked = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME];
+        let named: Vec<_> =
+            self.all.iter().filter_map(|sentinel| sentinel.ask(&asked).ok()).map(Reply::texts).collect();
+        let port = master.port().to_string();
+        let is_named = |address: io::Result<Vec<String>>| Ok(address?.get(1) == Some(&port));
+        let named: Vec<bool> = named.into_iter().map(is_named).collect::<io::Result<_>>()?;
+        if named.is_empty() {
+            Err(io::ErrorKind::NotFound.into())
+        } else {
+            Ok(named.into_iter().all(|is| is))
+        }
     }
 
     /// Begins a failover although the master is well.

@@ -69,6 +69,10 @@ const fn facade(tests: &'static str, counts: Count, scaled: &'static [(&'static 
     Run { counts, ..core(arguments, scaled).only(tests).with_redis() }
 }
 
+const fn instances(scaled: &'static [(&'static str, f64)]) -> Run {
+    core("test --locked --package cache-facade --features redis --test instances", scaled).with_redis()
+}
+
 const fn row(name: &'static str, what: &'static str, runs: &'static [Run]) -> Row {
     Row { name, what, trials: Trials::Runs(runs), searches_all_output: false }
 }
@@ -172,11 +176,27 @@ pub(super) const ROWS: &[Row] = &[
         "reads checked for staleness, 4 processes",
         "Four processes over one database and one Redis, while the server, the network and the processes fail at random: \
          no read that began after an acknowledged invalidation returned an older value, or one never written.",
-        &[core(
-            "test --locked --package cache-facade --features redis --test instances",
-            &[("INSTANCES_SECONDS", 60.0)],
-        )
-        .with_redis()],
+        &[instances(&[("INSTANCES_SECONDS", 60.0)]).only("everything_fails")],
+    ),
+    row(
+        "reads checked for staleness, cluster",
+        "Four processes over one database and a cluster of six nodes, while masters are killed, stand still, are replaced as \
+         planned and flushed, slots move, and processes are killed.",
+        &[instances(&[("INSTANCES_SECONDS", 60.0)]).only("over_a_cluster")],
+    ),
+    row(
+        "reads checked for staleness, Sentinel",
+        "Four processes over one database and a master with a replica and three Sentinels, while masters are killed or stand \
+         still, and processes are killed.",
+        &[instances(&[("INSTANCES_SECONDS", 60.0)]).only("behind_sentinels")],
+    ),
+    row(
+        "cluster faults",
+        "Three instances with heartbeats of 0.2 and 0.8 s over six nodes: a master killed, hung and awake again, replaced as \
+         planned there and back, by force, by takeover, and every slot in use moved: no read returned a value that was \
+         invalidated five heartbeats before, or before at all where no deposed master answers. The delay is the longest time \
+         of any request.",
+        &[core("test --locked --package cache-redis --test cluster", &[]).only("race::").with_redis()],
     ),
     Row {
         name: "planted bugs found",

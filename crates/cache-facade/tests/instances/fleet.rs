@@ -1,34 +1,35 @@
-//! The processes, each with its own network to the one server.
+//! The processes, each with its own way to Redis.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use testkit::TcpProxy;
 use testkit::history::Event;
-use testkit::{RedisServer, TcpProxy};
 
+use super::faults::Redis;
 use super::instance::{NUMBER, ROOT, end_of, history_of};
 
 pub(crate) struct Fleet {
     root: PathBuf,
     test: &'static str,
+    /// The network of each instance; none where they connect directly.
     pub(crate) proxies: Vec<TcpProxy>,
+    settings: Vec<(&'static str, String)>,
     instances: Vec<Child>,
 }
 
 impl Fleet {
     /// Starts `number` processes of this program, which run the test of this name as instances.
-    pub(crate) async fn start_all(
-        root: &Path,
-        test: &'static str,
-        number: usize,
-        server: &RedisServer,
-    ) -> Self {
+    pub(crate) async fn start_all(root: &Path, test: &'static str, number: usize, redis: &Redis) -> Self {
         let mut proxies = Vec::new();
-        for _ in 0..number {
-            proxies.push(TcpProxy::start(server.address()).await.unwrap());
+        if let Redis::Server(server) = redis {
+            for _ in 0..number {
+                proxies.push(TcpProxy::start(server.address()).await.unwrap());
+            }
         }
-        let mut fleet = Self { root: root.to_owned(), test, proxies, instances: Vec::new() };
+        let mut fleet =
+            Self { root: root.to_owned(), test, proxies, settings: redis.settings(), instances: Vec::new() };
         for number in 0..number {
             let instance = fleet.spawn(number);
             fleet.instances.push(instance);
@@ -70,7 +71,8 @@ impl Fleet {
             .env("CACHE_FALLBACK_MAX_AGE", super::FALLBACK_MAX_AGE.as_secs().to_string())
             .env("REDIS_ENABLED", "true")
             .env("REDIS_HOST", "127.0.0.1")
-            .env("REDIS_PORT", self.proxies[number].port().to_string())
+            .envs(self.proxies.get(number).map(|proxy| ("REDIS_PORT", proxy.port().to_string())))
+            .envs(self.settings.iter().cloned())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

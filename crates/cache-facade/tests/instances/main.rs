@@ -20,12 +20,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cache_core::plants::{self, Plant};
-use testkit::RedisServer;
 use testkit::history::{Promise, Verdict, check, now};
 use testkit::reliability::Tally;
 
 use database::Database;
 use dice::Dice;
+use faults::Redis;
 use fleet::Fleet;
 
 const INSTANCES: usize = 4;
@@ -51,7 +51,7 @@ async fn no_read_of_any_instance_is_stale_while_everything_fails_at_random() {
     // Some bugs show only in some runs.
     let mut violations = None;
     for round in 0..if is_planted { 4 } else { 1 } {
-        let (verdict, times) = run_with_faults(TEST, seconds, seed + round, 1000).await;
+        let (verdict, times) = run_with_faults(TEST, Redis::server(), seconds, seed + round, 1000).await;
         let first: Vec<_> = verdict.violations.iter().take(5).collect();
         if !first.is_empty() {
             violations = Some(format!("{first:#?} while {times:#?}"));
@@ -64,6 +64,31 @@ async fn no_read_of_any_instance_is_stale_while_everything_fails_at_random() {
         "{}",
         violations.as_deref().unwrap_or("no violation was found")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_read_is_stale_over_a_cluster_that_fails_at_random() {
+    judge("no_read_is_stale_over_a_cluster_that_fails_at_random", Redis::cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_read_is_stale_behind_sentinels_while_masters_are_killed() {
+    judge("no_read_is_stale_behind_sentinels_while_masters_are_killed", Redis::replicated).await;
+}
+
+/// Runs `test`, in this process or in an instance.
+async fn judge(test: &'static str, redis: impl FnOnce() -> Redis) {
+    if let Some(root) = std::env::var_os(instance::ROOT) {
+        let number = std::env::var(instance::NUMBER).unwrap().parse().unwrap();
+        return instance::run(Path::new(&root), number).await;
+    }
+    if is_planted() {
+        return;
+    }
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let (seconds, seed) = (number("INSTANCES_SECONDS").unwrap_or(10), number("INSTANCES_SEED").unwrap_or(3));
+    let (verdict, times) = run_with_faults(test, redis(), seconds, seed, 1000).await;
+    assert!(verdict.violations.is_empty(), "{:#?} while {times:#?}", verdict.violations);
 }
 
 #[cfg(feature = "metrics")]
@@ -82,7 +107,7 @@ async fn no_read_is_stale_either_where_every_log_line_span_and_metric_panics() {
         return;
     }
     // The panics take time.
-    let (verdict, times) = run_with_faults(BROKEN, 15, 2, 100).await;
+    let (verdict, times) = run_with_faults(BROKEN, Redis::server(), 15, 2, 100).await;
     assert!(verdict.violations.is_empty(), "{:#?} while {times:#?}", verdict.violations);
 }
 
@@ -90,12 +115,17 @@ async fn no_read_is_stale_either_where_every_log_line_span_and_metric_panics() {
 type Faults = Vec<(Duration, Duration, &'static str)>;
 
 /// Injects faults for `seconds`, and checks the histories of the instances, which must have at least `least` hits in Redis.
-async fn run_with_faults(test: &'static str, seconds: u64, seed: u64, least: usize) -> (Verdict, Faults) {
-    let tally = Tally::new("reads checked for staleness, 4 processes", seed);
+async fn run_with_faults(
+    test: &'static str,
+    mut redis: Redis,
+    seconds: u64,
+    seed: u64,
+    least: usize,
+) -> (Verdict, Faults) {
+    let tally = Tally::new(redis.row(), seed);
     let root = tempfile::tempdir().unwrap();
     Database::create(&root.path().join("database"));
-    let mut server = RedisServer::start().unwrap();
-    let mut fleet = Fleet::start_all(root.path(), test, INSTANCES, &server).await;
+    let mut fleet = Fleet::start_all(root.path(), test, INSTANCES, &redis).await;
     let dice = Dice::new(seed);
     let mut faults: BTreeMap<&str, u32> = BTreeMap::new();
     let mut times = Vec::new();
@@ -103,7 +133,7 @@ async fn run_with_faults(test: &'static str, seconds: u64, seed: u64, least: usi
     while Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(dice.below(600))).await;
         let start = now();
-        let what = faults::strike(&dice, &mut server, &mut fleet).await;
+        let what = redis.strike(&dice, &mut fleet).await;
         *faults.entry(what).or_default() += 1;
         times.push((start, now(), what));
     }

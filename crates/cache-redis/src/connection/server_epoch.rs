@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use cache_core::plants::{Plant, is_planted};
 use cache_core::{Clock, Invalidation, Monotonic, Result, Timestamp, random_nonzero};
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
@@ -190,8 +189,7 @@ impl ServerEpochs {
             return Admission::Outdated;
         }
         self.leave();
-        let missed = self.missed_by(incarnation, info);
-        Admission::AfterRemoving(if is_planted(Plant::NoReplay) { Vec::new() } else { missed })
+        Admission::AfterRemoving(self.missed_by(incarnation, info))
     }
 
     /// Makes `incarnation` the current epoch. The caller holds `entering`, and has repeated what the server has missed.

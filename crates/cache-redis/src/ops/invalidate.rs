@@ -180,7 +180,14 @@ impl RedisEngine {
         removed: &'a R,
         elsewhere: Elsewhere,
     ) -> Removal<'a, R> {
-        Removal { connection, layout: &self.layout, removed, timeout: self.servers.config.timeout, elsewhere }
+        Removal {
+            connection,
+            layout: &self.layout,
+            removed,
+            timeout: self.servers.config.timeout,
+            elsewhere,
+            within: None,
+        }
     }
 
     /// Runs `operation`, which sends `bytes` of values and makes the values of `what` out of date, until the server that has

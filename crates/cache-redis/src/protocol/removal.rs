@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::layout::Layout;
 use super::scan::{self, Elsewhere, Scan, Throttle};
+use super::slot::Slot;
 use crate::connection::Connection;
 use crate::error::Fault;
 
@@ -25,6 +26,8 @@ pub(crate) struct Removal<'a, R> {
     pub(crate) timeout: Duration,
     /// What happens to keys that the node does not hold. Scans leave them out.
     pub(crate) elsewhere: Elsewhere,
+    /// Only groups in these slots, in ascending order, are removed; all where there are none.
+    pub(crate) within: Option<&'a [Slot]>,
 }
 
 impl<R: Fn(&str, u64) + Sync> Removal<'_, R> {
@@ -39,8 +42,9 @@ impl<R: Fn(&str, u64) + Sync> Removal<'_, R> {
             if let Invalidation::Pattern(pattern) = what {
                 self.pattern(pattern).await?;
             } else {
-                let all = self.layout.groups_from("");
-                scan::unlink_groups(self.connection, self.layout, all, self.removed, |_| true).await?;
+                let (all, layout, within) = (self.layout.groups_from(""), self.layout, self.within);
+                let is_covered = |group: &str| is_within(layout, within, group);
+                scan::unlink_groups(self.connection, layout, all, self.removed, is_covered).await?;
             }
         }
         Ok(())
@@ -49,7 +53,10 @@ impl<R: Fn(&str, u64) + Sync> Removal<'_, R> {
     /// Removes those of `what` that are keys and whole groups.
     async fn by_name(&mut self, what: &[Invalidation], deadline: Instant) -> Result<(), Fault> {
         let mut commands = Pipeline::new();
-        for (group, field) in what.iter().filter_map(by_name) {
+        let what: Vec<_> = what.iter().filter_map(by_name).collect();
+        let is_covered = |(group, _): &&(&str, _)| is_within(self.layout, self.within, group);
+        let what: Vec<_> = what.iter().filter(is_covered).copied().collect();
+        for (group, field) in &what {
             let key = self.layout.group(group);
             match field {
                 Some(field) => commands.cmd("HSTRLEN").arg(&key).arg(field).cmd("HDEL").arg(&key).arg(field),
@@ -60,7 +67,7 @@ impl<R: Fn(&str, u64) + Sync> Removal<'_, R> {
             return Ok(());
         }
         let counts = scan::acknowledged(self.connection, commands, self.elsewhere, deadline).await?;
-        for ((group, field), counts) in what.iter().filter_map(by_name).zip(counts.chunks(2)) {
+        for ((group, field), counts) in what.into_iter().zip(counts.chunks(2)) {
             let entries = match (field, counts) {
                 // A lease is no entry.
                 (Some(_), [length, 1]) => u64::from(*length > LEASE_LENGTH as u64),
@@ -73,22 +80,25 @@ impl<R: Fn(&str, u64) + Sync> Removal<'_, R> {
     }
 
     async fn pattern(&mut self, pattern: &CachePattern) -> Result<(), Fault> {
-        let Self { connection, layout, removed, timeout: _, elsewhere } = self;
-        let (layout, removed, elsewhere) = (*layout, *removed, *elsewhere);
+        let Self { connection, layout, removed, timeout: _, elsewhere, within } = self;
+        let (layout, removed, elsewhere, within) = (*layout, *removed, *elsewhere, *within);
         let mut throttle = Throttle::start();
         if let Some(group) = pattern.group() {
+            if !is_within(layout, within, group) {
+                return Ok(());
+            }
             let key = layout.group(group);
             return scan::prune(connection, &key, group, pattern, removed, elsewhere, &mut throttle).await;
         }
         let groups = layout.groups_from(pattern.literal_prefix());
         if !pattern.is_glob() {
-            let is_covered = |group: &str| pattern.matches(group);
+            let is_covered = |group: &str| pattern.matches(group) && is_within(layout, within, group);
             return scan::unlink_groups(connection, layout, groups, removed, is_covered).await;
         }
         let mut scan = Scan::keys(groups);
         while let Some(keys) = scan.next_keys(connection, &mut throttle).await? {
             for key in keys {
-                if let Some(group) = layout.parse(&key) {
+                if let Some(group) = layout.parse(&key).filter(|group| is_within(layout, within, group)) {
                     let skip = Elsewhere::Skip;
                     scan::prune(connection, &key, group, pattern, removed, skip, &mut throttle).await?;
                 }
@@ -96,6 +106,10 @@ impl<R: Fn(&str, u64) + Sync> Removal<'_, R> {
         }
         Ok(())
     }
+}
+
+fn is_within(layout: &Layout, within: Option<&[Slot]>, group: &str) -> bool {
+    within.is_none_or(|slots| slots.binary_search(&layout.slot(group)).is_ok())
 }
 
 /// Returns the group to which all of `what` belongs; `None` if it takes a scan of the whole server.

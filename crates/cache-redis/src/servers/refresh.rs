@@ -17,7 +17,6 @@ use crate::connection::server_epoch::{MARGIN, or_everything};
 use crate::connection::server_info::ServerInfo;
 use crate::manager::{Greeting, Manager, Shared};
 use crate::pool::{Pool, UNCONFIRMED};
-use crate::protocol::removal::group_of;
 use crate::protocol::slot::{SLOTS, Slot};
 
 /// The shortest time between two refreshes.
@@ -248,12 +247,9 @@ impl Servers {
         let longest = slots.iter().map(|slot| since_check(slot).unwrap_or(Duration::MAX)).max();
         let age = age.or(longest.map(|longest| longest.saturating_add(MARGIN))).unwrap_or(Duration::MAX);
         let now = self.config.clock.monotonic();
-        let mut missed = or_everything(self.shared.history.removals(age, now));
-        missed.retain(|what| {
-            group_of(what).is_none_or(|group| slots.binary_search(&self.shared.layout.slot(group)).is_ok())
-        });
+        let missed = or_everything(self.shared.history.removals(age, now));
         // 3. The new node is told.
-        let told = node.pool.manager.remove(&mut node.connection.clone(), &missed).await;
+        let told = node.pool.manager.remove(&mut node.connection.clone(), &missed, Some(slots)).await;
         // 4. It is used. Where that failed, the old node goes on to refuse requests for these slots.
         let after = match &told {
             Ok(()) => before.with(slots, Some(&node.pool)),

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use cache_core::{CacheBackend, CacheKey, Fill, Invalidation, NewEntry};
 use cache_redis::RedisBackend;
 use parking_lot::Mutex;
+use testkit::reliability::Tally;
 use testkit::{FailOver, RedisCluster, Restart};
 use tokio::task::block_in_place;
 
@@ -112,6 +113,8 @@ impl Race {
 
 /// Runs a race while `disturb` acts on the cluster, and judges it. `may_be_late` where a master is deposed while it answers.
 async fn run(name: &str, may_be_late: bool, disturb: impl FnOnce(&mut RedisCluster)) {
+    let tally = Tally::new("cluster faults", None);
+    tally.attempt();
     let mut cluster = RedisCluster::start().unwrap();
     let mut caches = Vec::new();
     for beats in [1, 1, 4] {
@@ -154,6 +157,7 @@ async fn run(name: &str, may_be_late: bool, disturb: impl FnOnce(&mut RedisClust
     println!(
         "{name}: {hits} hits, {removed} removals, {late} late, {stale} stale, {failed} failed ({failed_after} at the end), slowest {slowest} ms"
     );
+    tally.delayed(Duration::from_millis(slowest));
     assert!(hits > 2000 && removed > 200, "too few to prove anything");
     assert_eq!(stale, 0, "of {hits} hits");
     assert!(late == 0 || may_be_late, "{late} of {hits} hits");

@@ -60,6 +60,25 @@ async fn a_hung_node_does_not_hold_up_a_failover_elsewhere() {
     }
 }
 
+/// As a master that is cut off from the others, which may have replaced it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_no_other_node_confirms_is_not_used() {
+    let cluster = RedisCluster::start_with(3, 0, &["--cluster-node-timeout", "20000"]).unwrap();
+    let cache = open(&cluster).await;
+    let key = keys_of(&cluster, 0, 1).remove(0);
+    load(&cache, &key, "a value").await;
+    for other in [1, 2] {
+        cluster.node(other).pause().unwrap();
+    }
+    eventually("it is not used", async || cache.get(&key).await.is_err()).await;
+    assert_eq!(cluster.node(0).command(&format!("EXISTS {}", name(&key))).unwrap(), ":1", "it serves");
+    let error = cache.get(&key).await.unwrap_err();
+    assert!(error.to_string().contains("no other node of the cluster confirms"), "{error}");
+    cluster.node(1).resume().unwrap();
+    eventually("it is used again", async || cache.get(&key).await.is_ok()).await;
+    cluster.node(2).resume().unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_counters_and_clears_reach_all_nodes() {
     let cluster = RedisCluster::start_with(3, 0, &[]).unwrap();
