@@ -1,5 +1,5 @@
 //! `cargo xtask demo`: builds the application, starts it on a free port with folders of its own, and walks through it; then
-//! two instances of it over one Redis.
+//! two instances of it over one Redis, and one behind Sentinels.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +15,7 @@ use crate::http::{Answer, send};
 use crate::metadata::Workspace;
 use crate::process::{cargo, output, run as run_command, without_settings};
 use crate::report::Report;
-use crate::{Outcome, demo_sharing, demo_story, no_more};
+use crate::{Outcome, demo_failover, demo_sharing, demo_story, no_more};
 
 /// Runs the command.
 pub(crate) fn run(mut arguments: Arguments) -> Outcome {
@@ -41,6 +41,7 @@ pub(crate) fn run(mut arguments: Arguments) -> Outcome {
     }
     report.check("it stops cleanly when asked to", || application.stop());
     demo_sharing::tell(&mut report, &program, &folder)?;
+    demo_failover::tell(&mut report, &program, &folder)?;
     fs::remove_dir_all(&folder)?;
     Ok(report)
 }

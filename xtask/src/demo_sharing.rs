@@ -15,7 +15,7 @@ use crate::redis_server;
 use crate::report::Report;
 
 /// How long a change of state may take on a crowded machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How many changes and reads the checks make.
 const ROUNDS: u32 = 50;
 
@@ -176,7 +176,7 @@ fn outage(report: &mut Report, site: &mut Site) -> Result<()> {
 }
 
 /// Reads until the answer comes from the cache: a load does not wait until its value is stored.
-fn becomes_a_hit(application: &Application, path: &str) -> Result<()> {
+pub(crate) fn becomes_a_hit(application: &Application, path: &str) -> Result<()> {
     let began = Instant::now();
     while application.get(path)?.expect(200)?.header("x-cache") != "hit" {
         shown_if(began.elapsed() < PATIENCE, format!("{path} is never read from the cache"))?;
@@ -185,13 +185,13 @@ fn becomes_a_hit(application: &Application, path: &str) -> Result<()> {
 }
 
 /// Fails unless the log holds `text`.
-fn logs(application: &Application, text: &str) -> Result<()> {
+pub(crate) fn logs(application: &Application, text: &str) -> Result<()> {
     let log = application.logged();
     shown_if(log.contains(text), format!("no line {text:?} in the log:\n{log}")).map(drop)
 }
 
 /// Status and active backend.
-fn state(application: &Application) -> Result<String> {
+pub(crate) fn state(application: &Application) -> Result<String> {
     let health = application.get("/api/cache/health")?.json()?;
     let word = |name: &str| health[name].as_str().unwrap_or("?").to_owned();
     Ok(format!("{}, {}", word("status"), word("active")))

@@ -11,6 +11,7 @@ mod audit;
 mod bench;
 mod ci;
 mod demo;
+mod demo_failover;
 mod demo_server;
 mod demo_sharing;
 mod demo_story;
