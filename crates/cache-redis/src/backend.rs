@@ -78,6 +78,11 @@ impl RedisBackend {
         self.engine.pool.check_open()?;
         self.engine.probe().await
     }
+
+    /// Returns whether the last check of the server failed; [`health`](CacheBackend::health) says why.
+    pub fn is_away(&self) -> bool {
+        self.engine.condition.lock().cause.is_some()
+    }
 }
 
 #[async_trait]

@@ -132,19 +132,28 @@ impl Network for RealNetwork {
     }
 }
 
-/// A shared store in memory for each place, which fails one call in four.
-#[derive(Debug, Default)]
-struct FlakyNetwork {
+/// A shared store in memory for each place, on one server or more, one of which fails in its way.
+#[derive(Debug)]
+struct FaultyNetwork {
+    servers: u8,
+    fault: Behaviour,
     stores: Mutex<HashMap<PathBuf, Arc<SharedStore>>>,
 }
 
-impl Network for FlakyNetwork {
+impl FaultyNetwork {
+    fn new(servers: u8, fault: Behaviour) -> Self {
+        Self { servers, fault, stores: Mutex::default() }
+    }
+}
+
+impl Network for FaultyNetwork {
     fn connector(&self, place: &str, clock: &Arc<ManualClock>) -> Arc<dyn Connector> {
         let mut stores = self.stores.lock();
-        let shared = stores.entry(place.into()).or_insert_with(|| {
-            SharedStore::new(MemoryBackend::with_limit(16 << 20).with_clock(clock.clone()))
+        let shared = stores.entry(place.into()).or_insert_with(|| match self.servers {
+            1 => SharedStore::new(MemoryBackend::with_limit(16 << 20).with_clock(clock.clone())),
+            servers => SharedStore::sharded(servers, true, clock),
         });
-        shared.set(Behaviour::Flaky);
+        shared.set_shard(0, self.fault);
         Arc::new(TestConnector(Arc::clone(shared)))
     }
 }
@@ -161,5 +170,8 @@ mod without_redis {
 
 mod through_outages {
     use super::*;
-    cache_conformance::forgetful_conformance_tests!(Chain::new(FlakyNetwork::default(), Keeping::AtWill));
+    cache_conformance::forgetful_conformance_tests!(Chain::new(
+        FaultyNetwork::new(1, Behaviour::Flaky),
+        Keeping::AtWill
+    ));
 }

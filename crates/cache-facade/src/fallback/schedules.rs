@@ -31,24 +31,23 @@ fn explore<F: Future<Output = ()> + 'static>(test: impl Fn() -> F + Send + Sync 
     Runner::new(PctScheduler::new(3, schedules / 2), config()).run(move || block_on(test()));
 }
 
-fn key() -> CacheKey {
-    CacheKey::builder("image", 5).part("metadata").build().unwrap()
+fn key(id: usize) -> CacheKey {
+    CacheKey::builder("image", id).part("metadata").build().unwrap()
 }
 
-/// One instance of an application over a shared store, and its database of one row.
+/// One instance of an application over a shared store, and its database of one row for each of two keys.
 #[derive(Debug)]
 struct Instance {
     shared: Arc<SharedStore>,
     backend: FallbackBackend,
-    row: AtomicU64,
-    /// The version that the last completed invalidation has made visible in this instance.
-    acknowledged: AtomicU64,
+    rows: [AtomicU64; 2],
+    /// The versions that the last completed invalidations have made visible in this instance.
+    acknowledged: [AtomicU64; 2],
 }
 
 impl Instance {
-    async fn new() -> Arc<Self> {
+    async fn new(shared: Arc<SharedStore>) -> Arc<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let shared = SharedStore::new(MemoryBackend::new());
         let router = Router::new(Parts {
             connector: Arc::new(TestConnector(Arc::clone(&shared))),
             fallback: Arc::new(InMemory(Arc::clone(&clock))),
@@ -57,58 +56,81 @@ impl Instance {
             max_age: Duration::MAX,
             on_recovery: Box::new(|| {}),
         });
-        assert!(router.recover().await.is_some());
+        assert!(router.recover().await.retired.is_some());
         let backend = FallbackBackend { router: Arc::new(router), recovery: None };
-        Arc::new(Self { shared, backend, row: AtomicU64::new(0), acknowledged: AtomicU64::new(0) })
+        Arc::new(Self { shared, backend, rows: Default::default(), acknowledged: Default::default() })
     }
 
-    async fn read(&self) {
-        let known = self.acknowledged.load(Ordering::SeqCst);
-        let Ok(found) = self.backend.lookup(&key()).await else { return };
+    async fn read(&self, id: usize) {
+        let known = self.acknowledged[id].load(Ordering::SeqCst);
+        let Ok(found) = self.backend.lookup(&key(id)).await else { return };
         if let Some(entry) = found.entry {
             let read = u64::from_le_bytes(entry.payload[..].try_into().unwrap());
             assert!(read >= known, "stale: version {read} after {known} was acknowledged");
             return;
         }
-        let read = self.row.load(Ordering::SeqCst);
+        let read = self.rows[id].load(Ordering::SeqCst);
         yield_now().await;
         // It may be refused, or fail.
-        let _ = self.backend.fill(&key(), found.token, NewEntry::new(read.to_le_bytes().to_vec())).await;
+        let _ = self.backend.fill(&key(id), found.token, NewEntry::new(read.to_le_bytes().to_vec())).await;
     }
 
-    async fn write(&self) {
-        let version = self.row.fetch_add(1, Ordering::SeqCst) + 1;
+    /// Changes the rows `ids`, which `what` invalidates.
+    async fn write(&self, ids: &[usize], what: &[Invalidation]) {
+        let bump = |id: &usize| (*id, self.rows[*id].fetch_add(1, Ordering::SeqCst) + 1);
+        let versions: Vec<_> = ids.iter().map(bump).collect();
         yield_now().await;
-        let _ = self.backend.invalidate(&[Invalidation::Key(key())]).await.unwrap();
-        self.acknowledged.fetch_max(version, Ordering::SeqCst);
+        let _ = self.backend.invalidate(what).await.unwrap();
+        for (id, version) in versions {
+            self.acknowledged[id].fetch_max(version, Ordering::SeqCst);
+        }
+    }
+
+    fn is_in_use(&self) -> bool {
+        self.backend.router.state.lock().breaker.away().is_empty()
     }
 
     /// Does what the recovery task does, without its pauses.
     async fn recover(&self) {
         let router = &self.backend.router;
-        if router.state.lock().is_up() {
+        if self.is_in_use() {
             return;
         }
         let period = router.state.lock().period;
         router.open_store(period).await;
         yield_now().await;
-        if let Some(period) = router.recover().await {
-            router.retire_store(period).await;
+        router.recover().await;
+    }
+
+    /// Mends the shared store, and checks what this instance and another read then.
+    async fn ends(&self) {
+        self.shared.set(Behaviour::Up);
+        while !self.is_in_use() {
+            self.recover().await;
+        }
+        for id in 0..2 {
+            self.read(id).await;
+            let there = Connection::new(&self.shared).lookup(&key(id)).await.unwrap().entry;
+            let known = self.acknowledged[id].load(Ordering::SeqCst);
+            if let Some(entry) = there {
+                let read = u64::from_le_bytes(entry.payload[..].try_into().unwrap());
+                assert!(read >= known, "stale: the shared store holds version {read} after {known}");
+            }
         }
     }
 }
 
 /// Invalidations fail for a while, during writes, reads and recoveries.
 async fn outages_and_returns() {
-    let instance = Instance::new().await;
-    instance.read().await;
+    let instance = Instance::new(SharedStore::new(MemoryBackend::new())).await;
+    instance.read(0).await;
     let spawned = |steps: usize, step: u8| {
         let instance = Arc::clone(&instance);
         spawn(async move {
             for _ in 0..steps {
                 match step {
-                    0 => instance.read().await,
-                    1 => instance.write().await,
+                    0 => instance.read(0).await,
+                    1 => instance.write(&[0], &[key(0).into()]).await,
                     2 => instance.recover().await,
                     _ => {
                         instance.shared.set(Behaviour::RefusesInvalidations);
@@ -124,18 +146,7 @@ async fn outages_and_returns() {
     for task in tasks {
         task.await.unwrap();
     }
-    instance.shared.set(Behaviour::Up);
-    while !instance.backend.router.state.lock().is_up() {
-        instance.recover().await;
-    }
-    instance.read().await;
-    // The value that another instance would read.
-    let there = Connection(Arc::clone(&instance.shared)).lookup(&key()).await.unwrap().entry;
-    let known = instance.acknowledged.load(Ordering::SeqCst);
-    if let Some(entry) = there {
-        let read = u64::from_le_bytes(entry.payload[..].try_into().unwrap());
-        assert!(read >= known, "stale: the shared store holds version {read} after {known}");
-    }
+    instance.ends().await;
 }
 
 #[test]
