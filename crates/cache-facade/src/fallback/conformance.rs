@@ -1,5 +1,6 @@
 //! The conformance suite over the fallback: with a Redis that is up, with none, and with a shared store that fails one
-//! call in four, so that the breaker keeps opening and closing.
+//! call in four, so that the breaker keeps opening and closing; and with a shared store on several servers that are up, one of
+//! which is away, or fails one call in four.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -172,6 +173,30 @@ mod through_outages {
     use super::*;
     cache_conformance::forgetful_conformance_tests!(Chain::new(
         FaultyNetwork::new(1, Behaviour::Flaky),
+        Keeping::AtWill
+    ));
+}
+
+mod with_shards {
+    use super::*;
+    cache_conformance::conformance_tests!(Chain::new(
+        FaultyNetwork::new(3, Behaviour::Up),
+        Keeping::WhileOpen
+    ));
+}
+
+mod without_a_shard {
+    use super::*;
+    cache_conformance::forgetful_conformance_tests!(Chain::new(
+        FaultyNetwork::new(2, Behaviour::Refuses),
+        Keeping::AtWill
+    ));
+}
+
+mod through_outages_of_a_shard {
+    use super::*;
+    cache_conformance::forgetful_conformance_tests!(Chain::new(
+        FaultyNetwork::new(2, Behaviour::Flaky),
         Keeping::AtWill
     ));
 }

@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cache_core::plants::{Plant, is_planted};
 use cache_core::sync::Mutex;
 use cache_core::{
     BackendKind, CacheBackend, CacheKey, Clock, Error, ErrorKind, Health, HealthStatus, Monotonic, Result,
@@ -265,7 +266,7 @@ impl Router {
         if away.is_empty() {
             state.since = self.clock.now();
         }
-        let is_lost_again = state.returned.meets(opened - away);
+        let is_lost_again = state.returned.meets(opened - away) && !is_planted(Plant::OldOutage);
         if away.is_empty() || is_lost_again {
             self.replace_store(state);
         }

@@ -1,13 +1,14 @@
 //! Routing and recovery under the orders of steps that shuttle finds.
 //!
 //! `cargo test -p cache-facade --no-default-features --features redis,shuttle --lib schedules`; with the feature
-//! `cache-core/plants` and `PLANTED_BUG=late-append`, the same test must find the bug (history 24).
+//! `cache-core/plants` and `PLANTED_BUG=late-append`, the same tests must find the bug (history 24), and with
+//! `PLANTED_BUG=old-outage` the last one (history 35).
 
 #![expect(clippy::unwrap_used, reason = "a panic in a helper fails its test")]
 
 use cache_core::plants::{Plant, is_planted};
 use cache_core::sync::atomic::{AtomicU64, Ordering};
-use cache_core::{MemoryBackend, SystemClock};
+use cache_core::{ManualClock, MemoryBackend, SystemClock};
 use shuttle::future::{block_on, spawn, yield_now};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner};
@@ -99,7 +100,9 @@ impl Instance {
         let period = router.state.lock().period;
         router.open_store(period).await;
         yield_now().await;
-        router.recover().await;
+        if let Some(period) = router.recover().await.retired {
+            router.retire_store(period).await;
+        }
     }
 
     /// Mends the shared store, and checks what this instance and another read then.
@@ -149,7 +152,88 @@ async fn outages_and_returns() {
     instance.ends().await;
 }
 
+/// Each of two shards fails for a while, during reads, recoveries, and writes of the keys of one shard or of both.
+async fn outages_and_returns_of_shards() {
+    let shared = SharedStore::sharded(2, true, &Arc::new(ManualClock::new()));
+    let instance = Instance::new(shared).await;
+    instance.read(0).await;
+    instance.read(1).await;
+    let spawned = |steps: usize, step: usize| {
+        let instance = Arc::clone(&instance);
+        spawn(async move {
+            for count in 0..steps {
+                match step {
+                    0 | 1 => instance.read(step).await,
+                    2 if count == 0 => instance.write(&[0, 1], &["pattern image:*".parse().unwrap()]).await,
+                    2 => instance.write(&[0, 1], &[key(0).into(), key(1).into()]).await,
+                    3 => instance.write(&[1], &[key(1).into()]).await,
+                    4 => instance.recover().await,
+                    5 => instance.backend.router.check().await,
+                    _ => {
+                        let faults = [Behaviour::Refuses, Behaviour::RefusesInvalidations];
+                        instance.shared.set_shard(step % 2, faults[count % 2]);
+                        yield_now().await;
+                        yield_now().await;
+                        instance.shared.set_shard(step % 2, Behaviour::Up);
+                    }
+                }
+                yield_now().await;
+            }
+        })
+    };
+    let steps = [3, 3, 2, 2, 5, 2, 1, 2];
+    let tasks: Vec<_> = steps.into_iter().enumerate().map(|(step, steps)| spawned(steps, step)).collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    instance.ends().await;
+}
+
+/// One shard is away all the time, so that the fallback store stays in use while the other one comes and goes.
+async fn outages_of_one_shard_during_one_of_another() {
+    let shared = SharedStore::sharded(2, true, &Arc::new(ManualClock::new()));
+    let instance = Instance::new(shared).await;
+    instance.shared.set_shard(0, Behaviour::Refuses);
+    instance.read(0).await;
+    let spawned = |steps: usize, step: usize| {
+        let instance = Arc::clone(&instance);
+        spawn(async move {
+            for _ in 0..steps {
+                if step == 0 {
+                    instance.shared.set_shard(1, Behaviour::Refuses);
+                    instance.read(1).await;
+                    instance.read(1).await;
+                    instance.shared.set_shard(1, Behaviour::Up);
+                    // Long enough for a recovery and a write.
+                    for _ in 0..100 {
+                        yield_now().await;
+                    }
+                } else {
+                    instance.recover().await;
+                    instance.write(&[1], &[key(1).into()]).await;
+                }
+            }
+        })
+    };
+    for task in [spawned(3, 0), spawned(3, 1)] {
+        task.await.unwrap();
+    }
+    instance.ends().await;
+}
+
 #[test]
 fn nothing_stale_is_read_through_outages_and_returns() {
     stale_only_if(is_planted(Plant::LateAppend), || explore(outages_and_returns));
+}
+
+#[test]
+fn nothing_stale_is_read_through_outages_and_returns_of_shards() {
+    stale_only_if(is_planted(Plant::LateAppend), || explore(outages_and_returns_of_shards));
+}
+
+#[test]
+fn nothing_stale_is_read_through_outages_of_one_shard_during_one_of_another() {
+    stale_only_if(is_planted(Plant::OldOutage), || {
+        explore(outages_of_one_shard_during_one_of_another);
+    });
 }
