@@ -24,6 +24,8 @@ pub enum Plant {
     JoinByKey,
     /// The breaker closes while an invalidation is being appended to the journal.
     LateAppend,
+    /// The fallback store stays when a zone that it has served before is lost again.
+    OldOutage,
     /// The journal replays nothing.
     NoJournal,
 }

@@ -82,6 +82,11 @@ impl RedisBackend {
         self.engine.servers.check_open()?;
         self.engine.probe().await
     }
+
+    /// Returns whether the last check of the server failed; [`health`](CacheBackend::health) says why.
+    pub fn is_away(&self) -> bool {
+        self.engine.condition.lock().cause.is_some()
+    }
 }
 
 /// Whether a server holds groups, of any layout.

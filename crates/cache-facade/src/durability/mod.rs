@@ -10,7 +10,7 @@
 //! ```
 //!
 //! In reading order: [`files`] (modes and refusals), [`lock`], [`instance`], [`last_run`] (the record `state`),
-//! [`directory`] (the locks of a process, and whether they still hold), [`journal`].
+//! [`directory`] (the locks of a process, and whether they still hold), [`zones`] (the parts of a store), [`journal`].
 
 pub(crate) mod directory;
 pub(crate) mod files;
@@ -18,3 +18,4 @@ pub(crate) mod instance;
 pub(crate) mod journal;
 pub(crate) mod last_run;
 pub(crate) mod lock;
+pub(crate) mod zones;

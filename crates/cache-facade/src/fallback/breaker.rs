@@ -1,11 +1,13 @@
-//! [`CircuitBreaker`]: whether calls may go to a store that may be away. A state machine without a clock or a task.
+//! [`CircuitBreaker`]: to which zones of a store calls may go. A state machine without a clock or a task.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use cache_core::{BreakerState, Error, ErrorKind, Monotonic};
 
-/// This many time-outs within [`WINDOW`] put the store in doubt: a single one may be chance.
+use crate::durability::zones::{Zone, ZoneSet};
+
+/// This many time-outs within [`WINDOW`] put their zones in doubt: a single one may be chance.
 const TIMEOUTS: usize = 3;
 const WINDOW: Duration = Duration::from_secs(1);
 /// How long time-outs are ignored after a successful probe: probes of a busy store must not add to its load.
@@ -41,109 +43,180 @@ impl Failure {
     }
 }
 
-/// Closed, open, or half open during a probe.
+/// A breaker for each zone: closed, open, or half open during a probe. The zones that are not closed are probed together, so
+/// that they share the waits between probes.
 #[derive(Debug)]
 pub(super) struct CircuitBreaker {
-    state: BreakerState,
-    timeouts: VecDeque<Monotonic>,
-    /// Whether too many calls timed out: a probe has to tell whether the store is away or busy.
-    is_in_doubt: bool,
+    all: ZoneSet,
+    /// The zones that are not closed.
+    away: ZoneSet,
+    /// The zones that are away, are being probed, and have not failed since that began.
+    half_open: ZoneSet,
+    /// The half open zones whose servers have answered the probe.
+    recovering: ZoneSet,
+    timeouts: VecDeque<(Monotonic, ZoneSet)>,
+    /// The closed zones for which a probe has to tell whether they are away or busy.
+    in_doubt: ZoneSet,
     cleared_at: Option<Monotonic>,
-    /// Probes that failed since the store was last stable.
-    failed_probes: u32,
+    /// Rounds of probes since the store was last stable.
+    rounds: u32,
     closed_at: Option<Monotonic>,
+    /// How many times zones were lost, and the number of the last time for each zone.
+    losses: u64,
+    last_loss: [u64; Zone::COUNT as usize],
 }
 
 impl CircuitBreaker {
-    /// Creates an open breaker: the store was not reached yet.
+    /// Creates a breaker that is open for all zones: the store was not reached yet.
     pub(super) fn open() -> Self {
         Self {
-            state: BreakerState::Open,
+            all: ZoneSet::ALL,
+            away: ZoneSet::ALL,
+            half_open: ZoneSet::EMPTY,
+            recovering: ZoneSet::EMPTY,
             timeouts: VecDeque::new(),
-            is_in_doubt: false,
+            in_doubt: ZoneSet::EMPTY,
             cleared_at: None,
-            failed_probes: 0,
+            rounds: 0,
             closed_at: None,
+            losses: 0,
+            last_loss: [0; Zone::COUNT as usize],
         }
     }
 
+    /// Sets the zones of the store, which are known once it was reached.
+    pub(super) fn set_zones(&mut self, all: ZoneSet) {
+        self.all = all;
+        self.away = self.away & all;
+        self.half_open = self.half_open & all;
+    }
+
+    /// All zones of the store; before it was reached, all that there can be.
+    pub(super) fn all(&self) -> ZoneSet {
+        self.all
+    }
+
+    /// The zones that are not in use.
+    pub(super) fn away(&self) -> ZoneSet {
+        self.away
+    }
+
+    /// The zones that are not in use, and whose servers have answered the probe and have not failed since.
+    pub(super) fn recovering(&self) -> ZoneSet {
+        self.recovering
+    }
+
+    /// The zones of which so many calls timed out that a probe has to tell whether they are away.
+    pub(super) fn in_doubt(&self) -> ZoneSet {
+        self.in_doubt
+    }
+
+    /// The state of the whole: closed if every zone is, and half open if any zone is.
     pub(super) fn state(&self) -> BreakerState {
-        self.state
+        if self.away.is_empty() {
+            BreakerState::Closed
+        } else if self.half_open.is_empty() {
+            BreakerState::Open
+        } else {
+            BreakerState::HalfOpen
+        }
     }
 
-    /// Whether so many calls timed out that a probe has to tell whether the store is away.
-    pub(super) fn is_in_doubt(&self) -> bool {
-        self.is_in_doubt
+    /// How many times zones were lost.
+    pub(super) fn losses(&self) -> u64 {
+        self.losses
     }
 
-    /// Notes a successful probe at `now`: the store is busy, not away.
-    pub(super) fn clear_doubt(&mut self, now: Monotonic) {
+    /// Whether any of `zones` was lost since there were this many `losses`.
+    pub(super) fn was_lost_since(&self, losses: u64, zones: ZoneSet) -> bool {
+        zones.iter().any(|zone| self.last_loss.get(zone.number()).is_some_and(|last| *last > losses))
+    }
+
+    /// Notes a successful probe at `now`: `zones` are busy, not away.
+    pub(super) fn clear_doubt(&mut self, zones: ZoneSet, now: Monotonic) {
         self.timeouts.clear();
-        self.is_in_doubt = false;
+        self.in_doubt -= zones;
         self.cleared_at = Some(now);
     }
 
-    /// Notes that a call failed at `now`, and returns whether that opened the breaker. Time-outs alone do not: they put the
-    /// store in doubt.
-    pub(super) fn failed(&mut self, failure: Failure, now: Monotonic) -> bool {
-        match self.state {
-            BreakerState::Open => return false,
-            BreakerState::HalfOpen => {
-                self.probe_failed();
-                return true;
-            }
-            BreakerState::Closed => {}
+    /// Puts those of `zones` that are in use in doubt.
+    pub(super) fn doubt(&mut self, zones: ZoneSet) {
+        self.in_doubt |= (zones & self.all) - self.away;
+    }
+
+    /// Notes that a call timed out at `now`, which went to servers of `zones`. Time-outs alone put zones in doubt.
+    pub(super) fn timed_out(&mut self, zones: ZoneSet, now: Monotonic) {
+        let is_reprieved = self.cleared_at.is_some_and(|at| now.saturating_since(at) < REPRIEVE);
+        let closed = zones - self.away - self.in_doubt;
+        if closed.is_empty() || is_reprieved {
+            return;
         }
-        if failure == Failure::Timeout {
-            let is_reprieved = self.cleared_at.is_some_and(|at| now.saturating_since(at) < REPRIEVE);
-            if !self.is_in_doubt && !is_reprieved {
-                self.timeouts.retain(|at| now.saturating_since(*at) < WINDOW);
-                self.timeouts.push_back(now);
-                self.is_in_doubt = self.timeouts.len() >= TIMEOUTS;
-            }
-            return false;
+        self.timeouts.retain(|(at, _)| now.saturating_since(*at) < WINDOW);
+        self.timeouts.push_back((now, closed));
+        if self.timeouts.len() >= TIMEOUTS {
+            let timed_out = self.timeouts.drain(..).map(|(_, zones)| zones).collect();
+            self.doubt(timed_out);
+        }
+    }
+
+    /// Opens the breaker of `zones` at `now`, and returns those for which it was not open before.
+    pub(super) fn lose(&mut self, zones: ZoneSet, now: Monotonic) -> ZoneSet {
+        let zones = zones & self.all;
+        let closed = zones - self.away;
+        let opened = closed | (zones & self.half_open);
+        self.half_open -= zones;
+        self.recovering -= zones;
+        if closed.is_empty() {
+            return opened;
         }
         self.timeouts.clear();
-        self.is_in_doubt = false;
-        self.state = BreakerState::Open;
-        if self.closed_at.is_none_or(|at| now.saturating_since(at) >= STABLE_AFTER) {
-            self.failed_probes = 0;
+        self.in_doubt -= closed;
+        self.away |= closed;
+        self.losses += 1;
+        for zone in closed.iter() {
+            if let Some(last) = self.last_loss.get_mut(zone.number()) {
+                *last = self.losses;
+            }
         }
-        true
+        if self.closed_at.is_none_or(|at| now.saturating_since(at) >= STABLE_AFTER) {
+            self.rounds = 0;
+        }
+        opened
     }
 
     /// Returns the time until the next probe; `random` from 0 to 1 spreads instances that lost the store together.
     pub(super) fn wait(&self, random: f64) -> Duration {
-        let longest =
-            SHORTEST_WAIT.saturating_mul(2_u32.saturating_pow(self.failed_probes)).min(LONGEST_WAIT);
+        let longest = SHORTEST_WAIT.saturating_mul(2_u32.saturating_pow(self.rounds)).min(LONGEST_WAIT);
         longest.mul_f64(random.clamp(0.0, 1.0).mul_add(0.5, 0.5)).max(SHORTEST_WAIT)
     }
 
-    /// Notes that a probe begins, unless the breaker is closed.
+    /// Notes that a round of probes begins, of all zones that are away.
     pub(super) fn probe_begins(&mut self) {
-        if self.state == BreakerState::Open {
-            self.state = BreakerState::HalfOpen;
-        }
+        self.half_open = self.away;
     }
 
-    /// Notes that the probe failed, or what was sent after it.
-    pub(super) fn probe_failed(&mut self) {
-        if self.state == BreakerState::HalfOpen {
-            self.state = BreakerState::Open;
-            self.failed_probes = self.failed_probes.saturating_add(1);
-        }
+    /// Notes that the servers of `zones` have answered the probe.
+    pub(super) fn probed(&mut self, zones: ZoneSet) {
+        self.recovering = zones & self.half_open;
     }
 
-    /// Closes the breaker after a successful probe; returns `false` if a call failed since the probe began.
-    pub(super) fn close(&mut self, now: Monotonic) -> bool {
-        if self.state != BreakerState::HalfOpen {
-            return false;
+    /// Closes the breaker of those of `zones` that are recovering, and returns them.
+    pub(super) fn close(&mut self, zones: ZoneSet, now: Monotonic) -> ZoneSet {
+        let closed = zones & self.recovering;
+        if !closed.is_empty() {
+            self.away -= closed;
+            self.half_open -= closed;
+            self.recovering -= closed;
+            self.closed_at = Some(now);
         }
-        self.state = BreakerState::Closed;
-        self.closed_at = Some(now);
-        // If it fails again soon, the waits go on where they were.
-        self.failed_probes = self.failed_probes.saturating_add(1);
-        true
+        closed
+    }
+
+    /// Notes that a round of probes has ended. The next ones wait longer, also if zones fail again soon after it.
+    pub(super) fn round_ended(&mut self) {
+        self.half_open = ZoneSet::EMPTY;
+        self.recovering = ZoneSet::EMPTY;
+        self.rounds = self.rounds.saturating_add(1);
     }
 }
 
@@ -153,38 +226,56 @@ mod tests {
 
     use super::*;
 
+    fn zones<const N: usize>(numbers: [u8; N]) -> ZoneSet {
+        numbers.into_iter().map(Zone::new).collect()
+    }
+
     fn closed(clock: &ManualClock) -> CircuitBreaker {
         let mut breaker = CircuitBreaker::open();
-        breaker.probe_begins();
-        assert!(breaker.close(clock.monotonic()));
+        returns(&mut breaker, ZoneSet::ALL, clock);
         breaker
     }
 
+    /// Makes a round of probes that `zones` answer.
+    fn returns(breaker: &mut CircuitBreaker, zones: ZoneSet, clock: &ManualClock) {
+        breaker.probe_begins();
+        breaker.probed(zones);
+        breaker.close(ZoneSet::ALL, clock.monotonic());
+        breaker.round_ended();
+    }
+
     #[test]
-    fn a_fatal_failure_opens_it_at_once_and_only_the_first_one_does() {
+    fn a_failure_opens_it_at_once_for_its_zones_and_only_the_first_one_does() {
         let clock = ManualClock::new();
         let mut breaker = closed(&clock);
-        assert!(breaker.failed(Failure::Fatal, clock.monotonic()));
-        assert_eq!(breaker.state(), BreakerState::Open);
-        assert!(!breaker.failed(Failure::Fatal, clock.monotonic()));
+        assert_eq!(breaker.lose(zones([1, 2]), clock.monotonic()), zones([1, 2]));
+        assert_eq!((breaker.state(), breaker.away()), (BreakerState::Open, zones([1, 2])));
+        assert_eq!(breaker.lose(zones([2, 3]), clock.monotonic()), zones([3]));
+        returns(&mut breaker, zones([1, 3]), &clock);
+        assert_eq!(breaker.away(), zones([2]));
+        returns(&mut breaker, ZoneSet::ALL, &clock);
+        assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     #[test]
     fn three_time_outs_within_a_second_raise_doubt_and_three_over_a_longer_time_do_not() {
         let clock = ManualClock::new();
         let mut breaker = closed(&clock);
+        let time_out = |zone, breaker: &mut CircuitBreaker, then: u64| {
+            breaker.timed_out(zones([zone]), clock.monotonic());
+            clock.advance(Duration::from_millis(then));
+            breaker.in_doubt()
+        };
         for _ in 0..20 {
-            assert!(!breaker.failed(Failure::Timeout, clock.monotonic()) && !breaker.is_in_doubt());
-            clock.advance(Duration::from_millis(500));
+            assert!(time_out(1, &mut breaker, 500).is_empty());
         }
-        clock.advance(Duration::from_secs(1));
-        assert!(!breaker.failed(Failure::Timeout, clock.monotonic()));
-        clock.advance(Duration::from_millis(499));
-        assert!(!breaker.failed(Failure::Timeout, clock.monotonic()) && !breaker.is_in_doubt());
-        clock.advance(Duration::from_millis(499));
-        assert!(!breaker.failed(Failure::Timeout, clock.monotonic()) && breaker.is_in_doubt());
+        time_out(1, &mut breaker, 1000);
+        assert!(time_out(1, &mut breaker, 499).is_empty());
+        assert!(time_out(2, &mut breaker, 499).is_empty());
+        assert_eq!(time_out(1, &mut breaker, 0), zones([1, 2]), "a server holds many zones");
         assert_eq!(breaker.state(), BreakerState::Closed, "a probe decides");
-        assert!(breaker.failed(Failure::Fatal, clock.monotonic()) && !breaker.is_in_doubt());
+        breaker.lose(zones([1]), clock.monotonic());
+        assert_eq!(breaker.in_doubt(), zones([2]));
     }
 
     #[test]
@@ -192,11 +283,11 @@ mod tests {
         let clock = ManualClock::new();
         let mut breaker = closed(&clock);
         let time_out = |breaker: &mut CircuitBreaker| {
-            (0..3).for_each(|_| assert!(!breaker.failed(Failure::Timeout, clock.monotonic())));
-            breaker.is_in_doubt()
+            (0..3).for_each(|_| breaker.timed_out(zones([1]), clock.monotonic()));
+            !breaker.in_doubt().is_empty()
         };
         assert!(time_out(&mut breaker));
-        breaker.clear_doubt(clock.monotonic());
+        breaker.clear_doubt(zones([1]), clock.monotonic());
         assert!(!time_out(&mut breaker), "they began before the probe");
         clock.advance(REPRIEVE);
         assert!(time_out(&mut breaker));
@@ -207,12 +298,14 @@ mod tests {
     fn it_closes_only_after_a_probe_without_another_failure() {
         let clock = ManualClock::new();
         let mut breaker = CircuitBreaker::open();
-        assert!(!breaker.close(clock.monotonic()));
+        assert!(breaker.close(ZoneSet::ALL, clock.monotonic()).is_empty());
         breaker.probe_begins();
         assert_eq!(breaker.state(), BreakerState::HalfOpen);
-        assert!(breaker.failed(Failure::Timeout, clock.monotonic()));
-        assert!(!breaker.close(clock.monotonic()));
-        assert_eq!(breaker.state(), BreakerState::Open);
+        assert_eq!(breaker.lose(zones([1]), clock.monotonic()), zones([1]));
+        breaker.probed(ZoneSet::ALL);
+        assert_eq!(breaker.lose(zones([2]), clock.monotonic()), zones([2]));
+        assert_eq!(breaker.close(ZoneSet::ALL, clock.monotonic()), ZoneSet::ALL - zones([1, 2]));
+        assert_eq!(breaker.away(), zones([1, 2]));
     }
 
     #[test]
@@ -222,7 +315,7 @@ mod tests {
         for _ in 0..12 {
             waits.push(breaker.wait(1.0));
             breaker.probe_begins();
-            breaker.probe_failed();
+            breaker.round_ended();
         }
         assert_eq!((waits[0], waits[1], waits[11]), (SHORTEST_WAIT, SHORTEST_WAIT * 2, LONGEST_WAIT));
         assert!(waits.is_sorted());
@@ -237,20 +330,28 @@ mod tests {
         let clock = ManualClock::new();
         let mut breaker = closed(&clock);
         for _ in 0..4 {
-            breaker.failed(Failure::Fatal, clock.monotonic());
-            breaker.probe_begins();
-            breaker.close(clock.monotonic());
+            breaker.lose(zones([1]), clock.monotonic());
+            returns(&mut breaker, ZoneSet::ALL, &clock);
         }
-        breaker.failed(Failure::Fatal, clock.monotonic());
+        breaker.lose(zones([1]), clock.monotonic());
         assert!(breaker.wait(1.0) > SHORTEST_WAIT * 8);
-        breaker.probe_begins();
-        breaker.close(clock.monotonic());
+        returns(&mut breaker, ZoneSet::ALL, &clock);
         clock.advance(STABLE_AFTER);
-        breaker.failed(Failure::Fatal, clock.monotonic());
+        breaker.lose(zones([1]), clock.monotonic());
         assert_eq!(breaker.wait(1.0), SHORTEST_WAIT);
     }
 
-    /// Random orders of events: the breaker is closed only after a successful `close`, and `failed` tells what opened it.
+    #[test]
+    fn a_call_from_before_a_loss_is_told_from_one_after_it() {
+        let clock = ManualClock::new();
+        let mut breaker = closed(&clock);
+        let before = breaker.losses();
+        breaker.lose(zones([1]), clock.monotonic());
+        assert!(breaker.was_lost_since(before, zones([1, 2])) && !breaker.was_lost_since(before, zones([2])));
+        assert!(!breaker.was_lost_since(breaker.losses(), zones([1, 2])));
+    }
+
+    /// Random orders of events: a zone is closed only by a successful `close`, and `lose` tells what opened it.
     #[test]
     fn in_every_order_of_events_only_a_probe_closes_it() {
         let clock = ManualClock::new();
@@ -261,32 +362,30 @@ mod tests {
             random ^= random >> 7;
             random ^= random << 17;
             clock.advance(Duration::from_millis(random >> 55));
-            let (before, now) = (breaker.state(), clock.monotonic());
-            match random % 5 {
+            let number = |shift: u64| u8::try_from((random >> shift) & 63).unwrap();
+            let some = zones([number(8), number(16), number(24)]);
+            let (away, half_open, recovering) = (breaker.away, breaker.half_open, breaker.recovering);
+            let now = clock.monotonic();
+            match random % 7 {
                 0 => {
-                    let opened = breaker.failed(Failure::Fatal, now);
-                    assert_eq!(opened, before != BreakerState::Open);
-                    assert_eq!(breaker.state(), BreakerState::Open);
+                    let opened = breaker.lose(some, now);
+                    assert_eq!(opened, some - (away - half_open));
+                    assert_eq!(breaker.away, away | some);
+                    assert!(!breaker.half_open.meets(some));
                 }
-                1 => {
-                    let opened = breaker.failed(Failure::Timeout, now);
-                    assert_eq!(opened, before != BreakerState::Open && breaker.state() == BreakerState::Open);
-                    assert!(!opened || before == BreakerState::HalfOpen);
-                    assert!(!breaker.is_in_doubt() || breaker.state() == BreakerState::Closed);
-                }
-                2 => {
-                    breaker.probe_begins();
-                    assert_eq!(breaker.state() == BreakerState::Closed, before == BreakerState::Closed);
-                }
-                3 => {
-                    breaker.probe_failed();
-                    assert_eq!(breaker.state() == BreakerState::Closed, before == BreakerState::Closed);
-                }
+                1 => breaker.timed_out(some, now),
+                2 => breaker.probe_begins(),
+                3 => breaker.probed(some),
+                4 => breaker.clear_doubt(some, now),
+                5 => breaker.round_ended(),
                 _ => {
-                    assert_eq!(breaker.close(now), before == BreakerState::HalfOpen);
-                    assert_eq!(breaker.state() == BreakerState::Closed, before != BreakerState::Open);
+                    assert_eq!(breaker.close(some, now), some & recovering);
+                    assert_eq!(breaker.away, away - (some & recovering));
                 }
             }
+            assert!(breaker.away.covers(breaker.half_open) && breaker.half_open.covers(breaker.recovering));
+            assert!(!breaker.in_doubt.meets(breaker.away));
+            assert!(matches!(random % 7, 0 | 6) || breaker.away == away);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The conformance suite over the fallback: with a Redis that is up, with none, and with a shared store that fails one
-//! call in four, so that the breaker keeps opening and closing.
+//! call in four, so that the breaker keeps opening and closing; and with a shared store on several servers that are up, one of
+//! which is away, or fails one call in four.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -132,19 +133,28 @@ impl Network for RealNetwork {
     }
 }
 
-/// A shared store in memory for each place, which fails one call in four.
-#[derive(Debug, Default)]
-struct FlakyNetwork {
+/// A shared store in memory for each place, on one server or more, one of which fails in its way.
+#[derive(Debug)]
+struct FaultyNetwork {
+    servers: u8,
+    fault: Behaviour,
     stores: Mutex<HashMap<PathBuf, Arc<SharedStore>>>,
 }
 
-impl Network for FlakyNetwork {
+impl FaultyNetwork {
+    fn new(servers: u8, fault: Behaviour) -> Self {
+        Self { servers, fault, stores: Mutex::default() }
+    }
+}
+
+impl Network for FaultyNetwork {
     fn connector(&self, place: &str, clock: &Arc<ManualClock>) -> Arc<dyn Connector> {
         let mut stores = self.stores.lock();
-        let shared = stores.entry(place.into()).or_insert_with(|| {
-            SharedStore::new(MemoryBackend::with_limit(16 << 20).with_clock(clock.clone()))
+        let shared = stores.entry(place.into()).or_insert_with(|| match self.servers {
+            1 => SharedStore::new(MemoryBackend::with_limit(16 << 20).with_clock(clock.clone())),
+            servers => SharedStore::sharded(servers, true, clock),
         });
-        shared.set(Behaviour::Flaky);
+        shared.set_shard(0, self.fault);
         Arc::new(TestConnector(Arc::clone(shared)))
     }
 }
@@ -161,5 +171,32 @@ mod without_redis {
 
 mod through_outages {
     use super::*;
-    cache_conformance::forgetful_conformance_tests!(Chain::new(FlakyNetwork::default(), Keeping::AtWill));
+    cache_conformance::forgetful_conformance_tests!(Chain::new(
+        FaultyNetwork::new(1, Behaviour::Flaky),
+        Keeping::AtWill
+    ));
+}
+
+mod with_shards {
+    use super::*;
+    cache_conformance::conformance_tests!(Chain::new(
+        FaultyNetwork::new(3, Behaviour::Up),
+        Keeping::WhileOpen
+    ));
+}
+
+mod without_a_shard {
+    use super::*;
+    cache_conformance::forgetful_conformance_tests!(Chain::new(
+        FaultyNetwork::new(2, Behaviour::Refuses),
+        Keeping::AtWill
+    ));
+}
+
+mod through_outages_of_a_shard {
+    use super::*;
+    cache_conformance::forgetful_conformance_tests!(Chain::new(
+        FaultyNetwork::new(2, Behaviour::Flaky),
+        Keeping::AtWill
+    ));
 }

@@ -1,20 +1,25 @@
 //! [`FallbackBackend`]: a store that several instances share, with a local store of its own for each outage, and no stale read
 //! on the way there or back.
 //!
+//! - **Zones.** The primary may be several servers that fail one by one. Each [`Zone`] has a breaker; what is said of the
+//!   primary holds for each zone.
 //! - **Routing.** Reads and fills go to the store that is in use. A fill with a token of another store, or of another outage,
 //!   is refused.
-//! - **Outage.** Opening the breaker and replacing the fallback store by a new, empty one are one step under one lock.
+//! - **Outage.** Opening the breaker is one step under one lock. If the fallback store may hold older values of the zone,
+//!   replacing it by a new, empty one is part of that step.
 //! - **Journal.** An invalidation that the primary did not acknowledge is durable in the journal, and applied to the fallback
 //!   store, before its caller hears of it; the breaker is open by then.
-//! - **Recovery.** The breaker closes when nothing is pending and no append to the journal is in progress, under the lock
-//!   under which invalidations are routed.
+//! - **Recovery.** The breaker closes when nothing is owed to the zone and no append to the journal that concerns it is in
+//!   progress, under the lock under which invalidations are routed.
 //!
-//! In reading order: [`breaker`] (when), [`router`] (where calls go), [`store`] (the fallback store), [`recovery`] (the
-//! background task).
+//! In reading order: [`breaker`] (when), [`router`] (where calls go), [`batches`] and [`invalidate`], [`store`] (the fallback
+//! store), [`recovery`] (the background tasks).
 
+mod batches;
 mod breaker;
 #[cfg(test)]
 mod conformance;
+mod invalidate;
 mod recovery;
 mod router;
 #[cfg(all(test, feature = "shuttle"))]
@@ -27,6 +32,7 @@ mod tests;
 mod unopened;
 
 use std::fmt::{self, Debug};
+use std::result;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,17 +47,56 @@ use tokio::task::AbortHandle;
 
 pub(crate) use self::store::{NoFallback, OpenFallback};
 
-use self::router::{Route, Router, fallback_kind};
+use self::router::{Route, Router, Routes, fallback_kind};
 use crate::durability::journal::Journal;
+use crate::durability::zones::{Zone, ZoneSet};
 
-/// A store that several instances share and that may be away.
+/// A store that several instances share and that may be away, as a whole or in zones.
 #[async_trait]
 pub(crate) trait Primary: CacheBackend + AtomicBackend {
-    /// Checks that the store may be used now, over a connection of its own.
+    /// Returns the zone of `group`, which is always the same.
+    ///
+    /// # Cost
+    /// Some 50 ns: it is called for each key while zones are away.
+    fn zone_of(&self, group: &str) -> Zone;
+
+    /// Returns all zones of this store.
+    fn zones(&self) -> ZoneSet;
+
+    /// Returns the zones whose server is known to be away, because the store's own heartbeat failed. A successful
+    /// [`probe`](Self::probe) ends that.
+    ///
+    /// # Cost
+    /// It is called for each call that fails.
+    fn away(&self) -> ZoneSet;
+
+    /// Checks the servers of `zones`, over connections of their own, and returns those of the zones that may be used now.
     ///
     /// # Errors
-    /// Why it cannot be used.
-    async fn probe(&self) -> Result<()>;
+    /// Why none may.
+    async fn probe(&self, zones: ZoneSet) -> Result<ZoneSet>;
+
+    /// Removes `what` from the servers of `zones`, and need not ask any other.
+    ///
+    /// The default removes it from all servers: a store of several must replace it, because a pattern cannot be removed that way
+    /// while one of them is away.
+    ///
+    /// # Errors
+    /// As for [`invalidate`](CacheBackend::invalidate), with the zones that have not acknowledged it.
+    async fn invalidate_in(
+        &self,
+        zones: ZoneSet,
+        what: &[Invalidation],
+    ) -> result::Result<Invalidated, Unacknowledged> {
+        self.invalidate(what).await.map_err(|error| Unacknowledged { zones, error })
+    }
+}
+
+/// An invalidation that some zones have not acknowledged; all others that were asked have.
+#[derive(Debug)]
+pub(crate) struct Unacknowledged {
+    pub(crate) zones: ZoneSet,
+    pub(crate) error: Error,
 }
 
 /// Connects to a store that may be away.
@@ -92,7 +137,7 @@ impl FallbackBackend {
     /// Tries once to reach the primary. If it is away, the fallback store is used at once, and a background task keeps trying.
     pub(crate) async fn start(parts: Parts) -> Self {
         let router = Arc::new(Router::new(parts));
-        if let Some(period) = router.recover().await {
+        if let Some(period) = router.recover().await.retired {
             router.retire_store(period).await;
         } else {
             let period = router.state.lock().period;
@@ -102,7 +147,7 @@ impl FallbackBackend {
         let recovery = async move {
             let panicked = |message: &str| {
                 let message = format!("the task that recovers Redis panicked: {message}");
-                supervised.probe_failed(Error::new(ErrorKind::Unavailable, message));
+                supervised.round_ended(Some(Error::new(ErrorKind::Unavailable, message)));
             };
             supervise(|| Arc::clone(&supervised).run(), panicked, tokio::time::sleep).await;
         };
@@ -113,36 +158,56 @@ impl FallbackBackend {
     pub(crate) fn start_over(&self, on_recovery: OnRecovery) {
         self.router.journal.append_recorded(&[Invalidation::Everything]);
         self.router.on_recovery.lock().push(on_recovery);
-        self.router.leave(&Error::new(ErrorKind::Unavailable, "the cache directory was lost"));
+        self.router.lose(ZoneSet::ALL, &Error::new(ErrorKind::Unavailable, "the cache directory was lost"));
     }
 
-    /// Reads from the store that is in use, and from the fallback store if that is the primary and turns out to be away.
-    async fn read<T, F>(&self, call: impl Fn(Arc<dyn CacheBackend>) -> F + Send + Sync) -> Result<T>
+    /// Reads `key`; see [`read_routed`](Self::read_routed).
+    async fn read<T, F>(
+        &self,
+        key: &CacheKey,
+        call: impl Fn(Arc<dyn CacheBackend>) -> F + Send + Sync,
+    ) -> Result<T>
     where
         T: Send,
         F: Future<Output = Result<T>> + Send,
     {
-        let error = match self.router.route()? {
+        self.read_routed(|| self.router.route(key), zone_of(key), call).await
+    }
+
+    /// Reads from the store that is in use, and from the fallback store if that is the primary and turns out to be away.
+    async fn read_routed<T, F>(
+        &self,
+        route: impl Fn() -> Result<Route> + Send + Sync,
+        zones: impl Fn(&dyn Primary) -> ZoneSet + Send + Sync,
+        call: impl Fn(Arc<dyn CacheBackend>) -> F + Send + Sync,
+    ) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = Result<T>> + Send,
+    {
+        let error = match route()? {
             Route::Fallback(store) => return call(store).await,
-            Route::Primary(primary, period) => match self.router.watched(period, call(primary)).await {
-                Err(error) => error,
-                found => return found,
-            },
+            Route::Primary(primary, losses) => {
+                match self.router.watched(losses, zones, call(primary)).await {
+                    Err(error) => error,
+                    found => return found,
+                }
+            }
         };
-        match self.router.route()? {
+        match route()? {
             Route::Fallback(store) => call(store).await,
             Route::Primary(..) => Err(error),
         }
     }
 
     /// Calls the primary, the only store of counters.
-    async fn count<T, F>(&self, call: impl FnOnce(Arc<dyn Primary>) -> F + Send) -> Result<T>
+    async fn count<T, F>(&self, key: &CacheKey, call: impl FnOnce(Arc<dyn Primary>) -> F + Send) -> Result<T>
     where
         T: Send,
         F: Future<Output = Result<T>> + Send,
     {
-        match self.router.route()? {
-            Route::Primary(primary, period) => self.router.watched(period, call(primary)).await,
+        match self.router.route(key)? {
+            Route::Primary(primary, losses) => self.router.watched(losses, zone_of(key), call(primary)).await,
             Route::Fallback(_) => {
                 let message = "Redis is away, and its counters and claims with it; try again later";
                 Err(Error::new(ErrorKind::Unavailable, message))
@@ -172,6 +237,11 @@ impl FallbackBackend {
     }
 }
 
+/// Returns the function that returns the zone of `key` in a primary.
+fn zone_of(key: &CacheKey) -> impl Fn(&dyn Primary) -> ZoneSet + Send + Sync {
+    |primary| primary.zone_of(key.group()).into()
+}
+
 impl Debug for FallbackBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FallbackBackend")
@@ -196,22 +266,23 @@ impl CacheBackend for FallbackBackend {
         self.router.state.lock().kind()
     }
 
+    /// Promises nothing while a zone is away: the call may be one of the fallback store.
     fn polled_within(&self) -> Option<Duration> {
-        match self.router.route() {
-            Ok(Route::Primary(primary, _)) => primary.polled_within(),
-            Ok(Route::Fallback(_)) | Err(_) => None,
+        match self.router.routes() {
+            Ok(Routes::One(Route::Primary(primary, _))) => primary.polled_within(),
+            _ => None,
         }
     }
 
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
-        let found = self.read(|store| async move { store.lookup(key).await }).await?;
+        let found = self.read(key, |store| async move { store.lookup(key).await }).await?;
         Ok(Lookup { backend: fallback_kind(found.backend), ..found })
     }
 
     async fn fill(&self, key: &CacheKey, token: FillToken, entry: NewEntry) -> Result<FillOutcome> {
-        match self.router.route()? {
-            Route::Primary(primary, period) => {
-                self.router.watched(period, primary.fill(key, token, entry)).await
+        match self.router.route(key)? {
+            Route::Primary(primary, losses) => {
+                self.router.watched(losses, zone_of(key), primary.fill(key, token, entry)).await
             }
             Route::Fallback(store) => match self.limited(entry) {
                 Some(entry) => store.fill(key, token, entry).await,
@@ -221,8 +292,10 @@ impl CacheBackend for FallbackBackend {
     }
 
     async fn set(&self, key: &CacheKey, entry: NewEntry) -> Result<()> {
-        match self.router.route()? {
-            Route::Primary(primary, period) => self.router.watched(period, primary.set(key, entry)).await,
+        match self.router.route(key)? {
+            Route::Primary(primary, losses) => {
+                self.router.watched(losses, zone_of(key), primary.set(key, entry)).await
+            }
             Route::Fallback(store) => {
                 self.invalidate_keys(std::iter::once(key)).await?;
                 match self.limited(entry) {
@@ -237,50 +310,37 @@ impl CacheBackend for FallbackBackend {
         self.router.invalidate(what).await
     }
 
+    /// Returns the figures of the primary as long as any of its zones is in use.
     async fn stats(&self) -> Result<CacheStats> {
-        let stats = self.read(|store| async move { store.stats().await }).await?;
+        let route = || self.router.routes().map(Routes::of_the_whole);
+        let stats = self.read_routed(route, Primary::zones, |store| async move { store.stats().await });
+        let stats = stats.await?;
         Ok(CacheStats { backend: fallback_kind(stats.backend), ..stats })
     }
 
     async fn get(&self, key: &CacheKey) -> Result<Option<Entry>> {
-        self.read(|store| async move { store.get(key).await }).await
+        self.read(key, |store| async move { store.get(key).await }).await
     }
 
     async fn lookup_many(&self, keys: &[CacheKey]) -> Result<Vec<Lookup>> {
-        let found = self.read(|store| async move { store.lookup_many(keys).await }).await?;
+        let found = self.read_many(keys, |store, keys| async move { store.lookup_many(&keys).await }).await?;
         Ok(found.into_iter().map(|found| Lookup { backend: fallback_kind(found.backend), ..found }).collect())
     }
 
     async fn fill_many(&self, fills: Vec<Fill>) -> Result<Vec<FillOutcome>> {
-        match self.router.route()? {
-            Route::Primary(primary, period) => self.router.watched(period, primary.fill_many(fills)).await,
-            Route::Fallback(_) => {
-                let mut outcomes = Vec::with_capacity(fills.len());
-                for Fill { key, token, entry } in fills {
-                    outcomes.push(self.fill(&key, token, entry).await?);
-                }
-                Ok(outcomes)
-            }
-        }
+        self.fill_parts(fills).await
     }
 
     async fn get_many(&self, keys: &[CacheKey]) -> Result<Vec<Option<Entry>>> {
-        self.read(|store| async move { store.get_many(keys).await }).await
+        self.read_many(keys, |store, keys| async move { store.get_many(&keys).await }).await
     }
 
     async fn set_many(&self, entries: Vec<(CacheKey, NewEntry)>) -> Result<()> {
-        match self.router.route()? {
-            Route::Primary(primary, period) => self.router.watched(period, primary.set_many(entries)).await,
-            Route::Fallback(store) => {
-                self.invalidate_keys(entries.iter().map(|(key, _)| key)).await?;
-                let limited = |(key, entry)| Some((key, self.limited(entry)?));
-                store.set_many(entries.into_iter().filter_map(limited).collect()).await
-            }
-        }
+        self.set_parts(entries).await
     }
 
     async fn explain(&self, key: &CacheKey) -> Result<Explanation> {
-        let explanation = self.read(|store| async move { store.explain(key).await }).await?;
+        let explanation = self.read(key, |store| async move { store.explain(key).await }).await?;
         Ok(Explanation { backend: fallback_kind(explanation.backend), ..explanation })
     }
 
@@ -308,14 +368,14 @@ impl CacheBackend for FallbackBackend {
 #[async_trait]
 impl AtomicBackend for FallbackBackend {
     async fn increment(&self, key: &CacheKey, by: i64) -> Result<i64> {
-        self.count(|primary| async move { primary.increment(key, by).await }).await
+        self.count(key, |primary| async move { primary.increment(key, by).await }).await
     }
 
     async fn add(&self, key: &CacheKey, value: Bytes) -> Result<bool> {
-        self.count(|primary| async move { primary.add(key, value).await }).await
+        self.count(key, |primary| async move { primary.add(key, value).await }).await
     }
 
     async fn reset(&self, key: &CacheKey) -> Result<()> {
-        self.count(|primary| async move { primary.reset(key).await }).await
+        self.count(key, |primary| async move { primary.reset(key).await }).await
     }
 }

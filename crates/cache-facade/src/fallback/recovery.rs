@@ -1,21 +1,22 @@
-//! The background task of the fallback: it notices that the primary is away, and recovers it.
+//! The background tasks of the fallback: they notice that zones of the primary are away, and recover them.
 
+use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::panics::contained_in;
 use cache_core::plants::{Plant, is_planted};
-use cache_core::{
-    BreakerState, Error, ErrorKind, HealthStatus, Invalidation, Monotonic, Result, random_nonzero,
-};
+use cache_core::{Error, ErrorKind, Invalidation, Monotonic, Result, random_nonzero};
 use tokio::time::sleep;
 
-use super::Primary;
-use super::breaker::Failure;
-use super::router::{Route, Router};
+use super::invalidate::{concerned, invalidate_in};
+use super::router::{Returned, Router, State};
+use super::{Primary, Unacknowledged};
+use crate::durability::zones::ZoneSet;
 use crate::gauges;
 
-/// How often the health of the primary is checked while it is in use; its own heartbeat is sent once a second.
+/// How often the primary is asked which zones it knows to be away; its own heartbeat is sent once a second.
 const CHECK_EVERY: Duration = Duration::from_millis(250);
 
 /// How many invalidations are sent to the primary in one call.
@@ -25,25 +26,38 @@ const AT_ONCE: usize = 500;
 const WARN_EVERY: Duration = Duration::from_mins(1);
 
 impl Router {
-    /// Watches the primary while it is in use, and tries to recover it while it is not, until the cache is closed.
+    /// Watches the zones of the primary that are in use, and tries to recover the others, until the cache is closed.
     pub(super) async fn run(self: Arc<Self>) {
+        tokio::join!(self.watch(), self.recover_forever());
+    }
+
+    async fn recover_forever(self: &Arc<Self>) {
         let mut warned = Some(self.clock.monotonic());
-        while let Ok(route) = self.route() {
-            if let Route::Primary(primary, period) = route {
-                self.watch(primary.as_ref(), period).await;
+        loop {
+            let (is_closed, away, wait) = {
+                let state = self.state.lock();
+                (state.is_closed, state.breaker.away(), state.breaker.wait(random_share()))
+            };
+            if is_closed {
+                return;
+            }
+            if away.is_empty() {
+                self.changed.notified().await;
                 continue;
             }
-            // In a task of its own: the recovery does not wait for a disk.
-            let (router, (period, wait)) = (Arc::clone(&self), {
-                let state = self.state.lock();
-                (state.period, state.breaker.wait(random_share()))
-            });
-            tokio::spawn(contained_in(async move { router.open_store(period).await }));
-            sleep(wait).await;
-            if let Some(period) = self.recover().await {
-                if self.state.lock().is_logged {
-                    cache_core::log::info!("Redis cache available again");
+            let mut waited = pin!(sleep(wait));
+            loop {
+                // In a task of its own: the recovery does not wait for a disk.
+                let (router, period) = (Arc::clone(self), self.state.lock().period);
+                tokio::spawn(contained_in(async move { router.open_store(period).await }));
+                tokio::select! {
+                    () = &mut waited => break,
+                    () = self.replaced.notified() => {}
                 }
+            }
+            let returned = self.recover().await;
+            self.log_return(&returned);
+            if let Some(period) = returned.retired {
                 self.retire_store(period).await;
                 warned = None;
             } else {
@@ -52,142 +66,250 @@ impl Router {
         }
     }
 
-    /// Probes the primary, sends it the pending invalidations, and closes the breaker. Returns the period whose fallback store
-    /// is to be retired; `None` when the primary is still away.
-    pub(super) async fn recover(&self) -> Option<u64> {
+    /// Probes the zones that are away, sends them what is owed to them, and closes their breaker.
+    pub(super) async fn recover(&self) -> Returned {
         {
             let mut state = self.state.lock();
             state.breaker.probe_begins();
             gauges::breaker(state.breaker.state());
         }
-        match self.try_recover().await {
-            Ok(period) => Some(period),
-            Err(error) => {
-                cache_core::log::debug!(%error, "Redis is still away");
-                self.probe_failed(error);
-                None
-            }
+        let mut returned = Returned { zones: ZoneSet::EMPTY, is_logged: false, retired: None };
+        let recovered = self.try_recover(&mut returned).await;
+        if let Err(error) = &recovered {
+            cache_core::log::debug!(%error, "Redis is still away");
+        }
+        self.round_ended(recovered.err());
+        returned
+    }
+
+    /// Logs what returned, if the log said that it was away.
+    fn log_return(&self, returned: &Returned) {
+        if !returned.is_logged {
+            return;
+        }
+        let (all, percent_away) = {
+            let state = self.state.lock();
+            (state.breaker.all(), state.share_away())
+        };
+        if returned.zones == all {
+            cache_core::log::info!("Redis cache available again");
+        } else {
+            cache_core::log::info!(percent_away, "Redis shard available again");
         }
     }
 
-    /// Notes that a probe failed, or what was sent after it.
-    pub(super) fn probe_failed(&self, cause: Error) {
+    /// Notes that a round of probes has ended, and the `cause` if zones are still away.
+    pub(super) fn round_ended(&self, cause: Option<Error>) {
         {
             let mut state = self.state.lock();
-            if state.is_up() {
-                return;
+            state.breaker.round_ended();
+            if !state.breaker.away().is_empty() && cause.is_some() {
+                state.cause = cause;
             }
-            state.is_recovering = false;
-            state.breaker.probe_failed();
-            state.cause = Some(cause);
             gauges::breaker(state.breaker.state());
         }
         self.log_outage();
     }
 
-    async fn try_recover(&self) -> Result<u64> {
-        let known = self.state.lock().primary.clone();
-        let primary = match known {
-            Some(primary) => primary.probe().await.map(|()| primary)?,
-            None => self.connector.connect().await?,
-        };
-        {
-            // New invalidations are sent to the primary from now on.
-            let mut state = self.state.lock();
-            state.primary = Some(Arc::clone(&primary));
-            state.is_recovering = state.breaker.state() == BreakerState::HalfOpen;
-        }
-        loop {
-            self.replay(primary.as_ref()).await?;
-            let on_recovery = std::mem::take(&mut *self.on_recovery.lock());
-            for act in on_recovery {
-                act();
-            }
-            if let Some(period) = self.close_breaker()? {
-                return Ok(period);
-            }
-            // An append is in progress, or has ended.
-            self.changed.notified().await;
-        }
-    }
-
-    /// Closes the breaker if nothing is pending and no append is in progress. Returns the period whose fallback store is not
-    /// used any more; `None` if the breaker stays open.
+    /// Recovers what can be recovered, and notes what returned.
     ///
     /// # Errors
-    /// `Unavailable` when the primary failed since the probe began.
-    fn close_breaker(&self) -> Result<Option<u64>> {
-        let mut state = self.state.lock();
-        if state.appending > 0 && !is_planted(Plant::LateAppend) || !self.journal.is_drained() {
-            return Ok(None);
+    /// Why zones are still away.
+    async fn try_recover(&self, returned: &mut Returned) -> Result<()> {
+        let primary = self.probe_away().await?;
+        let mut failed = None;
+        loop {
+            // New invalidations are sent to them, too.
+            let recovering = self.state.lock().breaker.recovering();
+            if recovering.is_empty() {
+                break;
+            }
+            failed = self.replay(primary.as_ref(), recovering).await.err().or(failed);
+            self.act_on_recovery(primary.as_ref());
+            if !self.close_breaker(primary.as_ref(), returned) {
+                // An append is in progress or has ended, or zones were lost again.
+                self.changed.notified().await;
+            }
         }
-        if !state.breaker.close(self.clock.monotonic()) {
-            return Err(Error::new(ErrorKind::Unavailable, "Redis failed again during the recovery"));
+        let is_back = self.state.lock().breaker.away().is_empty();
+        match failed {
+            _ if is_back => Ok(()),
+            Some(error) => Err(error),
+            None if returned.zones.is_empty() => {
+                Err(Error::new(ErrorKind::Unavailable, "Redis failed again during the recovery"))
+            }
+            None => Err(self.why_away(primary.as_ref()).await),
         }
-        state.is_recovering = false;
-        state.since = self.clock.now();
-        state.cause = None;
-        gauges::breaker(BreakerState::Closed);
-        Ok(Some(state.period))
     }
 
-    /// Sends the pending invalidations to the primary.
-    async fn replay(&self, primary: &dyn Primary) -> Result<()> {
-        let batch = self.journal.take_batch();
-        let sent = send(primary, &batch).await;
-        if sent.is_ok() {
-            self.journal.ack();
+    /// Finds out which zones may be used again; from then on they are recovering.
+    ///
+    /// # Errors
+    /// Why none may.
+    async fn probe_away(&self) -> Result<Arc<dyn Primary>> {
+        let (known, away) = {
+            let state = self.state.lock();
+            (state.primary.clone(), state.breaker.away())
+        };
+        let (primary, usable) = if let Some(primary) = known {
+            let usable = primary.probe(away).await?;
+            (primary, usable)
         } else {
-            self.journal.nack();
+            let primary = self.connector.connect().await?;
+            let usable = primary.zones() - primary.away();
+            (primary, usable)
+        };
+        let mut state = self.state.lock();
+        state.breaker.set_zones(primary.zones());
+        state.breaker.probed(usable);
+        state.primary = Some(Arc::clone(&primary));
+        Ok(primary)
+    }
+
+    /// Sends what is owed to `zones` to them. Those that do not acknowledge it are lost again.
+    ///
+    /// # Errors
+    /// Why some of them did not.
+    async fn replay(&self, primary: &dyn Primary, zones: ZoneSet) -> Result<()> {
+        let concerns = |what: &Invalidation| concerned(primary, what);
+        let batch = self.journal.take_batch(zones, concerns);
+        let count = batch.len();
+        let mut told = zones;
+        let mut failed = Ok(());
+        for (zones, what) in calls(batch, zones) {
+            for what in what.chunks(AT_ONCE) {
+                let zones = zones & told;
+                let what: Vec<_> = what.iter().filter(|what| concerns(what).meets(zones)).cloned().collect();
+                if what.is_empty() {
+                    continue;
+                }
+                if let Err(Unacknowledged { zones: failed_in, error }) =
+                    invalidate_in(primary, zones, &what).await
+                {
+                    told -= if failed_in.meets(zones) { failed_in } else { zones };
+                    failed = Err(error);
+                }
+            }
         }
+        self.journal.ack(told, concerns);
         gauges::journal_depth(self.journal.depth());
-        if sent.is_ok() && !batch.is_empty() {
+        if let Err(error) = &failed {
+            self.lose(zones - told, error);
+        } else if count > 0 {
             cache_core::log::info!(
-                limit: self.id, invalidations = batch.len(),
+                limit: self.id, invalidations = count,
                 "sent Redis the invalidations it missed while it was away"
             );
         }
-        sent
+        failed
     }
 
-    /// Waits for the next check of the health or an outage. If calls timed out, probes the primary over a connection of its
-    /// own: it is away only if that fails too, else it is busy.
-    async fn watch(&self, primary: &dyn Primary, period: u64) {
-        tokio::select! {
-            () = self.changed.notified() => {}
-            () = sleep(CHECK_EVERY) => {
-                let health = primary.health().await;
-                if health.status == HealthStatus::Degraded {
-                    let cause = health.cause.unwrap_or_default();
-                    self.failed(period, Failure::Fatal, &Error::new(ErrorKind::Unavailable, cause));
-                }
+    /// Calls what is to be called once nothing is owed to any zone.
+    fn act_on_recovery(&self, primary: &dyn Primary) {
+        let acts = {
+            let mut acts = self.on_recovery.lock();
+            // Looked at under the lock: what an act waits for is in the journal before it.
+            if acts.is_empty() || !self.journal.owed(|what| concerned(primary, what)).is_empty() {
+                return;
             }
+            std::mem::take(&mut *acts)
+        };
+        for act in acts {
+            act();
         }
-        let mut probe = primary.probe();
-        while self.is_in_doubt(period) {
-            let probed = tokio::select! {
-                probed = &mut probe => probed,
-                // It may have been found to be away meanwhile.
-                () = self.changed.notified() => continue,
-            };
-            match probed {
-                Ok(()) => {
-                    cache_core::log::debug!("Redis is slow to answer, and not away");
-                    let mut state = self.state.lock();
-                    if state.period == period {
-                        state.breaker.clear_doubt(self.clock.monotonic());
-                    }
-                }
-                Err(error) => self.failed(period, Failure::Fatal, &error),
+    }
+
+    /// Closes the breaker of the recovering zones to which nothing is owed and for which no append is in progress. Returns whether
+    /// none is left.
+    fn close_breaker(&self, primary: &dyn Primary, returned: &mut Returned) -> bool {
+        let mut state = self.state.lock();
+        let mut blocked = self.journal.owed(|what| concerned(primary, what));
+        if !is_planted(Plant::LateAppend) {
+            blocked |= state.appending.iter().copied().collect();
+        }
+        let zones = state.breaker.recovering() - blocked;
+        state.close_zones(zones, &*self.clock, returned);
+        gauges::breaker(state.breaker.state());
+        state.breaker.recovering().is_empty()
+    }
+
+    /// Checks the zones that are in use until the cache is closed: each [`CHECK_EVERY`], and where they are in doubt.
+    async fn watch(&self) {
+        loop {
+            tokio::select! {
+                () = self.doubted.notified() => {}
+                () = sleep(CHECK_EVERY) => self.check().await,
             }
+            if self.state.lock().is_closed {
+                return;
+            }
+            self.settle_doubt().await;
+        }
+    }
+
+    /// Opens the breaker of the zones that the primary knows to be away.
+    pub(super) async fn check(&self) {
+        let Some(primary) = self.state.lock().primary.clone() else { return };
+        let newly_away = |state: &State| primary.away() - state.breaker.away();
+        if newly_away(&self.state.lock()).is_empty() {
             return;
         }
+        let cause = self.why_away(primary.as_ref()).await;
+        let mut state = self.state.lock();
+        let lost = newly_away(&state);
+        self.lose_in(&mut state, lost, &cause);
+        drop(state);
+        self.log_outage();
     }
 
-    /// Whether so many calls of `period` timed out that a probe has to tell whether the primary is away.
-    pub(super) fn is_in_doubt(&self, period: u64) -> bool {
-        let state = self.state.lock();
-        state.period == period && state.breaker.is_in_doubt()
+    /// Probes the zones that are in doubt, over connections of the primary's own: what does not answer is away, the rest is
+    /// busy.
+    async fn settle_doubt(&self) {
+        let (primary, asked) = {
+            let state = self.state.lock();
+            let Some(primary) = state.primary.clone() else { return };
+            (primary, state.breaker.in_doubt())
+        };
+        if asked.is_empty() {
+            return;
+        }
+        let mut probe = primary.probe(asked);
+        let probed = loop {
+            tokio::select! {
+                probed = &mut probe => break probed,
+                // They may have been found to be away meanwhile.
+                () = self.doubted.notified() => {
+                    if !self.state.lock().breaker.in_doubt().meets(asked) {
+                        return;
+                    }
+                }
+            }
+        };
+        let (usable, cause) = match probed {
+            Ok(usable) if usable.covers(asked) => (usable, None),
+            Ok(usable) => (usable, Some(self.why_away(primary.as_ref()).await)),
+            Err(error) => (ZoneSet::EMPTY, Some(error)),
+        };
+        {
+            let mut state = self.state.lock();
+            if let Some(cause) = cause {
+                let lost = (asked - usable) & state.breaker.in_doubt();
+                self.lose_in(&mut state, lost, &cause);
+            }
+            if usable.meets(asked) {
+                cache_core::log::debug!("Redis is slow to answer, and not away");
+                state.breaker.clear_doubt(usable & asked, self.clock.monotonic());
+            }
+        }
+        self.log_outage();
+    }
+
+    /// Returns why zones of `primary` are away, as far as that is known.
+    async fn why_away(&self, primary: &dyn Primary) -> Error {
+        let known = primary.health().await.cause.map(|cause| Error::new(ErrorKind::Unavailable, cause));
+        let noted =
+            || self.state.lock().cause.as_ref().map(|cause| Error::new(cause.kind(), cause.to_string()));
+        known.or_else(noted).unwrap_or_else(|| Error::new(ErrorKind::Unavailable, "Redis does not answer"))
     }
 
     /// Warns once a minute while only a change of settings helps.
@@ -207,14 +329,22 @@ impl Router {
     }
 }
 
-/// Invalidates `what` in the primary, in several calls if it is much.
-async fn send(primary: &dyn Primary, what: &[Invalidation]) -> Result<()> {
-    let everything = [Invalidation::Everything];
-    let what = if what.contains(&Invalidation::Everything) { &everything } else { what };
-    for some in what.chunks(AT_ONCE) {
-        let _ = primary.invalidate(some).await?;
+/// Splits what is owed to some of `zones` into calls: one for what concerns one zone, and one for the patterns that are owed
+/// to the same zones. A clear takes the place of what it covers.
+fn calls(batch: Vec<(Invalidation, ZoneSet)>, zones: ZoneSet) -> BTreeMap<ZoneSet, Vec<Invalidation>> {
+    let mut calls = BTreeMap::<_, Vec<_>>::new();
+    let clears = batch.iter().filter(|(what, _)| *what == Invalidation::Everything);
+    let cleared: ZoneSet = clears.map(|(_, owed)| *owed).collect();
+    if !cleared.is_empty() {
+        calls.insert(cleared, vec![Invalidation::Everything]);
     }
-    Ok(())
+    for (what, owed) in batch {
+        let owed = owed - cleared;
+        if !owed.is_empty() {
+            calls.entry(if owed.len() == 1 { zones } else { owed }).or_default().push(what);
+        }
+    }
+    calls
 }
 
 /// Returns a random number from 0 to 1.

@@ -1,5 +1,7 @@
 //! A primary whose failures the tests choose.
 
+use std::num::NonZeroU64;
+use std::result;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,11 +10,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cache_core::{
     AtomicBackend, BackendKind, CacheBackend, CacheKey, CacheStats, Entry, Error, ErrorKind, Explanation,
-    Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, MemoryBackend, NewEntry, Result,
+    Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, ManualClock, MemoryBackend,
+    NewEntry, Result, Timestamp, random_nonzero,
 };
 use parking_lot::Mutex;
 
-use super::{Connector, OpenFallback, Primary};
+use super::invalidate::concerned;
+use super::{Connector, OpenFallback, Primary, Unacknowledged};
+use crate::durability::zones::{Zone, ZoneSet};
 
 /// How calls end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,36 +36,96 @@ pub(super) enum Behaviour {
     Panics,
 }
 
-/// A store shared by connections, and the network to it.
+/// One server of a shared store.
+#[derive(Debug)]
+struct Shard {
+    zones: Mutex<ZoneSet>,
+    store: Arc<MemoryBackend>,
+    behaviour: Mutex<Behaviour>,
+}
+
+impl Shard {
+    fn zones(&self) -> ZoneSet {
+        *self.zones.lock()
+    }
+}
+
+/// A store shared by connections, on one server or on several, and the network to it.
 #[derive(Debug)]
 pub(super) struct SharedStore {
-    pub(super) store: Arc<MemoryBackend>,
-    behaviour: Mutex<Behaviour>,
+    shards: Vec<Shard>,
+    /// Whether the primary knows at once which of its servers refuse.
+    knows: bool,
     calls: AtomicU64,
 }
 
 impl SharedStore {
+    /// A store on one server.
     pub(super) fn new(store: MemoryBackend) -> Arc<Self> {
-        Arc::new(Self {
+        Self::of(vec![(Zone::new(0).into(), store)], false)
+    }
+
+    /// A store on `count` servers, of which the zone `n` is on the server `n` modulo `count`. It `knows` at once which of them
+    /// refuse, or does not know.
+    pub(super) fn sharded(count: u8, knows: bool, clock: &Arc<ManualClock>) -> Arc<Self> {
+        let zones = |shard| (0..Zone::COUNT).filter(move |number| number % count == shard).map(Zone::new);
+        let store = || MemoryBackend::with_limit(16 << 20).with_clock(clock.clone());
+        Self::of((0..count).map(|shard| (zones(shard).collect(), store())).collect(), knows)
+    }
+
+    fn of(shards: Vec<(ZoneSet, MemoryBackend)>, knows: bool) -> Arc<Self> {
+        let behaviour = || Mutex::new(Behaviour::Up);
+        let shard = |(zones, store)| Shard {
+            zones: Mutex::new(zones),
             store: Arc::new(store),
-            behaviour: Mutex::new(Behaviour::Up),
-            calls: AtomicU64::new(0),
-        })
+            behaviour: behaviour(),
+        };
+        Arc::new(Self { shards: shards.into_iter().map(shard).collect(), knows, calls: AtomicU64::new(0) })
     }
 
     pub(super) fn set(&self, behaviour: Behaviour) {
-        *self.behaviour.lock() = behaviour;
+        self.shards.iter().for_each(|shard| *shard.behaviour.lock() = behaviour);
     }
 
-    /// How many calls have come through the network or failed in it.
+    pub(super) fn set_shard(&self, shard: usize, behaviour: Behaviour) {
+        *self.shards[shard].behaviour.lock() = behaviour;
+    }
+
+    /// Moves `zone` to `shard`, without what is stored.
+    pub(super) fn move_zone(&self, zone: Zone, shard: usize) {
+        self.shards.iter().for_each(|shard| *shard.zones.lock() -= zone.into());
+        *self.shards[shard].zones.lock() |= zone.into();
+    }
+
+    /// How many calls have come through the network to a server or failed in it.
     pub(super) fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
     }
 
-    async fn pass(&self, is_invalidation: bool) -> Result<()> {
+    /// The content of the server of `key`.
+    pub(super) fn store_of(&self, key: &CacheKey) -> &MemoryBackend {
+        &self.shard_of(key).store
+    }
+
+    pub(super) fn zone_of(&self, group: &str) -> Zone {
+        if self.shards.len() == 1 {
+            return Zone::new(0);
+        }
+        let number = group.rsplit(':').next().and_then(|id| id.parse::<u64>().ok());
+        let hash = number.unwrap_or_else(|| group.bytes().map(u64::from).sum());
+        Zone::new(u8::try_from(hash % u64::from(Zone::COUNT)).unwrap())
+    }
+
+    fn shard_of(&self, key: &CacheKey) -> &Shard {
+        let zone = self.zone_of(key.group());
+        self.shards.iter().find(|shard| shard.zones().contains(zone)).unwrap()
+    }
+
+    /// Sends a call to `shard`.
+    async fn pass(&self, shard: &Shard, is_invalidation: bool) -> Result<()> {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
         let away = || Err(Error::new(ErrorKind::Unavailable, "the shared store is away"));
-        let behaviour = *self.behaviour.lock();
+        let behaviour = *shard.behaviour.lock();
         match behaviour {
             Behaviour::Up => Ok(()),
             Behaviour::Refuses => away(),
@@ -79,11 +144,33 @@ impl SharedStore {
             Behaviour::Panics => unreachable!("a bug in the client"),
         }
     }
+
+    /// Sends a call to the server of `key`.
+    async fn of_key(&self, key: &CacheKey) -> Result<&MemoryBackend> {
+        let shard = self.shard_of(key);
+        self.pass(shard, false).await?;
+        Ok(&shard.store)
+    }
 }
 
-/// A connection to a [`SharedStore`].
+/// A connection to a [`SharedStore`], which refuses the tokens of every other connection.
 #[derive(Debug)]
-pub(super) struct Connection(pub(super) Arc<SharedStore>);
+pub(super) struct Connection {
+    shared: Arc<SharedStore>,
+    id: u64,
+}
+
+impl Connection {
+    pub(super) fn new(shared: &Arc<SharedStore>) -> Self {
+        Self { shared: Arc::clone(shared), id: random_nonzero().get() }
+    }
+
+    /// Turns a token of the store into one of this connection, and back.
+    fn issued(&self, token: FillToken) -> FillToken {
+        let issuer = token.issuer().and_then(|issuer| NonZeroU64::new(issuer.get() ^ self.id));
+        issuer.map_or_else(FillToken::never, |issuer| FillToken::new(issuer, token.value()))
+    }
+}
 
 /// Connects to a [`SharedStore`].
 #[derive(Debug)]
@@ -92,18 +179,64 @@ pub(super) struct TestConnector(pub(super) Arc<SharedStore>);
 #[async_trait]
 impl Connector for TestConnector {
     async fn connect(&self) -> Result<Arc<dyn Primary>> {
-        self.0.pass(false).await?;
-        Ok(Arc::new(Connection(Arc::clone(&self.0))))
+        let connection = Connection::new(&self.0);
+        connection.probe(ZoneSet::ALL).await?;
+        Ok(Arc::new(connection))
     }
 }
 
 #[async_trait]
 impl Primary for Connection {
-    async fn probe(&self) -> Result<()> {
-        if *self.0.behaviour.lock() == Behaviour::Busy {
-            return Ok(());
+    fn zone_of(&self, group: &str) -> Zone {
+        self.shared.zone_of(group)
+    }
+
+    fn zones(&self) -> ZoneSet {
+        self.shared.shards.iter().map(Shard::zones).collect()
+    }
+
+    fn away(&self) -> ZoneSet {
+        let refusing = |shard: &&Shard| self.shared.knows && *shard.behaviour.lock() == Behaviour::Refuses;
+        self.shared.shards.iter().filter(refusing).map(Shard::zones).collect()
+    }
+
+    async fn probe(&self, zones: ZoneSet) -> Result<ZoneSet> {
+        let (mut usable, mut failed) = (ZoneSet::EMPTY, None);
+        for shard in self.shared.shards.iter().filter(|shard| shard.zones().meets(zones)) {
+            let is_busy = *shard.behaviour.lock() == Behaviour::Busy;
+            let probed = if is_busy { Ok(()) } else { self.shared.pass(shard, false).await };
+            match probed {
+                Ok(()) => usable |= shard.zones() & zones,
+                Err(error) => failed = Some(error),
+            }
         }
-        self.0.pass(false).await
+        failed.filter(|_| usable.is_empty()).map_or(Ok(usable), Err)
+    }
+
+    async fn invalidate_in(
+        &self,
+        zones: ZoneSet,
+        what: &[Invalidation],
+    ) -> result::Result<Invalidated, Unacknowledged> {
+        let (mut removed, mut failed) = (0, None);
+        for shard in &self.shared.shards {
+            let zones = shard.zones() & zones;
+            let concerns = |what: &&Invalidation| concerned(self, what).meets(zones);
+            let what: Vec<_> = what.iter().filter(concerns).cloned().collect();
+            if what.is_empty() {
+                continue;
+            }
+            let outcome = match self.shared.pass(shard, true).await {
+                Ok(()) => shard.store.invalidate(&what).await,
+                Err(error) => Err(error),
+            };
+            match (outcome, &mut failed) {
+                (Ok(invalidated), _) => removed += invalidated.removed(),
+                (Err(error), None) => failed = Some(Unacknowledged { zones, error }),
+                (Err(_), Some(failed)) => failed.zones |= zones,
+            }
+        }
+        failed.map_or(Ok(Invalidated::Applied { removed }), Err)
     }
 }
 
@@ -114,45 +247,55 @@ impl CacheBackend for Connection {
     }
 
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
-        self.0.pass(false).await?;
-        Ok(Lookup { backend: self.kind(), ..self.0.store.lookup(key).await? })
+        let store = self.shared.of_key(key).await?;
+        let found = store.lookup(key).await?;
+        Ok(Lookup { backend: self.kind(), token: self.issued(found.token), ..found })
     }
 
     async fn fill(&self, key: &CacheKey, token: FillToken, entry: NewEntry) -> Result<FillOutcome> {
-        self.0.pass(false).await?;
-        self.0.store.fill(key, token, entry).await
+        self.shared.of_key(key).await?.fill(key, self.issued(token), entry).await
     }
 
     async fn set(&self, key: &CacheKey, entry: NewEntry) -> Result<()> {
-        self.0.pass(false).await?;
-        self.0.store.set(key, entry).await
+        self.shared.of_key(key).await?.set(key, entry).await
     }
 
     async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated> {
-        self.0.pass(true).await?;
-        self.0.store.invalidate(what).await
+        self.invalidate_in(self.zones(), what).await.map_err(|failed| failed.error)
+    }
+
+    async fn explain(&self, key: &CacheKey) -> Result<Explanation> {
+        let store = self.shared.of_key(key).await?;
+        Ok(Explanation { backend: self.kind(), ..store.explain(key).await? })
+    }
+
+    async fn health(&self) -> Health {
+        let since = Timestamp::default();
+        if self.away().is_empty() {
+            return Health::ok(self.kind(), since);
+        }
+        Health::degraded(self.kind(), since, "the shared store is away")
     }
 
     async fn stats(&self) -> Result<CacheStats> {
-        Ok(CacheStats { backend: self.kind(), ..self.0.store.stats().await? })
+        let shard = &self.shared.shards[0];
+        self.shared.pass(shard, false).await?;
+        Ok(CacheStats { backend: self.kind(), ..shard.store.stats().await? })
     }
 }
 
 #[async_trait]
 impl AtomicBackend for Connection {
     async fn increment(&self, key: &CacheKey, by: i64) -> Result<i64> {
-        self.0.pass(false).await?;
-        self.0.store.increment(key, by).await
+        self.shared.of_key(key).await?.increment(key, by).await
     }
 
     async fn add(&self, key: &CacheKey, value: Bytes) -> Result<bool> {
-        self.0.pass(false).await?;
-        self.0.store.add(key, value).await
+        self.shared.of_key(key).await?.add(key, value).await
     }
 
     async fn reset(&self, key: &CacheKey) -> Result<()> {
-        self.0.pass(false).await?;
-        self.0.store.reset(key).await
+        self.shared.of_key(key).await?.reset(key).await
     }
 }
 

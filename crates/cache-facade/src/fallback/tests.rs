@@ -8,12 +8,21 @@ use super::testing::{Behaviour, Closing, InMemory, SharedStore, TestConnector, U
 use super::*;
 use crate::rt;
 
+mod zones;
+
 const MAX_AGE: Duration = Duration::from_secs(30);
 
 struct Setup {
     shared: Arc<SharedStore>,
     clock: Arc<ManualClock>,
     backend: Closing,
+}
+
+impl Router {
+    /// Whether a probe has to tell whether zones are away.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        !self.state.lock().breaker.in_doubt().is_empty()
+    }
 }
 
 impl Setup {
@@ -28,14 +37,23 @@ impl Setup {
         let clock = Arc::new(ManualClock::new());
         let shared = SharedStore::new(MemoryBackend::new().with_clock(clock.clone()));
         shared.set(behaviour);
+        Self::over(shared, fallback(clock.clone()), clock, Box::new(|| {})).await
+    }
+
+    async fn over(
+        shared: Arc<SharedStore>,
+        fallback: Arc<dyn OpenFallback>,
+        clock: Arc<ManualClock>,
+        on_recovery: OnRecovery,
+    ) -> Self {
         let journal = Arc::new(Journal::in_memory());
         let parts = Parts {
             connector: Arc::new(TestConnector(Arc::clone(&shared))),
-            fallback: fallback(clock.clone()),
+            fallback,
             journal: Arc::clone(&journal),
             clock: clock.clone(),
             max_age: MAX_AGE,
-            on_recovery: Box::new(|| {}),
+            on_recovery,
         };
         let backend = Closing { inner: FallbackBackend::start(parts).await, journal };
         Self { shared, clock, backend }
@@ -144,7 +162,7 @@ async fn calls_given_up_late_open_the_breaker_if_a_probe_fails_too_and_calls_giv
     let router = &setup.backend.inner.router;
     setup.shared.set(Behaviour::Hangs);
     give_up_after(&setup, &[10, 10, 10, 10, 250, 250, 250]).await;
-    assert!(router.is_in_doubt(1));
+    assert!(router.is_in_doubt());
     setup.shared.set(Behaviour::Refuses);
     setup.until("it is away", |setup| setup.breaker() != BreakerState::Closed).await;
 }
@@ -156,15 +174,16 @@ async fn time_outs_of_a_primary_that_answers_probes_do_not_open_the_breaker() {
     setup.shared.set(Behaviour::Busy);
     for _ in 0..10 {
         give_up_after(&setup, &[250; 3]).await;
-        setup.until("the doubt is settled", |setup| !setup.backend.inner.router.is_in_doubt(1)).await;
+        setup.until("the doubt is settled", |setup| !setup.backend.inner.router.is_in_doubt()).await;
         setup.clock.advance(Duration::from_millis(250));
     }
-    assert_eq!((setup.breaker(), router.is_in_doubt(1)), (BreakerState::Closed, false));
+    assert_eq!((setup.breaker(), router.is_in_doubt()), (BreakerState::Closed, false));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_from_before_an_outage_does_not_open_the_breaker_after_it() {
     let setup = Setup::new().await;
+    let before = setup.backend.inner.router.state.lock().breaker.losses();
     setup.shared.set(Behaviour::Hangs);
     let key = key();
     let mut old = setup.backend.lookup(&key);
@@ -175,7 +194,8 @@ async fn a_call_from_before_an_outage_does_not_open_the_breaker_after_it() {
     setup.clock.advance(Duration::from_millis(250));
     for _ in 0..3 {
         setup.backend.inner.router.failed(
-            1,
+            before,
+            zone_of(&key),
             breaker::Failure::Fatal,
             &Error::new(ErrorKind::Unavailable, "old"),
         );
@@ -198,7 +218,7 @@ async fn a_failed_invalidation_opens_the_breaker_before_it_returns_and_is_sent_l
     // Reads would be answered, but the pending invalidation fails: the primary does not recover.
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert_ne!(setup.breaker(), BreakerState::Closed);
-    assert!(setup.shared.store.lookup(&key()).await.unwrap().entry.is_some());
+    assert!(setup.shared.store_of(&key()).lookup(&key()).await.unwrap().entry.is_some());
     setup.shared.set(Behaviour::Up);
     setup.is_back().await;
     assert!(setup.backend.lookup(&key()).await.unwrap().entry.is_none());
@@ -239,10 +259,10 @@ async fn a_token_is_refused_by_every_store_but_its_own() {
 async fn the_breaker_does_not_close_during_an_append() {
     let setup = Setup::new().await;
     let router = &setup.backend.inner.router;
-    let append = router.unacknowledged(&Error::new(ErrorKind::Unavailable, "no reply"));
+    let append = router.unacknowledged(Zone::new(0).into(), &Error::new(ErrorKind::Unavailable, "no reply"));
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert_ne!(setup.breaker(), BreakerState::Closed, "it answers, but an append is in progress");
-    setup.backend.journal.append(&what()).await.unwrap();
+    setup.backend.journal.append(&what(), ZoneSet::ALL).await.unwrap();
     drop(append);
     setup.is_back().await;
     assert!(setup.backend.journal.is_drained());

@@ -182,7 +182,10 @@ impl OpenStore {
                 %directory, limit_mb = config.size_mb(), namespace = config.namespace(),
                 "Using {kind} cache backend"
             );
-        } else if let Health { status: HealthStatus::Degraded, cause, .. } = self.backend.health().await {
+        } else if let Health { status: HealthStatus::Degraded, active, cause, .. } =
+            self.backend.health().await
+            && active != BackendKind::Redis
+        {
             cache_core::log::warn!(
                 error = cause,
                 "Redis cache initialization failed, falling back to disk cache"

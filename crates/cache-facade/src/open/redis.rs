@@ -20,6 +20,7 @@ use crate::durability::journal::format::Target;
 use crate::durability::journal::orphan_journal::OrphanJournal;
 use crate::durability::last_run::{LastRun, UsedStore};
 use crate::durability::lock::{LockFile, Sharing, retry, retry_blocking};
+use crate::durability::zones::{Zone, ZoneSet};
 use crate::fallback::{Connector, FallbackBackend, NoFallback, OnRecovery, OpenFallback, Parts, Primary};
 use crate::rt;
 
@@ -282,7 +283,19 @@ impl Connector for RedisConnector {
 
 #[async_trait]
 impl Primary for RedisBackend {
-    async fn probe(&self) -> Result<()> {
-        Self::probe(self).await
+    fn zone_of(&self, _group: &str) -> Zone {
+        Zone::new(0)
+    }
+
+    fn zones(&self) -> ZoneSet {
+        Zone::new(0).into()
+    }
+
+    fn away(&self) -> ZoneSet {
+        if self.is_away() { self.zones() } else { ZoneSet::EMPTY }
+    }
+
+    async fn probe(&self, zones: ZoneSet) -> Result<ZoneSet> {
+        Self::probe(self).await.map(|()| zones)
     }
 }

@@ -38,6 +38,7 @@ use self::writer::Writer;
 use super::directory::{HeldDirectory, Locks, Suspend};
 use super::last_run;
 use super::lock::LockFile;
+use super::zones::ZoneSet;
 
 /// The journal of this process.
 #[derive(Debug)]
@@ -127,7 +128,7 @@ impl Journal {
             }
             Err(error) => {
                 state.kind = JournalKind::Memory;
-                state.outbox.add(&pending, target, None);
+                state.outbox.add(&pending, ZoneSet::ALL, target, None);
                 distrust(directory, Some(&instance), &error);
                 None
             }
@@ -201,7 +202,7 @@ impl Journal {
         self.wait(looked).await
     }
 
-    /// Writes invalidations that the target did not acknowledge; a crash after it returned does not lose them.
+    /// Writes invalidations that `owed`, zones of the target, did not acknowledge; a crash after it returned does not lose them.
     ///
     /// The record of a change with the same invalidations, whose commit has ended, becomes theirs: it costs no second write.
     ///
@@ -215,7 +216,7 @@ impl Journal {
     ///
     /// # Cost
     /// As for [`intend`](Self::intend), or nothing.
-    pub(crate) async fn append(&self, what: &[Invalidation]) -> Result<()> {
+    pub(crate) async fn append(&self, what: &[Invalidation], owed: ZoneSet) -> Result<()> {
         if is_planted(Plant::NoJournal) {
             return Ok(());
         }
@@ -225,10 +226,10 @@ impl Journal {
                 return Err(closed());
             }
             let has_file = state.ended.is_some();
-            if state.defer(what) {
+            if state.defer(what, owed) {
                 return Ok(());
             }
-            state.outbox.add(what, &self.shared.target, has_file.then_some(&mut state.table));
+            state.outbox.add(what, owed, &self.shared.target, has_file.then_some(&mut state.table));
             if !has_file {
                 return Ok(());
             }
@@ -240,29 +241,31 @@ impl Journal {
 
     /// Makes invalidations pending that the journals of dead processes hold until they are erased.
     pub(crate) fn append_recorded(&self, what: &[Invalidation]) {
-        self.shared.state.lock().outbox.add(what, &self.shared.target, None);
+        self.shared.state.lock().outbox.add(what, ZoneSet::ALL, &self.shared.target, None);
     }
 
-    /// Whether the target has acknowledged everything.
-    pub(crate) fn is_drained(&self) -> bool {
-        self.shared.state.lock().outbox.len() == 0
+    /// Returns the zones to which something is owed, where `concerns` returns those that an invalidation concerns.
+    ///
+    /// # Cost
+    /// One call of `concerns` for each pending invalidation.
+    pub(crate) fn owed(&self, concerns: impl Fn(&Invalidation) -> ZoneSet) -> ZoneSet {
+        self.shared.state.lock().outbox.owed(&concerns)
     }
 
-    /// Takes the pending invalidations, to be sent to the target. Those appended from now on are sent the next time, even if
-    /// they are equal.
-    pub(crate) fn take_batch(&self) -> Vec<Invalidation> {
-        self.shared.state.lock().outbox.take_batch()
+    /// Takes what is owed to `zones`, to be sent to them: each invalidation with those of the zones that it is owed to. Those
+    /// appended from now on are sent the next time, even if they are equal.
+    pub(crate) fn take_batch(
+        &self,
+        zones: ZoneSet,
+        concerns: impl Fn(&Invalidation) -> ZoneSet,
+    ) -> Vec<(Invalidation, ZoneSet)> {
+        self.shared.state.lock().outbox.take_batch(zones, &concerns)
     }
 
-    /// Erases the batch, which the target has acknowledged.
-    pub(crate) fn ack(&self) {
+    /// Notes that `zones` have acknowledged the batch, and erases what is not owed to any other zone.
+    pub(crate) fn ack(&self, zones: ZoneSet, concerns: impl Fn(&Invalidation) -> ZoneSet) {
         let state = &mut *self.shared.state.lock();
-        state.outbox.ack(&mut state.table);
-    }
-
-    /// Returns the batch, which the target has not acknowledged, to what is pending.
-    pub(crate) fn nack(&self) {
-        self.shared.state.lock().outbox.nack();
+        state.outbox.ack(zones, &concerns, &mut state.table);
     }
 
     /// Where the journal is kept now.
@@ -335,7 +338,8 @@ impl Journal {
         if state.kind != JournalKind::None {
             let claim = state.table.claim(texts, format::everything(Reason::Intent, target));
             intent.number = Some(state.next_intent);
-            state.intents.insert(state.next_intent, (Entry { what: what.to_vec(), claim }, false));
+            let entry = Entry { what: what.to_vec(), claim, owed: ZoneSet::ALL };
+            state.intents.insert(state.next_intent, (entry, false));
             state.next_intent += 1;
         }
         Ok((intent, Some(state.wait_for_disk())))
@@ -421,14 +425,14 @@ impl Shared {
 }
 
 impl State {
-    /// Turns the record of a change into pending invalidations; returns whether there is one of exactly `what`.
+    /// Turns the record of a change into invalidations that are pending for `owed`; returns whether there is one of exactly `what`.
     ///
     /// The change may be another one with the same invalidations: its commit has ended too, so that sending them covers both.
-    fn defer(&mut self, what: &[Invalidation]) -> bool {
+    fn defer(&mut self, what: &[Invalidation], owed: ZoneSet) -> bool {
         let is_same =
             |_: &u64, (entry, is_committed): &mut (Entry, bool)| *is_committed && entry.what == what;
         let deferred = self.intents.extract_if(is_same).next();
-        deferred.map(|(_, (entry, _))| self.outbox.adopt(entry)).is_some()
+        deferred.map(|(_, (entry, _))| self.outbox.adopt(Entry { owed, ..entry })).is_some()
     }
 
     /// Completes when all changes of the table are on disk. The thread has to be notified.

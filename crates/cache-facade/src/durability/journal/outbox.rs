@@ -1,9 +1,13 @@
 //! [`Outbox`]: the invalidations that the target of a journal has not acknowledged.
+//!
+//! A target that fails in parts acknowledges in parts: each entry knows the zones whose servers have not acknowledged it. The
+//! file does not; after a crash an entry is sent to every zone that it concerns.
 
 use cache_core::{CacheGroup, EpochScope, Invalidation};
 
 use super::format::{self, Reason, Record, Target};
 use super::table::{Claim, Table};
+use crate::durability::zones::ZoneSet;
 
 /// More pending invalidations than this become one of everything: it costs the target less, and bounds the memory.
 const MOST: usize = 5_000;
@@ -13,6 +17,18 @@ const MOST: usize = 5_000;
 pub(super) struct Entry {
     pub(super) what: Vec<Invalidation>,
     pub(super) claim: Claim,
+    /// The zones that have not acknowledged it, as far as it concerns them.
+    pub(super) owed: ZoneSet,
+}
+
+impl Entry {
+    /// Each invalidation, with the zones to which it is owed; `concerns` returns those that it concerns.
+    fn owed<'a>(
+        &'a self,
+        concerns: &impl Fn(&Invalidation) -> ZoneSet,
+    ) -> impl Iterator<Item = (&'a Invalidation, ZoneSet)> {
+        self.what.iter().map(|what| (what, concerns(what) & self.owed))
+    }
 }
 
 /// The invalidations to send, and the batch that is being sent.
@@ -28,13 +44,20 @@ impl Outbox {
         let entry = |(number, record): &(usize, Record)| Entry {
             what: record.what.clone(),
             claim: Claim(vec![*number]),
+            owed: ZoneSet::ALL,
         };
         Self { pending: records.map(entry).collect(), in_flight: Vec::new() }
     }
 
-    /// Adds `what`, and puts what is new into `table`, if there is one.
-    pub(super) fn add(&mut self, what: &[Invalidation], target: &Target, table: Option<&mut Table>) {
-        let mut what: Vec<_> = what.iter().filter(|what| !self.covers(what)).cloned().collect();
+    /// Adds `what`, which is owed to `owed`, and puts what is new into `table`, if there is one.
+    pub(super) fn add(
+        &mut self,
+        what: &[Invalidation],
+        owed: ZoneSet,
+        target: &Target,
+        table: Option<&mut Table>,
+    ) {
+        let mut what: Vec<_> = what.iter().filter(|what| !self.covers(what, owed)).cloned().collect();
         if what.is_empty() {
             return;
         }
@@ -45,6 +68,7 @@ impl Outbox {
         if let Some(table) = table {
             let texts = format::texts(Reason::Pending, target, &what);
             if let ([text], Some(last)) = (texts.as_slice(), self.pending.last_mut())
+                && last.owed == owed
                 && table.extend(&last.claim, text)
             {
                 last.what.extend(what);
@@ -55,7 +79,7 @@ impl Outbox {
                 what = vec![Invalidation::Everything];
             }
         }
-        self.pending.push(Entry { what, claim });
+        self.pending.push(Entry { what, claim, owed });
     }
 
     /// Adds an entry that is in the table already.
@@ -67,29 +91,53 @@ impl Outbox {
         count(&self.pending) + count(&self.in_flight)
     }
 
-    /// Takes everything that is pending, to be sent. What is added from now on belongs to the next batch, even if it is equal.
-    pub(super) fn take_batch(&mut self) -> Vec<Invalidation> {
-        self.in_flight.append(&mut self.pending);
-        self.in_flight.iter().flat_map(|entry| entry.what.iter().cloned()).collect()
+    /// Returns the zones to which something is owed.
+    pub(super) fn owed(&self, concerns: &impl Fn(&Invalidation) -> ZoneSet) -> ZoneSet {
+        let entries = self.pending.iter().chain(&self.in_flight);
+        entries.flat_map(|entry| entry.owed(concerns)).map(|(_, owed)| owed).collect()
     }
 
-    /// Removes the batch, which the target has acknowledged.
-    pub(super) fn ack(&mut self, table: &mut Table) {
-        self.in_flight.drain(..).for_each(|entry| table.release(entry.claim));
-    }
-
-    /// Returns the batch, which the target has not acknowledged, to what is pending.
-    pub(super) fn nack(&mut self) {
+    /// Takes what is owed to `zones`, each with those of them that it is owed to. What is added from now on belongs to the
+    /// next batch, even if it is equal.
+    pub(super) fn take_batch(
+        &mut self,
+        zones: ZoneSet,
+        concerns: &impl Fn(&Invalidation) -> ZoneSet,
+    ) -> Vec<(Invalidation, ZoneSet)> {
+        // Left by a caller that was dropped.
         self.pending.append(&mut self.in_flight);
+        let is_due = |entry: &mut Entry| entry.owed(concerns).any(|(_, owed)| owed.meets(zones));
+        self.in_flight = self.pending.extract_if(.., is_due).collect();
+        let owed = self.in_flight.iter().flat_map(|entry| entry.owed(concerns));
+        let due = owed.map(|(what, owed)| (what, owed & zones)).filter(|(_, due)| !due.is_empty());
+        due.map(|(what, due)| (what.clone(), due)).collect()
     }
 
-    /// Whether a pending entry covers `what`.
-    fn covers(&self, what: &Invalidation) -> bool {
+    /// Notes that `zones` have acknowledged the batch. What is not owed to any other zone is removed; the rest is pending again.
+    pub(super) fn ack(
+        &mut self,
+        zones: ZoneSet,
+        concerns: &impl Fn(&Invalidation) -> ZoneSet,
+        table: &mut Table,
+    ) {
+        for mut entry in self.in_flight.drain(..) {
+            entry.owed -= zones;
+            if entry.owed(concerns).all(|(_, owed)| owed.is_empty()) {
+                table.release(entry.claim);
+            } else {
+                self.pending.push(entry);
+            }
+        }
+    }
+
+    /// Whether a pending entry covers `what`, and is owed to all of `owed`.
+    fn covers(&self, what: &Invalidation, owed: ZoneSet) -> bool {
         let group = match what.epoch_scope() {
             EpochScope::Group(group) => CacheGroup::parse(group).ok().map(Invalidation::Group),
             EpochScope::All => None,
         };
-        self.pending.iter().flat_map(|entry| &entry.what).any(|pending| {
+        let entries = self.pending.iter().filter(|entry| entry.owed.covers(owed));
+        entries.flat_map(|entry| &entry.what).any(|pending| {
             pending == what || *pending == Invalidation::Everything || Some(pending) == group.as_ref()
         })
     }

@@ -13,6 +13,7 @@ use crate::durability::last_run::{LastRun, UsedStore};
 use crate::durability::lock::Sharing;
 
 mod lost_directory;
+mod zones;
 
 struct Directory {
     root: tempfile::TempDir,
@@ -320,8 +321,8 @@ async fn without_a_file_the_journal_is_in_memory_and_the_next_run_starts_empty()
 async fn pending_invalidations_survive_a_crash_until_they_are_acknowledged() {
     let directory = Directory::new();
     let journal = directory.start_on_redis().await;
-    journal.append(&[group(1)]).await.unwrap();
-    journal.append(&[group(2), key(3)]).await.unwrap();
+    journal.add(&[group(1)]).await.unwrap();
+    journal.add(&[group(2), key(3)]).await.unwrap();
     assert_eq!(directory.after_death(&redis()), ["group image:1", "group image:2", "key image:3:metadata"]);
     assert_eq!(journal.depth(), 3);
     drop(journal);
@@ -329,8 +330,8 @@ async fn pending_invalidations_survive_a_crash_until_they_are_acknowledged() {
         thread::yield_now();
     }
     let journal = directory.start_on_redis().await;
-    assert_eq!((journal.depth(), journal.take_batch().len()), (3, 3));
-    journal.ack();
+    assert_eq!((journal.depth(), journal.take().len()), (3, 3));
+    journal.acknowledge();
     assert!(journal.is_drained());
     journal.close().await;
     assert!(directory.after_death(&redis()).is_empty());
@@ -348,11 +349,11 @@ async fn a_deferred_intent_is_pending_by_its_own_record() {
     }
     let mut first = intents.remove(0);
     first.end_commit();
-    journal.append(&[group(1)]).await.unwrap();
+    journal.add(&[group(1)]).await.unwrap();
     first.finish();
     assert_eq!(directory.after_death(&redis()), ["group image:1", "group image:1"], "no third record");
-    assert_eq!((journal.depth(), journal.take_batch()), (1, vec![group(1)]));
-    journal.ack();
+    assert_eq!((journal.depth(), journal.take()), (1, vec![group(1)]));
+    journal.acknowledge();
     let second = intents.remove(0);
     assert!(journal.is_drained());
     let _other = journal.intend(&[group(2)]).await.unwrap();
@@ -367,7 +368,7 @@ async fn the_intent_of_a_change_that_is_not_committed_is_not_deferred() {
     let journal = directory.start_on_redis().await;
     let mut intent = journal.intend(&[group(1)]).await.unwrap();
     intent.begin_commit();
-    journal.append(&[group(1)]).await.unwrap();
+    journal.add(&[group(1)]).await.unwrap();
     assert_eq!(directory.after_death(&redis()).len(), 2);
     intent.end_commit();
     intent.finish();
@@ -379,19 +380,19 @@ async fn the_intent_of_a_change_that_is_not_committed_is_not_deferred() {
 async fn an_invalidation_appended_while_an_equal_one_is_sent_stays_pending() {
     let directory = Directory::new();
     let journal = directory.start_on_redis().await;
-    journal.append(&[group(1)]).await.unwrap();
-    assert_eq!(journal.take_batch(), [group(1)]);
-    journal.append(&[group(1)]).await.unwrap();
-    journal.ack();
+    journal.add(&[group(1)]).await.unwrap();
+    assert_eq!(journal.take(), [group(1)]);
+    journal.add(&[group(1)]).await.unwrap();
+    journal.acknowledge();
     assert_eq!(
         directory.after_death(&redis()),
         ["group image:1", "group image:1"],
         "records are erased lazily, and never too soon"
     );
-    assert_eq!(journal.take_batch(), [group(1)]);
-    journal.nack();
-    assert_eq!(journal.take_batch(), [group(1)]);
-    journal.ack();
+    assert_eq!(journal.take(), [group(1)]);
+    journal.return_batch();
+    assert_eq!(journal.take(), [group(1)]);
+    journal.acknowledge();
     journal.close().await;
     assert!(directory.after_death(&redis()).is_empty());
 }
@@ -400,11 +401,11 @@ async fn an_invalidation_appended_while_an_equal_one_is_sent_stays_pending() {
 async fn covered_invalidations_take_no_slot_and_thousands_of_keys_fit() {
     let directory = Directory::new();
     let journal = directory.start_on_redis().await;
-    journal.append(&[group(1)]).await.unwrap();
-    journal.append(&[key(1), group(1)]).await.unwrap();
+    journal.add(&[group(1)]).await.unwrap();
+    journal.add(&[key(1), group(1)]).await.unwrap();
     assert_eq!(journal.depth(), 1);
     for id in 2..3_000 {
-        journal.append(&[key(id)]).await.unwrap();
+        journal.add(&[key(id)]).await.unwrap();
     }
     assert_eq!((journal.depth(), directory.after_death(&redis()).len()), (2_999, 2_999));
     let _intent = journal.intend(&[group(7)]).await.unwrap();
@@ -419,19 +420,19 @@ async fn too_many_pending_invalidations_become_one_clear() {
         CacheKey::builder("image", id).part("x".repeat(190)).part("y".repeat(190)).build().unwrap().into()
     };
     for id in 0..SLOTS + 10 {
-        journal.append(&[long(id)]).await.unwrap();
+        journal.add(&[long(id)]).await.unwrap();
         let pending = directory.after_death(&redis());
         assert!(pending.contains(&long(id).to_string()) || pending.contains(&"everything".to_owned()));
     }
-    assert!(journal.take_batch().contains(&Invalidation::Everything));
-    journal.ack();
-    journal.append(&[key(1)]).await.unwrap();
+    assert!(journal.take().contains(&Invalidation::Everything));
+    journal.acknowledge();
+    journal.add(&[key(1)]).await.unwrap();
     journal.close().await;
     assert_eq!(directory.after_death(&redis()), ["key image:1:metadata"]);
     let many: Vec<_> = (0..10_000).map(key).collect();
     let journal = Journal::in_memory();
-    journal.append(&many).await.unwrap();
-    assert_eq!(journal.take_batch(), [Invalidation::Everything], "memory is bounded too");
+    journal.add(&many).await.unwrap();
+    assert_eq!(journal.take(), [Invalidation::Everything], "memory is bounded too");
 }
 
 #[tokio::test]
@@ -443,8 +444,8 @@ async fn a_damaged_journal_makes_everything_pending_also_after_the_next_crash() 
     fs::write(directory.file(), file).unwrap();
     let journal = directory.start_on_redis().await;
     assert_eq!(directory.after_death(&redis()), ["everything"]);
-    assert_eq!(journal.take_batch(), [Invalidation::Everything]);
-    journal.ack();
+    assert_eq!(journal.take(), [Invalidation::Everything]);
+    journal.acknowledge();
     journal.close().await;
     assert!(directory.after_death(&redis()).is_empty());
 }
@@ -455,8 +456,8 @@ async fn invalidations_of_dead_processes_stay_in_their_files_alone() {
     let journal = directory.start_on_redis().await;
     journal.append_recorded(&[group(1)]);
     assert_eq!((journal.depth(), directory.after_death(&redis()).len()), (1, 0));
-    assert_eq!(journal.take_batch(), [group(1)]);
-    journal.ack();
+    assert_eq!(journal.take(), [group(1)]);
+    journal.acknowledge();
     assert!(journal.is_drained());
 }
 
@@ -471,8 +472,8 @@ async fn without_a_file_pending_invalidations_are_in_memory_and_the_next_run_cle
     assert_eq!(journal.kind(), JournalKind::Memory);
     // Another process may record meanwhile that Redis is up to date.
     assert_eq!(directory.after_death(&redis()), ["everything"]);
-    journal.append(&[group(1)]).await.unwrap();
-    assert_eq!(journal.take_batch(), [group(1)]);
+    journal.add(&[group(1)]).await.unwrap();
+    assert_eq!(journal.take(), [group(1)]);
 }
 
 #[tokio::test]
@@ -480,7 +481,7 @@ async fn a_closed_journal_refuses_appends() {
     let directory = Directory::new();
     let journal = directory.start_on_redis().await;
     journal.close().await;
-    assert_eq!(journal.append(&[group(1)]).await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(journal.add(&[group(1)]).await.unwrap_err().kind(), ErrorKind::Closed);
 }
 
 #[tokio::test]
