@@ -18,8 +18,10 @@ use crate::connection::watchdog::FIRST_LOOK;
 use crate::engine::RedisEngine;
 use crate::error::Fault;
 use crate::maintenance::Maintenance;
+use crate::ops::Unacknowledged;
 use crate::protocol::layout::Layout;
 use crate::protocol::scan::{Scan, Throttle};
+use crate::protocol::slot::{ALL_ZONES, Slot};
 
 /// A cache in a Redis server that many instances share.
 ///
@@ -83,9 +85,62 @@ impl RedisBackend {
         self.engine.probe().await
     }
 
-    /// Returns whether the last check of the server failed; [`health`](CacheBackend::health) says why.
-    pub fn is_away(&self) -> bool {
-        self.engine.condition.lock().cause.is_some()
+    /// The zones of this cache: bit n stands for zone n. One server has the zone 0 only, a cluster all 64.
+    pub fn zones(&self) -> u64 {
+        if self.engine.servers.is_cluster() { ALL_ZONES } else { Slot::default().zones() }
+    }
+
+    /// Returns the number of the zone of `group`: its slot divided by 256, or 0 without a cluster. It is always the same,
+    /// wherever the slot is.
+    pub fn zone_of(&self, group: &str) -> u8 {
+        self.engine.slot(group).zone()
+    }
+
+    /// The zones in which slots cannot be used now, as far as the last heartbeat tells.
+    pub fn zones_away(&self) -> u64 {
+        self.engine.servers.map().away()
+    }
+
+    /// Checks all servers, as [`probe`](Self::probe) does, and returns those of `zones` that may be used.
+    ///
+    /// # Errors
+    /// Why none of them may.
+    pub async fn probe_zones(&self, zones: u64) -> Result<u64> {
+        let probed = self.probe().await;
+        match (zones & !self.zones_away(), probed) {
+            (0, Err(error)) => Err(error),
+            (0, Ok(())) => {
+                Err(Error::new(ErrorKind::Unavailable, "Redis cluster: the slots are held by no node"))
+            }
+            (usable, _) => Ok(usable),
+        }
+    }
+
+    /// Invalidates `what` at the servers of `zones`, and asks no other; keys and groups in other zones are left out.
+    ///
+    /// # Errors
+    /// Why it was not acknowledged, with the zones of which that is.
+    ///
+    /// # Cancellation
+    /// The invalidation runs on.
+    pub async fn invalidate_in(
+        &self,
+        zones: u64,
+        what: &[Invalidation],
+    ) -> Result<Invalidated, Unacknowledged> {
+        let failed = |error| Unacknowledged { zones, error };
+        self.engine.servers.check_open().map_err(failed)?;
+        if what.is_empty() {
+            return Ok(Invalidated::Applied { removed: 0 });
+        }
+        let (engine, what) = (Arc::clone(&self.engine), what.to_vec());
+        // In a task: dropping this future does not cut the invalidation short.
+        let invalidation = tokio::spawn(async move { engine.invalidate(&what, zones).await });
+        match invalidation.await {
+            Ok(outcome) => outcome.map(|removed| Invalidated::Applied { removed }),
+            Err(failed) if failed.is_panic() => resume_unwind(failed.into_panic()),
+            Err(_) => Err(failed(Error::new(ErrorKind::Unavailable, "the runtime was shut down"))),
+        }
     }
 }
 
@@ -125,18 +180,8 @@ impl CacheBackend for RedisBackend {
     }
 
     async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated> {
-        self.engine.servers.check_open()?;
-        if what.is_empty() {
-            return Ok(Invalidated::Applied { removed: 0 });
-        }
-        let (engine, what) = (Arc::clone(&self.engine), what.to_vec());
-        // In a task: dropping this future does not cut the invalidation short.
-        let invalidation = tokio::spawn(async move { engine.invalidate(&what).await });
-        match invalidation.await {
-            Ok(outcome) => outcome.map(|removed| Invalidated::Applied { removed }),
-            Err(failed) if failed.is_panic() => resume_unwind(failed.into_panic()),
-            Err(_) => Err(Error::new(ErrorKind::Unavailable, "the runtime was shut down")),
-        }
+        let invalidated = self.invalidate_in(ALL_ZONES, what).await;
+        invalidated.map_err(|unacknowledged| unacknowledged.error)
     }
 
     async fn stats(&self) -> Result<CacheStats> {

@@ -78,6 +78,9 @@ impl RedisEngine {
 
     /// Runs `operation` on `count` items for each server at once, with the positions of the items whose slots it holds. Returns
     /// the results in the order of the items.
+    ///
+    /// # Errors
+    /// The first error of a server, once all servers have done their part.
     pub(crate) async fn spread<T, F: Future<Output = Result<Vec<T>>>>(
         &self,
         count: usize,
@@ -87,6 +90,21 @@ impl RedisEngine {
         if !self.servers.is_cluster() {
             return operation(Slot::default(), (0..count).collect()).await;
         }
+        let mut done: Vec<(usize, T)> = Vec::with_capacity(count);
+        for (positions, part) in self.spread_apart(count, slot_of, operation).await {
+            done.extend(positions.into_iter().zip(part?));
+        }
+        done.sort_unstable_by_key(|(position, _)| *position);
+        Ok(done.into_iter().map(|(_, done)| done).collect())
+    }
+
+    /// Runs `operation` as [`spread`](Self::spread) does, and returns the positions and the outcome of each part.
+    pub(crate) async fn spread_apart<T, F: Future<Output = Result<Vec<T>>>>(
+        &self,
+        count: usize,
+        slot_of: impl Fn(usize) -> Slot,
+        operation: impl Fn(Slot, Vec<usize>) -> F,
+    ) -> Vec<(Vec<usize>, Result<Vec<T>>)> {
         let version = self.servers.version();
         let parts = self.servers.map().split((0..count).map(&slot_of));
         let part = async |slot, positions: Vec<usize>| {
@@ -100,15 +118,11 @@ impl RedisEngine {
                 done => done,
             }
         };
-        let done = join_all(parts.into_iter().map(async |(slot, positions)| {
-            let done: Vec<T> = part(slot, positions.clone()).await?;
-            Ok(positions.into_iter().zip(done).collect())
-        }));
-        // All are waited for: an error does not cut the others short.
-        let done: Vec<Vec<(usize, T)>> = done.await.into_iter().collect::<Result<_>>()?;
-        let mut done: Vec<(usize, T)> = done.into_iter().flatten().collect();
-        done.sort_unstable_by_key(|(position, _)| *position);
-        Ok(done.into_iter().map(|(_, done)| done).collect())
+        let parts = parts.into_iter().map(async |(slot, positions)| {
+            let done = part(slot, positions.clone()).await;
+            (positions, done)
+        });
+        join_all(parts).await
     }
 
     /// Counts `fault` of the server that holds `slot`, and converts it to an error.

@@ -40,3 +40,4 @@ pub use backend::RedisBackend;
 pub use config::{RedisConfig, RedisMode};
 pub use diagnose::{Check, Diagnosis, diagnose};
 pub use last_server::{LastServerRecord, LastUse};
+pub use ops::Unacknowledged;

@@ -5,6 +5,7 @@
 //! that it may have missed.
 
 mod map;
+mod placement;
 mod refresh;
 
 use std::sync::Arc;

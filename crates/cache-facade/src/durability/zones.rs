@@ -34,6 +34,16 @@ impl ZoneSet {
     pub(crate) const EMPTY: Self = Self(0);
     pub(crate) const ALL: Self = Self(u64::MAX);
 
+    /// Makes a set of bits: bit n stands for zone n.
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The set as bits.
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+
     pub(crate) fn is_empty(self) -> bool {
         self == Self::EMPTY
     }

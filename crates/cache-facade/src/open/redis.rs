@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cache_core::{Error, Invalidation, Result};
+use cache_core::{Error, Invalidated, Invalidation, Result};
 use cache_redis::{Diagnosis, LastServerRecord, RedisBackend};
 
 use super::OpenStore;
@@ -21,7 +21,9 @@ use crate::durability::journal::orphan_journal::OrphanJournal;
 use crate::durability::last_run::{LastRun, UsedStore};
 use crate::durability::lock::{LockFile, Sharing, retry, retry_blocking};
 use crate::durability::zones::{Zone, ZoneSet};
-use crate::fallback::{Connector, FallbackBackend, NoFallback, OnRecovery, OpenFallback, Parts, Primary};
+use crate::fallback::{
+    Connector, FallbackBackend, NoFallback, OnRecovery, OpenFallback, Parts, Primary, Unacknowledged,
+};
 use crate::rt;
 
 /// Locked while the record of the last run is read and replaced: several processes on Redis may share a directory.
@@ -283,19 +285,31 @@ impl Connector for RedisConnector {
 
 #[async_trait]
 impl Primary for RedisBackend {
-    fn zone_of(&self, _group: &str) -> Zone {
-        Zone::new(0)
+    fn zone_of(&self, group: &str) -> Zone {
+        Zone::new(Self::zone_of(self, group))
     }
 
     fn zones(&self) -> ZoneSet {
-        Zone::new(0).into()
+        ZoneSet::from_bits(Self::zones(self))
     }
 
     fn away(&self) -> ZoneSet {
-        if self.is_away() { self.zones() } else { ZoneSet::EMPTY }
+        ZoneSet::from_bits(self.zones_away())
     }
 
     async fn probe(&self, zones: ZoneSet) -> Result<ZoneSet> {
-        Self::probe(self).await.map(|()| zones)
+        self.probe_zones(zones.bits()).await.map(ZoneSet::from_bits)
+    }
+
+    async fn invalidate_in(
+        &self,
+        zones: ZoneSet,
+        what: &[Invalidation],
+    ) -> Result<Invalidated, Unacknowledged> {
+        let invalidated = Self::invalidate_in(self, zones.bits(), what).await;
+        invalidated.map_err(|cache_redis::Unacknowledged { zones, error }| Unacknowledged {
+            zones: ZoneSet::from_bits(zones),
+            error,
+        })
     }
 }

@@ -13,7 +13,7 @@ use crate::connection::Connection;
 use crate::connection::server_epoch::ServerEpoch;
 use crate::engine::RedisEngine;
 use crate::error::{Fate, Fault};
-use crate::protocol::slot::Slot;
+use crate::protocol::slot::{ALL_ZONES, Slot};
 use crate::protocol::write::{Envelope, FieldWrite, Written};
 
 /// How much longer than its entries a group lives, so that tokens and explanations outlast them.
@@ -58,7 +58,11 @@ impl RedisEngine {
                 set => set.map(|()| true),
             }
         });
-        if set.await? { Ok(()) } else { self.remove(&keys, &|_, _| {}).await }
+        if set.await? {
+            return Ok(());
+        }
+        let removed = self.remove(&keys, ALL_ZONES, &|_, _| {}).await;
+        removed.map_err(|unacknowledged| unacknowledged.error)
     }
 
     async fn fill_on(

@@ -16,17 +16,40 @@ use crate::error::{Fate, Fault};
 use crate::pool::Pool;
 use crate::protocol::removal::{Removal, group_of};
 use crate::protocol::scan::Elsewhere;
-use crate::protocol::slot::Slot;
+use crate::protocol::slot::{Slot, Zones};
 
 /// How many times an invalidation begins again because another server took over meanwhile.
 const SWITCHES: usize = 3;
 
+/// An invalidation that some zones have not acknowledged; all others that were asked have.
+#[derive(Debug)]
+pub struct Unacknowledged {
+    /// These zones: bit n stands for zone n.
+    pub zones: u64,
+    /// Why.
+    pub error: Error,
+}
+
+impl Unacknowledged {
+    fn add(failures: &mut Option<Self>, zones: Zones, error: Error) {
+        match failures {
+            Some(failures) => failures.zones |= zones,
+            None => *failures = Some(Self { zones, error }),
+        }
+    }
+}
+
 impl RedisEngine {
-    /// Removes all of `what`. Returns about how many entries that were: a whole group counts with its leases.
-    pub(crate) async fn invalidate(&self, what: &[Invalidation]) -> Result<u64> {
+    /// Removes all of `what` from the servers of `zones`. Returns about how many entries that were: a whole group counts with
+    /// its leases.
+    pub(crate) async fn invalidate(
+        &self,
+        what: &[Invalidation],
+        zones: Zones,
+    ) -> Result<u64, Unacknowledged> {
         let total = AtomicU64::new(0);
         let outcome = self
-            .remove(what, &|group, entries| {
+            .remove(what, zones, &|group, entries| {
                 total.fetch_add(entries, Ordering::Relaxed);
                 if let Ok(key) = CacheKey::parse(group) {
                     self.stats.removed(key.family(), entries);
@@ -56,18 +79,29 @@ impl RedisEngine {
     pub(crate) async fn remove(
         &self,
         what: &[Invalidation],
+        zones: Zones,
         removed: &(impl Fn(&str, u64) + Sync),
-    ) -> Result<()> {
+    ) -> Result<(), Unacknowledged> {
         let (named, everywhere): (Vec<_>, Vec<_>) =
             what.iter().cloned().partition(|what| !self.servers.is_cluster() || group_of(what).is_some());
+        let mut named = named;
+        named.retain(|what| group_of(what).is_none_or(|group| self.slot(group).zones() & zones != 0));
         let slot_of =
             |at: usize| named.get(at).and_then(group_of).map_or(Slot::default(), |group| self.slot(group));
-        let in_slots = self.spread(named.len(), slot_of, async |slot, positions| {
+        let in_slots = self.spread_apart(named.len(), slot_of, async |slot, positions| {
             let named: Vec<_> = positions.iter().filter_map(|at| named.get(*at)).cloned().collect();
             self.remove_in(slot, &named, removed).await.map(|()| vec![(); positions.len()])
         });
-        let (in_slots, everywhere) = join(in_slots, self.remove_everywhere(&everywhere, removed)).await;
-        in_slots.and(everywhere)
+        let everywhere = self.remove_everywhere(&everywhere, zones, removed);
+        let (in_slots, everywhere) = join(in_slots, everywhere).await;
+        let mut failures = everywhere.err();
+        for (positions, part) in in_slots {
+            if let Err(error) = part {
+                let zones = positions.into_iter().fold(0, |zones, at| zones | slot_of(at).zones());
+                Unacknowledged::add(&mut failures, zones, error);
+            }
+        }
+        failures.map_or(Ok(()), Err)
     }
 
     /// Removes `what` from the server that holds its slots, among them `slot`.
@@ -123,32 +157,79 @@ impl RedisEngine {
     async fn remove_everywhere(
         &self,
         what: &[Invalidation],
+        zones: Zones,
         removed: &(impl Fn(&str, u64) + Sync),
-    ) -> Result<()> {
+    ) -> Result<(), Unacknowledged> {
         if what.is_empty() {
             return Ok(());
         }
+        let mut left = zones;
         for _ in 0..SWITCHES {
-            let before = self.servers.placement().await?;
-            let scans = self.servers.pools().into_iter().map(|pool| self.scan_server(pool, what, removed));
-            let mut epochs = join_all(scans).await.into_iter().collect::<Result<Vec<_>>>()?;
-            if before.is_moving || self.servers.placement().await? != before {
-                epochs.clear();
-                for pool in [self.servers.pools(), self.servers.pools()].concat() {
-                    epochs.push(self.scan_server(pool, what, removed).await?);
-                }
+            let servers = self.servers.map().of_zones(left);
+            let before = self.servers.placement(&servers).await;
+            let mut failures = None;
+            let mut epochs = self.scan(&servers, false, what, removed, &mut failures).await;
+            if !before.is_settled() || self.servers.placement(&servers).await != before {
+                // What it finds is in the map.
+                let _ = self.servers.refresh().await;
+                let servers = self.servers.map().of_zones(left);
+                let twice = [&servers[..], &servers[..]].concat();
+                failures = None;
+                epochs = self.scan(&twice, true, what, removed, &mut failures).await;
             }
             self.servers.removed(what);
-            let pools = self.servers.pools();
-            let is_current = |pool: &Arc<Pool>| {
-                self.servers.is_confirmed(pool)
-                    && epochs.iter().any(|epoch| pool.manager.epochs.is_current(epoch))
-            };
-            if pools.iter().all(is_current) {
+            let map = self.servers.map();
+            let mut owed = map.away();
+            for (pool, zones) in map.of_zones(left) {
+                let is_current = |epoch| pool.manager.epochs.is_current(epoch);
+                if !self.servers.is_confirmed(&pool) || !epochs.iter().any(is_current) {
+                    owed |= zones;
+                }
+            }
+            left &= owed;
+            if left == 0 {
                 return Ok(());
             }
+            if let Some(Unacknowledged { error, .. }) = failures {
+                return Err(Unacknowledged { zones: left, error });
+            }
         }
-        Err(Error::new(ErrorKind::Unavailable, "Redis cluster: slots go from one node to another too often"))
+        let message = "Redis cluster: slots are held by no node, or go from one node to another too often";
+        Err(Unacknowledged { zones: left, error: Error::new(ErrorKind::Unavailable, message) })
+    }
+
+    /// Removes `what` from these servers of a cluster, all at once or one after the other. Returns the epochs of those that
+    /// acknowledged it.
+    async fn scan(
+        &self,
+        servers: &[(Arc<Pool>, Zones)],
+        is_in_turn: bool,
+        what: &[Invalidation],
+        removed: &(impl Fn(&str, u64) + Sync),
+        failures: &mut Option<Unacknowledged>,
+    ) -> Vec<Arc<ServerEpoch>> {
+        let scans = servers.iter().map(|(pool, _)| self.scan_server(Arc::clone(pool), what, removed));
+        let mut scanned = Vec::with_capacity(servers.len());
+        if is_in_turn {
+            for scan in scans {
+                scanned.push(scan.await);
+            }
+        } else {
+            scanned = join_all(scans).await;
+        }
+        let (mut epochs, mut failed) = (Vec::new(), Vec::new());
+        for ((pool, zones), scanned) in servers.iter().zip(scanned) {
+            match scanned {
+                Ok(epoch) => epochs.push(epoch),
+                Err(error) => {
+                    failed.push(pool);
+                    Unacknowledged::add(failures, *zones, error);
+                }
+            }
+        }
+        // Of two scans of a server both count.
+        epochs.retain(|epoch| !failed.iter().any(|pool| pool.manager.epochs.is_current(epoch)));
+        epochs
     }
 
     /// Removes `what` from one server of a cluster. Returns its epoch.

@@ -4,3 +4,5 @@ mod counters;
 mod fill;
 mod invalidate;
 mod read;
+
+pub use invalidate::Unacknowledged;

@@ -7,6 +7,25 @@ pub(crate) const SLOTS: u16 = 16_384;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct Slot(pub(crate) u16);
 
+/// A set of zones: bit n stands for the slots from 256 n on.
+pub(crate) type Zones = u64;
+
+/// All zones.
+pub(crate) const ALL_ZONES: Zones = u64::MAX;
+
+impl Slot {
+    /// The number of the zone of this slot, less than 64.
+    pub(crate) fn zone(self) -> u8 {
+        let [high, _] = self.0.to_be_bytes();
+        high & 63
+    }
+
+    /// The zone of this slot, as a set.
+    pub(crate) fn zones(self) -> Zones {
+        1 << self.zone()
+    }
+}
+
 /// Computes the slot of a key from its parts: CRC16/XMODEM modulo 16,384 ("Key distribution model" in the Redis Cluster
 /// specification). Keys hold no braces, so there are no hash tags.
 #[derive(Debug, Clone, Copy, Default)]

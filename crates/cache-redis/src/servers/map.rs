@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::pool::Pool;
-use crate::protocol::slot::{SLOTS, Slot};
+use crate::protocol::slot::{SLOTS, Slot, Zones};
 
 /// The position of no pool.
 const NONE: u16 = u16::MAX;
@@ -17,12 +17,21 @@ pub(crate) struct Map {
     pools: Vec<Arc<Pool>>,
     /// The position in `pools` by slot; empty for one server, which holds everything.
     owners: Vec<u16>,
+    /// The zones of the slots of each pool.
+    zones: Vec<Zones>,
+    /// The zones of slots that no server holds.
+    uncovered: Zones,
 }
 
 impl Map {
     /// Makes the map of a server without a cluster.
     pub(super) fn of_one(pool: Pool) -> Self {
-        Self { pools: vec![Arc::new(pool)], owners: Vec::new() }
+        Self {
+            pools: vec![Arc::new(pool)],
+            owners: Vec::new(),
+            zones: vec![Slot::default().zones()],
+            uncovered: 0,
+        }
     }
 
     /// Returns the server that holds `slot`.
@@ -72,7 +81,28 @@ impl Map {
                 *owner = position;
             }
         }
+        map.zones = vec![0; map.pools.len()];
+        map.uncovered = 0;
+        for (slot, owner) in (0..SLOTS).map(Slot).zip(&map.owners) {
+            match map.zones.get_mut(usize::from(*owner)) {
+                Some(zones) => *zones |= slot.zones(),
+                None if *owner == NONE => map.uncovered |= slot.zones(),
+                None => {}
+            }
+        }
         map
+    }
+
+    /// Returns the zones in which slots are held by no server, or by one that is away.
+    pub(crate) fn away(&self) -> Zones {
+        let away = self.pools.iter().zip(&self.zones).filter(|(pool, _)| pool.problem.load().is_some());
+        away.fold(self.uncovered, |away, (_, zones)| away | zones)
+    }
+
+    /// Returns the servers that hold slots of `zones`, each with its zones.
+    pub(crate) fn of_zones(&self, zones: Zones) -> Vec<(Arc<Pool>, Zones)> {
+        let all = self.pools.iter().cloned().zip(self.zones.iter().copied());
+        all.filter(|(_, of_pool)| of_pool & zones != 0).collect()
     }
 
     /// Returns this map without servers that hold no slot; `None` if there are none.

@@ -89,6 +89,7 @@ impl Servers {
         if !self.is_cluster {
             let Some(pool) = pools.first() else { return Ok(()) };
             let checked = check(&pool.manager).await;
+            pool.note(checked.as_ref().err());
             let connection = checked.inspect_err(|error| leave(&pool.manager, error))?;
             pool.share(connection);
             return Ok(());
@@ -262,49 +263,6 @@ impl Servers {
             "Redis slots changed owner"
         );
         Ok(())
-    }
-}
-
-/// Which node of a cluster holds which slots, by the nodes' own word.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Placement {
-    /// Whether a slot is being moved.
-    pub(crate) is_moving: bool,
-    /// What each node says of itself: its id, role, config epoch and slots.
-    nodes: Vec<Vec<String>>,
-}
-
-impl Servers {
-    /// Asks all nodes which slots they hold.
-    ///
-    /// # Errors
-    /// Where one of them cannot be used.
-    pub(crate) async fn placement(self: &Arc<Self>) -> Result<Placement> {
-        self.refresh().await?;
-        let asked = self.pools().into_iter().map(async |pool| {
-            let deadline = Instant::now() + self.config.timeout;
-            let mut connection = pool.check_out(deadline).await?;
-            let reply = connection.ask(redis::cmd("CLUSTER").arg("NODES"), deadline).await;
-            let text = reply.and_then(|reply| {
-                Ok(redis::from_redis_value::<String>(reply).map_err(redis::RedisError::from)?)
-            });
-            let text = text.map_err(|fault| fault.into_error(&pool.address))?;
-            let fields = text.lines().map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>());
-            let is_its_own =
-                |fields: &Vec<String>| fields.get(2).is_some_and(|flags| flags.contains("myself"));
-            let mut fields = fields.into_iter().find(is_its_own).unwrap_or_default();
-            // Address, primary, times of pings and state of the link ("CLUSTER NODES" in the documentation of Redis).
-            for field in [7, 5, 4, 3, 1] {
-                if field < fields.len() {
-                    fields.remove(field);
-                }
-            }
-            Ok(fields)
-        });
-        let nodes = join_all(asked).await.into_iter().collect::<Result<Vec<Vec<String>>>>()?;
-        // A slot that is being moved is in brackets.
-        let is_moving = nodes.iter().flatten().any(|field| field.starts_with('['));
-        Ok(Placement { is_moving, nodes })
     }
 }
 
