@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic in a helper fails its test")]
 
 mod clocks;
+mod cluster;
 mod crash;
 mod faults;
 mod halfway;
