@@ -14,11 +14,13 @@ use crate::advice::{about_login, advice};
 use crate::config::RedisConfig;
 use crate::connection::client::{connect, server};
 use crate::connection::clock_skew;
+use crate::connection::cluster::{ClusterView, Node, Shard};
 use crate::connection::connect::cluster_view;
 use crate::connection::sentinel::Sentinels;
 use crate::connection::server_info::ServerInfo;
 use crate::engine::RedisEngine;
 use crate::error::Fault;
+use crate::protocol::slot::SLOTS;
 
 /// The result of one check. It holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,8 +46,8 @@ pub enum Diagnosis {
 /// The name of a check and its result.
 pub type Check = (&'static str, Diagnosis);
 
-/// Checks the way to the server of `config`: settings, name, connection, TLS, login, server, clock, commands, memory and
-/// persistence, up to the first check that fails.
+/// Checks the way to the server of `config`: settings, name, connection, TLS, login, server, clock, cluster, commands, memory
+/// and persistence, up to the first check that fails.
 ///
 /// It changes nothing that is cached: commands are tried on a key of their own, which is removed. The settings that instances
 /// must share are announced as at a start; they expire within some seconds.
@@ -86,6 +88,9 @@ impl Checks {
         let mut socket = self.record("login", log_in(config).await)?;
         let (text, info) = self.record("server", identify(config, &mut socket).await)?;
         self.done.push(("clock", clock(&info)));
+        if let Some(view) = &info.cluster {
+            self.record("cluster", describe(config, view).await)?;
+        }
         let allowed = RedisEngine::connect_checked(config).await;
         let allowed = allowed.map(|_| ((), "all that the cache needs are allowed".to_owned()));
         let advice = "do what the message names; the smallest access list is in docs/reference.md";
@@ -218,6 +223,32 @@ async fn identify(config: &RedisConfig, socket: &mut MultiplexedConnection) -> O
     };
     let found = format!("{name} {version}, {}, up for {} s", field(&text, "role"), info.uptime.as_secs());
     Ok(((text, info), found))
+}
+
+/// Checks that every master of the cluster can be reached, and that all slots are covered.
+async fn describe(config: &RedisConfig, view: &ClusterView) -> Outcome<()> {
+    for Shard { master: Node { host, port, .. }, .. } in &view.shards {
+        let node = config.of_node(host, *port);
+        if let Err(error) = connect(&node).await {
+            let advice = format!(
+                "open the port of {host}:{port} to this machine, set REDIS_NODE_MAP, or REDIS_TLS_NAME for a certificate of \
+                 another name"
+            );
+            return Err((format!("the cluster announces {host}:{port}: {error}"), advice));
+        }
+    }
+    let ranges = view.shards.iter().flat_map(|shard| &shard.slots);
+    let covered: usize = ranges.map(|(first, last)| usize::from(last.saturating_sub(*first)) + 1).sum();
+    let replicas: usize = view.shards.iter().map(|shard| shard.replicas.len()).sum();
+    let found = format!(
+        "{} masters that can be reached, {replicas} replicas, {covered} of {SLOTS} slots",
+        view.shards.len()
+    );
+    if view.is_ok && covered == usize::from(SLOTS) {
+        return Ok(((), found));
+    }
+    let advice = "see CLUSTER INFO and CLUSTER NODES there: bring back the masters that are missing, or assign their slots";
+    Err((found, advice.to_owned()))
 }
 
 fn clock(info: &ServerInfo) -> Diagnosis {

@@ -1,7 +1,7 @@
 //! Settings and clusters that do not fit.
 
 use cache_core::{CacheBackend, ErrorKind, NewEntry};
-use cache_redis::{RedisBackend, RedisConfig, RedisMode};
+use cache_redis::{Diagnosis, RedisBackend, RedisConfig, RedisMode};
 use testkit::{RedisCluster, RedisServer};
 
 use crate::support::*;
@@ -50,6 +50,25 @@ async fn any_node_leads_to_all_and_more_are_asked_where_the_first_is_away() {
     let cache = RedisBackend::connect(config(&cluster).nodes(addresses)).await.unwrap();
     for number in 0..20 {
         cache.lookup(&key(number)).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_diagnosis_names_the_node_that_is_away() {
+    let mut cluster = RedisCluster::start_with(3, 0, &["--cluster-require-full-coverage", "no"]).unwrap();
+    let found = async |cluster: &RedisCluster| {
+        let checks = cache_redis::diagnose(&config(cluster)).await;
+        checks.into_iter().find(|(name, _)| *name == "cluster").unwrap().1
+    };
+    let fine = "3 masters that can be reached, 0 replicas, 16384 of 16384 slots";
+    assert_eq!(found(&cluster).await, Diagnosis::Fine(fine.to_owned()));
+    cluster.nodes()[2].kill().unwrap();
+    let port = cluster.node(2).port().to_string();
+    match found(&cluster).await {
+        Diagnosis::Wrong { found, advice } => {
+            assert!(found.contains(&port) && advice.contains(&port), "{found}; {advice}")
+        }
+        other => panic!("{other:?}"),
     }
 }
 
