@@ -99,6 +99,10 @@ impl Manager {
             let kind = if is_failover { ErrorKind::Unavailable } else { ErrorKind::Configuration };
             return Err(self.error(kind, problem));
         }
+        if candidate.info.cluster.as_ref().is_some_and(|view| view.id != self.name()) {
+            let problem = "another node, perhaps of another cluster, answers at this address";
+            return Err(self.error(ErrorKind::Unavailable, problem));
+        }
         let incarnation = self.incarnation(&candidate.info);
         let mut connection = self.connector.connection(&candidate, Arc::new(ServerEpoch::new(incarnation)));
         // That of the current server is compared once a heartbeat, and not for each connection of a large value.

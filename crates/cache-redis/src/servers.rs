@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use cache_core::{Error, ErrorKind, Invalidation, Result};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -21,6 +22,7 @@ use self::refresh::{Met, greet_any};
 
 use crate::config::RedisConfig;
 use crate::connection::Connection;
+use crate::connection::cluster::Node;
 use crate::connection::history::History;
 use crate::connection::server_epoch::ServerEpoch;
 use crate::error::Fault;
@@ -47,6 +49,8 @@ pub(crate) struct Servers {
     version: watch::Sender<u64>,
     /// The last refresh; held while one runs.
     refreshed: tokio::sync::Mutex<Option<Refreshed>>,
+    /// The nodes that were named last, replicas too.
+    known: Mutex<Vec<Node>>,
     is_closed: AtomicBool,
 }
 
@@ -68,6 +72,7 @@ impl Servers {
                 map: ArcSwap::from_pointee(map),
                 version: watch::Sender::new(0),
                 refreshed: tokio::sync::Mutex::default(),
+                known: Mutex::default(),
                 is_closed: AtomicBool::new(false),
             })
         };

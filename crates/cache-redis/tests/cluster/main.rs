@@ -1,6 +1,7 @@
 //! Tests against real clusters: failovers, slots that move, nodes that hang, and settings that do not fit.
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends the test")]
 
+mod attack;
 mod histories;
 mod race;
 mod settings;
