@@ -85,7 +85,7 @@ impl Pool {
     pub(crate) fn patience(&self) -> Duration {
         let RedisConfig { connect_timeout, .. } = self.manager.connector.config;
         let is_away = self.problem.load().is_some();
-        let is_short = is_away && !self.greeted.fetch_add(1, Ordering::Relaxed).is_multiple_of(4);
+        let is_short = is_away && self.greeted.fetch_add(1, Ordering::Relaxed) % 4 != 3;
         if is_short { connect_timeout / 2 } else { connect_timeout }
     }
 
