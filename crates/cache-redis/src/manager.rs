@@ -56,6 +56,11 @@ impl Greeting {
     pub(crate) fn info(&self) -> &ServerInfo {
         &self.candidate.info
     }
+
+    /// Whether the node names `id` as a master of its cluster.
+    pub(crate) fn knows(&self, id: &str) -> bool {
+        self.info().cluster.as_ref().is_some_and(|view| view.shards.iter().any(|shard| shard.master.id == id))
+    }
 }
 
 impl Manager {
@@ -144,6 +149,12 @@ impl Manager {
         let connection = self.connector.connection(&candidate, epoch);
         self.info.store(Arc::new(candidate.info));
         Ok(connection)
+    }
+
+    /// Makes a connection to a server that is not entered, for removals.
+    pub(crate) fn apart(&self, greeting: &Greeting) -> Connection {
+        let epoch = ServerEpoch::new(self.incarnation(greeting.info()));
+        self.connector.connection(&greeting.candidate, Arc::new(epoch))
     }
 
     /// The id of the node of a cluster; empty for any other server.

@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use cache_core::{Error, ErrorKind, Invalidation, Result};
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::map::Map;
 
@@ -118,25 +119,44 @@ impl Servers {
     /// # Errors
     /// `Unavailable` if the fault names no node that is known.
     pub(crate) async fn asking(&self, slot: Slot, fault: &Fault, deadline: Instant) -> Result<Connection> {
-        let asked = self.map.load().owner(slot).map(|pool| pool.manager.connector.config.host.clone());
+        let owner = self.map.load().owner(slot).cloned();
+        let asked = owner.as_ref().map(|pool| pool.manager.connector.config.host.clone());
         let asked = asked.as_deref().unwrap_or_default();
         let target = fault.cause.redirect_node().and_then(|(address, _)| address.rsplit_once(':'));
         let (host, port) = target.unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         // Empty: the host that was asked ("cluster-preferred-endpoint-type" in the documentation of Redis).
         let host = if host.is_empty() { asked } else { host };
-        let address = self.config.of_node(host, port.parse().unwrap_or(0)).address();
+        let config = self.config.of_node(host, port.parse().unwrap_or(0));
+        let address = config.address();
         let pool = self.pools().into_iter().find(|pool| pool.address == address);
         let Some(pool) = pool else {
-            let message =
-                format!("Redis cluster: the node at {address}, to which a slot is being moved, is not known");
-            return Err(Error::new(ErrorKind::Unavailable, message));
+            return self.asking_new(config, owner, deadline).await;
         };
         let connection = match pool.least_used() {
             Some(connection) => connection,
             None => pool.check_out(deadline).await?,
         };
         Ok(Connection { is_asking: true, ..connection })
+    }
+
+    /// Connects to a node that has no slots yet, and to which `owner` moves its first one.
+    fn asking_new(
+        &self,
+        config: RedisConfig,
+        owner: Option<Arc<Pool>>,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Connection>> {
+        Box::pin(async move {
+            let unknown = Manager::new(&config, &self.shared, "", false)?;
+            let late = |_| Err(unknown.error(ErrorKind::Timeout, "no answer in time"));
+            let greeting = timeout_at(deadline, unknown.greet()).await.unwrap_or_else(late)?;
+            if !owner.is_some_and(|owner| greeting.knows(owner.manager.name())) {
+                let problem = "a slot is being moved to this node, which is in another cluster";
+                return Err(unknown.error(ErrorKind::Unavailable, problem));
+            }
+            Ok(Connection { is_asking: true, ..unknown.apart(&greeting) })
+        })
     }
 
     /// How many maps there were.

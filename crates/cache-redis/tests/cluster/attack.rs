@@ -230,7 +230,6 @@ async fn two_nodes_that_hang_do_not_stop_the_others() {
 
 /// A new master that holds no slots yet receives its first one. Keys that are there already can be removed.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "fails: a node without slots is not known"]
 async fn keys_can_be_removed_while_the_first_slot_goes_to_a_new_node() {
     let cluster = RedisCluster::start_with(3, 1, &[]).unwrap();
     assert_eq!(cluster.node(5).command("CLUSTER RESET SOFT").unwrap(), "+OK");
