@@ -28,8 +28,8 @@ pub(crate) struct Attempts<'a> {
     pub(crate) deadline: Instant,
     left: u32,
     moves: u32,
-    /// Whether the node that was asked last does not hold the slot.
-    has_moved: bool,
+    /// The address of the node that holds the slot, by the word of the one that was asked last.
+    moved_to: Option<String>,
     /// Whether the values would delay other requests on a shared connection.
     is_large: bool,
     /// The permit for a connection that is not shared, kept until the operation ends.
@@ -45,7 +45,7 @@ impl<'a> Attempts<'a> {
             deadline: Instant::now() + servers.config.timeout + transfer_time(bytes),
             left: Pool::most_attempts(&servers.config),
             moves: MOVES,
-            has_moved: false,
+            moved_to: None,
             is_large: bytes > LARGE,
             permit: None,
         }
@@ -55,7 +55,7 @@ impl<'a> Attempts<'a> {
     pub(crate) async fn connection(&mut self) -> Result<Connection> {
         self.left = self.left.saturating_sub(1);
         if !self.is_large
-            && !self.has_moved
+            && self.moved_to.is_none()
             && let Some(connection) = self.servers.map().owner(self.slot).and_then(|pool| pool.least_used())
         {
             return Ok(connection);
@@ -89,17 +89,18 @@ impl<'a> Attempts<'a> {
     /// Returns the pool of the server that holds the slot.
     async fn pool(&mut self) -> Result<Arc<Pool>> {
         let late = |_| Err(Error::new(ErrorKind::Timeout, "Redis cluster: its nodes do not answer in time"));
-        let pool = timeout_at(self.deadline, self.servers.owner(self.slot)).await.unwrap_or_else(late)?;
-        let is_confirmed = self.servers.is_confirmed(&pool);
-        if is_confirmed && !self.has_moved {
+        let pool = match self.moved_to.take() {
+            None => timeout_at(self.deadline, self.servers.owner(self.slot)).await,
+            Some(address) => timeout_at(self.deadline, self.servers.follow(self.slot, &address)).await,
+        };
+        let pool = pool.unwrap_or_else(late)?;
+        if self.servers.is_confirmed(&pool) {
             return Ok(pool);
         }
-        if !is_confirmed && let Some(problem) = &*pool.problem.load() {
+        if let Some(problem) = &*pool.problem.load() {
             return Err(Error::new(problem.kind(), problem.to_string()));
         }
-        // What it finds is in the map; its error may be about other nodes.
         let _ = timeout_at(self.deadline, self.servers.refresh()).await;
-        self.has_moved = false;
         let pool = timeout_at(self.deadline, self.servers.owner(self.slot)).await.unwrap_or_else(late)?;
         if self.servers.is_confirmed(&pool) {
             Ok(pool)
@@ -114,7 +115,7 @@ impl<'a> Attempts<'a> {
             Fate::Gone | Fate::OutOfStep => self.has_time(),
             Fate::Moved if self.moves > 0 => {
                 self.moves -= 1;
-                self.has_moved = true;
+                self.moved_to = Some(self.servers.target(self.slot, fault).address());
                 self.has_time()
             }
             _ => false,

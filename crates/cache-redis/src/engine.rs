@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cache_core::miss_log::MissLog;
 use cache_core::{Clock, Error, Result, Timestamp};
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -113,7 +113,8 @@ impl RedisEngine {
                 // Some of its slots are held by another server by now.
                 Err(_) if !is_one && self.servers.version() != version => {
                     let each = positions.iter().map(|&position| operation(slot_of(position), vec![position]));
-                    Ok(try_join_all(each).await?.into_iter().flatten().collect())
+                    let each = join_all(each).await.into_iter().collect::<Result<Vec<_>>>()?;
+                    Ok(each.into_iter().flatten().collect())
                 }
                 done => done,
             }

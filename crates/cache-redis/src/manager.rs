@@ -14,6 +14,7 @@ use crate::connection::connect::{Candidate, Connector};
 use crate::connection::history::History;
 use crate::connection::server_epoch::{Admission, ServerEpoch, ServerEpochs, incarnation_of};
 use crate::connection::server_info::ServerInfo;
+use crate::login::LastLogin;
 use crate::namespace_agreement::NamespaceAgreement;
 use crate::protocol::layout::Layout;
 use crate::protocol::removal::Removal;
@@ -31,6 +32,7 @@ const TRUSTED: u64 = 0;
 pub(crate) struct Shared {
     pub(crate) layout: Arc<Layout>,
     pub(crate) history: Arc<History>,
+    pub(crate) last_login: Arc<LastLogin>,
 }
 
 #[derive(Debug)]
@@ -56,6 +58,11 @@ impl Greeting {
     pub(crate) fn info(&self) -> &ServerInfo {
         &self.candidate.info
     }
+
+    /// Whether the node names `id` as a master of its cluster.
+    pub(crate) fn knows(&self, id: &str) -> bool {
+        self.info().cluster.as_ref().is_some_and(|view| view.shards.iter().any(|shard| shard.master.id == id))
+    }
 }
 
 impl Manager {
@@ -68,7 +75,7 @@ impl Manager {
         let lease = lease.max(heartbeat.saturating_add(connect_timeout).saturating_mul(2));
         let (history, clock) = (Arc::clone(&shared.history), Arc::clone(&config.clock));
         Ok(Self {
-            connector: Connector::new(config)?,
+            connector: Connector::new(config, Arc::clone(&shared.last_login))?,
             epochs: ServerEpochs::new(name, is_first, lease, history, clock),
             agreement: NamespaceAgreement::new(&shared.layout, trust_restart, heartbeat),
             shared: shared.clone(),
@@ -98,6 +105,10 @@ impl Manager {
                 candidate.info.is_replica && (candidate.info.cluster.is_some() || config.sentinels.is_some());
             let kind = if is_failover { ErrorKind::Unavailable } else { ErrorKind::Configuration };
             return Err(self.error(kind, problem));
+        }
+        if candidate.info.cluster.as_ref().is_some_and(|view| view.id != self.name()) {
+            let problem = "another node, perhaps of another cluster, answers at this address";
+            return Err(self.error(ErrorKind::Unavailable, problem));
         }
         let incarnation = self.incarnation(&candidate.info);
         let mut connection = self.connector.connection(&candidate, Arc::new(ServerEpoch::new(incarnation)));
@@ -142,6 +153,12 @@ impl Manager {
         let connection = self.connector.connection(&candidate, epoch);
         self.info.store(Arc::new(candidate.info));
         Ok(connection)
+    }
+
+    /// Makes a connection to a server that is not entered, for removals.
+    pub(crate) fn apart(&self, greeting: &Greeting) -> Connection {
+        let epoch = ServerEpoch::new(self.incarnation(greeting.info()));
+        self.connector.connection(&greeting.candidate, Arc::new(epoch))
     }
 
     /// The id of the node of a cluster; empty for any other server.

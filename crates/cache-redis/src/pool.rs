@@ -1,6 +1,8 @@
 //! [`Pool`]: connections to one server that many tasks share, so that their requests travel together.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bb8_redis::bb8::{self, ErrorSink, QueueStrategy, RunError};
@@ -34,6 +36,8 @@ pub(crate) struct Pool {
     pub(crate) address: String,
     /// Why the last heartbeat did not find the server fit for use.
     pub(crate) problem: ArcSwapOption<Error>,
+    /// How many times it was greeted while there was a problem.
+    pub(crate) greeted: AtomicU32,
 }
 
 impl Pool {
@@ -61,6 +65,7 @@ impl Pool {
             failures,
             address: config.address(),
             problem: ArcSwapOption::empty(),
+            greeted: AtomicU32::new(0),
             manager,
         }
     }
@@ -73,6 +78,15 @@ impl Pool {
     /// Notes why the server cannot be used, or that it can.
     pub(crate) fn note(&self, problem: Option<&Error>) {
         self.problem.store(problem.map(|problem| Arc::new(Error::new(problem.kind(), problem.to_string()))));
+    }
+
+    /// How long the server may take to answer a greeting. One that is away does not hold up the others for long, except now
+    /// and then: it may be far away.
+    pub(crate) fn patience(&self) -> Duration {
+        let RedisConfig { connect_timeout, .. } = self.manager.connector.config;
+        let is_away = self.problem.load().is_some();
+        let is_short = is_away && self.greeted.fetch_add(1, Ordering::Relaxed) % 4 != 3;
+        if is_short { connect_timeout / 2 } else { connect_timeout }
     }
 
     /// Drops all connections; those in use end with their last user.

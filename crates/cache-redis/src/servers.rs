@@ -10,11 +10,14 @@ mod refresh;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use cache_core::{Error, ErrorKind, Invalidation, Result};
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::map::Map;
 
@@ -22,6 +25,7 @@ use self::refresh::{Met, greet_any};
 
 use crate::config::RedisConfig;
 use crate::connection::Connection;
+use crate::connection::cluster::Node;
 use crate::connection::history::History;
 use crate::connection::server_epoch::ServerEpoch;
 use crate::error::Fault;
@@ -48,6 +52,10 @@ pub(crate) struct Servers {
     version: watch::Sender<u64>,
     /// The last refresh; held while one runs.
     refreshed: tokio::sync::Mutex<Option<Refreshed>>,
+    /// When a refresh that followed a `MOVED` did not find the node last, and how long none is begun after it.
+    in_vain: Mutex<Option<(Instant, Duration)>>,
+    /// The nodes that were named last, replicas too.
+    known: Mutex<Vec<Node>>,
     is_closed: AtomicBool,
 }
 
@@ -59,7 +67,7 @@ impl Servers {
     /// away.
     pub(crate) async fn connect(config: &RedisConfig, layout: &Arc<Layout>) -> Result<Arc<Self>> {
         let history = Arc::new(History::new(config.last_server_record.clone(), config.clock.as_ref()));
-        let shared = Shared { layout: Arc::clone(layout), history };
+        let shared = Shared { layout: Arc::clone(layout), history, last_login: Arc::default() };
         let manager = Arc::new(Manager::new(config, &shared, "", true)?);
         let servers = |map, is_cluster| {
             Arc::new(Self {
@@ -69,6 +77,8 @@ impl Servers {
                 map: ArcSwap::from_pointee(map),
                 version: watch::Sender::new(0),
                 refreshed: tokio::sync::Mutex::default(),
+                in_vain: Mutex::default(),
+                known: Mutex::default(),
                 is_closed: AtomicBool::new(false),
             })
         };
@@ -108,25 +118,29 @@ impl Servers {
         if self.is_cluster { SlotHasher::default().with(key).slot() } else { Slot::default() }
     }
 
-    /// Returns a connection to the node to which `fault`, an `ASK` for `slot`, redirects; it answers for slots that are being moved to
-    /// it.
-    ///
-    /// # Errors
-    /// `Unavailable` if the fault names no node that is known.
-    pub(crate) async fn asking(&self, slot: Slot, fault: &Fault, deadline: Instant) -> Result<Connection> {
+    /// Returns the settings of the node to which `fault`, a `MOVED` or an `ASK` for `slot`, redirects.
+    pub(crate) fn target(&self, slot: Slot, fault: &Fault) -> RedisConfig {
         let asked = self.map.load().owner(slot).map(|pool| pool.manager.connector.config.host.clone());
-        let asked = asked.as_deref().unwrap_or_default();
         let target = fault.cause.redirect_node().and_then(|(address, _)| address.rsplit_once(':'));
         let (host, port) = target.unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         // Empty: the host that was asked ("cluster-preferred-endpoint-type" in the documentation of Redis).
-        let host = if host.is_empty() { asked } else { host };
-        let address = self.config.of_node(host, port.parse().unwrap_or(0)).address();
+        let host = if host.is_empty() { asked.unwrap_or_default() } else { host.to_owned() };
+        self.config.of_node(&host, port.parse().unwrap_or(0))
+    }
+
+    /// Returns a connection to the node to which `fault`, an `ASK` for `slot`, redirects; it answers for slots that are being
+    /// moved to it.
+    ///
+    /// # Errors
+    /// Why the node cannot be asked.
+    pub(crate) async fn asking(&self, slot: Slot, fault: &Fault, deadline: Instant) -> Result<Connection> {
+        let owner = self.map.load().owner(slot).cloned();
+        let config = self.target(slot, fault);
+        let address = config.address();
         let pool = self.pools().into_iter().find(|pool| pool.address == address);
         let Some(pool) = pool else {
-            let message =
-                format!("Redis cluster: the node at {address}, to which a slot is being moved, is not known");
-            return Err(Error::new(ErrorKind::Unavailable, message));
+            return self.asking_new(config, owner, deadline).await;
         };
         let connection = match pool.least_used() {
             Some(connection) => connection,
@@ -135,9 +149,60 @@ impl Servers {
         Ok(Connection { is_asking: true, ..connection })
     }
 
+    /// Connects to a node that has no slots yet, and to which `owner` moves its first one.
+    fn asking_new(
+        &self,
+        config: RedisConfig,
+        owner: Option<Arc<Pool>>,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Connection>> {
+        Box::pin(async move {
+            let unknown = Manager::new(&config, &self.shared, "", false)?;
+            let late = |_| Err(unknown.error(ErrorKind::Timeout, "no answer in time"));
+            let greeting = timeout_at(deadline, unknown.greet()).await.unwrap_or_else(late)?;
+            if !owner.is_some_and(|owner| greeting.knows(owner.manager.name())) {
+                let problem = "a slot is being moved to this node, which is in another cluster";
+                return Err(unknown.error(ErrorKind::Unavailable, problem));
+            }
+            Ok(Connection { is_asking: true, ..unknown.apart(&greeting) })
+        })
+    }
+
     /// How many maps there were.
     pub(crate) fn version(&self) -> u64 {
         *self.version.borrow()
+    }
+
+    /// Returns the pool of the node at `address`, which holds `slot` by the word of another; learns of it if need be.
+    ///
+    /// # Errors
+    /// `Unavailable` if the node cannot be used. It is asked less and less often, down to once a heartbeat: a node that cannot be
+    /// reached is no burden for the others.
+    pub(crate) async fn follow(self: &Arc<Self>, slot: Slot, address: &str) -> Result<Arc<Pool>> {
+        let owner = self.owner(slot).await?;
+        if owner.address == address {
+            return Ok(owner);
+        }
+        let unusable = || {
+            let message =
+                format!("Redis at {address}: this node holds slot {} now, and cannot be used", slot.0);
+            Err(Error::new(ErrorKind::Unavailable, message))
+        };
+        let last = *self.in_vain.lock();
+        if last.is_some_and(|(at, pause)| at.elapsed() < pause) {
+            return unusable();
+        }
+        // What it finds is in the map; its error may be about other nodes.
+        let _ = self.refresh().await;
+        let owner = self.owner(slot).await?;
+        if owner.address == address {
+            *self.in_vain.lock() = None;
+            return Ok(owner);
+        }
+        let heartbeat = self.config.heartbeat;
+        let pause = last.map_or(heartbeat / 8, |(_, pause)| heartbeat.min(2 * pause));
+        *self.in_vain.lock() = Some((Instant::now(), pause));
+        unusable()
     }
 
     /// Waits while `slot` changes from one node to another, and returns the pool of the node that holds it.
@@ -214,5 +279,9 @@ impl Servers {
     fn publish(&self, map: Map) {
         self.map.store(Arc::new(map));
         self.version.send_modify(|version| *version += 1);
+        // A refresh may end after the cache was closed.
+        if self.check_open().is_err() {
+            self.pools().iter().for_each(|pool| pool.close());
+        }
     }
 }

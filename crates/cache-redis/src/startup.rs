@@ -43,7 +43,8 @@ impl RedisEngine {
         let seen = [manager.connector.connect().await?, manager.connector.connect().await?];
         let is_one = seen.iter().all(|server| server.info.run_id == manager.info.load().run_id);
         // The connections of the pool count as well: each other server would have been a switch.
-        if manager.connector.config.trust_restart || is_one && manager.epochs.switches() == 1 {
+        let has_switched = !self.servers.is_cluster() && manager.epochs.switches() != 1;
+        if manager.connector.config.trust_restart || is_one && !has_switched {
             return Ok(());
         }
         let message = "two connections reached two servers; name one of them, not a proxy that mixes them";

@@ -26,7 +26,7 @@ pub(crate) struct Connector {
     /// Whether the server does not allow `CLIENT SETNAME`.
     is_name_refused: AtomicBool,
     losses: Arc<AtomicU64>,
-    last_login: LastLogin,
+    last_login: Arc<LastLogin>,
     /// Where they are named, they tell the address of each connection.
     sentinels: Option<Sentinels>,
 }
@@ -44,12 +44,12 @@ impl Connector {
     ///
     /// # Errors
     /// `Configuration` for certificates that cannot be read.
-    pub(crate) fn new(config: &RedisConfig) -> Result<Self> {
+    pub(crate) fn new(config: &RedisConfig, last_login: Arc<LastLogin>) -> Result<Self> {
         // Operations have deadlines of their own, for the wait for a connection and the reply together.
         let settings = client::settings(config, None);
         let (config, server) = (config.clone(), client::server(config)?);
         let (is_name_refused, losses) = (AtomicBool::default(), Arc::default());
-        let (sentinels, last_login) = (Sentinels::new(&config, &server), LastLogin::default());
+        let sentinels = Sentinels::new(&config, &server);
         Ok(Self { config, server, settings, is_name_refused, losses, last_login, sentinels })
     }
 
@@ -130,12 +130,13 @@ pub(crate) async fn cluster_view(
     socket: &mut MultiplexedConnection,
 ) -> Result<Option<ClusterView>, RedisError> {
     let mut commands = Pipeline::with_capacity(3);
-    for question in ["INFO", "MYID", "SLOTS"] {
+    // An epoch is never older than the slots beside it.
+    for question in ["SLOTS", "MYID", "INFO"] {
         commands.cmd("CLUSTER").arg(question);
     }
     let replies = socket.send_packed_commands(&commands, 0, commands.len()).await?;
     let replies: Vec<Value> = replies.into_iter().map(Value::extract_error).collect::<Result<_, _>>()?;
-    let Ok([info, id, slots]) = <[Value; 3]>::try_from(replies) else { return Ok(None) };
+    let Ok([slots, id, info]) = <[Value; 3]>::try_from(replies) else { return Ok(None) };
     let (info, id): (String, String) = (redis::from_redis_value(info)?, redis::from_redis_value(id)?);
     Ok(ClusterView::parse(host, &info, id, slots))
 }

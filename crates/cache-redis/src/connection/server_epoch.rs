@@ -7,7 +7,7 @@
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -20,7 +20,7 @@ use super::server_info::ServerInfo;
 use crate::protocol::removal::group_of;
 
 /// How much a server's uptime and the clocks may be off.
-pub(crate) const MARGIN: Duration = Duration::from_secs(6);
+const MARGIN: Duration = Duration::from_secs(6);
 
 /// Removals by a scan of the server that are repeated at most.
 const MOST_SCANS: usize = 3;
@@ -71,6 +71,8 @@ pub(crate) struct ServerEpochs {
     /// The name of the server in the history: its id in a cluster.
     name: String,
     current: ArcSwapOption<ServerEpoch>,
+    /// Whether the server was not checked in its current epoch, or another one has taken its place.
+    has_no_lease: AtomicBool,
     /// When the current server was checked last, in milliseconds since `created`, and as a [`Timestamp`].
     checked: AtomicU64,
     checked_wall: AtomicU64,
@@ -112,6 +114,7 @@ impl ServerEpochs {
         Self {
             name: name.to_owned(),
             current: ArcSwapOption::empty(),
+            has_no_lease: AtomicBool::new(true),
             checked: AtomicU64::new(0),
             checked_wall: AtomicU64::new(0),
             created: clock.monotonic(),
@@ -145,7 +148,9 @@ impl ServerEpochs {
     /// heard of another server. Both clocks count: the monotonic one stops while a machine is suspended.
     pub(crate) fn is_lease_valid(&self) -> bool {
         let wall = Timestamp::from_millis(self.checked_wall.load(Ordering::Relaxed));
-        self.since_check() < self.lease && self.clock.now().saturating_since(wall) < self.lease
+        !self.has_no_lease.load(Ordering::Acquire)
+            && self.since_check() < self.lease
+            && self.clock.now().saturating_since(wall) < self.lease
     }
 
     /// Notes what the current server said in reply to a request that was sent at `asked`.
@@ -153,6 +158,7 @@ impl ServerEpochs {
         let since = u64::try_from(asked.saturating_since(self.created).as_millis()).unwrap_or(u64::MAX);
         self.checked.fetch_max(since, Ordering::Relaxed);
         self.checked_wall.store(self.clock.now().as_millis(), Ordering::Relaxed);
+        self.has_no_lease.store(false, Ordering::Release);
         self.history.checked(info, asked);
     }
 
@@ -170,6 +176,11 @@ impl ServerEpochs {
     /// How many times an epoch was ended or entered. Read it before connecting.
     pub(crate) fn attempts(&self) -> u64 {
         self.attempts.load(Ordering::SeqCst)
+    }
+
+    /// Ends the lease: the server is not used before it is checked again.
+    pub(crate) fn end_lease(&self) {
+        self.has_no_lease.store(true, Ordering::Release);
     }
 
     /// Ends the current epoch. The next server is admitted as another one, even if it is the same.
@@ -203,6 +214,7 @@ impl ServerEpochs {
         self.switches.fetch_add(1, Ordering::SeqCst);
         self.attempts.fetch_add(1, Ordering::SeqCst);
         // The checks of another server say nothing about this one.
+        self.end_lease();
         self.checked.store(0, Ordering::Relaxed);
         self.current.store(Some(Arc::clone(&epoch)));
         Ok(epoch)

@@ -52,6 +52,8 @@ impl ServerInfo {
         let number = |name: &str| field(name).parse().unwrap_or(0);
         let signed = |name: &str, unknown: i64| field(name).parse().unwrap_or(unknown);
         let keys = field(&format!("db{db}")).strip_prefix("keys=").and_then(|text| text.split(',').next());
+        // Valkey calls it by its own name.
+        let is_in_mode = |mode: &str| [field("redis_mode"), field("server_mode")].contains(&mode);
         let micros: Option<u64> = field("server_time_usec").parse().ok();
         Self {
             run_id: field("run_id").to_owned(),
@@ -65,9 +67,9 @@ impl ServerInfo {
             // Negative where the server's clock was set back since it started. Unknown counts as long.
             uptime: field("uptime_in_seconds").parse().map_or(Duration::MAX, Duration::from_secs),
             is_replica: field("role") == "slave",
-            is_cluster: field("redis_mode") == "cluster",
+            is_cluster: is_in_mode("cluster"),
             cluster: None,
-            is_sentinel: field("redis_mode") == "sentinel",
+            is_sentinel: is_in_mode("sentinel"),
             maxmemory: number("maxmemory"),
             policy: field("maxmemory_policy").to_owned(),
             expires_fields: match field("valkey_version") {
@@ -153,6 +155,13 @@ mod tests {
         assert_eq!(info.replication, Replication { id, offset: 7, previous_id, previous_end: -1 });
         assert_eq!((info.keys, ServerInfo::parse(text, 1).keys), (42, 0));
         assert!(info.warning().is_some());
+    }
+
+    #[test]
+    fn valkey_names_its_mode_otherwise() {
+        let info = |text: &str| ServerInfo::parse(text, 0);
+        assert!(info("server_mode:cluster").is_cluster && info("server_mode:sentinel").is_sentinel);
+        assert!(!info("server_mode:standalone").is_cluster && !info("").is_cluster);
     }
 
     #[test]

@@ -58,9 +58,13 @@ impl RedisEngine {
 
     async fn vacuum(&self) -> Result<()> {
         let mut counted = BTreeMap::new();
+        let mut servers = Vec::new();
+        // Where one of them is away, the others are not counted in vain.
         for pool in self.servers.pools() {
             let deadline = Instant::now() + self.servers.config.timeout;
-            let mut connection = pool.check_out(deadline).await?;
+            servers.push((pool.check_out(deadline).await?, pool));
+        }
+        for (mut connection, pool) in servers {
             let vacuumed = self.vacuum_server(&mut connection, &mut counted).await;
             vacuumed.map_err(|fault| fault.into_error(&pool.address))?;
         }

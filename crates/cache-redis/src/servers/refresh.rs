@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{Error, ErrorKind, Monotonic, Result};
-use futures_util::future::join_all;
-use tokio::time::{Instant, sleep_until, timeout};
+use futures_util::future::{join, join_all};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::map::Map;
 use super::{Refreshed, Servers};
@@ -13,7 +13,7 @@ use crate::config::RedisConfig;
 use crate::connection::Connection;
 use crate::connection::clock_skew;
 use crate::connection::cluster::{ClusterView, Node, Shard};
-use crate::connection::server_epoch::{MARGIN, or_everything};
+use crate::connection::server_epoch::or_everything;
 use crate::connection::server_info::ServerInfo;
 use crate::manager::{Greeting, Manager, Shared};
 use crate::pool::{Pool, UNCONFIRMED};
@@ -29,8 +29,11 @@ pub(super) struct Met {
 }
 
 impl Met {
+    /// How the node sees the cluster; `None` where another one answers at its address: that may be in another cluster.
     fn view(&self) -> Option<&ClusterView> {
-        self.greeting.as_ref().ok()?.info().cluster.as_ref()
+        let view = self.greeting.as_ref().ok()?.info().cluster.as_ref()?;
+        let name = self.manager.name();
+        (name.is_empty() || view.id == name).then_some(view)
     }
 }
 
@@ -94,42 +97,75 @@ impl Servers {
             pool.share(connection);
             return Ok(());
         }
-        let mut met = join_all(pools.iter().map(|pool| self.meet_again(pool))).await;
-        if met.iter().all(|met| met.greeting.is_err()) {
-            met.extend(greet_any(&self.config, &self.shared).await);
+        let mut met = join_all(pools.iter().map(|pool| Self::meet_again(pool))).await;
+        if met.iter().all(|met| met.view().is_none()) {
+            met.extend(self.greet_known().await);
         }
         self.refresh_from(met).await
     }
 
-    /// Greets a known node. One that is away does not hold up the others for long.
-    async fn meet_again(&self, pool: &Pool) -> Met {
-        let RedisConfig { connect_timeout, .. } = self.config;
-        let patience = if pool.problem.load().is_some() { connect_timeout / 2 } else { connect_timeout };
-        let greeting = timeout(patience, pool.manager.greet()).await;
+    /// Greets the nodes of the settings, and all that the last view has named: a replica may be a master by now.
+    async fn greet_known(&self) -> Vec<Met> {
+        let known = self.known.lock().clone();
+        let greet = async |Node { id, host, port }: Node| {
+            let config = self.config.of_node(&host, port);
+            let manager = Arc::new(Manager::new(&config, &self.shared, &id, false).ok()?);
+            let greeting = manager.greet().await;
+            Some(Met { manager, greeting }).filter(|met| met.view().is_some())
+        };
+        let known = join_all(known.into_iter().map(greet));
+        let (any, known) = join(greet_any(&self.config, &self.shared), known).await;
+        known.into_iter().flatten().chain(any).collect()
+    }
+
+    /// Greets a known node.
+    async fn meet_again(pool: &Pool) -> Met {
+        let greeting = timeout(pool.patience(), pool.manager.greet()).await;
         let late = |_| Err(pool.manager.error(ErrorKind::Timeout, "no answer in time"));
         Met { manager: Arc::clone(&pool.manager), greeting: greeting.unwrap_or_else(late) }
+    }
+
+    /// Waits for `work`, which may clear a node, and renews the leases of the others meanwhile.
+    async fn while_renewing<T>(&self, work: impl Future<Output = T>) -> T {
+        let renewing = async {
+            loop {
+                sleep(self.config.heartbeat).await;
+                renew(&join_all(self.pools().iter().map(|pool| Self::meet_again(pool))).await);
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            never = renewing => never,
+        }
     }
 
     /// Learns from what some nodes have answered; asks the others that they name.
     pub(super) async fn refresh_from(&self, met: Vec<Met>) -> Result<()> {
         let (clock, began) = (&self.config.clock, self.config.clock.monotonic());
         let is_first = self.map.load().pools().is_empty();
+        // The next steps may take longer than a lease.
+        renew(&met);
         let mut views: Vec<ClusterView> = met.iter().filter_map(Met::view).cloned().collect();
         let named = masters(&views);
         if named.is_empty() {
             return Err(self.lost(met));
         }
+        let nodes = named.iter().flat_map(|shard| std::iter::once(&shard.master).chain(&shard.replicas));
+        *self.known.lock() = nodes.cloned().collect();
         let members = self.meet(&named, met, is_first).await?;
         views.extend(members.iter().filter_map(|member| member.met.view()).cloned());
-        if let [only] = &named[..] {
-            views.extend(self.ask_replicas(only).await);
-        }
+        // Where no other master confirms one, its replicas may.
+        let is_unnamed = |shard: &&Shard| !is_named(&shard.master.id, &views);
+        let unnamed = named.iter().filter(is_unnamed).map(|shard| self.ask_replicas(shard));
+        let of_replicas = join_all(unnamed).await;
+        views.extend(of_replicas.into_iter().flatten());
         if is_first {
             self.begin(&members);
         }
         let mut problems = Vec::new();
         let mut fit = Vec::new();
-        for outcome in join_all(members.into_iter().map(admit)).await {
+        for outcome in self.while_renewing(join_all(members.into_iter().map(admit))).await {
             match outcome {
                 Ok(node) => match unfit(&node, &views, named.len() == 1) {
                     None => {
@@ -171,8 +207,12 @@ impl Servers {
         let map = self.map.load();
         for pool in map.pools() {
             if !named.iter().any(|shard| shard.master.id == pool.manager.name()) {
+                // It may answer still, and is deposed.
+                pool.manager.epochs.end_lease();
                 let problem = "the cluster names another node for its slots, which cannot be used";
-                pool.note(Some(&pool.manager.error(ErrorKind::Unavailable, problem)));
+                let error = pool.manager.error(ErrorKind::Unavailable, problem);
+                pool.note(Some(&error));
+                problems.push(error);
             }
         }
         let uncovered = map.uncovered();
@@ -194,9 +234,12 @@ impl Servers {
 
     /// Greets the masters of `shards` that are not among those of `met`.
     async fn meet(&self, shards: &[Shard], mut met: Vec<Met>, is_first: bool) -> Result<Vec<Member>> {
-        let pools = self.pools();
+        let (pools, map) = (self.pools(), self.map.load_full());
         let mut members = Vec::with_capacity(shards.len());
-        for Shard { master: Node { id, host, port }, .. } in shards {
+        for Shard { master: Node { id, host, port }, slots, .. } in shards {
+            // No other node has acknowledged anything to this process that this one may have missed.
+            let mut slots = slots.iter().flat_map(|(first, last)| *first..=*last).map(Slot);
+            let is_first = is_first || slots.all(|slot| map.owner(slot).is_none() && !map.is_moving(slot));
             let config = self.config.of_node(host, *port);
             let is_it = |pool: &&Arc<Pool>| pool.manager.name() == id && pool.address == config.address();
             let pool = pools.iter().find(is_it).cloned();
@@ -227,14 +270,14 @@ impl Servers {
         self.shared.history.begin(&members.iter().filter_map(incarnation).collect());
     }
 
-    /// Asks the replicas of the only master how they see the cluster.
-    async fn ask_replicas(&self, only: &Shard) -> Vec<ClusterView> {
+    /// Asks the replicas of a master how they see the cluster.
+    async fn ask_replicas(&self, shard: &Shard) -> Vec<ClusterView> {
         let ask = async |node: &Node| {
             let config = self.config.of_node(&node.host, node.port);
             let greeting = Manager::new(&config, &self.shared, &node.id, false).ok()?.greet().await.ok()?;
             greeting.info().cluster.clone()
         };
-        join_all(only.replicas.iter().map(ask)).await.into_iter().flatten().collect()
+        join_all(shard.replicas.iter().map(ask)).await.into_iter().flatten().collect()
     }
 
     /// Gives `node` slots that another one held before, once it was told what it has missed of them in the last `age`; by
@@ -246,11 +289,14 @@ impl Servers {
         // 2. What was acknowledged until now is read; what is acknowledged by the old node from now on begins again.
         let since_check = |slot: &Slot| before.owner(*slot).map(|owner| owner.manager.epochs.since_check());
         let longest = slots.iter().map(|slot| since_check(slot).unwrap_or(Duration::MAX)).max();
-        let age = age.or(longest.map(|longest| longest.saturating_add(MARGIN))).unwrap_or(Duration::MAX);
+        // The old node may have given the slots away a moment after its last check, and not have known.
+        let longest = longest.map(|longest| longest.saturating_add(self.config.heartbeat));
+        let age = age.or(longest).filter(|_| is_newer(node, &before, slots)).unwrap_or(Duration::MAX);
         let now = self.config.clock.monotonic();
         let missed = or_everything(self.shared.history.removals(age, now));
         // 3. The new node is told.
-        let told = node.pool.manager.remove(&mut node.connection.clone(), &missed, Some(slots)).await;
+        let mut connection = node.connection.clone();
+        let told = self.while_renewing(node.pool.manager.remove(&mut connection, &missed, Some(slots))).await;
         // 4. It is used. Where that failed, the old node goes on to refuse requests for these slots.
         let after = match &told {
             Ok(()) => before.with(slots, Some(&node.pool)),
@@ -281,11 +327,6 @@ async fn admit(member: Member) -> Result<Admitted> {
     let admitting = async {
         let greeting = greeting?;
         let (info, asked) = (greeting.info().clone(), greeting.asked);
-        if info.cluster.as_ref().is_some_and(|view| view.id != manager.name()) {
-            return Err(
-                manager.error(ErrorKind::Unavailable, "another node of the cluster answers at this address")
-            );
-        }
         let mut connection = manager.admit(greeting).await?;
         manager.check_agreement(&mut connection, &info).await?;
         Ok((connection, info, asked))
@@ -321,7 +362,7 @@ fn masters(views: &[ClusterView]) -> Vec<Shard> {
     let mut masters: Vec<Shard> = Vec::new();
     for shard in views.iter().filter(|view| Some(view.current_epoch) == newest).flat_map(|view| &view.shards)
     {
-        if !masters.iter().any(|known| known.master == shard.master) {
+        if !masters.iter().any(|known| known.master.id == shard.master.id) {
             masters.push(shard.clone());
         }
     }
@@ -346,6 +387,17 @@ fn holders(nodes: &[Admitted]) -> Vec<Option<usize>> {
     holders
 }
 
+/// Whether the config epoch of `node` is higher than those of the nodes that held `slots` before, as the specification
+/// demands. A server that only pretends to have epochs may have held the slots before, with other values.
+fn is_newer(node: &Admitted, before: &Map, slots: &[Slot]) -> bool {
+    let epoch_of = |info: &ServerInfo| info.cluster.as_ref().map_or(0, |view| view.epoch);
+    let own = epoch_of(&node.info);
+    slots
+        .iter()
+        .filter_map(|slot| before.owner(*slot))
+        .all(|owner| epoch_of(&owner.manager.info.load()) < own)
+}
+
 /// Returns why a node that was admitted is not used. Another node has to name it as a master, unless it is the only one and
 /// no replica answers.
 fn unfit(node: &Admitted, views: &[ClusterView], is_only: bool) -> Option<&'static str> {
@@ -353,10 +405,30 @@ fn unfit(node: &Admitted, views: &[ClusterView], is_only: bool) -> Option<&'stat
     if !view.is_ok {
         return Some("CLUSTERDOWN: this node of the cluster serves nothing now; see CLUSTER INFO there");
     }
-    let others = || views.iter().filter(|view| view.id != id);
+    let is_alone = is_only && views.iter().all(|view| view.id == id);
+    (!is_alone && !is_named(id, views)).then_some(UNCONFIRMED)
+}
+
+/// Whether another node than `id` names it as a master.
+fn is_named(id: &str, views: &[ClusterView]) -> bool {
     let names_it = |view: &ClusterView| view.shards.iter().any(|shard| shard.master.id == id);
-    let is_alone = is_only && others().next().is_none();
-    (!is_alone && !others().any(names_it)).then_some(UNCONFIRMED)
+    views.iter().filter(|view| view.id != id).any(names_it)
+}
+
+/// Renews the leases of the nodes that are in the epoch in which they are used, and that others name as masters.
+fn renew(met: &[Met]) {
+    let views: Vec<ClusterView> = met.iter().filter_map(Met::view).cloned().collect();
+    let newest = masters(&views);
+    for Met { manager, greeting } in met {
+        let Ok(greeting) = greeting else { continue };
+        let info = greeting.info();
+        let is_same = info.cluster.as_ref().is_some_and(|view| view.id == manager.name() && view.is_ok);
+        let is_newest = newest.iter().any(|shard| shard.master.id == manager.name());
+        let is_fit = info.problem(&manager.connector.config).is_none() && is_named(manager.name(), &views);
+        if is_same && is_newest && is_fit && manager.epochs.is_in(manager.incarnation(info)) {
+            manager.epochs.check(info, greeting.asked);
+        }
+    }
 }
 
 /// Ends the use of a server that answers and may not be used any more: it became a replica, or the password or the settings

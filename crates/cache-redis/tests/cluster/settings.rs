@@ -20,7 +20,7 @@ async fn settings_that_do_not_fit_say_what_to_set() {
         (config(&cluster).mode(RedisMode::Single), "REDIS_MODE=single; remove REDIS_MODE"),
         (of_single().mode(RedisMode::Cluster), "REDIS_MODE=cluster; correct REDIS_HOST"),
         (config(&cluster).trust_restart(), "remove REDIS_TRUST_RESTART"),
-        (config(&cluster).db(1), "SELECT is not allowed in cluster mode"),
+        (config(&cluster).db(1), "refused to switch database"),
         (config(&cluster).mode(RedisMode::Cluster).db(1), "remove REDIS_DB"),
     ] {
         let error = refused(config).await;
@@ -66,7 +66,7 @@ async fn a_diagnosis_names_the_node_that_is_away() {
     let port = cluster.node(2).port().to_string();
     match found(&cluster).await {
         Diagnosis::Wrong { found, advice } => {
-            assert!(found.contains(&port) && advice.contains(&port), "{found}; {advice}")
+            assert!(found.contains(&port) && advice.contains(&port), "{found}; {advice}");
         }
         other => panic!("{other:?}"),
     }
