@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use cache_facade::{
-    CacheConfig, Diagnosis, Environment, Fallback, RedisMode, diagnose_directory, diagnose_redis,
+    CacheConfig, Diagnosis, Environment, Fallback, RedisConfig, RedisMode, diagnose_directory, diagnose_redis,
 };
 use rustix::fs::{Access, FlockOperation, access, flock, statvfs};
 
@@ -124,7 +124,7 @@ fn described(settings: &Settings, config: &CacheConfig) -> Vec<(String, String)>
             ("REDIS_PORT", redis.port().to_string()),
             ("REDIS_MODE", mode(redis.mode()).to_owned()),
             ("REDIS_NODES", addresses(redis.nodes())),
-            ("REDIS_NODE_MAP", node_map(redis.node_map())),
+            ("REDIS_NODE_MAP", node_map(redis)),
             ("REDIS_SENTINELS", addresses(redis.sentinels())),
             ("REDIS_SENTINEL_MASTER", redis.sentinel_master().unwrap_or("-").to_owned()),
             ("REDIS_DB", redis.db().to_string()),
@@ -330,10 +330,9 @@ fn addresses(addresses: &[(String, u16)]) -> String {
     if addresses.is_empty() { "-".to_owned() } else { addresses.join(",") }
 }
 
-fn node_map(pairs: &[((String, u16), (String, u16))]) -> String {
-    let pair =
-        |(from, to): &((String, u16), (String, u16))| format!("{}:{}={}:{}", from.0, from.1, to.0, to.1);
-    let pairs: Vec<String> = pairs.iter().map(pair).collect();
+fn node_map(redis: &RedisConfig) -> String {
+    let pairs = redis.node_map().iter().map(|(from, to)| format!("{}:{}={}:{}", from.0, from.1, to.0, to.1));
+    let pairs: Vec<String> = pairs.collect();
     if pairs.is_empty() { "-".to_owned() } else { pairs.join(",") }
 }
 

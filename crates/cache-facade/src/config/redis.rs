@@ -280,7 +280,7 @@ impl RedisConfig {
     }
 
     /// Announced addresses of nodes, each with one that can be reached. Default: none.
-    pub fn node_map(&self) -> &[((String, u16), (String, u16))] {
+    pub fn node_map(&self) -> &[(Address, Address)] {
         &self.node_map
     }
 
