@@ -54,9 +54,9 @@ fn about_tls(config: &RedisConfig, cause: &TlsError) -> Option<&'static str> {
         TlsError::InvalidCertificate(UnknownIssuer | BadSignature) => {
             Some("name the PEM file of the authority that signed the server's certificate in REDIS_CA_FILE")
         }
-        TlsError::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {
-            Some("set REDIS_HOST to a name that the server's certificate holds")
-        }
+        TlsError::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => Some(
+            "set REDIS_HOST to a name that the server's certificate holds, or REDIS_TLS_NAME to that name",
+        ),
         TlsError::InvalidCertificate(Expired | ExpiredContext { .. }) => {
             Some("renew the server's certificate, or correct the clock of this machine")
         }

@@ -1,9 +1,9 @@
 //! The Redis backend of the cache, for many instances that share one server.
 //!
 //! Start with [`RedisBackend::connect`]; [`RedisConfig`] names the server. A call passes through `backend` (the trait),
-//! `ops` (what is sent, and what the replies mean), `pool` (a connection of the current epoch), `protocol` (commands, scripts
-//! and keys) and `connection` (sockets, and which server they lead to). The envelope of `cache-core` decides whether a value
-//! is the one that was stored.
+//! `ops` (what is sent, and what the replies mean), `attempts`, `servers` and `pool` (a connection of the current epoch of the
+//! server that holds the key), `protocol` (commands, scripts and keys) and `connection` (sockets, and which server they lead
+//! to). The envelope of `cache-core` decides whether a value is the one that was stored.
 //!
 //! - **Layout.** A group is a hash, `{namespace}:{group}:@`. Its fields are the remainders of the keys; each holds a lease or a
 //!   value, which begins with a nonce. The nonce is the fill token.
@@ -12,6 +12,8 @@
 //! - **Server epochs.** A restarted or replaced server may bring back removed values. So a hash of its `run_id` and replication
 //!   id, its incarnation, is part of every nonce: a value of another incarnation is a miss, and tokens and connections of
 //!   another epoch are refused. What was removed since a server took over is repeated there before it is read.
+//! - **Clusters.** `servers` knows which node holds a key's slot, from all nodes together, and follows slots that move and masters
+//!   that are replaced. The incarnation of a node is made of its `run_id`, its id and its config epoch.
 //! - **Lease of the server.** A server that was not checked for three heartbeats is checked before it is used again.
 //! - **Sealed replies.** An acknowledgement counts only with the reply to an `ECHO` behind it.
 

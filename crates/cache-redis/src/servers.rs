@@ -7,6 +7,8 @@
 mod map;
 mod placement;
 mod refresh;
+mod take_over;
+mod views;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

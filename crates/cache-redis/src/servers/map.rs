@@ -107,6 +107,9 @@ impl Map {
 
     /// Returns this map without servers that hold no slot; `None` if there are none.
     pub(super) fn pruned(&self) -> Option<Self> {
+        if !self.zones.contains(&0) {
+            return None;
+        }
         let slots: Vec<_> = self.pools.iter().map(|pool| (pool, self.slots_of(pool))).collect();
         let used = slots.iter().filter(|(_, slots)| !slots.is_empty());
         let pruned = used.fold(Self::default(), |map, (pool, slots)| map.with(slots, Some(pool)));

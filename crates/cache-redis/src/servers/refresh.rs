@@ -7,13 +7,12 @@ use cache_core::{Error, ErrorKind, Monotonic, Result};
 use futures_util::future::{join, join_all};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::map::Map;
+use super::views::{holders, is_named, masters};
 use super::{Refreshed, Servers};
 use crate::config::RedisConfig;
 use crate::connection::Connection;
 use crate::connection::clock_skew;
 use crate::connection::cluster::{ClusterView, Node, Shard};
-use crate::connection::server_epoch::or_everything;
 use crate::connection::server_info::ServerInfo;
 use crate::manager::{Greeting, Manager, Shared};
 use crate::pool::{Pool, UNCONFIRMED};
@@ -47,10 +46,10 @@ struct Member {
 }
 
 /// A node that may be used.
-struct Admitted {
-    pool: Arc<Pool>,
-    connection: Connection,
-    info: ServerInfo,
+pub(super) struct Admitted {
+    pub(super) pool: Arc<Pool>,
+    pub(super) connection: Connection,
+    pub(super) info: ServerInfo,
     asked: Monotonic,
     /// Whether its epoch is new, so that it was told what it has missed for all of its slots.
     is_new: bool,
@@ -126,7 +125,7 @@ impl Servers {
     }
 
     /// Waits for `work`, which may clear a node, and renews the leases of the others meanwhile.
-    async fn while_renewing<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(super) async fn while_renewing<T>(&self, work: impl Future<Output = T>) -> T {
         let renewing = async {
             loop {
                 sleep(self.config.heartbeat).await;
@@ -182,20 +181,13 @@ impl Servers {
                 Err(error) => problems.push(error),
             }
         }
-        let holders = holders(&fit);
-        for (position, node) in fit.iter().enumerate() {
+        for (node, gained) in fit.iter().zip(self.gained(&fit)) {
             let age = node.is_new.then(|| clock.monotonic().saturating_since(began));
-            let map = self.map.load();
-            let is_gained = |slot: &Slot| {
-                let is_its = map.owner(*slot).is_some_and(|owner| Arc::ptr_eq(owner, &node.pool));
-                !is_its && holders.get(usize::from(slot.0)) == Some(&Some(position))
-            };
-            let gained: Vec<Slot> = (0..SLOTS).map(Slot).filter(is_gained).collect();
-            drop(map);
-            if gained.is_empty() {
-            } else if is_first {
+            if is_first {
                 self.publish(self.map.load().with(&gained, Some(&node.pool)));
-            } else if let Err(error) = self.take_over(node, &gained, age).await {
+            } else if !gained.is_empty()
+                && let Err(error) = self.take_over(node, &gained, age).await
+            {
                 problems.push(error);
             }
         }
@@ -222,6 +214,21 @@ impl Servers {
             problems.push(Error::new(ErrorKind::Unavailable, message));
         }
         problems.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Returns the slots that each of `nodes` holds and that the map does not give to it.
+    fn gained(&self, nodes: &[Admitted]) -> Vec<Vec<Slot>> {
+        let (map, mut gained) = (self.map.load(), vec![Vec::new(); nodes.len()]);
+        let holders = holders(nodes.iter().map(|node| node.info.cluster.as_ref()));
+        for (slot, holder) in (0..SLOTS).map(Slot).zip(holders) {
+            let Some((node, gained)) = holder.and_then(|at| nodes.get(at).zip(gained.get_mut(at))) else {
+                continue;
+            };
+            if !map.owner(slot).is_some_and(|owner| Arc::ptr_eq(owner, &node.pool)) {
+                gained.push(slot);
+            }
+        }
+        gained
     }
 
     /// Notes that no node answers, and returns why.
@@ -279,37 +286,6 @@ impl Servers {
         };
         join_all(shard.replicas.iter().map(ask)).await.into_iter().flatten().collect()
     }
-
-    /// Gives `node` slots that another one held before, once it was told what it has missed of them in the last `age`; by
-    /// default, since the node that held them before was checked last.
-    async fn take_over(&self, node: &Admitted, slots: &[Slot], age: Option<Duration>) -> Result<()> {
-        let before = Map::clone(&self.map.load());
-        // 1. Requests wait.
-        self.publish(before.with(slots, None));
-        // 2. What was acknowledged until now is read; what is acknowledged by the old node from now on begins again.
-        let since_check = |slot: &Slot| before.owner(*slot).map(|owner| owner.manager.epochs.since_check());
-        let longest = slots.iter().map(|slot| since_check(slot).unwrap_or(Duration::MAX)).max();
-        // The old node may have given the slots away a moment after its last check, and not have known.
-        let longest = longest.map(|longest| longest.saturating_add(self.config.heartbeat));
-        let age = age.or(longest).filter(|_| is_newer(node, &before, slots)).unwrap_or(Duration::MAX);
-        let now = self.config.clock.monotonic();
-        let missed = or_everything(self.shared.history.removals(age, now));
-        // 3. The new node is told.
-        let mut connection = node.connection.clone();
-        let told = self.while_renewing(node.pool.manager.remove(&mut connection, &missed, Some(slots))).await;
-        // 4. It is used. Where that failed, the old node goes on to refuse requests for these slots.
-        let after = match &told {
-            Ok(()) => before.with(slots, Some(&node.pool)),
-            Err(_) => before,
-        };
-        self.publish(after);
-        told?;
-        cache_core::log::info!(
-            limit: &node.pool.address, server = %node.pool.address, slots = slots.len(), repeated = missed.len(),
-            "Redis slots changed owner"
-        );
-        Ok(())
-    }
 }
 
 /// Checks the only server over a new connection.
@@ -356,48 +332,6 @@ async fn admit(member: Member) -> Result<Admitted> {
     Ok(Admitted { pool, connection, info, asked, is_new })
 }
 
-/// Returns the masters by the views with the highest epoch.
-fn masters(views: &[ClusterView]) -> Vec<Shard> {
-    let newest = views.iter().map(|view| view.current_epoch).max();
-    let mut masters: Vec<Shard> = Vec::new();
-    for shard in views.iter().filter(|view| Some(view.current_epoch) == newest).flat_map(|view| &view.shards)
-    {
-        if !masters.iter().any(|known| known.master.id == shard.master.id) {
-            masters.push(shard.clone());
-        }
-    }
-    masters
-}
-
-/// Returns for each slot the position of the node that holds it: of those that say so, the one with the highest config epoch
-/// ("Hash slots configuration propagation" in the Redis Cluster specification).
-fn holders(nodes: &[Admitted]) -> Vec<Option<usize>> {
-    let views = nodes.iter().map(|node| node.info.cluster.as_ref());
-    let mut views: Vec<_> =
-        views.enumerate().filter_map(|(position, view)| Some((position, view?))).collect();
-    views.sort_by_key(|(_, view)| view.epoch);
-    let mut holders = vec![None; SLOTS.into()];
-    for (position, view) in views {
-        for slot in view.own_slots() {
-            if let Some(holder) = holders.get_mut(usize::from(slot.0)) {
-                *holder = Some(position);
-            }
-        }
-    }
-    holders
-}
-
-/// Whether the config epoch of `node` is higher than those of the nodes that held `slots` before, as the specification
-/// demands. A server that only pretends to have epochs may have held the slots before, with other values.
-fn is_newer(node: &Admitted, before: &Map, slots: &[Slot]) -> bool {
-    let epoch_of = |info: &ServerInfo| info.cluster.as_ref().map_or(0, |view| view.epoch);
-    let own = epoch_of(&node.info);
-    slots
-        .iter()
-        .filter_map(|slot| before.owner(*slot))
-        .all(|owner| epoch_of(&owner.manager.info.load()) < own)
-}
-
 /// Returns why a node that was admitted is not used. Another node has to name it as a master, unless it is the only one and
 /// no replica answers.
 fn unfit(node: &Admitted, views: &[ClusterView], is_only: bool) -> Option<&'static str> {
@@ -407,12 +341,6 @@ fn unfit(node: &Admitted, views: &[ClusterView], is_only: bool) -> Option<&'stat
     }
     let is_alone = is_only && views.iter().all(|view| view.id == id);
     (!is_alone && !is_named(id, views)).then_some(UNCONFIRMED)
-}
-
-/// Whether another node than `id` names it as a master.
-fn is_named(id: &str, views: &[ClusterView]) -> bool {
-    let names_it = |view: &ClusterView| view.shards.iter().any(|shard| shard.master.id == id);
-    views.iter().filter(|view| view.id != id).any(names_it)
 }
 
 /// Renews the leases of the nodes that are in the epoch in which they are used, and that others name as masters.

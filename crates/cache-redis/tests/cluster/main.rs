@@ -6,4 +6,5 @@ mod partial;
 mod race;
 mod settings;
 mod support;
+mod tls;
 mod upheavals;
