@@ -89,8 +89,9 @@ impl Router {
         if appends.is_empty() {
             return Ok(Invalidated::Applied { removed });
         }
-        let owed = appends.iter().map(|append| append.zones).collect();
-        let appended = self.journal.append(&part_in(owed), owed).await;
+        let owed: ZoneSet = appends.iter().map(|append| append.zones).collect();
+        let are_all_owed = owed.covers(what.iter().map(concerned).collect());
+        let appended = self.journal.append(&part_in(owed), owed, are_all_owed).await;
         gauges::journal_depth(self.journal.depth());
         drop(appends);
         appended.map(|()| Invalidated::Journaled { removed })

@@ -45,17 +45,20 @@ impl Router {
                 self.changed.notified().await;
                 continue;
             }
-            let mut waited = pin!(sleep(wait));
-            loop {
+            // A recovery may take long where a server has to be cleared first; zones that are lost meanwhile need a store.
+            let mut recovered = pin!(async {
+                sleep(wait).await;
+                self.recover().await
+            });
+            let returned = loop {
                 // In a task of its own: the recovery does not wait for a disk.
                 let (router, period) = (Arc::clone(self), self.state.lock().period);
                 tokio::spawn(contained_in(async move { router.open_store(period).await }));
                 tokio::select! {
-                    () = &mut waited => break,
+                    returned = &mut recovered => break returned,
                     () = self.replaced.notified() => {}
                 }
-            }
-            let returned = self.recover().await;
+            };
             self.log_return(&returned);
             if let Some(period) = returned.retired {
                 self.retire_store(period).await;

@@ -262,7 +262,7 @@ async fn the_breaker_does_not_close_during_an_append() {
     let append = router.unacknowledged(Zone::new(0).into(), &Error::new(ErrorKind::Unavailable, "no reply"));
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert_ne!(setup.breaker(), BreakerState::Closed, "it answers, but an append is in progress");
-    setup.backend.journal.append(&what(), ZoneSet::ALL).await.unwrap();
+    setup.backend.journal.append(&what(), ZoneSet::ALL, true).await.unwrap();
     drop(append);
     setup.is_back().await;
     assert!(setup.backend.journal.is_drained());

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cache_core::{CacheKey, Error, ErrorKind, Invalidation, Result};
 use futures_util::future::{join, join_all};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::connection::Connection;
 use crate::connection::server_epoch::ServerEpoch;
@@ -165,6 +165,10 @@ impl RedisEngine {
         }
         let mut left = zones;
         for _ in 0..SWITCHES {
+            if self.servers.map().moving() & left != 0 {
+                // No server in the map holds these slots, and the next one may have read already what it has missed.
+                let _ = timeout(self.servers.config.timeout, self.servers.refresh()).await;
+            }
             let servers = self.servers.map().of_zones(left);
             let before = self.servers.placement(&servers).await;
             let mut failures = None;
@@ -179,7 +183,7 @@ impl RedisEngine {
             }
             self.servers.removed(what);
             let map = self.servers.map();
-            let mut owed = map.away();
+            let mut owed = map.away() | map.moving();
             for (pool, zones) in map.of_zones(left) {
                 let is_current = |epoch| pool.manager.epochs.is_current(epoch);
                 if !self.servers.is_confirmed(&pool) || !epochs.iter().any(is_current) {

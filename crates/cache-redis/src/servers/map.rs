@@ -21,6 +21,8 @@ pub(crate) struct Map {
     zones: Vec<Zones>,
     /// The zones of slots that no server holds.
     uncovered: Zones,
+    /// The zones of slots that are about to be held by another server.
+    moving: Zones,
 }
 
 impl Map {
@@ -31,6 +33,7 @@ impl Map {
             owners: Vec::new(),
             zones: vec![Slot::default().zones()],
             uncovered: 0,
+            moving: 0,
         }
     }
 
@@ -82,12 +85,12 @@ impl Map {
             }
         }
         map.zones = vec![0; map.pools.len()];
-        map.uncovered = 0;
+        (map.uncovered, map.moving) = (0, 0);
         for (slot, owner) in (0..SLOTS).map(Slot).zip(&map.owners) {
             match map.zones.get_mut(usize::from(*owner)) {
                 Some(zones) => *zones |= slot.zones(),
                 None if *owner == NONE => map.uncovered |= slot.zones(),
-                None => {}
+                None => map.moving |= slot.zones(),
             }
         }
         map
@@ -97,6 +100,11 @@ impl Map {
     pub(crate) fn away(&self) -> Zones {
         let away = self.pools.iter().zip(&self.zones).filter(|(pool, _)| pool.problem.load().is_some());
         away.fold(self.uncovered, |away, (_, zones)| away | zones)
+    }
+
+    /// Returns the zones in which slots are about to be held by another server.
+    pub(crate) fn moving(&self) -> Zones {
+        self.moving
     }
 
     /// Returns the servers that hold slots of `zones`, each with its zones.

@@ -204,7 +204,8 @@ impl Journal {
 
     /// Writes invalidations that `owed`, zones of the target, did not acknowledge; a crash after it returned does not lose them.
     ///
-    /// The record of a change with the same invalidations, whose commit has ended, becomes theirs: it costs no second write.
+    /// Where `owed` are all zones that `what` concerns, the record of a change with the same invalidations, whose commit has ended,
+    /// becomes theirs: it costs no second write. Otherwise that change may still have to be invalidated in the other zones.
     ///
     /// If no file can be written, they are kept in memory; [`kind`](Self::kind) tells.
     ///
@@ -216,7 +217,12 @@ impl Journal {
     ///
     /// # Cost
     /// As for [`intend`](Self::intend), or nothing.
-    pub(crate) async fn append(&self, what: &[Invalidation], owed: ZoneSet) -> Result<()> {
+    pub(crate) async fn append(
+        &self,
+        what: &[Invalidation],
+        owed: ZoneSet,
+        are_all_owed: bool,
+    ) -> Result<()> {
         if is_planted(Plant::NoJournal) {
             return Ok(());
         }
@@ -226,7 +232,7 @@ impl Journal {
                 return Err(closed());
             }
             let has_file = state.ended.is_some();
-            if state.defer(what, owed) {
+            if are_all_owed && state.defer(what, owed) {
                 return Ok(());
             }
             state.outbox.add(what, owed, &self.shared.target, has_file.then_some(&mut state.table));
@@ -429,6 +435,9 @@ impl State {
     ///
     /// The change may be another one with the same invalidations: its commit has ended too, so that sending them covers both.
     fn defer(&mut self, what: &[Invalidation], owed: ZoneSet) -> bool {
+        if self.outbox.is_full(what.len()) {
+            return false;
+        }
         let is_same =
             |_: &u64, (entry, is_committed): &mut (Entry, bool)| *is_committed && entry.what == what;
         let deferred = self.intents.extract_if(is_same).next();

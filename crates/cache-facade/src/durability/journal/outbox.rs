@@ -22,6 +22,12 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Whether it survives a crash, as far as anything can: what a journal of a dead process holds, or nothing but the settings,
+    /// is in no slot.
+    fn is_held(&self, has_table: bool) -> bool {
+        !has_table || !self.claim.0.is_empty()
+    }
+
     /// Each invalidation, with the zones to which it is owed; `concerns` returns those that it concerns.
     fn owed<'a>(
         &'a self,
@@ -57,11 +63,17 @@ impl Outbox {
         target: &Target,
         table: Option<&mut Table>,
     ) {
-        let mut what: Vec<_> = what.iter().filter(|what| !self.covers(what, owed)).cloned().collect();
+        let has_table = table.is_some();
+        let is_new = |what: &&Invalidation| !self.covers(what, owed, has_table);
+        let mut what: Vec<_> = what.iter().filter(is_new).cloned().collect();
         if what.is_empty() {
             return;
         }
-        if count(&self.pending) + what.len() > MOST {
+        if self.is_full(what.len()) {
+            if let Some(clear) = self.clear(has_table) {
+                clear.owed |= owed;
+                return;
+            }
             what = vec![Invalidation::Everything];
         }
         let mut claim = Claim(Vec::new());
@@ -76,6 +88,11 @@ impl Outbox {
             }
             claim = table.claim(texts, format::everything(Reason::Pending, target));
             if claim.is_overflow() {
+                if let Some(clear) = self.clear(has_table) {
+                    clear.owed |= owed;
+                    table.release(claim);
+                    return;
+                }
                 what = vec![Invalidation::Everything];
             }
         }
@@ -85,6 +102,17 @@ impl Outbox {
     /// Adds an entry that is in the table already.
     pub(super) fn adopt(&mut self, entry: Entry) {
         self.pending.push(entry);
+    }
+
+    /// Whether there would be too many with `more`.
+    pub(super) fn is_full(&self, more: usize) -> bool {
+        count(&self.pending) + more > MOST
+    }
+
+    /// Returns a pending clear, which can be owed to more zones; one that is in the table where there is one.
+    fn clear(&mut self, has_table: bool) -> Option<&mut Entry> {
+        let is_clear = |entry: &&mut Entry| entry.what == [Invalidation::Everything];
+        self.pending.iter_mut().filter(|entry| entry.is_held(has_table)).find(is_clear)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -130,13 +158,13 @@ impl Outbox {
         }
     }
 
-    /// Whether a pending entry covers `what`, and is owed to all of `owed`.
-    fn covers(&self, what: &Invalidation, owed: ZoneSet) -> bool {
+    /// Whether a pending entry covers `what`, and is owed to all of `owed`; one that is in the table where there is one.
+    fn covers(&self, what: &Invalidation, owed: ZoneSet, has_table: bool) -> bool {
         let group = match what.epoch_scope() {
             EpochScope::Group(group) => CacheGroup::parse(group).ok().map(Invalidation::Group),
             EpochScope::All => None,
         };
-        let entries = self.pending.iter().filter(|entry| entry.owed.covers(owed));
+        let entries = self.pending.iter().filter(|entry| entry.is_held(has_table) && entry.owed.covers(owed));
         entries.flat_map(|entry| &entry.what).any(|pending| {
             pending == what || *pending == Invalidation::Everything || Some(pending) == group.as_ref()
         })

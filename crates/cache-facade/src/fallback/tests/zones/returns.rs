@@ -27,6 +27,20 @@ async fn a_shard_returns_while_another_stays_away_or_refuses_what_is_owed_to_it(
     }
 }
 
+/// A probe takes long where a server has to be cleared before it is used.
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_is_lost_during_a_long_recovery_of_another_has_a_fallback_store() {
+    let cluster = Cluster::new().await;
+    cluster.lose(2).await;
+    cluster.lose(1).await;
+    cluster.regains(1).await;
+    cluster.0.shared.set_shard(2, Behaviour::Hangs);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    cluster.lose(1).await;
+    cluster.fill(&key(1), "new").await;
+    assert_eq!(cluster.value(&key(1)).await.unwrap(), "new");
+}
+
 /// History 40: the zone that is lost again.
 #[tokio::test(start_paused = true)]
 async fn the_fallback_store_never_serves_a_value_of_an_earlier_outage_of_the_zone() {
