@@ -98,7 +98,9 @@ impl RedisBackend {
 
     /// The zones in which slots cannot be used now, as far as the last heartbeat tells.
     pub fn zones_away(&self) -> u64 {
-        self.engine.servers.map().away()
+        // One server is away also where its heartbeat does not run.
+        let is_one_away = !self.engine.servers.is_cluster() && self.engine.condition.lock().cause.is_some();
+        if is_one_away { self.zones() } else { self.engine.servers.map().away() }
     }
 
     /// Checks all servers, as [`probe`](Self::probe) does, and returns those of `zones` that may be used.

@@ -24,7 +24,8 @@ impl Redis {
     }
 
     pub(crate) fn cluster() -> Self {
-        Self::Cluster(RedisCluster::start().unwrap())
+        // A busy machine is not taken for a failure.
+        Self::Cluster(RedisCluster::start_with(3, 1, &["--cluster-node-timeout", "1500"]).unwrap())
     }
 
     pub(crate) fn replicated() -> Self {

@@ -38,7 +38,8 @@ fn is_in_redis(cluster: &RedisCluster, node: usize, id: u64) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shard_that_is_away_takes_only_its_own_keys_to_the_disk() {
-    let mut cluster = RedisCluster::start_with(3, 1, &["--cluster-require-full-coverage", "no"]).unwrap();
+    let patient = ["--cluster-require-full-coverage", "no", "--cluster-node-timeout", "3000"];
+    let mut cluster = RedisCluster::start_with(3, 1, &patient).unwrap();
     let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let (one, two) = (over(&cluster, &directories[0]).await, over(&cluster, &directories[1]).await);
     is_back(&one).await;

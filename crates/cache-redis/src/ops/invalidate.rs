@@ -16,7 +16,7 @@ use crate::error::{Fate, Fault};
 use crate::pool::Pool;
 use crate::protocol::removal::{Removal, group_of};
 use crate::protocol::scan::Elsewhere;
-use crate::protocol::slot::{Slot, Zones};
+use crate::protocol::slot::{ALL_ZONES, Slot, Zones};
 
 /// How many times an invalidation begins again because another server took over meanwhile.
 const SWITCHES: usize = 3;
@@ -69,7 +69,8 @@ impl RedisEngine {
             stats.invalidations += what.len() as u64 - clears;
             stats.invalidated_entries += total;
         });
-        if clears > 0 {
+        let is_everywhere = zones == ALL_ZONES || !self.servers.is_cluster();
+        if clears > 0 && is_everywhere && outcome.is_ok() {
             self.stats.counted(&BTreeMap::new());
         }
         outcome.map(|()| total)
