@@ -19,6 +19,7 @@ use crate::engine::RedisEngine;
 use crate::error::Fault;
 use crate::maintenance::Maintenance;
 use crate::ops::Unacknowledged;
+use crate::pool::Pool;
 use crate::protocol::layout::Layout;
 use crate::protocol::scan::{Scan, Throttle};
 use crate::protocol::slot::{ALL_ZONES, Slot};
@@ -83,6 +84,12 @@ impl RedisBackend {
     pub async fn probe(&self) -> Result<()> {
         self.engine.servers.check_open()?;
         self.engine.probe().await
+    }
+
+    /// The servers in use: the address of each, and whether the last heartbeat found it fit for use.
+    pub fn nodes(&self) -> Vec<(String, bool)> {
+        let state = |pool: Arc<Pool>| (pool.address.clone(), pool.problem.load().is_none());
+        self.engine.servers.pools().into_iter().map(state).collect()
     }
 
     /// The zones of this cache: bit n stands for zone n. One server has the zone 0 only, a cluster all 64.

@@ -70,6 +70,11 @@ pub(crate) trait Primary: CacheBackend + AtomicBackend {
     /// It is called for each call that fails.
     fn away(&self) -> ZoneSet;
 
+    /// The servers in use: the address of each, and whether it can be used as far as the store's own heartbeat tells.
+    fn nodes(&self) -> Vec<(String, bool)> {
+        Vec::new()
+    }
+
     /// Checks the servers of `zones`, over connections of their own, and returns those of the zones that may be used now.
     ///
     /// # Errors

@@ -253,6 +253,7 @@ impl Router {
     /// Opens the breaker of the zones that the primary knows to be away.
     pub(super) async fn check(&self) {
         let Some(primary) = self.state.lock().primary.clone() else { return };
+        gauges::nodes(|| primary.nodes(), &self.reported);
         let newly_away = |state: &State| primary.away() - state.breaker.away();
         if newly_away(&self.state.lock()).is_empty() {
             return;

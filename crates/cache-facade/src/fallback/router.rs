@@ -39,6 +39,8 @@ pub(super) struct Router {
     /// Called once, when the primary has acknowledged everything that is pending.
     pub(super) on_recovery: parking_lot::Mutex<Vec<OnRecovery>>,
     pub(super) max_age: Duration,
+    /// The servers that the last report has named.
+    pub(super) reported: parking_lot::Mutex<Vec<String>>,
     /// Unique in this process.
     pub(super) id: NonZeroU64,
 }
@@ -145,6 +147,7 @@ impl Router {
             clock,
             on_recovery: parking_lot::Mutex::new(vec![on_recovery]),
             max_age,
+            reported: parking_lot::Mutex::default(),
             id: random_nonzero(),
         }
     }

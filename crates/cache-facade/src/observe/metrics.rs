@@ -22,6 +22,7 @@
 //! | `cache_entries`, `cache_entries_bytes` | gauge | family | live entries and their space |
 //! | `cache_evictions_total`, `cache_expirations_total`, `cache_corrupt_total` | counter | backend | entries evicted, expired, damaged |
 //! | `cache_breaker_state` | gauge | | 0: Redis is in use; 1: it is being probed; 2: it is unreachable |
+//! | `cache_redis_node_up` | gauge | node | 1: the server can be used; 0: it cannot; NaN: it is not in use any more |
 //! | `cache_journal_depth` | gauge | | invalidations that Redis has not acknowledged |
 //!
 //! From `cache_size_bytes` on, all but those of Redis are set by [`Cache::show_stats`](crate::Cache::show_stats), to be called
@@ -80,13 +81,14 @@ const BY_BACKEND: [(&str, &str); 5] = [
     ("cache_corrupt_total", "Damaged entries."),
 ];
 
-const GAUGES: [(&str, &str); 7] = [
+const GAUGES: [(&str, &str); 8] = [
     ("cache_size_bytes", "Space of live entries."),
     ("cache_limit_bytes", "Limit of the space."),
     ("cache_disk_bytes", "Space of the files."),
     ("cache_entries", "Live entries of a family of keys."),
     ("cache_entries_bytes", "Space of the live entries of a family of keys."),
     ("cache_breaker_state", "State of Redis: 0 in use, 1 being probed, 2 unreachable."),
+    ("cache_redis_node_up", "Whether a server of Redis can be used."),
     ("cache_journal_depth", "Invalidations that Redis has not acknowledged."),
 ];
 

@@ -297,6 +297,10 @@ impl Primary for RedisBackend {
         ZoneSet::from_bits(self.zones_away())
     }
 
+    fn nodes(&self) -> Vec<(String, bool)> {
+        Self::nodes(self)
+    }
+
     async fn probe(&self, zones: ZoneSet) -> Result<ZoneSet> {
         self.probe_zones(zones.bits()).await.map(ZoneSet::from_bits)
     }

@@ -23,7 +23,7 @@ fn real() -> BTreeSet<String> {
             ask(&cache, &key("image")).await;
         });
     });
-    let of_redis = ["cache_breaker_state", "cache_journal_depth"].map(str::to_owned);
+    let of_redis = ["cache_breaker_state", "cache_redis_node_up", "cache_journal_depth"].map(str::to_owned);
     book.names().into_iter().chain(of_redis).collect()
 }
 

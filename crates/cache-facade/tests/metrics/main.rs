@@ -174,6 +174,14 @@ fn an_outage_of_redis_and_its_pending_invalidations_are_shown() {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
             assert_eq!((shown("cache_breaker_state{}"), shown("cache_journal_depth{}")), (0, 0));
+            let node = format!("cache_redis_node_up{{node=127.0.0.1:{}}}", server.port());
+            for _ in 0..3_000 {
+                if shown(&node) == 1 {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            assert_eq!(shown(&node), 1, "{:?}", book.counts());
         });
     });
 }
