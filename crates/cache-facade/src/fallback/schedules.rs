@@ -4,7 +4,7 @@
 //! `cache-core/plants` and `PLANTED_BUG=late-append`, the same tests must find the bug (history 24), and with
 //! `PLANTED_BUG=old-outage` the last one (history 40).
 
-#![expect(clippy::unwrap_used, reason = "a panic in a helper fails its test")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic in a helper fails its test")]
 
 use cache_core::plants::{Plant, is_planted};
 use cache_core::sync::atomic::{AtomicU64, Ordering};
