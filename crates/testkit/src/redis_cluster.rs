@@ -18,12 +18,12 @@ use crate::{RedisServer, Reply};
 
 /// The longest time until a cluster is of one mind.
 const SETTLES_WITHIN: Duration = Duration::from_secs(20);
-/// Arguments of every node: replaced when it is away for half a second; replicas sync at once.
+/// Arguments of every node: replaced when it is away for a second; replicas sync at once.
 const ARGUMENTS: [&str; 10] = [
     "--cluster-enabled",
     "yes",
     "--cluster-node-timeout",
-    "500",
+    "1000",
     "--cluster-announce-ip",
     "127.0.0.1",
     "--repl-diskless-sync",
@@ -190,7 +190,7 @@ impl RedisCluster {
 
     /// Begins to put `replica` in the place of its master; [`wait_for_master`](Self::wait_for_master) tells when it is.
     ///
-    /// Waits first if the node was elected less than 4.5 seconds before (with the node timeout of half a second).
+    /// Waits first if the node was elected less than 4.5 seconds before (with the default node timeout).
     ///
     /// # Errors
     /// When the replica cannot be reached, or refuses.

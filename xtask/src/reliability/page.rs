@@ -1,6 +1,5 @@
 //! docs/reliability.md, as the last run wrote it.
 
-use std::fmt::Write;
 use std::process::Command;
 use std::time::Duration;
 
@@ -51,7 +50,7 @@ pub(super) fn text(scores: &[(&Row, Score)], run: &Run) -> String {
     }
     page.push_str("\n## What each row does\n");
     for (row, _) in scores {
-        let _ = writeln!(page, "- **{}.** {}", row.name, row.what);
+        page.push_str(&described(row));
     }
     page.push_str(NOT_PROMISED);
     judged(&page)
@@ -62,13 +61,28 @@ pub(super) fn updated(old: &str, scores: &[(&Row, Score)], run: &Run) -> String 
     let mut page = old.to_owned();
     for (row, score) in scores {
         let start = format!("| {} | ", row.name);
-        let Some(before) = page.lines().find(|line| line.starts_with(&start)).map(str::to_owned) else {
-            continue;
-        };
         let since = format!("run alone since: {}", run.machine);
-        page = page.replace(&before, line(row, score, run.seed, &since).trim_end());
+        let new = line(row, score, run.seed, &since);
+        if let Some(before) = page.lines().find(|line| line.starts_with(&start)).map(str::to_owned) {
+            page = page.replace(&before, new.trim_end());
+        } else {
+            // A row that is newer than the page.
+            page = after_last(&page, "| ", &new);
+            page = after_last(&page, "- **", &described(row));
+        }
     }
     judged(&page)
+}
+
+/// Returns `page` with `new` after the last line that begins with `start`.
+fn after_last(page: &str, start: &str, new: &str) -> String {
+    let last = page.lines().rfind(|line| line.starts_with(start)).unwrap_or_default();
+    page.replacen(&format!("{last}\n"), &format!("{last}\n{new}"), 1)
+}
+
+/// What a row does.
+fn described(row: &Row) -> String {
+    format!("- **{}.** {}\n", row.name, row.what)
 }
 
 /// The page with what its lines say, said at the top.
@@ -135,5 +149,12 @@ mod tests {
             "{since}"
         );
         assert!(text(&[(&ROWS[0], Score::default())], &run()).contains("**No violation.**"));
+        let with_new = updated(&since, &[(&ROWS[1], Score::default())], &run());
+        let lines: Vec<&str> = with_new.lines().filter(|line| line.contains(ROWS[1].name)).collect();
+        assert!(
+            matches!(lines[..], [row, what] if row.starts_with("| ") && what.starts_with("- **")),
+            "{with_new}"
+        );
+        assert!(with_new.starts_with("# Reliability") && with_new.ends_with(NOT_PROMISED), "{with_new}");
     }
 }
