@@ -57,7 +57,7 @@ pub(crate) trait Primary: CacheBackend + AtomicBackend {
     /// Returns the zone of `group`, which is always the same.
     ///
     /// # Cost
-    /// Some 50 ns: it is called for each key while zones are away.
+    /// No more than a hash of the name: it is called for each key while zones are away.
     fn zone_of(&self, group: &str) -> Zone;
 
     /// Returns all zones of this store.

@@ -30,15 +30,6 @@ pub struct Unacknowledged {
     pub error: Error,
 }
 
-impl Unacknowledged {
-    fn add(failures: &mut Option<Self>, zones: Zones, error: Error) {
-        match failures {
-            Some(failures) => failures.zones |= zones,
-            None => *failures = Some(Self { zones, error }),
-        }
-    }
-}
-
 impl RedisEngine {
     /// Removes all of `what` from the servers of `zones`. Returns about how many entries that were: a whole group counts with
     /// its leases.
@@ -83,9 +74,8 @@ impl RedisEngine {
         zones: Zones,
         removed: &(impl Fn(&str, u64) + Sync),
     ) -> Result<(), Unacknowledged> {
-        let (named, everywhere): (Vec<_>, Vec<_>) =
+        let (mut named, everywhere): (Vec<_>, Vec<_>) =
             what.iter().cloned().partition(|what| !self.servers.is_cluster() || group_of(what).is_some());
-        let mut named = named;
         named.retain(|what| group_of(what).is_none_or(|group| self.slot(group).zones() & zones != 0));
         let slot_of =
             |at: usize| named.get(at).and_then(group_of).map_or(Slot::default(), |group| self.slot(group));
@@ -99,7 +89,8 @@ impl RedisEngine {
         for (positions, part) in in_slots {
             if let Err(error) = part {
                 let zones = positions.into_iter().fold(0, |zones, at| zones | slot_of(at).zones());
-                Unacknowledged::add(&mut failures, zones, error);
+                let failed = failures.get_or_insert(Unacknowledged { zones, error });
+                failed.zones |= zones;
             }
         }
         failures.map_or(Ok(()), Err)
@@ -172,15 +163,13 @@ impl RedisEngine {
             }
             let servers = self.servers.map().of_zones(left);
             let before = self.servers.placement(&servers).await;
-            let mut failures = None;
-            let mut epochs = self.scan(&servers, false, what, removed, &mut failures).await;
+            let (mut epochs, mut failure) = self.scan(&servers, false, what, removed).await;
             if !before.is_settled() || self.servers.placement(&servers).await != before {
                 // What it finds is in the map.
                 let _ = self.servers.refresh().await;
                 let servers = self.servers.map().of_zones(left);
                 let twice = [&servers[..], &servers[..]].concat();
-                failures = None;
-                epochs = self.scan(&twice, true, what, removed, &mut failures).await;
+                (epochs, failure) = self.scan(&twice, true, what, removed).await;
             }
             self.servers.removed(what);
             let map = self.servers.map();
@@ -195,7 +184,7 @@ impl RedisEngine {
             if left == 0 {
                 return Ok(());
             }
-            if let Some(Unacknowledged { error, .. }) = failures {
+            if let Some(error) = failure {
                 return Err(Unacknowledged { zones: left, error });
             }
         }
@@ -204,15 +193,14 @@ impl RedisEngine {
     }
 
     /// Removes `what` from these servers of a cluster, all at once or one after the other. Returns the epochs of those that
-    /// acknowledged it.
+    /// acknowledged it, and why another one did not.
     async fn scan(
         &self,
         servers: &[(Arc<Pool>, Zones)],
         is_in_turn: bool,
         what: &[Invalidation],
         removed: &(impl Fn(&str, u64) + Sync),
-        failures: &mut Option<Unacknowledged>,
-    ) -> Vec<Arc<ServerEpoch>> {
+    ) -> (Vec<Arc<ServerEpoch>>, Option<Error>) {
         let scans = servers.iter().map(|(pool, _)| self.scan_server(Arc::clone(pool), what, removed));
         let mut scanned = Vec::with_capacity(servers.len());
         if is_in_turn {
@@ -222,19 +210,19 @@ impl RedisEngine {
         } else {
             scanned = join_all(scans).await;
         }
-        let (mut epochs, mut failed) = (Vec::new(), Vec::new());
-        for ((pool, zones), scanned) in servers.iter().zip(scanned) {
+        let (mut epochs, mut failed, mut failure) = (Vec::new(), Vec::new(), None);
+        for ((pool, _), scanned) in servers.iter().zip(scanned) {
             match scanned {
                 Ok(epoch) => epochs.push(epoch),
                 Err(error) => {
                     failed.push(pool);
-                    Unacknowledged::add(failures, *zones, error);
+                    failure = Some(error);
                 }
             }
         }
         // Of two scans of a server both count.
         epochs.retain(|epoch| !failed.iter().any(|pool| pool.manager.epochs.is_current(epoch)));
-        epochs
+        (epochs, failure)
     }
 
     /// Removes `what` from one server of a cluster. Returns its epoch.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{Error, ErrorKind, Monotonic, Result};
+use futures_util::FutureExt;
 use futures_util::future::{join, join_all};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -56,14 +57,18 @@ pub(super) struct Admitted {
 }
 
 impl Servers {
-    /// Checks all servers, and learns which of them holds which slots. Calls at the same time share one refresh.
+    /// Checks all servers, and learns which of them holds which slots. Calls at the same time share one refresh of a cluster.
     ///
     /// # Errors
     /// Why one of the servers cannot be used; the others can. `Unavailable` where slots are not covered.
     ///
     /// # Cancellation
-    /// The refresh runs on.
+    /// The refresh of a cluster runs on.
     pub(crate) async fn refresh(self: &Arc<Self>) -> Result<()> {
+        if !self.is_cluster {
+            // Boxed to keep the futures of operations small.
+            return self.check_one().boxed().await;
+        }
         let (servers, asked) = (Arc::clone(self), Instant::now());
         let refresh = tokio::spawn(async move {
             let mut last = servers.refreshed.lock().await;
@@ -71,9 +76,7 @@ impl Servers {
                 if *began >= asked {
                     return failure.clone().map_or(Ok(()), |(kind, message)| Err(Error::new(kind, message)));
                 }
-                if servers.is_cluster {
-                    sleep_until(*began + PAUSE).await;
-                }
+                sleep_until(*began + PAUSE).await;
             }
             servers.check_open()?;
             let began = Instant::now();
@@ -86,16 +89,20 @@ impl Servers {
         refresh.await.unwrap_or_else(failed)
     }
 
+    /// Checks the only server. Calls at the same time do not wait for each other: one of them may hang.
+    async fn check_one(&self) -> Result<()> {
+        self.check_open()?;
+        let pools = self.pools();
+        let Some(pool) = pools.first() else { return Ok(()) };
+        let checked = check(&pool.manager).await;
+        pool.note(checked.as_ref().err());
+        let connection = checked.inspect_err(|error| leave(&pool.manager, error))?;
+        pool.share(connection);
+        Ok(())
+    }
+
     async fn refresh_now(&self) -> Result<()> {
         let pools = self.pools();
-        if !self.is_cluster {
-            let Some(pool) = pools.first() else { return Ok(()) };
-            let checked = check(&pool.manager).await;
-            pool.note(checked.as_ref().err());
-            let connection = checked.inspect_err(|error| leave(&pool.manager, error))?;
-            pool.share(connection);
-            return Ok(());
-        }
         let mut met = join_all(pools.iter().map(|pool| Self::meet_again(pool))).await;
         if met.iter().all(|met| met.view().is_none()) {
             met.extend(self.greet_known().await);

@@ -113,37 +113,39 @@ async fn eventually_lookup(cache: &RedisBackend, key: &CacheKey) -> cache_core::
 async fn a_clear_finds_keys_that_move_meanwhile() {
     let cluster = RedisCluster::start_with(3, 0, &[]).unwrap();
     let (cache, writer) = (open(&cluster).await, open(&cluster).await);
-    let keys = keys_of(&cluster, 0, 60);
-    let mut cleared = 0;
-    for (round, to) in [1, 0, 2, 0].into_iter().enumerate() {
-        let from = cluster.master_of_slot(slot(&cluster, &keys[0])).unwrap();
+    let keys = keys_of(&cluster, 0, 40);
+    let (mut cleared, mut from) = (0, 0);
+    for round in 0..36 {
+        let to = (from + 1) % 3;
         for key in &keys {
             let token = eventually_lookup(&cache, key).await.token;
-            let _ = cache.fill(key, token, NewEntry::new(format!("{round}"))).await.unwrap();
+            let filled = cache.fill(key, token, NewEntry::new("a value")).await.unwrap();
+            assert_eq!(filled, FillOutcome::Stored);
         }
-        let moving = std::thread::scope(|scope| {
+        let clear = async {
+            sleep(Duration::from_millis(7 * (round % 20))).await;
+            writer.invalidate(&[Invalidation::Everything]).await
+        };
+        let is_cleared = std::thread::scope(|scope| {
             let moving = scope.spawn(|| {
                 for key in &keys {
-                    let _ = cluster.move_slot(slot(&cluster, key), from, to);
+                    cluster.move_slot(slot(&cluster, key), from, to).unwrap();
                 }
             });
-            while !moving.is_finished() {
-                let clear = async { writer.invalidate(&[Invalidation::Everything]).await };
-                cleared += usize::from(
-                    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(clear)).is_ok(),
-                );
-            }
-            moving.join()
+            let clear = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(clear));
+            moving.join().unwrap();
+            clear.is_ok()
         });
-        moving.unwrap();
-        invalidate(&writer, Invalidation::Everything).await;
         cluster.settle().unwrap();
-        for key in &keys {
-            eventually("the node is used", async || cache.lookup(key).await.is_ok()).await;
-            assert_eq!(held(&cache, key).await, None, "round {round}");
-        }
+        // A value that moved is not served in any case: what counts is that nothing is left of it.
+        let is_left =
+            |key: &&CacheKey| cluster.node(to).command(&format!("EXISTS {}", name(key))).unwrap() != ":0";
+        let left = keys.iter().filter(is_left).count();
+        assert!(!is_cleared || left == 0, "{left} of {} keys in round {round}", keys.len());
+        cleared += usize::from(is_cleared);
+        from = to;
     }
-    println!("{cleared} clears");
+    assert!(cleared > 9, "{cleared} of 36 clears were acknowledged");
 }
 
 /// 1. The value is on A and its replica B. 2. B stops. 3. A acknowledges the removal. 4. A is killed, B goes on and is
