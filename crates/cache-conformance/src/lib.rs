@@ -44,6 +44,7 @@
 //!
 //! A law that needs more than the subject [promises](Promises) passes at once.
 
+mod at_hand;
 pub mod chaos;
 pub mod counters;
 pub mod eviction;
@@ -63,6 +64,7 @@ pub mod threads;
 pub mod tokens;
 pub mod values;
 
+pub use at_hand::AtHandFirst;
 pub use probe::{Probe, Value, key, noise, what};
 pub use subject::{Eviction, Figures, Keeping, Law, Opened, Promises, Subject, block_on};
 

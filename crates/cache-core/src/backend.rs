@@ -42,7 +42,8 @@ pub struct Fill {
 /// fills need not. A token of another backend, of this one before it was reopened, and [`FillToken::never`] are refused.
 /// A store may refuse more than it must, and may store or refuse a second fill with one token.
 ///
-/// **Truth.** A hit returns exactly the bytes that were last stored for this key. An entry that is damaged, of another
+/// **Truth.** A hit returns exactly the bytes that were last stored for this key, or, from memory, those that an earlier
+/// lookup of this instance found and that nothing has invalidated since. An entry that is damaged, of another
 /// version or of another key is a miss. A store may forget any entry at any time.
 ///
 /// **Expiry.** An entry is a miss from the end of its `expires_in` on, by a clock that cannot be set back within
@@ -63,6 +64,15 @@ pub trait CacheBackend: Debug + Send + Sync + 'static {
     /// A caller that limits how long it waits needs a timer of its own only for a call that is still pending then. A timer
     /// is a good part of the cost of a hit that takes a few microseconds.
     fn polled_within(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Looks `key` up in the memory of this process, without asking the store; `None` if it is not there, or may be out of
+    /// date. The default keeps nothing in memory.
+    ///
+    /// # Cost
+    /// No wait, no I/O and no copy of the payload: callers ask this before [`lookup`](Self::lookup).
+    fn at_hand(&self, _key: &CacheKey) -> Option<Lookup> {
         None
     }
 

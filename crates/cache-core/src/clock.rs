@@ -57,6 +57,11 @@ impl Monotonic {
     pub fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration))
     }
+
+    /// The reading in nanoseconds.
+    pub(crate) fn as_nanos(self) -> u64 {
+        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
+    }
 }
 
 /// A source of time.
@@ -70,6 +75,12 @@ pub trait Clock: Debug + Send + Sync + 'static {
 
     /// Monotonic time.
     fn monotonic(&self) -> Monotonic;
+
+    /// Monotonic time that also advances while the machine sleeps, for leases that others grant. Its readings are not
+    /// comparable with those of [`monotonic`](Self::monotonic). The default is that clock, for clocks that never sleep.
+    fn boot(&self) -> Monotonic {
+        self.monotonic()
+    }
 }
 
 /// The clocks of the operating system.
@@ -112,6 +123,18 @@ impl Clock for SystemClock {
 
     fn monotonic(&self) -> Monotonic {
         Monotonic(origin().0.elapsed())
+    }
+
+    fn boot(&self) -> Monotonic {
+        // `Instant` stands still while a machine running Linux sleeps, and the monotonic clock of Apple's systems does not.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let clock = rustix::time::ClockId::Boottime;
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let clock = rustix::time::ClockId::Monotonic;
+        let now = rustix::time::clock_gettime(clock);
+        // Neither is negative in a reading of these clocks.
+        let (seconds, nanos) = (u64::try_from(now.tv_sec), u32::try_from(now.tv_nsec));
+        Monotonic(Duration::new(seconds.unwrap_or(u64::MAX), nanos.unwrap_or(0)))
     }
 }
 

@@ -48,6 +48,11 @@ impl FamilyNames {
         self.0.iter().position(is_name).map_or(FamilyId::OTHER, FamilyId::at)
     }
 
+    /// The names by number, from 0 on; the last is that of all others.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        (0..=MOST_FAMILIES).map(|position| self.name(position))
+    }
+
     fn name(&self, position: usize) -> &str {
         self.0.get(position).and_then(OnceLock::get).map_or(OTHER, |name| name)
     }

@@ -34,6 +34,33 @@ pub struct Health {
     pub panics: u64,
     /// The message of the last one.
     pub last_panic: Option<String>,
+    /// The state of the memory in front of the store; `None` without one.
+    pub near: Option<NearHealth>,
+}
+
+/// The state of the memory in front of a store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NearHealth {
+    /// Whether values in memory are served.
+    pub state: NearState,
+    /// When this state began.
+    pub since: Timestamp,
+    /// Why they are not served.
+    pub cause: Option<String>,
+    /// How many instances keep values of this store in memory, as far as this one knows; each invalidation waits for the others.
+    pub sessions: u64,
+}
+
+/// Whether values in memory are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NearState {
+    /// They are.
+    Serving,
+    /// They are not: the store was not heard of in time, or is being registered at. Reads go to the store.
+    Lapsed,
+    /// They are never served at this store.
+    Off,
 }
 
 impl Health {
@@ -51,6 +78,7 @@ impl Health {
             journal: JournalKind::None,
             panics,
             last_panic: last_panic.map(|message| message.to_string()),
+            near: None,
         }
     }
 
@@ -115,6 +143,8 @@ pub struct Explanation {
     pub expires_in_ms: Option<u64>,
     /// How the value is encoded.
     pub codec: Option<&'static str>,
+    /// Whether a lookup would find the value in the memory of this process; `None` where nothing is kept there.
+    pub in_memory: Option<bool>,
     /// Why the last lookup of this process that missed did so, as far as it is remembered.
     pub last_miss: Option<MissCause>,
 }
@@ -132,6 +162,7 @@ impl Explanation {
             age_ms: entry.map(|entry| millis(now.saturating_since(entry.stored_at))),
             expires_in_ms: entry.and_then(|entry| Some(millis(entry.expires_at?.saturating_since(now)))),
             codec: entry.map(|entry| entry.codec.name()),
+            in_memory: None,
             last_miss: None,
         }
     }

@@ -34,6 +34,7 @@ pub mod log;
 mod memory;
 #[doc(hidden)]
 pub mod miss_log;
+mod near;
 mod null;
 #[doc(hidden)]
 pub mod panics;
@@ -59,12 +60,15 @@ pub use credentials::{Credentials, CredentialsProvider};
 pub use entry::{BackendKind, CLOCK_TOLERANCE, Entry, FillOutcome, FillToken, Invalidated, Lookup, NewEntry};
 pub use epochs::Epochs;
 pub use error::{Error, ErrorKind, Result};
-pub use health::{BreakerState, Explanation, Health, HealthStatus, JournalKind, MissCause};
+pub use health::{
+    BreakerState, Explanation, Health, HealthStatus, JournalKind, MissCause, NearHealth, NearState,
+};
 pub use invalidation::{EpochScope, Invalidates, Invalidation};
 pub use key::{CacheGroup, CacheKey, KeyBuilder, KeyPart, LONGEST_KEY, LONGEST_SCOPE};
 pub use memory::MemoryBackend;
+pub use near::{NearCache, NearConfig, NearSession};
 pub use null::NullBackend;
 pub use pattern::CachePattern;
 pub use random::random_nonzero;
-pub use stats::{CacheStats, FamilyStats, MEGABYTE, MOST_FAMILIES};
+pub use stats::{CacheStats, FamilyStats, MEGABYTE, MOST_FAMILIES, NearStats};
 pub use transfer::transfer_time;

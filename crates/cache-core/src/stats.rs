@@ -57,6 +57,33 @@ pub struct CacheStats {
     pub errors: u64,
     /// Figures by key family (first segment); at most 32 by name, the rest as `other`.
     pub families: BTreeMap<String, FamilyStats>,
+    /// Figures of the memory in front of the store, where it has one. Its hits are among `hits`.
+    pub near: Option<NearStats>,
+}
+
+/// Figures of the memory in front of a store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct NearStats {
+    /// Lookups that found their value in memory.
+    pub hits: u64,
+    /// Values that were dropped because an invalidation of their group came after they were read.
+    pub outdated: u64,
+    /// Values in memory, also those that an invalidation has made unservable and that no lookup has met since.
+    pub entries: u64,
+    /// Space they take, in bytes.
+    pub bytes: u64,
+    /// The limit of that space.
+    pub limit_bytes: u64,
+    /// How often the lease ended because the store did not answer in time.
+    pub lapses: u64,
+    /// Registrations at the store.
+    pub sessions: u64,
+    /// Sessions of other instances that were removed because they were silent.
+    pub removed_sessions: u64,
+    /// Invalidations that waited for other instances.
+    pub waits: u64,
+    /// How long they waited together, in milliseconds.
+    pub waited_ms: u64,
 }
 
 /// Figures of one key family.

@@ -182,6 +182,10 @@ impl CacheBackend for DiskBackend {
         None
     }
 
+    fn at_hand(&self, key: &CacheKey) -> Option<Lookup> {
+        self.engine.at_hand(key)
+    }
+
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
         self.check_open()?;
         Ok(self.engine.lookup(key))
@@ -240,7 +244,7 @@ impl CacheBackend for DiskBackend {
 
     async fn get(&self, key: &CacheKey) -> Result<Option<Entry>> {
         self.check_open()?;
-        Ok(self.engine.find(key))
+        Ok(self.engine.get(key))
     }
 
     async fn lookup_many(&self, keys: &[CacheKey]) -> Result<Vec<Lookup>> {
@@ -250,7 +254,7 @@ impl CacheBackend for DiskBackend {
 
     async fn get_many(&self, keys: &[CacheKey]) -> Result<Vec<Option<Entry>>> {
         self.check_open()?;
-        Ok(keys.iter().map(|key| self.engine.find(key)).collect())
+        Ok(keys.iter().map(|key| self.engine.get(key)).collect())
     }
 
     async fn explain(&self, key: &CacheKey) -> Result<Explanation> {
@@ -258,16 +262,18 @@ impl CacheBackend for DiskBackend {
         let (entry, last_miss) = self.engine.peek(key);
         Ok(Explanation {
             last_miss,
+            in_memory: self.engine.is_at_hand(key),
             ..Explanation::of(key, BackendKind::Disk, entry.as_ref(), self.engine.now())
         })
     }
 
     async fn health(&self) -> Health {
         let condition = self.engine.condition.lock().clone();
-        match condition.cause {
+        let health = match condition.cause {
             None => Health::ok(BackendKind::Disk, condition.since),
             Some(cause) => Health::degraded(BackendKind::Disk, condition.since, cause),
-        }
+        };
+        Health { near: self.engine.near_health(), ..health }
     }
 
     async fn close(&self) -> Result<()> {

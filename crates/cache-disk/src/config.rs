@@ -6,7 +6,7 @@ mod testing;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cache_core::{Clock, Error, ErrorKind, MEGABYTE, Result, SystemClock};
+use cache_core::{Clock, Error, ErrorKind, MEGABYTE, NearConfig, Result, SystemClock};
 
 use crate::budget::SMALLEST_LIMIT;
 
@@ -27,6 +27,7 @@ pub struct DiskConfig {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) start_empty: bool,
     pub(crate) is_watched: bool,
+    pub(crate) near: Option<NearConfig>,
     /// The bits of a key's hash that are used; tests use few, so that keys collide.
     pub(crate) hash_mask: u64,
     #[cfg(feature = "testing")]
@@ -44,6 +45,7 @@ impl DiskConfig {
             clock: Arc::new(SystemClock),
             start_empty: false,
             is_watched: false,
+            near: None,
             hash_mask: u64::MAX,
             #[cfg(feature = "testing")]
             storage: testing::StorageHook::default(),
@@ -74,6 +76,13 @@ impl DiskConfig {
     #[must_use]
     pub fn page_cache_bytes(self, page_cache_bytes: usize) -> Self {
         Self { page_cache_bytes, ..self }
+    }
+
+    /// Keeps values that were read in memory, too, so that a hit copies nothing. Default: none; a value is read from the pages
+    /// of the database each time.
+    #[must_use]
+    pub fn near(self, near: NearConfig) -> Self {
+        Self { near: Some(near), ..self }
     }
 
     /// Sets the clock for expiry. Default: the clocks of the system.

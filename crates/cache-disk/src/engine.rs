@@ -2,6 +2,7 @@
 
 mod condition;
 mod lookup;
+mod near;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use cache_core::{
 };
 
 use self::condition::Condition;
+use self::near::Near;
 use crate::budget::{self, Budget};
 use crate::config::DiskConfig;
 use crate::fs::FileSpace;
@@ -31,6 +33,7 @@ pub(crate) struct DiskEngine {
     /// Whether the index is complete, and the state of its load.
     pub(crate) load: LoadState,
     pub(crate) epochs: Epochs,
+    near: Option<Near>,
     pub(crate) keys: KeyHasher,
     pub(crate) queue: Queue,
     pub(crate) backpressure: Backpressure,
@@ -55,6 +58,7 @@ impl DiskEngine {
             index: Index::new(config.hash_mask),
             load: LoadState::default(),
             epochs: Epochs::new(),
+            near: config.near.as_ref().map(|near| Near::new(near, &config.clock)),
             keys: KeyHasher::new(&config.namespace),
             queue: Queue::default(),
             backpressure: Backpressure::default(),
@@ -112,6 +116,11 @@ impl DiskEngine {
         let unwritten = Some(Unwritten { key: key.clone(), entry: entry.clone() });
         let replaced = shard.insert(hash, family, meta, unwritten, self.index.advance());
         let replaced = replaced.map(|replaced| replaced.rows.id);
+        // After the insertion: a lookup that found the value before this one has taken its token earlier.
+        if token.is_none() || replaced.is_some() || !self.is_complete() || self.is_at_hand(key) == Some(true)
+        {
+            self.forget_near(EpochScope::Group(key.group()));
+        }
         // Queued under the lock, so that the writer sees the values of one key in the order of their ids.
         let value = QueuedValue { key: key.clone(), hash, rows, replaced, entry, _permit: permit };
         let is_queued = self.queue.push_value(value);
@@ -189,15 +198,22 @@ impl DiskEngine {
         self.queue_removals(self.index.remove_expired(self.now(), &self.stats));
         let counts = self.index.counts();
         let FamilyStats { hits, misses, count, bytes } = counts.total();
+        let near = self.near.as_ref().map(Near::stats);
+        let near_hits = near.as_ref().map_or(0, |near| near.hits);
+        let mut families = counts.named(&self.index.families);
+        for (family, hits) in self.near.iter().flat_map(Near::hits_by_family) {
+            families.entry(family.to_owned()).or_default().hits += hits;
+        }
         CacheStats {
             count,
             disk_bytes: self.space.load().taken_bytes(),
             approximate: !self.is_complete(),
-            families: counts.named(&self.index.families),
+            families,
+            near,
             ..self.stats.lock().clone()
         }
         .with_size(bytes, self.config.limit_bytes)
-        .with_lookups(hits, misses)
+        .with_lookups(hits + near_hits, misses)
     }
 
     /// Stops the cache: later calls fail, the queue accepts nothing any more, and the writer finishes.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cache_conformance::chaos::Chaotic;
-use cache_conformance::{Eviction, Figures, Keeping, Law, Opened, Promises, Subject};
-use cache_core::ManualClock;
+use cache_conformance::{AtHandFirst, Eviction, Figures, Keeping, Law, Opened, Promises, Subject};
+use cache_core::{ManualClock, NearConfig};
 use cache_disk::{DiskBackend, DiskConfig};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -18,13 +18,19 @@ struct Disk {
     clock: Arc<ManualClock>,
     root: TempDir,
     runtime: Runtime,
+    near: Option<NearConfig>,
 }
 
 impl Disk {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let root = tempfile::tempdir().expect("a temporary directory can be made");
-        Self { clock: Arc::default(), root, runtime: runtime.expect("a runtime can be started") }
+        Self { clock: Arc::default(), root, runtime: runtime.expect("a runtime can be started"), near: None }
+    }
+
+    /// With memory in front of the disk, which outlasts an eviction and keeps an order of its own.
+    fn near() -> Self {
+        Self { near: Some(NearConfig::new(4 << 20)), ..Self::new() }
     }
 
     fn directory(&self, place: &str) -> PathBuf {
@@ -37,8 +43,11 @@ impl Subject for Disk {
     fn promises(&self) -> Promises {
         Promises {
             keeping: Keeping::AcrossReopening,
-            eviction: Eviction::LeastRecentlyUsed,
-            figures: Figures::Exact,
+            eviction: match self.near {
+                None => Eviction::LeastRecentlyUsed,
+                Some(_) => Eviction::Unspecified,
+            },
+            figures: if self.near.is_none() { Figures::Exact } else { Figures::Approximate },
             limit_bytes: Some(LIMIT),
             largest_value: Some(LIMIT / 8),
             refuses_after_close: true,
@@ -51,7 +60,9 @@ impl Subject for Disk {
 
     async fn open(&self, place: &str) -> Opened {
         let config = DiskConfig::new(self.directory(place)).limit_bytes(LIMIT).clock(self.clock.clone());
-        Opened::with_atomic(DiskBackend::open(config).await.expect("the directory is ours"))
+        let config = self.near.iter().fold(config, |config, near| config.near(near.clone()));
+        let opened = Opened::with_atomic(DiskBackend::open(config).await.expect("the directory is ours"));
+        if self.near.is_some() { AtHandFirst::wrap(opened) } else { opened }
     }
 
     fn run(&self, law: Law<'_>) {
@@ -62,6 +73,11 @@ impl Subject for Disk {
 mod disk {
     use super::*;
     cache_conformance::conformance_tests!(Disk::new());
+}
+
+mod disk_behind_memory {
+    use super::*;
+    cache_conformance::conformance_tests!(Disk::near());
 }
 
 mod disk_under_chaos {

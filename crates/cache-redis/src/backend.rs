@@ -175,6 +175,10 @@ impl CacheBackend for RedisBackend {
         Some(FIRST_LOOK)
     }
 
+    fn at_hand(&self, _key: &CacheKey) -> Option<Lookup> {
+        None
+    }
+
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
         self.engine.lookup(key).await
     }

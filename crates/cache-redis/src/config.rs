@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{Clock, CredentialsProvider, Error, ErrorKind, MEGABYTE, Result, SystemClock};
+use cache_core::{Clock, CredentialsProvider, Error, ErrorKind, MEGABYTE, NearConfig, Result, SystemClock};
 
 use crate::last_server::LastServerRecord;
 use crate::login::{Login, Password};
@@ -86,6 +86,7 @@ pub struct RedisConfig {
     pub(crate) heartbeat: Duration,
     pub(crate) reference_limit_bytes: u64,
     pub(crate) trust_restart: bool,
+    pub(crate) near: Option<NearConfig>,
     pub(crate) last_server_record: Option<Arc<dyn LastServerRecord>>,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -113,6 +114,7 @@ impl RedisConfig {
             heartbeat: Duration::from_secs(1),
             reference_limit_bytes: 1000 * MEGABYTE,
             trust_restart: false,
+            near: None,
             last_server_record: None,
             clock: Arc::new(SystemClock),
         }
@@ -270,6 +272,12 @@ impl RedisConfig {
     /// Sets the base of `limit_mb` and `usage_percent` where the server has no `maxmemory`. Default: 1000 MiB.
     pub fn reference_limit_bytes(self, reference_limit_bytes: u64) -> Self {
         Self { reference_limit_bytes, ..self }
+    }
+
+    /// Keeps values that were read in memory, too, as fresh as the server: each invalidation by any instance returns when all
+    /// instances that keep values in memory have forgotten the old ones, or after half a second. Default: none.
+    pub fn near(self, near: NearConfig) -> Self {
+        Self { near: Some(near), ..self }
     }
 
     /// Serves values that a restarted or promoted server brings back. Default: off.

@@ -39,6 +39,11 @@ impl Clock for Steady {
         self.monotonic_nanos.store(nanos, Ordering::Relaxed);
         now
     }
+
+    /// Ends every lease where the inner clock panics.
+    fn boot(&self) -> Monotonic {
+        contained(|| self.clock.boot()).unwrap_or(Monotonic(Duration::MAX))
+    }
 }
 
 #[cfg(test)]

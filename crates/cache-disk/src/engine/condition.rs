@@ -120,6 +120,7 @@ impl DiskEngine {
         // The lock of every shard is passed: a fill that did not see the flag has inserted by then, and is removed.
         self.index.remove_unwritten();
         self.index.remove_stored();
+        self.forget_near(EpochScope::All);
     }
 
     /// Stores values again. Fills with older tokens are refused: their values may be out of date.

@@ -17,8 +17,8 @@ enum ReadOutcome {
 }
 
 impl DiskEngine {
-    /// Looks up `key`; waits for nothing but the disk.
-    pub(crate) fn lookup(&self, key: &CacheKey) -> Lookup {
+    /// Looks up `key` in the index and the database; waits for nothing but the disk.
+    pub(super) fn lookup_in_database(&self, key: &CacheKey) -> Lookup {
         let token = self.epochs.token(key);
         Lookup { entry: self.find(key), token, backend: BackendKind::Disk }
     }

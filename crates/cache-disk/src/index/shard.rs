@@ -135,6 +135,13 @@ impl Shard {
         Some((slot.family(), self.found(slot)))
     }
 
+    /// Makes the entry of `hash` the most recently used, if there is one.
+    pub(crate) fn used(&mut self, hash: u64, tick: u32) {
+        if let Some(at) = self.position(hash) {
+            self.touch(at, tick);
+        }
+    }
+
     /// Finds the entry of `hash` without touching its place in the order.
     pub(crate) fn peek(&self, hash: u64) -> Option<Found> {
         self.position(hash).map(|at| self.found(self.slot(at)))

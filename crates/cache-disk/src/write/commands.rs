@@ -56,7 +56,9 @@ impl Writer {
             );
             Ok(vec![self.replace()?])
         });
-        for (at, Invalidate { ack, .. }) in waiting.into_iter().enumerate() {
+        for (at, Invalidate { what, ack, .. }) in waiting.into_iter().enumerate() {
+            // After the removal, and also where it failed: the caller may have gone away.
+            self.engine.invalidate_near(&what);
             let answer = match &done {
                 Ok(removed) => Ok(removed.get(at).copied().unwrap_or(0)),
                 Err(fault) => {

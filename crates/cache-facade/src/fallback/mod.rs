@@ -279,6 +279,14 @@ impl CacheBackend for FallbackBackend {
         }
     }
 
+    /// Asks the memory of the primary only while the primary is in use: what is invalidated meanwhile is told to it first.
+    fn at_hand(&self, key: &CacheKey) -> Option<Lookup> {
+        match self.router.route(key) {
+            Ok(Route::Primary(primary, _)) => primary.at_hand(key),
+            _ => None,
+        }
+    }
+
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
         let found = self.read(key, |store| async move { store.lookup(key).await }).await?;
         Ok(Lookup { backend: fallback_kind(found.backend), ..found })
