@@ -20,6 +20,14 @@ pub enum Plant {
     OneIncarnation,
     /// The Redis backend does not repeat recent removals at a server that takes over.
     NoReplay,
+    /// An invalidation does not wait for instances that keep values in memory.
+    NearNoWait,
+    /// The lease of a session begins when the reply to its renewal comes.
+    NearLeaseFromReply,
+    /// A session is granted a lease although it has not heard of every change.
+    NearLeaseBehind,
+    /// A value is kept in memory with a token that was taken when the reply came.
+    NearTokenLate,
     /// A caller joins a load in flight by its key alone, with any token.
     JoinByKey,
     /// The breaker closes while an invalidation is being appended to the journal.

@@ -175,8 +175,8 @@ impl CacheBackend for RedisBackend {
         Some(FIRST_LOOK)
     }
 
-    fn at_hand(&self, _key: &CacheKey) -> Option<Lookup> {
-        None
+    fn at_hand(&self, key: &CacheKey) -> Option<Lookup> {
+        self.engine.at_hand(key)
     }
 
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
@@ -203,7 +203,7 @@ impl CacheBackend for RedisBackend {
             self.engine.servers.pools().iter().map(|pool| pool.manager.info.load().maxmemory).collect();
         let is_limited = !limits.contains(&0);
         let reference = self.engine.servers.config.reference_limit_bytes;
-        Ok(self.engine.stats.read(if is_limited { limits.iter().sum() } else { reference }))
+        Ok(self.engine.stats(if is_limited { limits.iter().sum() } else { reference }))
     }
 
     async fn get(&self, key: &CacheKey) -> Result<Option<Entry>> {
@@ -230,19 +230,21 @@ impl CacheBackend for RedisBackend {
         let entry = self.engine.peek(key).await?.entry;
         let last_miss = self.engine.miss_log.lock().last_miss(MissLog::hash(key));
         let explanation = Explanation::of(key, BackendKind::Redis, entry.as_ref(), self.engine.clock.now());
-        Ok(Explanation { last_miss, ..explanation })
+        Ok(Explanation { last_miss, in_memory: self.engine.near.holds(key), ..explanation })
     }
 
     async fn health(&self) -> Health {
         let condition = self.engine.condition.lock();
-        match &condition.cause {
+        let health = match &condition.cause {
             None => Health::ok(BackendKind::Redis, condition.since),
             Some(cause) => Health::degraded(BackendKind::Redis, condition.since, cause),
-        }
+        };
+        Health { near: self.engine.near.health(), ..health }
     }
 
     async fn close(&self) -> Result<()> {
         self.maintenance.stop();
+        self.engine.end_session().await;
         self.engine.servers.close();
         Ok(())
     }

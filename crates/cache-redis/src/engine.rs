@@ -13,6 +13,7 @@ use crate::config::RedisConfig;
 use crate::connection::Connection;
 use crate::error::Fault;
 use crate::miss_predictor::MissPredictor;
+use crate::near::Near;
 use crate::protocol::layout::Layout;
 use crate::protocol::slot::Slot;
 use crate::servers::Servers;
@@ -27,6 +28,7 @@ pub(crate) struct RedisEngine {
     pub(crate) stats: Stats,
     pub(crate) miss_log: Mutex<MissLog>,
     pub(crate) predictor: MissPredictor,
+    pub(crate) near: Near,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) condition: Mutex<Condition>,
 }
@@ -45,6 +47,7 @@ impl RedisEngine {
         config.check()?;
         let layout = Arc::new(Layout::new(&config.namespace));
         let servers = Servers::connect(config, &layout).await?;
+        let near = Near::new(config, servers.is_cluster());
         Ok(Self {
             servers,
             address: config.address(),
@@ -52,6 +55,7 @@ impl RedisEngine {
             stats: Stats::default(),
             miss_log: Mutex::default(),
             predictor: MissPredictor::default(),
+            near,
             clock: Arc::clone(&config.clock),
             condition: Mutex::new(Condition { since: config.clock.now(), cause: None, is_logged: false }),
         })

@@ -31,6 +31,7 @@ mod maintenance;
 mod manager;
 mod miss_predictor;
 mod namespace_agreement;
+mod near;
 mod ops;
 mod pool;
 mod protocol;

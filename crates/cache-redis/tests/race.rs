@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cache_core::plants::{Plant, is_planted};
-use cache_core::{CacheBackend, CacheKey, Entry, Fill, FillOutcome, Invalidation, NewEntry};
+use cache_core::{CacheBackend, CacheKey, Entry, Fill, FillOutcome, Invalidation, NearConfig, NewEntry};
 use cache_redis::{RedisBackend, RedisConfig};
 use testkit::RedisServer;
 
@@ -37,6 +37,8 @@ struct Score {
     stale: AtomicU64,
     stored: AtomicU64,
     refused: AtomicU64,
+    /// Hits that came from memory.
+    at_hand: AtomicU64,
 }
 
 struct Race {
@@ -59,7 +61,15 @@ impl Race {
         let row = self.row(reader + turn * 7);
         let cache = self.cache(reader);
         let oldest = row.acknowledged.load(Ordering::SeqCst);
-        let Ok(lookup) = cache.lookup(&row.key).await else { return };
+        let at_hand = cache.at_hand(&row.key);
+        self.score.at_hand.fetch_add(u64::from(at_hand.is_some()), Ordering::Relaxed);
+        let lookup = match at_hand {
+            Some(found) => found,
+            None => match cache.lookup(&row.key).await {
+                Ok(found) => found,
+                Err(_) => return,
+            },
+        };
         if let Some(entry) = lookup.entry {
             self.judge(&entry, oldest);
             if !turn.is_multiple_of(50) {
@@ -136,11 +146,13 @@ const FILLER: &str =
 /// Commands that disturb the server, one after each pause.
 type Disturbance = (Duration, &'static [&'static [&'static str]]);
 
-async fn run(arguments: &[&str], (pause, commands): Disturbance) -> Arc<Race> {
+/// A server with these arguments, two instances with or without memory, and what disturbs them.
+async fn run(arguments: &[&str], (pause, commands): Disturbance, near: Option<NearConfig>) -> Arc<Race> {
     let server = RedisServer::start_with(arguments).expect("a redis-server can be started");
     let mut caches = Vec::new();
     for _ in 0..2 {
         let config = RedisConfig::new("127.0.0.1").port(server.port()).timeout(Duration::from_secs(5));
+        let config = near.iter().cloned().fold(config, RedisConfig::near);
         caches.push(RedisBackend::connect(config).await.expect("it answers"));
     }
     let rows = (0..ROWS).map(|n| Row {
@@ -178,7 +190,7 @@ async fn run(arguments: &[&str], (pause, commands): Disturbance) -> Arc<Race> {
     let started = Instant::now();
     for command in commands.iter().cycle() {
         // A race with a planted bug lasts until the bug shows.
-        let is_shown = !is_planted(Plant::NoRedisFence) || race.score.stale.load(Ordering::Relaxed) > 0;
+        let is_shown = !is_broken(near.is_some()) || race.score.stale.load(Ordering::Relaxed) > 0;
         let has_enough = race.score.hits.load(Ordering::Relaxed) >= wanted && is_shown;
         if started.elapsed() > LASTS && has_enough || started.elapsed() > LASTS_AT_MOST {
             break;
@@ -196,27 +208,42 @@ async fn run(arguments: &[&str], (pause, commands): Disturbance) -> Arc<Race> {
     assert_eq!(staged.expect("it answers"), Vec::<String>::new(), "no staging keys are left");
     let text: String = redis::cmd("INFO").arg("stats").query(&mut disturber).expect("it answers");
     let evicted = text.lines().find(|line| line.starts_with("evicted_keys:")).unwrap_or_default();
-    let Score { hits, stale, stored, refused } = &race.score;
-    println!("{hits:?} hits, {stale:?} stale, {stored:?} fills stored, {refused:?} refused, {evicted}");
+    let Score { hits, stale, stored, refused, at_hand } = &race.score;
+    println!(
+        "{hits:?} hits, {at_hand:?} from memory, {stale:?} stale, {stored:?} fills stored, {refused:?} refused, {evicted}"
+    );
     race
 }
 
-fn judge(race: &Race) {
-    let Score { hits, stale, stored, refused: _ } = &race.score;
-    let (hits, stale, stored) =
-        (hits.load(Ordering::SeqCst), stale.load(Ordering::SeqCst), stored.load(Ordering::SeqCst));
+/// Whether stale reads must occur, because of a planted bug.
+fn is_broken(has_memory: bool) -> bool {
+    let of_memory = [Plant::NearNoWait, Plant::NearLeaseBehind, Plant::NearTokenLate];
+    is_planted(Plant::NoRedisFence) || has_memory && of_memory.into_iter().any(is_planted)
+}
+
+fn judge(race: &Race, has_memory: bool) {
+    let Score { hits, stale, stored, refused: _, at_hand } = &race.score;
+    let [hits, stale, stored, at_hand] =
+        [hits, stale, stored, at_hand].map(|counter| counter.load(Ordering::SeqCst));
     assert!(hits >= FEWEST_HITS && stored > 100, "{hits} hits, {stored} fills: too few to prove anything");
-    if is_planted(Plant::NoRedisFence) {
-        assert!(stale > 0, "without the fence stale reads must occur");
+    if has_memory {
+        assert!(at_hand > hits / 20, "{at_hand} of {hits} hits came from memory: too few to prove anything");
+    }
+    if is_broken(has_memory) {
+        assert!(stale > 0, "with the planted bug stale reads must occur");
     } else {
         assert_eq!(stale, 0, "of {hits} hits");
     }
 }
 
+fn memory() -> Option<NearConfig> {
+    Some(NearConfig::new(4 << 20))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_read_is_older_than_an_invalidation_acknowledged_before_it() {
     let often: Disturbance = (Duration::from_millis(100), &[&["FLUSHALL"]]);
-    judge(&*run(&[], often).await);
+    judge(&*run(&[], often, None).await, false);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,11 +261,42 @@ async fn no_read_is_older_while_the_server_forgets_scripts_and_closes_connection
             &["PING"],
         ],
     );
-    judge(&*run(&[], all).await);
+    judge(&*run(&[], all, None).await, false);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_read_is_older_while_the_server_evicts() {
     let fill: Disturbance = (Duration::from_millis(5), &[&["EVAL", FILLER, "0"]]);
-    judge(&*run(&["--maxmemory", "8mb", "--maxmemory-policy", "allkeys-lru"], fill).await);
+    judge(&*run(&["--maxmemory", "8mb", "--maxmemory-policy", "allkeys-lru"], fill, None).await, false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_hit_from_memory_is_older_while_the_registry_and_the_log_are_lost() {
+    let registry = "for _, key in ipairs(redis.call('KEYS', 'app:#near:*')) do redis.call('UNLINK', key) end";
+    let log = "for _, key in ipairs(redis.call('KEYS', 'app:#near:*:log')) do redis.call('UNLINK', key) end";
+    let registry: &[&str] = Box::leak(Box::new(["EVAL", registry, "0"]));
+    let log: &[&str] = Box::leak(Box::new(["EVAL", log, "0"]));
+    let all: &[&[&str]] = Box::leak(Box::new([
+        registry,
+        &["PING"],
+        log,
+        &["CLIENT", "PAUSE", "30"],
+        &["FLUSHALL"],
+        &["PING"],
+        &["CLIENT", "KILL", "TYPE", "normal"],
+        &["SCRIPT", "FLUSH"],
+    ]));
+    judge(&*run(&[], (Duration::from_millis(150), all), memory()).await, true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_hit_from_memory_is_older_on_a_quiet_server() {
+    judge(&*run(&[], (Duration::from_millis(100), &[&["PING"]]), memory()).await, true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_hit_from_memory_is_older_while_the_server_evicts() {
+    let fill: Disturbance = (Duration::from_millis(5), &[&["EVAL", FILLER, "0"]]);
+    let arguments = ["--maxmemory", "8mb", "--maxmemory-policy", "allkeys-lru"];
+    judge(&*run(&arguments, fill, memory()).await, true);
 }

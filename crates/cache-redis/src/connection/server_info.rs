@@ -27,6 +27,8 @@ pub(crate) struct ServerInfo {
     pub(crate) time: Option<Timestamp>,
     /// How many keys the database holds.
     pub(crate) keys: u64,
+    /// How many keys the server has removed for want of memory since it started.
+    pub(crate) evicted: u64,
     /// How far the clock of this machine is off, if that is too far.
     pub(crate) clock_problem: Option<String>,
 }
@@ -78,6 +80,7 @@ impl ServerInfo {
             },
             time: micros.map(|micros| Timestamp::from_millis(micros / 1000)),
             keys: keys.and_then(|keys| keys.parse().ok()).unwrap_or(0),
+            evicted: number("evicted_keys"),
             clock_problem: None,
         }
     }

@@ -19,6 +19,9 @@ impl RedisEngine {
     /// Checks all servers over new connections, and enters the epochs of those that are in another one.
     pub(crate) async fn probe(&self) -> Result<()> {
         let probed = self.servers.refresh().await;
+        if probed.is_ok() {
+            self.look_for_registry().await;
+        }
         self.note(probed.as_ref().err().map(Error::to_string));
         probed
     }

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::engine::RedisEngine;
 
-/// Runs the heartbeat and the vacuum until it is stopped or dropped.
+/// Runs the heartbeat, the vacuum and the session of values in memory until it is stopped or dropped.
 #[derive(Debug)]
 pub(crate) struct Maintenance(Mutex<JoinSet<()>>);
 
@@ -28,6 +28,12 @@ impl Maintenance {
         tasks.spawn(async move {
             supervise(|| vacuuming.vacuum_forever(interval), |_| {}, sleep).await;
         });
+        if engine.near.cache.is_some() {
+            let holding = Arc::clone(engine);
+            tasks.spawn(async move {
+                supervise(|| holding.hold_sessions_forever(), |_| {}, sleep).await;
+            });
+        }
         Self(Mutex::new(tasks))
     }
 

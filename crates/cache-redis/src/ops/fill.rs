@@ -1,5 +1,7 @@
 //! Fills by token, and sets.
 
+use std::sync::Arc;
+
 use cache_core::envelope::{self, Header};
 use cache_core::miss_log::MissLog;
 use cache_core::plants::{Plant, is_planted};
@@ -13,6 +15,7 @@ use crate::connection::Connection;
 use crate::connection::server_epoch::ServerEpoch;
 use crate::engine::RedisEngine;
 use crate::error::{Fate, Fault};
+use crate::near::Announcement;
 use crate::protocol::slot::{ALL_ZONES, Slot};
 use crate::protocol::write::{Envelope, FieldWrite, Written};
 
@@ -23,7 +26,7 @@ const LONGEST_MILLIS: u64 = 100 * 365 * 86_400_000;
 
 impl RedisEngine {
     /// Fills each key by its own token. The outcomes are in the order of `fills`.
-    pub(crate) async fn fill(&self, fills: &[Fill]) -> Result<Vec<FillOutcome>> {
+    pub(crate) async fn fill(self: &Arc<Self>, fills: &[Fill]) -> Result<Vec<FillOutcome>> {
         fills.iter().try_for_each(check_size)?;
         let slot_of = |at: usize| fills.get(at).map_or(Slot::default(), |fill| self.slot(fill.key.group()));
         let written = self
@@ -34,6 +37,9 @@ impl RedisEngine {
                 self.run(slot, bytes, |connection, deadline| self.fill_on(connection, fills, deadline)).await
             })
             .await?;
+        let replaced =
+            fills.iter().zip(&written).filter(|(_, written)| written.is_some_and(|bytes| bytes > 0));
+        self.announce_refreshed(replaced.map(|(fill, _)| Invalidation::Key(fill.key.clone())).collect());
         Ok(fills.iter().zip(written).map(|(fill, written)| self.count_fill(fill, written)).collect())
     }
 
@@ -81,7 +87,7 @@ impl RedisEngine {
             .collect();
         let mut outcomes = vec![None; fills.len()];
         if is_planted(Plant::NoRedisFence) && !writes.is_empty() {
-            connection.set(&writes, deadline).await?;
+            connection.set(&writes, None, deadline).await?;
             for write in &writes {
                 if let Some(outcome) = outcomes.get_mut(write.position) {
                     *outcome = Some(0);
@@ -108,7 +114,10 @@ impl RedisEngine {
         let (epoch, no_token) = (&connection.epoch, FillToken::never());
         let write = |(key, entry): &&(CacheKey, NewEntry)| self.field_write(epoch, 0, key, entry, no_token);
         let writes: Vec<FieldWrite> = entries.iter().map(write).collect();
-        let replaced = match connection.set(&writes, deadline).await {
+        let keys: Vec<_> = entries.iter().map(|(key, _)| Invalidation::Key(key.clone())).collect();
+        let announcement = self.near.announcement(&keys, &self.layout, &connection);
+        let last = announcement.as_ref().map(Announcement::command);
+        let (replaced, reply) = match connection.set(&writes, last, deadline).await {
             Err(fault) if fault.is_wrong_type() => {
                 let mut unlinks = Pipeline::with_capacity(writes.len());
                 for write in &writes {
@@ -117,14 +126,14 @@ impl RedisEngine {
                 for reply in connection.ask_all(&unlinks, deadline).await? {
                     connection.succeeded(reply)?;
                 }
-                connection.set(&writes, deadline).await?
+                connection.set(&writes, last, deadline).await?
             }
             replaced => replaced?,
         };
         for ((key, entry), replaced) in entries.iter().zip(replaced) {
             self.count_stored(key, entry, replaced);
         }
-        Ok(())
+        self.settle(announcement, reply, &mut connection, deadline).await
     }
 
     fn field_write(

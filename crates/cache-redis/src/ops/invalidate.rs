@@ -13,6 +13,7 @@ use crate::connection::Connection;
 use crate::connection::server_epoch::ServerEpoch;
 use crate::engine::RedisEngine;
 use crate::error::{Fate, Fault};
+use crate::near::Announcement;
 use crate::pool::Pool;
 use crate::protocol::removal::{Removal, group_of};
 use crate::protocol::scan::Elsewhere;
@@ -104,10 +105,16 @@ impl RedisEngine {
         removed: &(impl Fn(&str, u64) + Sync),
     ) -> Result<()> {
         let moving = self.run_recorded(slot, 0, what, async |mut connection, deadline| {
+            let announcement = self.near.announcement(what, &self.layout, &connection);
+            let last = announcement.as_ref().map(Announcement::command);
             let removal = self.removal(&mut connection, removed, Elsewhere::Fail);
-            match removal.run(what, deadline).await {
+            match removal.run(what, last, deadline).await {
                 Err(fault) if fault.fate == Fate::Moving => Ok(Some(fault)),
-                done => done.map(|()| None),
+                Err(fault) => Err(fault),
+                Ok(reply) => {
+                    self.settle(announcement, reply, &mut connection, deadline).await?;
+                    Ok(None)
+                }
             }
         });
         match (moving.await?, what) {
@@ -137,7 +144,7 @@ impl RedisEngine {
         self.run_recorded(slot, 0, what, async |_, deadline| {
             let mut connection =
                 self.servers.asking(slot, fault, deadline).await.map_err(|error| Fault::after(&error))?;
-            self.removal(&mut connection, removed, Elsewhere::Fail).run(what, deadline).await
+            self.removal(&mut connection, removed, Elsewhere::Fail).run(what, None, deadline).await.map(drop)
         })
         .await
     }
@@ -239,8 +246,8 @@ impl RedisEngine {
         };
         connection.is_asking = true;
         let removal = self.removal(&mut connection, removed, Elsewhere::Skip);
-        match removal.run(what, deadline).await {
-            Ok(()) => Ok(Arc::clone(&connection.epoch)),
+        match removal.run(what, None, deadline).await {
+            Ok(_) => Ok(Arc::clone(&connection.epoch)),
             Err(fault) => {
                 self.stats.add(|stats| stats.errors += 1);
                 Err(fault.into_error(&pool.address))

@@ -3,6 +3,7 @@
 mod counters;
 mod fill;
 mod invalidate;
+mod near;
 mod read;
 
 pub use invalidate::Unacknowledged;

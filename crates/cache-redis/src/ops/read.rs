@@ -3,6 +3,7 @@
 use bytes::{Buf, Bytes};
 use cache_core::envelope::{self, HEADER_LENGTH, Header, Rejected};
 use cache_core::miss_log::MissLog;
+use cache_core::plants::{Plant, is_planted};
 use cache_core::{BackendKind, CacheKey, Entry, ErrorKind, FillToken, Lookup, MissCause, Result, Timestamp};
 use tokio::time::Instant;
 
@@ -33,16 +34,22 @@ impl Found {
 
 impl RedisEngine {
     pub(crate) async fn get(&self, key: &CacheKey) -> Result<Option<Entry>> {
-        let found = self.peek(key).await?;
-        self.count([(key, &found)]);
-        Ok(found.entry)
+        self.run(self.slot(key.group()), 0, |mut connection, deadline| async move {
+            let token = self.near.token(key, &connection.epoch);
+            let content = connection.read(&self.layout.field(key), deadline).await?;
+            let found = self.interpret(|| self.clock.now(), &connection, key, content);
+            self.count([(key, &found)]);
+            Ok(self.kept(key, token, found, &connection).entry)
+        })
+        .await
     }
 
     pub(crate) async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
         self.run(self.slot(key.group()), 0, |mut connection, deadline| async move {
+            let token = self.near.token(key, &connection.epoch);
             let found = self.find(&mut connection, key, deadline).await?;
             self.count([(key, &found)]);
-            Ok(found.lookup(&connection.epoch))
+            Ok(self.kept(key, token, found, &connection))
         })
         .await
     }
@@ -53,9 +60,11 @@ impl RedisEngine {
             let keys: Vec<&CacheKey> = positions.iter().filter_map(|at| keys.get(*at)).collect();
             let keys = &keys[..];
             self.run(slot, 0, |mut connection, deadline| async move {
+                let tokens = self.tokens(keys, &connection);
                 let found = self.read_all(&mut connection, keys, deadline).await?;
                 self.count(keys.iter().copied().zip(&found));
-                Ok(found.into_iter().map(|found| found.entry).collect())
+                let found = self.all_kept(keys, tokens, found, &connection);
+                Ok(found.map(|found| found.entry).collect())
             })
             .await
         })
@@ -68,13 +77,45 @@ impl RedisEngine {
             let keys: Vec<&CacheKey> = positions.iter().filter_map(|at| keys.get(*at)).collect();
             let keys = &keys[..];
             self.run(slot, 0, |mut connection, deadline| async move {
+                let tokens = self.tokens(keys, &connection);
                 let found = self.find_all(&mut connection, keys, deadline).await?;
                 self.count(keys.iter().copied().zip(&found));
-                Ok(found.into_iter().map(|found| found.lookup(&connection.epoch)).collect())
+                Ok(self.all_kept(keys, tokens, found, &connection).collect())
             })
             .await
         })
         .await
+    }
+
+    /// Takes the tokens under which `keys` are about to be read.
+    fn tokens(&self, keys: &[&CacheKey], connection: &Connection) -> Vec<Option<FillToken>> {
+        keys.iter().map(|key| self.near.token(key, &connection.epoch)).collect()
+    }
+
+    /// Keeps what a read under `token` has found in memory, and returns it.
+    fn kept(
+        &self,
+        key: &CacheKey,
+        token: Option<FillToken>,
+        found: Found,
+        connection: &Connection,
+    ) -> Lookup {
+        let lookup = found.lookup(&connection.epoch);
+        let late = is_planted(Plant::NearTokenLate).then(|| self.near.token(key, &connection.epoch));
+        self.near.keep(key, late.unwrap_or(token), &lookup);
+        lookup
+    }
+
+    /// Keeps what reads under `tokens` have found.
+    fn all_kept<'a>(
+        &'a self,
+        keys: &'a [&CacheKey],
+        tokens: Vec<Option<FillToken>>,
+        found: Vec<Found>,
+        connection: &'a Connection,
+    ) -> impl Iterator<Item = Lookup> + 'a {
+        let read = keys.iter().zip(tokens).zip(found);
+        read.map(|((key, token), found)| self.kept(key, token, found, connection))
     }
 
     /// Reads `key` without counting it.

@@ -78,6 +78,14 @@ impl Connection {
         Ok(replies.into_iter().skip(each).step_by(each + 1).collect())
     }
 
+    /// Sends one command with a seal, as [`ask_sealed`](Self::ask_sealed) does. Returns its reply, which may be an error.
+    pub(crate) async fn ask_sealed_one(&mut self, command: &Cmd, deadline: Instant) -> Result<Value, Fault> {
+        let mut commands = Pipeline::with_capacity(2);
+        commands.add_command(command.clone());
+        let mut replies = self.ask_sealed(commands, deadline).await?;
+        Ok(replies.pop().unwrap_or(Value::Nil))
+    }
+
     /// Returns `reply`, or the error that it is.
     pub(crate) fn succeeded(&self, reply: Value) -> Result<Value, Fault> {
         self.noted(reply.extract_error().map_err(Fault::from))

@@ -3,6 +3,7 @@
 pub(crate) mod commands;
 mod fill_batches;
 pub(crate) mod layout;
+pub(crate) mod registry;
 pub(crate) mod removal;
 pub(crate) mod scan;
 pub(crate) mod scripts;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cache_core::envelope::LEASE_LENGTH;
 use cache_core::{CachePattern, Invalidation};
-use redis::Pipeline;
+use redis::{Cmd, Pipeline, Value};
 use tokio::time::Instant;
 
 use super::layout::Layout;
@@ -31,12 +31,25 @@ pub(crate) struct Removal<'a, R> {
 }
 
 impl<R: Fn(&str, u64) + Sync> Removal<'_, R> {
-    /// Removes all of `what`, the keys and groups by `deadline`.
-    pub(crate) async fn run(mut self, what: &[Invalidation], mut deadline: Instant) -> Result<(), Fault> {
-        for what in what.chunks(PER_ROUND_TRIP) {
-            self.by_name(what, deadline).await?;
+    /// Removes all of `what`, the keys and groups by `deadline`, and then sends `last`. Returns the reply to that.
+    pub(crate) async fn run(
+        mut self,
+        what: &[Invalidation],
+        last: Option<&Cmd>,
+        mut deadline: Instant,
+    ) -> Result<Option<Value>, Fault> {
+        let has_scans = what.iter().any(|what| by_name(what).is_none());
+        let mut chunks = what.chunks(PER_ROUND_TRIP).peekable();
+        let mut reply = None;
+        while let Some(chunk) = chunks.next() {
+            // In the round trip of the removals, if it is behind all of them.
+            let last = last.filter(|_| !has_scans && chunks.peek().is_none());
+            reply = self.by_name(chunk, last, deadline).await?;
             // Each round trip has the time of one operation.
             deadline = Instant::now() + self.timeout;
+        }
+        if !has_scans {
+            return Ok(reply);
         }
         for what in what.iter().filter(|what| by_name(what).is_none()) {
             if let Invalidation::Pattern(pattern) = what {
@@ -47,11 +60,16 @@ impl<R: Fn(&str, u64) + Sync> Removal<'_, R> {
                 scan::unlink_groups(self.connection, layout, all, self.removed, is_covered).await?;
             }
         }
-        Ok(())
+        self.by_name(&[], last, Instant::now() + self.timeout).await
     }
 
-    /// Removes those of `what` that are keys and whole groups.
-    async fn by_name(&mut self, what: &[Invalidation], deadline: Instant) -> Result<(), Fault> {
+    /// Removes those of `what` that are keys and whole groups, and then sends `last`. Returns the reply to that.
+    async fn by_name(
+        &mut self,
+        what: &[Invalidation],
+        last: Option<&Cmd>,
+        deadline: Instant,
+    ) -> Result<Option<Value>, Fault> {
         let mut commands = Pipeline::new();
         let what: Vec<_> = what.iter().filter_map(by_name).collect();
         let is_covered = |(group, _): &&(&str, _)| is_within(self.layout, self.within, group);
@@ -63,10 +81,15 @@ impl<R: Fn(&str, u64) + Sync> Removal<'_, R> {
                 None => commands.cmd("HLEN").arg(&key).cmd("UNLINK").arg(&key),
             };
         }
-        if commands.is_empty() {
-            return Ok(());
+        if let Some(last) = last {
+            commands.add_command(last.clone());
         }
-        let counts = scan::acknowledged(self.connection, commands, self.elsewhere, deadline).await?;
+        if commands.is_empty() {
+            return Ok(None);
+        }
+        let mut replies = self.connection.ask_sealed(commands, deadline).await?;
+        let reply = if last.is_some() { replies.pop() } else { None };
+        let counts = scan::counts(self.connection, replies, self.elsewhere)?;
         for ((group, field), counts) in what.into_iter().zip(counts.chunks(2)) {
             let entries = match (field, counts) {
                 // A lease is no entry.
@@ -76,7 +99,7 @@ impl<R: Fn(&str, u64) + Sync> Removal<'_, R> {
             };
             (self.removed)(group, entries);
         }
-        Ok(())
+        Ok(reply)
     }
 
     async fn pattern(&mut self, pattern: &CachePattern) -> Result<(), Fault> {

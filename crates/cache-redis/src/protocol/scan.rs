@@ -195,11 +195,21 @@ pub(crate) async fn prune(
 /// Sends commands that remove something or count. Returns the number that each replied.
 ///
 /// Every command must have been executed. A key that is no hash counts as empty: it holds nothing that could be served.
-pub(crate) async fn acknowledged(
+async fn acknowledged(
     connection: &mut Connection,
     commands: Pipeline,
     elsewhere: Elsewhere,
     deadline: Instant,
+) -> Result<Vec<u64>, Fault> {
+    let replies = connection.ask_sealed(commands, deadline).await?;
+    counts(connection, replies, elsewhere)
+}
+
+/// Parses the replies to commands that remove something or count.
+pub(crate) fn counts(
+    connection: &Connection,
+    replies: Vec<Value>,
+    elsewhere: Elsewhere,
 ) -> Result<Vec<u64>, Fault> {
     let count = |reply: Value| match reply {
         Value::Int(count) => Ok(u64::try_from(count).unwrap_or(0)),
@@ -209,7 +219,6 @@ pub(crate) async fn acknowledged(
         }
         _ => Err(Fault::mismatch()),
     };
-    let replies = connection.ask_sealed(commands, deadline).await?;
     connection.noted(replies.into_iter().map(count).collect())
 }
 

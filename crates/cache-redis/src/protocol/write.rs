@@ -136,9 +136,15 @@ impl Connection {
         })
     }
 
-    /// Stores values whatever their fields hold. Returns how many bytes of an older value each replaced.
-    pub(crate) async fn set(&mut self, values: &[FieldWrite], deadline: Instant) -> Result<Vec<u64>, Fault> {
-        let mut commands = Pipeline::with_capacity(COMMANDS_OF_A_SET * values.len() + 1);
+    /// Stores values whatever their fields hold, and then sends `last`. Returns how many bytes of an older value each replaced,
+    /// and the reply to `last`.
+    pub(crate) async fn set(
+        &mut self,
+        values: &[FieldWrite],
+        last: Option<&Cmd>,
+        deadline: Instant,
+    ) -> Result<(Vec<u64>, Option<Value>), Fault> {
+        let mut commands = Pipeline::with_capacity(COMMANDS_OF_A_SET * values.len() + 2);
         for FieldWrite { position: _, group, field, token: _, envelope, millis } in values {
             commands.cmd("HSTRLEN").arg(group).arg(field);
             let mut command = Cmd::with_capacity(4, 8 + group.len() + field.len() + envelope.len());
@@ -152,7 +158,11 @@ impl Connection {
                 commands.add_command(call);
             }
         }
-        let replies = self.ask_sealed(commands, deadline).await?;
+        if let Some(last) = last {
+            commands.add_command(last.clone());
+        }
+        let mut replies = self.ask_sealed(commands, deadline).await?;
+        let last = if last.is_some() { replies.pop() } else { None };
         let replies: Vec<Value> =
             replies.into_iter().map(|reply| self.succeeded(reply)).collect::<Result<_, _>>()?;
         let replaced = |replies: &[Value]| match replies {
@@ -163,6 +173,7 @@ impl Connection {
             }
             _ => Err(Fault::mismatch()),
         };
-        self.noted(replies.chunks(COMMANDS_OF_A_SET).map(replaced).collect())
+        let replaced = self.noted(replies.chunks(COMMANDS_OF_A_SET).map(replaced).collect())?;
+        Ok((replaced, last))
     }
 }

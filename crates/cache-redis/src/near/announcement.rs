@@ -1,0 +1,211 @@
+//! [`Announcement`]: tells all sessions what an invalidation has removed, and waits until none of them serves it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use cache_core::plants::{Plant, is_planted};
+use cache_core::{ErrorKind, Invalidation};
+use redis::{Cmd, Value};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{Near, WAIT, has_lost_nothing};
+use crate::connection::Connection;
+use crate::connection::server_info::ServerInfo;
+use crate::error::{Fate, Fault};
+use crate::protocol::layout::Layout;
+use crate::protocol::registry::{Announced, Registry, Scopes, acknowledged};
+use crate::protocol::scripts::Call;
+
+/// How many times the registry is asked without a pause for acknowledgements; most come within two round trips.
+const POLLS_WITHOUT_PAUSE: u32 = 20;
+/// The pause between later polls.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// A change that is announced behind the removals of an invalidation, in the same round trip.
+#[derive(Debug)]
+pub(crate) struct Announcement {
+    registry: Registry,
+    scopes: Scopes,
+    /// Whether the command announces; otherwise it only asks whether there is a registry.
+    is_strict: bool,
+    command: Cmd,
+}
+
+impl Announcement {
+    /// The command to send behind the removals. Its reply goes to [`Near::settle`].
+    pub(crate) fn command(&self) -> &Cmd {
+        &self.command
+    }
+}
+
+impl Near {
+    /// Prepares to announce `what` at the server of `connection`; `None` where no instance can keep values in memory.
+    pub(crate) fn announcement(
+        &self,
+        what: &[Invalidation],
+        layout: &Layout,
+        connection: &Connection,
+    ) -> Option<Announcement> {
+        if connection.is_in_cluster {
+            return None;
+        }
+        let registry = Registry::new(layout, connection.epoch.incarnation);
+        let scopes = Scopes::new(what.iter().map(Invalidation::epoch_scope));
+        let is_strict = self.is_strict();
+        // A backend that never heard of a registry spares the server a script.
+        let command = if is_strict { registry.announce(Call::ByHash, &scopes) } else { registry.look() };
+        Some(Announcement { registry, scopes, is_strict, command })
+    }
+
+    /// Waits until no instance serves from memory what the invalidation of `announcement` has removed: until all have
+    /// acknowledged that, or for [`WAIT`].
+    ///
+    /// # Errors
+    /// Those of the server, which then may not have announced it.
+    pub(crate) async fn settle(
+        &self,
+        announcement: &Announcement,
+        reply: Option<Value>,
+        connection: &mut Connection,
+        info: &ServerInfo,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        let announced = match self.announced(announcement, reply, connection, deadline).await {
+            Ok(announced) => announced,
+            Err(fault) if fault.fate == Fate::Keep => {
+                return self.give_up_registry(announcement, &fault, connection, deadline).await;
+            }
+            Err(fault) => return Err(fault),
+        };
+        let at = Instant::now();
+        let Some(Announced { number, registry, sessions: mut pending }) = announced else {
+            let settled = self.known.lock().saw_none(at);
+            if !has_lost_nothing(info) {
+                sleep_until(settled).await;
+            }
+            return Ok(());
+        };
+        if let Some(own) = self.session.load_full() {
+            announcement.scopes.iter().for_each(|scope| own.near.forget(scope));
+            pending.remove(&own.id);
+        }
+        let Some(registry) = registry else {
+            let damaged = Fault::after(&cache_core::Error::new(ErrorKind::Io, "it has no name"));
+            return self.give_up_registry(announcement, &damaged, connection, deadline).await;
+        };
+        let reliable = self.known.lock().saw(registry.clone(), at);
+        pending.retain(|_, value| acknowledged(value) < number);
+        if pending.is_empty() && Instant::now() >= reliable || is_planted(Plant::NearNoWait) {
+            return Ok(());
+        }
+        self.wait(&announcement.registry, &registry, number, &mut pending, connection, at + WAIT).await;
+        sleep_until(reliable.min(at + WAIT)).await;
+        let waited = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.count(|counts| {
+            counts.waits += 1;
+            counts.waited_ms += waited;
+        });
+        if !pending.is_empty() {
+            // Their leases have ended, unless their values have changed. The next invalidation does not wait for them.
+            let removed = connection
+                .remove_silent(&announcement.registry, &pending, Instant::now() + WAIT)
+                .await
+                .unwrap_or(0);
+            self.count(|counts| counts.removed_sessions += removed);
+        }
+        Ok(())
+    }
+
+    /// Interprets the reply to the announcement, and announces where the reply says that there is a registry; `None` if there is
+    /// none.
+    async fn announced(
+        &self,
+        announcement: &Announcement,
+        reply: Option<Value>,
+        connection: &mut Connection,
+        deadline: Instant,
+    ) -> Result<Option<Announced>, Fault> {
+        let Announcement { registry, scopes, is_strict, command: _ } = announcement;
+        let mut reply = reply.unwrap_or(Value::Nil);
+        if !is_strict {
+            match reply {
+                Value::Int(0) => return Ok(None),
+                Value::Int(_) => {}
+                // Damaged: not a hash.
+                Value::ServerError(_) => connection.succeeded(reply).map(drop)?,
+                _ => return connection.noted(Err(Fault::mismatch())),
+            }
+            reply = connection.ask_sealed_one(&registry.announce(Call::ByHash, scopes), deadline).await?;
+        }
+        match connection.announced(reply) {
+            Err(fault) if fault.is_no_script() => {
+                let in_full = registry.announce(Call::InFull, scopes);
+                let reply = connection.ask_sealed_one(&in_full, deadline).await?;
+                connection.announced(reply).map(Some)
+            }
+            announced => announced.map(Some),
+        }
+    }
+
+    /// Asks for acknowledgements of change `number` until `end`, and leaves in `pending` the sessions that gave none.
+    async fn wait(
+        &self,
+        registry: &Registry,
+        name: &str,
+        number: u64,
+        pending: &mut HashMap<String, String>,
+        connection: &mut Connection,
+        end: Instant,
+    ) {
+        let mut polls = 0;
+        while !pending.is_empty() && Instant::now() < end {
+            polls += 1;
+            if polls > POLLS_WITHOUT_PAUSE {
+                sleep(PAUSE).await;
+            }
+            let sessions: Vec<String> = pending.keys().cloned().collect();
+            let Ok((current, values)) = connection.values(registry, &sessions, end).await else {
+                // The connection is lost, or the server hangs.
+                sleep(PAUSE).await;
+                continue;
+            };
+            if current.as_deref() != Some(name) {
+                // The registry was lost, and that a session is not in another one says nothing.
+                sleep_until(end).await;
+                return;
+            }
+            for (session, value) in sessions.iter().zip(values) {
+                // A session that is gone has stopped serving before.
+                if value.is_none_or(|value| acknowledged(&value) >= number) {
+                    pending.remove(session);
+                }
+            }
+        }
+    }
+
+    /// Removes a registry that cannot be used, with which all sessions end, and waits until their leases have.
+    async fn give_up_registry(
+        &self,
+        announcement: &Announcement,
+        cause: &Fault,
+        connection: &mut Connection,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        let Announcement { registry, scopes, .. } = announcement;
+        cache_core::log::warn!(
+            limit: &registry.key, cause = %cause.cause,
+            "Redis refuses to announce an invalidation; all instances forget what they keep in memory"
+        );
+        let mut unlink = redis::cmd("UNLINK");
+        unlink.arg(&registry.key);
+        connection
+            .ask_sealed_one(&unlink, deadline.max(Instant::now() + WAIT))
+            .await
+            .and_then(|reply| connection.succeeded(reply))?;
+        if let Some(own) = self.session.load_full() {
+            scopes.iter().for_each(|scope| own.near.forget(scope));
+        }
+        sleep(WAIT).await;
+        Ok(())
+    }
+}
