@@ -24,8 +24,10 @@ pub enum Plant {
     NearNoWait,
     /// The lease of a session begins when the reply to its renewal comes.
     NearLeaseFromReply,
-    /// A session is granted a lease although it has not heard of every change.
-    NearLeaseBehind,
+    /// A session acknowledges a change before it has forgotten what that concerns.
+    NearAckFirst,
+    /// An invalidation relies on a registry that it sees for the first time.
+    NearTrustsNewRegistry,
     /// A value is kept in memory with a token that was taken when the reply came.
     NearTokenLate,
     /// A caller joins a load in flight by its key alone, with any token.

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, Weak};
 use async_trait::async_trait;
 use cache_conformance::chaos::Chaotic;
 use cache_conformance::model::{self, Steps};
-use cache_conformance::{Keeping, Law, Opened, Promises, Subject};
-use cache_core::ManualClock;
+use cache_conformance::{AtHandFirst, Keeping, Law, Opened, Promises, Subject};
+use cache_core::{CacheBackend, ManualClock, NearConfig};
 use cache_redis::{RedisBackend, RedisConfig};
 use testkit::{RedisCluster, RedisServer};
 use tokio::runtime::Runtime;
@@ -81,6 +81,17 @@ struct Redis {
     runtime: Runtime,
     number: u64,
     site: Arc<Site>,
+    memory: Memory,
+}
+
+/// Where values are kept in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    Nowhere,
+    /// In the instance that makes all calls.
+    Here,
+    /// In an instance that reads and fills, while another one sets and invalidates.
+    Beside,
 }
 
 impl Redis {
@@ -91,7 +102,26 @@ impl Redis {
             runtime: runtime.expect("a runtime can be started"),
             number: LAWS.fetch_add(1, Ordering::Relaxed),
             site,
+            memory: Memory::Nowhere,
         }
+    }
+
+    fn with(memory: Memory) -> Self {
+        Self { memory, ..Self::on(Site::server()) }
+    }
+
+    async fn connect(&self, place: &str, has_memory: bool) -> RedisBackend {
+        let config = RedisConfig::new("127.0.0.1")
+            .port(self.site.nodes().next().expect("there is a node").port())
+            .username("cache")
+            .password("s3cr3t")
+            .namespace(format!("law{}.{place}", self.number))
+            // Long timeouts, for busy machines.
+            .timeout(std::time::Duration::from_secs(10))
+            .connect_timeout(std::time::Duration::from_secs(10))
+            .clock(self.clock.clone());
+        let config = if has_memory { config.near(NearConfig::new(4 << 20)) } else { config };
+        RedisBackend::connect(config).await.expect("the server answers")
     }
 }
 
@@ -106,16 +136,16 @@ impl Subject for Redis {
     }
 
     async fn open(&self, place: &str) -> Opened {
-        let config = RedisConfig::new("127.0.0.1")
-            .port(self.site.nodes().next().expect("there is a node").port())
-            .username("cache")
-            .password("s3cr3t")
-            .namespace(format!("law{}.{place}", self.number))
-            // Long timeouts, for busy machines.
-            .timeout(std::time::Duration::from_secs(10))
-            .connect_timeout(std::time::Duration::from_secs(10))
-            .clock(self.clock.clone());
-        Opened::with_atomic(RedisBackend::connect(config).await.expect("the server answers"))
+        let backend = Arc::new(self.connect(place, self.memory != Memory::Nowhere).await);
+        let opened = Opened { cache: Arc::clone(&backend) as _, atomic: Some(backend) };
+        match self.memory {
+            Memory::Nowhere => opened,
+            Memory::Here => AtHandFirst::wrap(opened),
+            Memory::Beside => {
+                let writer: Arc<dyn CacheBackend> = Arc::new(self.connect(place, false).await);
+                AtHandFirst::wrap(opened).written_by(writer)
+            }
+        }
     }
 
     fn run(&self, law: Law<'_>) {
@@ -131,6 +161,17 @@ mod redis_server {
 mod redis_cluster {
     use super::*;
     cache_conformance::conformance_tests!(Redis::on(Site::cluster()));
+}
+
+mod redis_behind_memory {
+    use super::*;
+    cache_conformance::conformance_tests!(Redis::with(Memory::Here));
+}
+
+mod redis_changed_beside_memory {
+    use super::*;
+    // Why a lookup missed is known to the instance that invalidated.
+    cache_conformance::forgetful_conformance_tests!(Redis::with(Memory::Beside));
 }
 
 mod redis_server_under_chaos {

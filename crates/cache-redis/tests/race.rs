@@ -217,7 +217,7 @@ async fn run(arguments: &[&str], (pause, commands): Disturbance, near: Option<Ne
 
 /// Whether stale reads must occur, because of a planted bug.
 fn is_broken(has_memory: bool) -> bool {
-    let of_memory = [Plant::NearNoWait, Plant::NearLeaseBehind, Plant::NearTokenLate];
+    let of_memory = [Plant::NearNoWait, Plant::NearAckFirst, Plant::NearTokenLate];
     is_planted(Plant::NoRedisFence) || has_memory && of_memory.into_iter().any(is_planted)
 }
 

@@ -20,6 +20,8 @@ pub enum Mode {
     Pass,
     /// Passes everything on, each piece after this delay.
     Delay(Duration),
+    /// Passes requests on, and each piece of replies after this delay.
+    DelayReplies(Duration),
     /// Passes replies on in pieces of this many bytes, with this pause after each.
     Drip(usize, Duration),
     /// Passes nothing on in either direction and keeps connections open. Bytes sent meanwhile arrive when the mode changes,
@@ -209,7 +211,7 @@ async fn replies(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut mode: watch:
         // The rest is read even if the client has disconnected.
         let _ = match passable(&mut mode).await {
             Mode::Pass | Mode::BlackHole => to.write_all(reply).await,
-            Mode::Delay(delay) => {
+            Mode::Delay(delay) | Mode::DelayReplies(delay) => {
                 sleep(delay).await;
                 to.write_all(reply).await
             }

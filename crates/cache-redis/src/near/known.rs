@@ -1,5 +1,6 @@
 //! [`Known`]: what an instance knows of the registry, to tell when leases that it cannot see have ended.
 
+use cache_core::plants::{Plant, is_planted};
 use tokio::time::Instant;
 
 use super::WAIT;
@@ -35,6 +36,9 @@ impl Known {
     /// Notes the registry in which a change was announced, and when the reply came. Returns from when on it can be relied on.
     pub(super) fn saw(&mut self, registry: String, at: Instant) -> Instant {
         let is_known = self.registry.as_ref() == Some(&registry);
+        if is_planted(Plant::NearTrustsNewRegistry) {
+            return at;
+        }
         let since = self.since.filter(|_| is_known).unwrap_or(at);
         (self.registry, self.since) = (Some(registry), Some(since));
         since + WAIT

@@ -98,7 +98,7 @@ impl RedisEngine {
     async fn round(
         &self,
         pool: &Pool,
-        session: &Session,
+        session: &Arc<Session>,
         connection: &mut Connection,
         progress: &mut Progress,
     ) -> Result<bool, Fault> {
@@ -136,7 +136,7 @@ impl RedisEngine {
                 );
                 return Err(Fault::after(&removed));
             };
-            if processed >= renewed.announced || is_planted(Plant::NearLeaseBehind) {
+            if processed >= renewed.announced {
                 extend()?;
             }
             Ok(renewed)
@@ -147,7 +147,12 @@ impl RedisEngine {
         self.near.sessions.store(renewed.sessions, Ordering::Relaxed);
         progress.sessions = renewed.sessions;
         let is_quiet = changes.is_empty();
-        progress.processed = process(&session.near, processed, &changes, renewed.announced);
+        progress.processed = if is_planted(Plant::NearAckFirst) && !is_quiet {
+            forget_late(Arc::clone(session), changes);
+            renewed.announced.max(processed + 1)
+        } else {
+            process(&session.near, processed, &changes, renewed.announced)
+        };
         if processed < renewed.announced {
             // What was announced before this renewal is forgotten now.
             extend()?;
@@ -218,4 +223,12 @@ fn process(near: &NearSession, processed: u64, changes: &[(u64, Scopes)], announ
         last = announced;
     }
     last
+}
+
+/// The planted bug [`Plant::NearAckFirst`].
+fn forget_late(session: Arc<Session>, changes: Vec<(u64, Scopes)>) {
+    tokio::spawn(async move {
+        sleep(Duration::from_millis(5)).await;
+        changes.iter().flat_map(|(_, scopes)| scopes.iter()).for_each(|scope| session.near.forget(scope));
+    });
 }
