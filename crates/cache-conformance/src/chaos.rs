@@ -111,6 +111,11 @@ impl<B: CacheBackend + ?Sized> CacheBackend for ChaosBackend<B> {
         None
     }
 
+    fn at_hand(&self, key: &CacheKey) -> Option<Lookup> {
+        let found = self.inner.at_hand(key)?;
+        self.forget(found.entry.clone()).map(|_| found)
+    }
+
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
         let found = self.pass(self.inner.lookup(key)).await?;
         Ok(Lookup { entry: self.forget(found.entry), ..found })

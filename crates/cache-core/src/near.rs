@@ -16,7 +16,7 @@ mod session;
 use std::fmt;
 use std::sync::Arc;
 
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 pub use self::session::NearSession;
@@ -133,7 +133,8 @@ impl NearCache {
             .weight_capacity(limit_bytes)
             .build()
             .expect("both capacities are set");
-        let values = Cache::with_options(options, Bytes, DefaultHashBuilder::default(), Default::default());
+        let values =
+            Cache::with_options(options, Bytes, DefaultHashBuilder::default(), DefaultLifecycle::default());
         let largest = largest_value_bytes.min(limit_bytes / LEAST_SHARE);
         Self {
             values,

@@ -47,6 +47,11 @@ impl NearSession {
         self.epochs.advance(scope);
     }
 
+    /// Makes all values in each of `scopes` that were read until now unservable.
+    pub fn forget_each<'a>(&self, scopes: impl Iterator<Item = EpochScope<'a>>) {
+        scopes.for_each(|scope| self.forget(scope));
+    }
+
     /// Extends the lease to `until`, unless it lasts longer or the session is over.
     pub fn serve_until(&self, until: Monotonic) {
         let until = until.as_nanos();

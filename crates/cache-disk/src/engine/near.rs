@@ -98,6 +98,8 @@ impl DiskEngine {
 
     /// Makes the values that `what` names unservable from memory, once they are removed.
     pub(crate) fn invalidate_near(&self, what: &[Invalidation]) {
-        what.iter().for_each(|one| self.forget_near(one.epoch_scope()));
+        for one in what {
+            self.forget_near(one.epoch_scope());
+        }
     }
 }

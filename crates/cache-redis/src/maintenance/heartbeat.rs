@@ -20,7 +20,8 @@ impl RedisEngine {
     pub(crate) async fn probe(&self) -> Result<()> {
         let probed = self.servers.refresh().await;
         if probed.is_ok() {
-            self.look_for_registry().await;
+            // Boxed to keep the futures of callers small.
+            Box::pin(self.look_for_registry()).await;
         }
         self.note(probed.as_ref().err().map(Error::to_string));
         probed

@@ -86,7 +86,7 @@ impl Near {
             return Ok(());
         };
         if let Some(own) = self.session.load_full() {
-            announcement.scopes.iter().for_each(|scope| own.near.forget(scope));
+            own.near.forget_each(announcement.scopes.iter());
             pending.remove(&own.id);
         }
         let Some(registry) = registry else {
@@ -203,7 +203,7 @@ impl Near {
             .await
             .and_then(|reply| connection.succeeded(reply))?;
         if let Some(own) = self.session.load_full() {
-            scopes.iter().for_each(|scope| own.near.forget(scope));
+            own.near.forget_each(scopes.iter());
         }
         sleep(WAIT).await;
         Ok(())

@@ -139,7 +139,7 @@ impl Near {
     /// Forgets what `what` concerns in the memory of this instance.
     pub(crate) fn forget(&self, what: &[Invalidation]) {
         if let Some(session) = self.session.load().as_ref() {
-            what.iter().for_each(|one| session.near.forget(one.epoch_scope()));
+            session.near.forget_each(what.iter().map(Invalidation::epoch_scope));
         }
     }
 

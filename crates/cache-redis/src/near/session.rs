@@ -215,7 +215,7 @@ fn process(near: &NearSession, processed: u64, changes: &[(u64, Scopes)], announ
         if *number != last + 1 {
             near.forget(EpochScope::All);
         }
-        scopes.iter().for_each(|scope| near.forget(scope));
+        near.forget_each(scopes.iter());
         last = last.max(*number);
     }
     if last < announced {
@@ -229,6 +229,6 @@ fn process(near: &NearSession, processed: u64, changes: &[(u64, Scopes)], announ
 fn forget_late(session: Arc<Session>, changes: Vec<(u64, Scopes)>) {
     tokio::spawn(async move {
         sleep(Duration::from_millis(5)).await;
-        changes.iter().flat_map(|(_, scopes)| scopes.iter()).for_each(|scope| session.near.forget(scope));
+        session.near.forget_each(changes.iter().flat_map(|(_, scopes)| scopes.iter()));
     });
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{CacheKey, CacheStats, Invalidation, Lookup};
+use cache_core::{CacheKey, CacheStats, Invalidation, Lookup, NearCache};
 use redis::Value;
 use tokio::time::{Instant, timeout};
 
@@ -87,7 +87,7 @@ impl RedisEngine {
     pub(crate) fn stats(&self, limit_bytes: u64) -> CacheStats {
         let mut stats = self.stats.read(limit_bytes);
         let Some(near) = self.near.stats() else { return stats };
-        for (family, hits) in self.near.cache.iter().flat_map(|cache| cache.hits_by_family()) {
+        for (family, hits) in self.near.cache.iter().flat_map(NearCache::hits_by_family) {
             stats.families.entry(family.to_owned()).or_default().hits += hits;
         }
         let (hits, misses) = (stats.hits + near.hits, stats.misses);
