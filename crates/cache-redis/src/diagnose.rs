@@ -57,7 +57,8 @@ pub type Check = (&'static str, Diagnosis);
 pub async fn diagnose(config: &RedisConfig) -> Vec<Check> {
     let mut checks = Checks { config: config.clone(), done: Vec::new() };
     // `None` where a check failed, which is the last one then.
-    let _: Option<()> = checks.run().await;
+    // Boxed: it is large, and runs once.
+    let _: Option<()> = Box::pin(checks.run()).await;
     checks.done
 }
 
