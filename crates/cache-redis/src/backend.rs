@@ -45,7 +45,8 @@ impl RedisBackend {
     /// # Cost
     /// Four connections, one `INFO` each, and one round trip that tries every command.
     pub async fn connect(config: RedisConfig) -> Result<Self> {
-        let engine = RedisEngine::connect_checked(&config).await?;
+        // Boxed: it is large, and runs once.
+        let engine = Box::pin(RedisEngine::connect_checked(&config)).await?;
         for pool in engine.servers.pools() {
             if let Some(warning) = pool.manager.info.load().warning() {
                 cache_core::log::warn!(
