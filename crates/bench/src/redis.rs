@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod fills;
 pub mod hits;
 pub mod memory;
+pub mod near;
 pub mod removals;
 
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub struct Rig {
     pub documented: Pool<RedisConnectionManager>,
     /// Where the server listens.
     pub url: String,
+    /// The port of that.
+    pub port: u16,
     _server: RedisServer,
 }
 
@@ -51,7 +54,7 @@ impl Rig {
     /// A server of its own, empty.
     pub fn start(runtime: &Arc<Runtime>) -> Outcome<Arc<Self>> {
         let server = RedisServer::start()?;
-        let url = server.url();
+        let (url, port) = (server.url(), server.port());
         let config = RedisConfig::new("127.0.0.1").port(server.port()).timeout(PATIENCE);
         let settings = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
         runtime.block_on(async {
@@ -62,6 +65,7 @@ impl Rig {
                 shared: client.get_multiplexed_async_connection_with_config(&settings).await?,
                 documented: Pool::builder().build(RedisConnectionManager::new(address(&server)?)?).await?,
                 url,
+                port,
                 _server: server,
             }))
         })
@@ -98,7 +102,7 @@ pub fn run(session: &mut Session) -> Outcome<()> {
         session.leave_out("Redis", &why.to_string());
         return Ok(());
     }
-    let rows = [hits::run, fills::run, batches::run, removals::run, memory::run, cluster::run];
+    let rows = [hits::run, fills::run, batches::run, removals::run, memory::run, near::run, cluster::run];
     of_tasks(session, |session| rows.iter().try_for_each(|run| run(session)))
 }
 

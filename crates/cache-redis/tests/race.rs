@@ -236,8 +236,8 @@ fn judge(race: &Race, has_memory: bool) {
     }
 }
 
-fn memory() -> Option<NearConfig> {
-    Some(NearConfig::new(4 << 20))
+fn memory() -> NearConfig {
+    NearConfig::new(4 << 20)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -286,17 +286,17 @@ async fn no_hit_from_memory_is_older_while_the_registry_and_the_log_are_lost() {
         &["CLIENT", "KILL", "TYPE", "normal"],
         &["SCRIPT", "FLUSH"],
     ]));
-    judge(&*run(&[], (Duration::from_millis(150), all), memory()).await, true);
+    judge(&*run(&[], (Duration::from_millis(150), all), Some(memory())).await, true);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_hit_from_memory_is_older_on_a_quiet_server() {
-    judge(&*run(&[], (Duration::from_millis(100), &[&["PING"]]), memory()).await, true);
+    judge(&*run(&[], (Duration::from_millis(100), &[&["PING"]]), Some(memory())).await, true);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_hit_from_memory_is_older_while_the_server_evicts() {
     let fill: Disturbance = (Duration::from_millis(5), &[&["EVAL", FILLER, "0"]]);
     let arguments = ["--maxmemory", "8mb", "--maxmemory-policy", "allkeys-lru"];
-    judge(&*run(&arguments, fill, memory()).await, true);
+    judge(&*run(&arguments, fill, Some(memory())).await, true);
 }

@@ -23,8 +23,11 @@ use crate::protocol::registry::{Registry, Scopes, unique};
 const BLOCK: Duration = Duration::from_millis(50);
 /// How long the replies of one round may take.
 const ROUND: Duration = Duration::from_secs(1);
-/// How much of the server's time the sessions may take together: each pauses for so long for each session that there is.
+/// How much of the server's time all sessions may take together: on average, each makes a round in this time for each session
+/// that there is.
 const PAUSE_BY_SESSION: Duration = Duration::from_micros(100);
+/// How far ahead of that average a session may be before it pauses, so that a change after a quiet time is heard of at once.
+const BURST: Duration = Duration::from_millis(10);
 /// How often each session looks for others that are silent.
 const CENSUS: Duration = Duration::from_secs(1);
 /// The pause before a session is registered again.
@@ -38,6 +41,8 @@ struct Progress {
     renewals: u64,
     /// How many sessions there were at the last one.
     sessions: u64,
+    /// When the next round would be due if all were made at the average pace.
+    due: Instant,
     /// When sessions were looked at last, and their values.
     census: (Instant, HashMap<String, String>),
 }
@@ -77,16 +82,17 @@ impl RedisEngine {
         let _ended = Ended(&session);
         self.near.count(|counts| counts.sessions += 1);
         session.near.serve_until(asked.saturating_add(LEASE));
-        let census = (Instant::now(), HashMap::new());
-        let mut progress = Progress { processed, renewals: 0, sessions: 1, census };
+        let (due, census) = (Instant::now(), (Instant::now(), HashMap::new()));
+        let mut progress = Progress { processed, renewals: 0, sessions: 1, due, census };
         loop {
             let began = Instant::now();
             let round = self.round(&pool, &session, &mut connection, &mut progress).await;
-            let is_quiet = round.map_err(failed)?;
+            round.map_err(failed)?;
             self.near.note(NearState::Serving, None);
-            if !is_quiet {
-                let sessions = u32::try_from(progress.sessions).unwrap_or(u32::MAX);
-                sleep_until(began + PAUSE_BY_SESSION.saturating_mul(sessions)).await;
+            let sessions = u32::try_from(progress.sessions).unwrap_or(u32::MAX);
+            progress.due = progress.due.max(began) + PAUSE_BY_SESSION.saturating_mul(sessions);
+            if progress.due > Instant::now() + BURST {
+                sleep_until(progress.due).await;
             }
             if progress.census.0.elapsed() >= CENSUS {
                 self.take_census(&session, &mut connection, &mut progress).await.map_err(failed)?;
@@ -94,14 +100,14 @@ impl RedisEngine {
         }
     }
 
-    /// Renews the session and waits for changes. Returns whether none came.
+    /// Renews the session and waits for changes.
     async fn round(
         &self,
         pool: &Pool,
         session: &Arc<Session>,
         connection: &mut Connection,
         progress: &mut Progress,
-    ) -> Result<bool, Fault> {
+    ) -> Result<(), Fault> {
         let deadline = Instant::now() + ROUND;
         progress.renewals += 1;
         let processed = progress.processed;
@@ -146,8 +152,7 @@ impl RedisEngine {
         let (renewed, changes) = (renewed?, changes?);
         self.near.sessions.store(renewed.sessions, Ordering::Relaxed);
         progress.sessions = renewed.sessions;
-        let is_quiet = changes.is_empty();
-        progress.processed = if is_planted(Plant::NearAckFirst) && !is_quiet {
+        progress.processed = if is_planted(Plant::NearAckFirst) && !changes.is_empty() {
             forget_late(Arc::clone(session), changes);
             renewed.announced.max(processed + 1)
         } else {
@@ -157,7 +162,7 @@ impl RedisEngine {
             // What was announced before this renewal is forgotten now.
             extend()?;
         }
-        Ok(is_quiet)
+        Ok(())
     }
 
     /// Removes other sessions that were not renewed for longer than a lease lasts, so that no invalidation has to wait for them.
