@@ -4,6 +4,12 @@ use crate::bounds::Bounds;
 use crate::liveness::Liveness;
 use crate::search::{End, Search, Violation, search};
 
+/// Where searches of whole configurations are cut off, if they are asked for by `NEAR_MODEL_STATES`.
+pub(crate) fn whole_searches() -> Option<usize> {
+    let states = std::env::var("NEAR_MODEL_STATES").ok()?;
+    Some(states.parse().expect("NEAR_MODEL_STATES is a number of states"))
+}
+
 /// A claim of the bounds, of which at most the first number of states is searched, and at least the second must be seen.
 pub(crate) type Claim = fn(&str, &Bounds, usize, usize);
 
