@@ -1,8 +1,8 @@
-//! What a search may try: how many of everything there are, and which faults happen.
+//! The bounds of a search: how many processes, keys, messages and faults its histories have.
 
 use crate::mistakes::Mistake;
 
-/// The sizes of the arrays in a state. A configuration uses as much of them as it says.
+/// The sizes of the arrays in a state: the most that a configuration can ask for.
 pub(crate) const INSTANCES: usize = 2;
 pub(crate) const INVALIDATORS: usize = 2;
 pub(crate) const KEYS: usize = 2;
@@ -10,7 +10,7 @@ pub(crate) const KEYS: usize = 2;
 pub(crate) const SESSIONS: usize = 3;
 pub(crate) const INVALIDATIONS: usize = 3;
 
-/// A configuration: the search visits every history that fits into it.
+/// A configuration. A search visits every history within it.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each switches one thing that may happen")]
 pub(crate) struct Bounds {
@@ -44,7 +44,7 @@ pub(crate) struct Bounds {
     pub(crate) mistake: Option<Mistake>,
 }
 
-/// What the server may lose.
+/// A kind of loss at the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Loss {
     /// The registry is evicted, which the server counts.
@@ -60,7 +60,7 @@ pub(crate) enum Loss {
     ByOperator,
 }
 
-/// When an invalidation that finds no registry returns at once.
+/// A rule by which an invalidation that finds no registry returns at once.
 ///
 /// It spares applications without any memory tier the wait. It is for an invalidator without a memory tier that has
 /// never seen a registry.

@@ -1,4 +1,4 @@
-//! What the tests claim of a search, and how they report it.
+//! The claims that tests make about a search, and their report.
 
 use crate::bounds::Bounds;
 use crate::liveness::Liveness;

@@ -39,6 +39,9 @@ pub(crate) const I: Bounds =
 pub(crate) const J: Bounds =
     Bounds { fills_beside_reads: true, invalidations: 2, losses: 1, sessions: 3, ..SMALLEST };
 
+/// Two invalidators, one of them in the instance's process, and a loss.
+pub(crate) const K: Bounds = Bounds { losses: 1, ..F };
+
 /// Liveness with two instances.
 pub(crate) const L: Bounds = Bounds { instances: 2, ..SMALLEST };
 

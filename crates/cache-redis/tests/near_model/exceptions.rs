@@ -1,4 +1,4 @@
-//! When an invalidator that has never seen a registry may return at once because it finds none.
+//! Rules by which an invalidator that has never seen a registry returns at once because it finds none.
 //!
 //! It has no memory tier. The danger is always the same: an instance registers and holds a lease, the registry is lost,
 //! and the instance has not noticed yet.
@@ -50,7 +50,7 @@ fn an_exception_for_a_server_that_has_lost_nothing_is_right() {
     is_right("X2", Exception::LosslessServer, COUNTED, 117_377, 0);
 }
 
-/// What is left: no counter shows these losses.
+/// The hole that is left: no counter shows these losses.
 #[test]
 fn the_rule_does_not_see_a_removal_by_an_operator_or_a_failover() {
     is_violated("X3, operator", &once(Exception::LosslessServer, &[Loss::ByOperator]), QUICK, 15);
@@ -67,7 +67,7 @@ fn counters_read_at_connect_are_too_old() {
 /// That there was no registry at the first look says nothing of one that was made and lost since.
 #[test]
 fn a_wait_that_counts_from_the_first_look_is_too_short() {
-    is_violated("X5", &twice(Exception::LosslessElseFirstLook, &[Loss::Registry]), QUICK, 22);
+    is_violated("X5", &twice(Exception::LosslessElseFirstLook, &[Loss::Registry]), QUICK, 23);
 }
 
 /// An alternative without a hole: the invalidator makes the registry that it does not find, and waits this once.

@@ -50,6 +50,7 @@ tests! {
     h: H, holds, 106_162, 0;
     i: I, holds, 43_776, 0;
     j: J, holds, 104_460, 0;
+    k: K, holds, 200_000, 0;
     l: L, holds_and_ends, 152_510, 0;
     m: M, holds_and_ends, 50_948, 0;
 }

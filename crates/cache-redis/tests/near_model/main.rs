@@ -22,9 +22,9 @@
 //! ```
 //!
 //! Not modelled: nonces in the slots and their fill tokens, which `race.rs` and `restart.rs` test; the pace of sessions;
-//! polls whose reply is late, which know less than a later poll; REMOVE by sessions, which does what an invalidation
-//! does after its wait; the answer to a refused script, which removes the registry and waits it out, as after a loss;
-//! two servers that are written to at once.
+//! `set`, which tells and waits as an invalidation does; polls whose reply is late, which know less than a later poll;
+//! REMOVE by sessions, which does what an invalidation does after its wait; the answer to a refused script, which removes
+//! the registry and waits as after a loss; two servers that are written to at once.
 #![expect(clippy::indexing_slicing, clippy::panic, reason = "a panic fails the test")]
 
 mod bounds;

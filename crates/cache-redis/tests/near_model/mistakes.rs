@@ -1,6 +1,6 @@
 //! Rules of the protocol that a search can be told to break, to prove that it notices.
 
-/// A rule that is broken.
+/// A broken rule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Mistake {
     /// Invalidations do not wait, as with invalidations by pub/sub or `CLIENT TRACKING` alone.

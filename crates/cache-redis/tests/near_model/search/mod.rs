@@ -33,7 +33,7 @@ pub(crate) enum End {
     Violation(Violation),
 }
 
-/// What went wrong, and the steps that led to it.
+/// A broken promise, and the steps that led to it.
 #[derive(Debug)]
 pub(crate) struct Violation {
     pub(crate) what: String,

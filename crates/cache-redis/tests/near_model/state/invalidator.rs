@@ -21,9 +21,10 @@ pub(crate) struct Invalidator {
     pub(crate) known: Option<u8>,
     /// Ticks until the known registry has been known for the length of the wait.
     pub(crate) distrust: u8,
-    /// Whether it has looked for a registry before, and whether it has ever seen one: only for the exceptions.
-    pub(crate) has_looked: bool,
+    /// Whether it has ever seen a registry: only for the exceptions.
     pub(crate) has_seen: bool,
+    /// Ticks until its first look for a registry is as long ago as a wait: only for `LosslessElseFirstLook`.
+    pub(crate) first_look: Option<u8>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -46,8 +47,8 @@ impl Invalidator {
         *self = Self {
             known: self.known,
             distrust: self.distrust,
-            has_looked: self.has_looked,
             has_seen: self.has_seen,
+            first_look: self.first_look,
             ..Self::default()
         };
     }

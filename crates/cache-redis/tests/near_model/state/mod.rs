@@ -1,4 +1,4 @@
-//! A moment of a history.
+//! The states of the model.
 
 mod instance;
 mod invalidator;
@@ -19,7 +19,7 @@ pub(crate) type Key = u8;
 /// A row's version in the database.
 pub(crate) type Version = u8;
 
-/// All that decides what can happen next.
+/// A moment of a history: all that decides which steps can follow.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct State {
     /// The committed versions.
@@ -48,7 +48,7 @@ pub(crate) struct Server {
     pub(crate) uptime: u8,
 }
 
-/// What has been used up of the bounds.
+/// How much of the bounds has been used up.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Used {
     pub(crate) sessions: u8,

@@ -1,10 +1,10 @@
-//! States that differ only in what nothing depends on are one state.
+//! Normal forms: two states that differ only in fields without any effect become equal.
 
 use super::{Of, Reader, Sent, SessionSet, Stage, State};
 use crate::bounds::Bounds;
 
 impl State {
-    /// Clears what nothing depends on any more.
+    /// Clears the fields on which no later step depends.
     pub(crate) fn normalized(mut self, bounds: &Bounds) -> Self {
         for instance in &mut self.instances {
             if instance.session.is_none() {

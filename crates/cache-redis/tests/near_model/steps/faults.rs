@@ -1,4 +1,4 @@
-//! What the server loses, crashes, and renewals that are late.
+//! Losses at the server, crashes of instances, and late renewals.
 
 use super::{Cause, Steps};
 use crate::bounds::Loss;

@@ -104,7 +104,7 @@ impl Steps<'_> {
         );
     }
 
-    /// What the reply says of the server, where an exception depends on it.
+    /// The stage after TELL, with what the reply says about the server where an exception depends on it.
     fn told_stage(&self) -> Stage {
         let server = &self.from.server;
         let is_up = server.uptime >= self.bounds.wait();

@@ -18,7 +18,7 @@ use std::fmt::Arguments;
 use crate::bounds::Bounds;
 use crate::state::State;
 
-/// What takes a step.
+/// The origin of a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Cause {
     Time,
@@ -35,7 +35,7 @@ pub(crate) enum Cause {
     Poll(usize),
 }
 
-/// One thing that may happen.
+/// A transition to another state.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub(crate) cause: Cause,

@@ -14,6 +14,7 @@ impl Steps<'_> {
         for invalidator in &mut next.invalidators {
             invalidator.wait = invalidator.wait.saturating_sub(1);
             invalidator.distrust = invalidator.distrust.saturating_sub(1);
+            invalidator.first_look = invalidator.first_look.map(|left| left.saturating_sub(1));
         }
         next.server.uptime = self.bounds.wait().min(next.server.uptime + 1);
         if next != self.from {

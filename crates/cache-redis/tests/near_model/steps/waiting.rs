@@ -39,24 +39,19 @@ impl Steps<'_> {
     fn looks(&self, number: usize, is_lossless: bool, next: &mut State) {
         let exception = self.bounds.exception;
         let invalidator = &mut next.invalidators[number];
-        let has_looked = invalidator.has_looked;
-        if exception != Exception::Never {
-            invalidator.has_looked = true;
-            invalidator.has_seen |= invalidator.generation.is_some();
-        }
         let found = invalidator.generation;
+        let mut wait = self.bounds.wait();
+        invalidator.has_seen |= found.is_some() && exception != Exception::Never;
         if found.is_some() && found == invalidator.known {
             return;
         }
         invalidator.known = found;
         let is_excepted = found.is_none() && !invalidator.has_seen && self.bounds.homes[number].is_none();
-        if (is_excepted && is_lossless) || self.bounds.makes(Mistake::TrustsNewRegistry) {
-            invalidator.distrust = 0;
-        } else if is_excepted && has_looked && exception == Exception::LosslessElseFirstLook {
-            // The wait from the first look goes on, or is over.
-        } else {
-            invalidator.distrust = self.bounds.wait();
+        if is_excepted && exception == Exception::LosslessElseFirstLook {
+            wait = *invalidator.first_look.get_or_insert(wait);
         }
+        let is_trusted = (is_excepted && is_lossless) || self.bounds.makes(Mistake::TrustsNewRegistry);
+        invalidator.distrust = if is_trusted { 0 } else { wait };
     }
 
     pub(super) fn waits(&mut self, number: usize) {
