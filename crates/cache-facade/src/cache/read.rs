@@ -11,7 +11,7 @@ use super::Cache;
 use crate::encoding::{Decode, Encode, Raw, Typed};
 use crate::lifetime::Freshness;
 use crate::load::{LoadError, LoadOptions, Loaded, LookupResult, Source, one, resolve_one};
-use crate::observe::events::{Event, Operation};
+use crate::observe::events::Event;
 use crate::time_budget::TimeBudget;
 
 impl Cache {
@@ -171,9 +171,7 @@ impl Cache {
             return None;
         }
         let key = self.readable_key(key)?;
-        let get = engine.backend.get(&key);
-        let found = engine.call(Operation::Lookup, &key, &mut TimeBudget::new(), get).await;
-        let entry = engine.fresh(found.flatten());
+        let entry = engine.fresh(engine.get(&key).await);
         Some((key, entry))
     }
 }

@@ -1,11 +1,11 @@
-//! [`CacheEngine`]: what all views of a cache share, and its calls of the backend.
+//! [`CacheEngine`]: what all views of a cache share.
 
 use std::pin::pin;
 use std::sync::Arc;
 
 use cache_core::{
-    AtomicBackend, BackendKind, CacheBackend, CacheKey, Clock, Entry, Error, ErrorKind, FillToken, Lookup,
-    Refusal, Result, RoundTrips,
+    AtomicBackend, BackendKind, CacheBackend, CacheKey, Clock, Entry, Error, ErrorKind, Refusal, Result,
+    RoundTrips,
 };
 use tokio::sync::Semaphore;
 
@@ -23,7 +23,6 @@ use crate::observe::error_reporter::ErrorReporter;
 use crate::observe::events::{Event, Operation};
 use crate::observe::metrics::Metrics;
 use crate::open::OpenStore;
-use crate::rt;
 use crate::time_budget::{LONGEST, TimeBudget};
 
 /// Most background loads that replace old values at the same time.
@@ -111,62 +110,6 @@ impl CacheEngine {
         };
         self.report(operation, key, &error);
         None
-    }
-
-    /// Looks `key` up; a miss without a token after an error.
-    pub(crate) async fn lookup(&self, key: &CacheKey, budget: &mut TimeBudget) -> Lookup {
-        let found = self.call(Operation::Lookup, key, budget, self.backend.lookup(key)).await;
-        found.unwrap_or_else(|| self.no_answer())
-    }
-
-    /// Looks `keys` up, in their order; a miss without a token for each that is not answered.
-    pub(crate) async fn lookup_many(&self, keys: &[CacheKey], budget: &mut TimeBudget) -> Vec<Lookup> {
-        let mut found = self.in_parts(keys, budget, |part| self.backend.lookup_many(part)).await;
-        found.resize_with(keys.len(), || None);
-        found.into_iter().map(|found| found.unwrap_or_else(|| self.no_answer())).collect()
-    }
-
-    fn no_answer(&self) -> Lookup {
-        Lookup { entry: None, token: FillToken::never(), backend: self.kind() }
-    }
-
-    /// Calls the backend for parts of `keys`, in their order, with `None` for each key of a part that is not answered within
-    /// the budget, which is renewed for each part. Two such parts in a row, or the first one, end it: the backend is
-    /// unreachable.
-    pub(crate) async fn in_parts<'k, T, F>(
-        &self,
-        keys: &'k [CacheKey],
-        budget: &mut TimeBudget,
-        call: impl Fn(&'k [CacheKey]) -> F,
-    ) -> Vec<Option<T>>
-    where
-        F: Future<Output = Result<Vec<T>>>,
-    {
-        let mut found = Vec::with_capacity(keys.len());
-        let (mut left, mut has_answered) = (keys, false);
-        while let Some(first) = left.first() {
-            let (part, rest) = self.part_size.split(left);
-            let started = rt::now();
-            let answers = self.call(Operation::Lookup, first, budget, call(part)).await;
-            self.part_size.took(part.len(), rt::now().duration_since(started));
-            match answers {
-                // Answers of another number cannot be told apart.
-                Some(answers) if answers.len() == part.len() => {
-                    found.extend(answers.into_iter().map(Some));
-                    has_answered = true;
-                }
-                _ if has_answered => {
-                    found.extend(part.iter().map(|_| None));
-                    has_answered = false;
-                }
-                _ => break,
-            }
-            left = rest;
-            if !left.is_empty() {
-                budget.renew();
-            }
-        }
-        found
     }
 
     /// Reports an error that the caller does not get.
