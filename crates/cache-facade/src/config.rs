@@ -212,6 +212,11 @@ impl CacheConfig {
         self.memory.near(&self.redis)
     }
 
+    /// Limit of the space of decoded values; 0 where none are kept.
+    pub(crate) fn decoded_bytes(&self) -> u64 {
+        self.memory.decoded_bytes(&self.redis)
+    }
+
     /// How long after its start a load can still be joined by other callers. Default: 30 seconds.
     pub fn load_timeout(&self) -> Duration {
         self.load_timeout

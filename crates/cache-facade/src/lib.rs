@@ -72,6 +72,7 @@ mod cache;
 mod catch_panic;
 mod change;
 mod config;
+mod decoded;
 #[cfg_attr(
     not(any(all(feature = "disk", feature = "redis"), test)),
     expect(dead_code, reason = "each backend needs a part of it")

@@ -44,6 +44,11 @@ impl Memory {
         Some(self.except.iter().fold(near, NearConfig::without_family))
     }
 
+    /// Limit of the space of decoded values; 0 for none.
+    pub(super) fn decoded_bytes(&self, redis: &RedisConfig) -> u64 {
+        self.bytes(redis).unwrap_or(0) / DECODED_SHARE
+    }
+
     /// Warnings of settings that have no effect.
     pub(super) fn without_effect(&self, redis: &RedisConfig) -> Vec<String> {
         let mut warnings = Vec::new();

@@ -16,6 +16,7 @@ use super::type_mismatches::TypeMismatches;
 use crate::catch_panic::catch_panic;
 use crate::change::Changes;
 use crate::config::CacheConfig;
+use crate::decoded::DecodedValues;
 use crate::durability::journal::Journal;
 use crate::encoding::Decode;
 use crate::lifetime::{Freshness, Lifetime};
@@ -46,6 +47,7 @@ pub(crate) struct CacheEngine {
     pub(crate) config: CacheConfig,
     pub(super) round_trips: RoundTrips,
     pub(crate) type_mismatches: TypeMismatches,
+    decoded: Arc<DecodedValues>,
     pub(crate) changes: Changes,
     pub(crate) journal: Arc<Journal>,
     /// The opened backend, where a configuration selected it.
@@ -62,11 +64,13 @@ impl CacheEngine {
         config: CacheConfig,
     ) -> Self {
         let journal = selected.as_ref().map(|selected| Arc::clone(&selected.journal));
+        let decoded = selected.as_ref().map(|selected| Arc::clone(&selected.decoded));
         Self {
             metrics: Metrics::new(backend.kind()),
             backend,
             atomic,
             journal: journal.unwrap_or_else(|| Arc::new(Journal::none())),
+            decoded: decoded.unwrap_or_else(|| Arc::new(DecodedValues::new(config.decoded_bytes()))),
             selected,
             enabled: config.enabled(),
             clock: config.clock(),
@@ -139,7 +143,11 @@ impl CacheEngine {
         entry: Option<Entry>,
     ) -> Option<T> {
         let Entry { payload, codec, shape, .. } = entry?;
-        let value = if codec == encoding.codec() { encoding.decode(&payload, shape).ok() } else { None };
+        let value = if codec == encoding.codec() {
+            encoding.decode_once(&self.decoded, key, &payload, shape).ok()
+        } else {
+            None
+        };
         if value.is_none() {
             // Another type, codec or build stored it: the next load replaces it.
             cache_core::log::debug!(
