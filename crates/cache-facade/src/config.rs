@@ -4,6 +4,7 @@
 pub(crate) mod addresses;
 mod builder;
 mod lifetimes;
+mod memory;
 mod parse;
 mod redis;
 mod redis_url;
@@ -17,12 +18,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{Clock, MEGABYTE, Result, SystemClock};
+use cache_core::{Clock, MEGABYTE, NearConfig, Result, SystemClock};
 
 use crate::lifetime::Lifetime;
 
 pub use self::builder::CacheConfigBuilder;
 use self::lifetimes::Lifetimes;
+use self::memory::Memory;
 pub use self::redis::{RedisConfig, RedisMode, Secret, Tls};
 pub use self::sources::Environment;
 
@@ -44,6 +46,7 @@ pub struct CacheConfig {
     clear_without_record: bool,
     verify: f64,
     page_cache_mb: u64,
+    memory: Memory,
     load_timeout: Duration,
     redis: RedisConfig,
     clock: Arc<dyn Clock>,
@@ -187,6 +190,33 @@ impl CacheConfig {
         self.page_cache_mb
     }
 
+    /// Megabytes of memory for values that were read. Default: 0, nothing is kept in memory.
+    pub fn memory_mb(&self) -> u64 {
+        self.memory.mb
+    }
+
+    /// Kilobytes of the largest value that is kept in memory, where it is set. Default: 12 for each megabyte of
+    /// [`memory_mb`](Self::memory_mb).
+    pub fn memory_max_kb(&self) -> Option<u64> {
+        self.memory.max_kb
+    }
+
+    /// The key families that are not kept in memory. Default: none.
+    pub fn memory_except(&self) -> &[String] {
+        &self.memory.except
+    }
+
+    /// The settings of the memory in front of the store, for a backend of the application's own; `None` where nothing is kept in
+    /// memory. Three quarters of [`memory_mb`](Self::memory_mb) are its limit; the last quarter is for decoded values.
+    pub fn near(&self) -> Option<NearConfig> {
+        self.memory.near(&self.redis)
+    }
+
+    /// Limit of the space of decoded values; 0 where none are kept.
+    pub(crate) fn decoded_bytes(&self) -> u64 {
+        self.memory.decoded_bytes(&self.redis)
+    }
+
     /// How long after its start a load can still be joined by other callers. Default: 30 seconds.
     pub fn load_timeout(&self) -> Duration {
         self.load_timeout
@@ -222,6 +252,7 @@ impl Default for CacheConfig {
             clear_without_record: false,
             verify: 0.0,
             page_cache_mb: 32,
+            memory: Memory::default(),
             load_timeout: Duration::from_secs(30),
             redis: RedisConfig::default(),
             clock: Arc::new(SystemClock),

@@ -72,6 +72,7 @@ mod cache;
 mod catch_panic;
 mod change;
 mod config;
+mod decoded;
 #[cfg_attr(
     not(any(all(feature = "disk", feature = "redis"), test)),
     expect(dead_code, reason = "each backend needs a part of it")
@@ -119,8 +120,8 @@ pub use testing::assert_invalidates;
 pub use cache_core::{
     BackendKind, BreakerState, CacheGroup, CacheKey, CachePattern, CacheStats, Clock, Codec, Credentials,
     CredentialsProvider, Error, ErrorKind, Explanation, FamilyStats, Health, HealthStatus, Invalidated,
-    Invalidates, Invalidation, JournalKind, KeyBuilder, KeyPart, ManualClock, MissCause, Result, SystemClock,
-    images,
+    Invalidates, Invalidation, JournalKind, KeyBuilder, KeyPart, ManualClock, MissCause, NearHealth,
+    NearState, NearStats, Result, SystemClock, images,
 };
 
 /// The contract of a store, and what an implementation of it needs; [`Cache::new`] takes the store.
@@ -130,7 +131,8 @@ pub use cache_core::{
 pub mod backend {
     pub use cache_core::{
         AtomicBackend, CacheBackend, CacheBackendExt, CodecId, Entry, EpochScope, Epochs, Fill, FillOutcome,
-        FillToken, Lookup, MemoryBackend, Monotonic, NewEntry, NullBackend, Timestamp,
+        FillToken, Lookup, MemoryBackend, Monotonic, NearCache, NearConfig, NearSession, NewEntry,
+        NullBackend, Timestamp,
     };
 }
 

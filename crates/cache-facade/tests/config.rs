@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use cache_facade::backend::NearConfig;
 use cache_facade::{CacheConfig, ErrorKind, Fallback, Lifetime};
 
 fn config(pairs: &[(&str, &str)]) -> cache_facade::Result<CacheConfig> {
@@ -124,6 +125,11 @@ fn a_bad_value_is_an_error_that_names_the_variable_and_not_the_value() {
         ("CACHE_DEFAULT_TTL", "1h"),
         ("CACHE_TTL_THUMBNAIL", "0"),
         ("CACHE_TTL_THUMBNAIL", "s3cr3t"),
+        ("CACHE_MEMORY_MB", "s3cr3t"),
+        ("CACHE_MEMORY_MB", "1048577"),
+        ("CACHE_MEMORY_MAX_KB", "0"),
+        ("CACHE_MEMORY_EXCEPT", "s3cr3t:x"),
+        ("CACHE_MEMORY_EXCEPT", "s3cr3t*,image"),
         ("CACHE_FALLBACK", "redis"),
         ("CACHE_FALLBACK_MAX_AGE", "0"),
         ("CACHE_VERIFY", "1.5"),
@@ -380,4 +386,34 @@ fn a_share_over_1_and_a_time_that_is_none_are_errors_that_name_the_setting() {
     }
     let built = CacheConfig::builder().family_lifetime("image", Lifetime::new().jitter(f64::NAN)).build();
     assert!(built.unwrap_err().to_string().contains("CACHE_JITTER_<FAMILY>"));
+}
+
+#[test]
+fn the_settings_of_the_memory_are_read_and_checked_together() {
+    let with =
+        |mb, kb| [("CACHE_MEMORY_MB", mb), ("CACHE_MEMORY_MAX_KB", kb), ("CACHE_MEMORY_EXCEPT", "a, b,")];
+    let read = config(&with("64", "1536")).unwrap();
+    assert_eq!((read.memory_mb(), read.memory_max_kb()), (64, Some(1536)));
+    assert_eq!(read.memory_except(), ["a", "b"]);
+    let near =
+        NearConfig::new(48 << 20).largest_value_bytes(1536 << 10).without_family("a").without_family("b");
+    assert_eq!(read.near(), Some(near));
+    assert!(read.warnings().is_empty(), "{:?}", read.warnings());
+    assert!(error(&with("64", "1537")).contains("at most 24 for each megabyte"));
+    assert!(config(&[]).unwrap().near().is_none());
+}
+
+#[test]
+fn settings_of_the_memory_without_effect_are_warnings() {
+    let warned = warnings(&[("CACHE_MEMORY_MAX_KB", "9"), ("CACHE_MEMORY_EXCEPT", "image")]);
+    let without_memory = "has no effect, because nothing is kept in memory: set CACHE_MEMORY_MB";
+    let of = |name| format!("{name} {without_memory}");
+    assert_eq!(warned, [of("CACHE_MEMORY_MAX_KB"), of("CACHE_MEMORY_EXCEPT")]);
+
+    let mut trusting = vec![("CACHE_MEMORY_MB", "64"), ("REDIS_TRUST_RESTART", "true")];
+    assert!(config(&trusting).unwrap().near().is_some(), "Redis is off");
+    trusting.push(("REDIS_ENABLED", "true"));
+    assert!(config(&trusting).unwrap().near().is_none());
+    let warned = warnings(&trusting);
+    assert!(warned.len() == 1 && warned[0].starts_with("CACHE_MEMORY_MB has no effect"), "{warned:?}");
 }

@@ -33,11 +33,9 @@ impl Cache {
         }
         let scoped: Vec<_> = keys.iter().map(|key| self.readable_key(key)).collect();
         let present: Vec<CacheKey> = scoped.iter().flatten().map(|key| key.clone().into_owned()).collect();
-        let get = |part| engine.backend.get_many(part);
-        let mut found = engine.in_parts(&present, &mut TimeBudget::new(), get).await.into_iter();
-        let mut value = |key: &CacheKey| {
-            engine.hit(Typed(self.codec), key, engine.fresh(found.next().flatten().flatten()))
-        };
+        let mut found = engine.get_many(&present).await.into_iter();
+        let mut value =
+            |key: &CacheKey| engine.hit(Typed(self.codec), key, engine.fresh(found.next().flatten()));
         scoped.iter().map(|key| value(key.as_deref()?)).collect()
     }
 

@@ -55,7 +55,8 @@ impl CacheBuilder {
     }
 
     /// Sets the configuration of the handle: whether caching is enabled, lifetimes, the load timeout, and the clock, which
-    /// must be the backend's. Settings of backends are ignored. Default: [`CacheConfig::default`].
+    /// must be the backend's. Settings of backends are ignored, and of the memory only the share for decoded values is
+    /// used. Default: [`CacheConfig::default`].
     pub fn config(self, config: CacheConfig) -> Self {
         Self { config, ..self }
     }

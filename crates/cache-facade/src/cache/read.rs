@@ -1,6 +1,7 @@
 //! Reads of single values: with a load on a miss, or without.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use cache_core::{CacheKey, Entry, Lookup};
@@ -8,10 +9,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Cache;
-use crate::encoding::{Decode, Encode, Raw, Typed};
+use crate::encoding::{Decode, Encode, Raw, Shared, Typed};
 use crate::lifetime::Freshness;
 use crate::load::{LoadError, LoadOptions, Loaded, LookupResult, Source, one, resolve_one};
-use crate::observe::events::{Event, Operation};
+use crate::observe::events::Event;
 use crate::time_budget::TimeBudget;
 
 impl Cache {
@@ -77,6 +78,42 @@ impl Cache {
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
         self.read_through(Typed(self.codec), key, options, load).await
+    }
+
+    /// Returns the value of `key` as one that callers share: what [`get_or_load`](Self::get_or_load) would decode for each of
+    /// them is decoded once, and kept as long as a lookup finds the same bytes in memory. It is stored as a `T`, so that both
+    /// calls find each other's values.
+    ///
+    /// Values are kept decoded in a quarter of [`CACHE_MEMORY_MB`](crate::CacheConfigBuilder::memory_mb). Without it, and where the
+    /// lookup finds the value elsewhere than in memory, each call decodes.
+    ///
+    /// ```
+    /// # async fn example(cache: cache_facade::Cache) -> Result<(), Box<dyn std::error::Error>> {
+    /// use cache_facade::CacheKey;
+    /// use std::sync::Arc;
+    ///
+    /// let key = CacheKey::builder("user", 7).part("names").build()?;
+    /// let load = async || Ok::<_, std::io::Error>(vec!["Ada".to_owned(), "Countess".to_owned()]);
+    /// let names: Arc<Vec<String>> = cache.get_or_load_shared(&key, load).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`get_or_load`](Self::get_or_load).
+    pub async fn get_or_load_shared<T, E, F, Fut>(
+        &self,
+        key: &CacheKey,
+        load: F,
+    ) -> Result<Arc<T>, LoadError<E>>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Send + Sync + 'static,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let load = move || async move { load().await.map(Arc::new) };
+        self.read_through(Shared(self.codec), key, LoadOptions::new(), load).await.map(Loaded::into_value)
     }
 
     /// Returns the bytes of `key`, stored without a codec, as for files. A hit copies nothing.
@@ -149,6 +186,14 @@ impl Cache {
         self.read(Typed(self.codec), key).await
     }
 
+    /// Returns the value stored for `key` as one that callers share; see [`get_or_load_shared`](Self::get_or_load_shared).
+    pub async fn get_shared<T: DeserializeOwned + Send + Sync + 'static>(
+        &self,
+        key: &CacheKey,
+    ) -> Option<Arc<T>> {
+        self.read(Shared(self.codec), key).await
+    }
+
     /// Returns the bytes stored for `key`, without copying them. An error of the cache is a miss and an event in the log.
     pub async fn get_bytes(&self, key: &CacheKey) -> Option<Bytes> {
         self.read(Raw, key).await
@@ -171,9 +216,7 @@ impl Cache {
             return None;
         }
         let key = self.readable_key(key)?;
-        let get = engine.backend.get(&key);
-        let found = engine.call(Operation::Lookup, &key, &mut TimeBudget::new(), get).await;
-        let entry = engine.fresh(found.flatten());
+        let entry = engine.fresh(engine.get(&key).await);
         Some((key, entry))
     }
 }

@@ -109,6 +109,28 @@ impl CacheConfigBuilder {
         Self { config: CacheConfig { page_cache_mb: size_mb, ..self.config } }
     }
 
+    /// Sets the memory for values that were read, in megabytes: a hit there asks neither the disk nor Redis, and is as fresh as
+    /// the store. Default: 0, nothing is kept in memory.
+    ///
+    /// A quarter is for values that are kept decoded, by [`Cache::get_or_load_shared`](crate::Cache::get_or_load_shared).
+    pub fn memory_mb(mut self, size_mb: u64) -> Self {
+        self.config.memory.mb = size_mb;
+        self
+    }
+
+    /// Sets the size in kilobytes of the largest value that is kept in memory: at most 24 for each megabyte of
+    /// [`memory_mb`](Self::memory_mb). Default: 12 for each.
+    pub fn memory_max_kb(mut self, size_kb: u64) -> Self {
+        self.config.memory.max_kb = Some(size_kb);
+        self
+    }
+
+    /// Keeps no values of `family` (a key's first segment) in memory. Default: those of all families are kept.
+    pub fn not_in_memory(mut self, family: impl Into<String>) -> Self {
+        self.config.memory.except.push(family.into());
+        self
+    }
+
     /// Sets how long after its start a load can still be joined by other callers. Default: 30 seconds.
     pub fn load_timeout(self, timeout: Duration) -> Self {
         Self { config: CacheConfig { load_timeout: timeout, ..self.config } }
@@ -131,7 +153,7 @@ impl CacheConfigBuilder {
     pub fn build(self) -> Result<CacheConfig> {
         let mut config = self.config;
         settings::check(&config)?;
-        config.warnings = settings::without_effect(&config.lifetimes);
+        config.warnings = settings::without_effect(&config);
         Ok(config)
     }
 }
@@ -167,9 +189,14 @@ mod tests {
             .family_ttl("thumbnail", Duration::from_secs(5))
             .fallback(Fallback::None)
             .clear_on_start(true)
+            .memory_mb(64)
+            .memory_max_kb(1536)
+            .not_in_memory("thumbnail")
             .build()
             .unwrap();
         assert!(!config.enabled() && config.clear_on_start());
+        assert_eq!((config.memory_mb(), config.memory_max_kb()), (64, Some(1536)));
+        assert_eq!(config.memory_except(), ["thumbnail"]);
         assert_eq!((config.size_mb(), config.limit_bytes()), (8, 8 * 1_048_576));
         assert_eq!(config.ttl("thumbnail"), Some(Duration::from_secs(5)));
         assert_eq!(config.ttl("image"), Some(Duration::from_secs(9)));

@@ -53,7 +53,7 @@ pub(super) fn config(environment: &Environment) -> Result<CacheConfig> {
         warnings.extend(idle.map(|(_, problem)| format!("{problem}; not used, Redis is off")));
     }
     values::error(problems.into_iter().map(|(_, problem)| problem))?;
-    warnings.extend(settings::without_effect(&config.lifetimes));
+    warnings.extend(settings::without_effect(&config));
     config.warnings = warnings;
     Ok(config)
 }

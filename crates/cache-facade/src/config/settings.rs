@@ -11,7 +11,7 @@ use cache_core::{MEGABYTE, Result};
 use super::lifetimes::{Field, Lifetimes};
 use super::values::{
     boolean, fallback, is_namespace, is_path, is_redis_timeout, is_share, millis, number, path, redis_mode,
-    seconds, tls,
+    seconds, tls, words,
 };
 use super::{CacheConfig, Secret, addresses, redis_url, sentinels, values};
 use crate::lifetime::Lifetime;
@@ -34,6 +34,8 @@ const DIRECTORY: &str =
     "the path of a directory, written in full: neither ~ nor $NAME nor quotes are replaced in it";
 const FALLBACK_SECONDS: &str =
     "a whole number of seconds, at least 1; to serve nothing meanwhile set CACHE_FALLBACK=none";
+const MEMORY_KB: &str =
+    "a whole number of kilobytes, at least 1 and at most 24 for each megabyte of CACHE_MEMORY_MB";
 const HOST: &str = "a host name or an address alone: its port goes into REDIS_PORT, and a URL into REDIS_URL";
 const USERNAME_FILE: &str = "the path of a file, and no user in REDIS_USERNAME or REDIS_URL beside it";
 const PASSWORD_FILE: &str = "the path of a file, and no password in REDIS_PASSWORD or REDIS_URL beside it";
@@ -118,6 +120,18 @@ pub(super) const SETTINGS: &[Setting] = &[
         .meaning("MB of memory for the pages of the disk cache.")
         .parse(|config, text| put(&mut config.page_cache_mb, number(text)))
         .valid(|config| (1..=65_536).contains(&config.page_cache_mb)),
+    setting("CACHE_MEMORY_MB", "0", "a whole number of megabytes from 0 to 1048576")
+        .meaning("MB of memory for values that were read, in front of disk or Redis; 0: none are kept there.")
+        .parse(|config, text| put(&mut config.memory.mb, number(text)))
+        .valid(|config| config.memory.mb <= 1 << 20),
+    setting("CACHE_MEMORY_MAX_KB", "", MEMORY_KB)
+        .meaning("KB of the largest value that is kept in memory; unset: 12 for each MB of CACHE_MEMORY_MB.")
+        .parse(|config, text| put(&mut config.memory.max_kb, number(text).map(Some)))
+        .valid(|config| config.memory.is_max_valid()),
+    setting("CACHE_MEMORY_EXCEPT", "", "families of keys, their first segments, separated by commas")
+        .meaning("Families of keys whose values are not kept in memory, separated by commas.")
+        .parse(|config, text| put(&mut config.memory.except, Some(words(text))))
+        .valid(|config| config.memory.are_families_valid()),
     setting("CACHE_LOAD_TIMEOUT_MS", "30000", "a whole number of milliseconds, at least 1")
         .meaning("Milliseconds after which callers no longer wait for another caller's load in flight.")
         .parse(|config, text| put(&mut config.load_timeout, millis(text)))
@@ -290,8 +304,15 @@ pub(super) fn of_lifetimes(lifetimes: &Lifetimes) -> Vec<(String, Option<String>
     settings
 }
 
+/// Warnings of settings that have no effect.
+pub(super) fn without_effect(config: &CacheConfig) -> Vec<String> {
+    let mut warnings = without_expiry(&config.lifetimes);
+    warnings.extend(config.memory.without_effect(&config.redis));
+    warnings
+}
+
 /// Warnings of settings that have no effect because no value ever expires.
-pub(super) fn without_effect(lifetimes: &Lifetimes) -> Vec<String> {
+fn without_expiry(lifetimes: &Lifetimes) -> Vec<String> {
     let default_expires = lifetimes.default.expire.is_some();
     let any_expires = lifetimes.all().any(|lifetime| lifetime.expire.is_some());
     let warning = |name: &str, advice: &str| {
@@ -426,7 +447,7 @@ mod tests {
         let mut lifetimes = Lifetimes { default: stale, ..Lifetimes::default() };
         *lifetimes.family("image") = stale.jitter(0.5);
         let named = |lifetimes: &Lifetimes| -> Vec<String> {
-            let warnings = without_effect(lifetimes).into_iter();
+            let warnings = without_expiry(lifetimes).into_iter();
             warnings.filter_map(|warning| warning.split(' ').next().map(str::to_owned)).collect()
         };
         let of_image = ["CACHE_JITTER_IMAGE", "CACHE_STALE_IF_ERROR_IMAGE"];

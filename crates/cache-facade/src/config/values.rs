@@ -32,6 +32,11 @@ pub(super) fn path(text: &str) -> Option<PathBuf> {
     Some(PathBuf::from(text)).filter(|path| is_path(path))
 }
 
+/// Words that commas separate.
+pub(super) fn words(text: &str) -> Vec<String> {
+    text.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect()
+}
+
 pub(super) fn boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Some(true),

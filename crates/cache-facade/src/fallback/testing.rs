@@ -362,6 +362,10 @@ impl CacheBackend for Closing {
         self.inner.polled_within()
     }
 
+    fn at_hand(&self, key: &CacheKey) -> Option<Lookup> {
+        self.inner.at_hand(key)
+    }
+
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
         self.inner.lookup(key).await
     }

@@ -1,11 +1,11 @@
-//! [`CacheEngine`]: what all views of a cache share, and its calls of the backend.
+//! [`CacheEngine`]: what all views of a cache share.
 
 use std::pin::pin;
 use std::sync::Arc;
 
 use cache_core::{
-    AtomicBackend, BackendKind, CacheBackend, CacheKey, Clock, Entry, Error, ErrorKind, FillToken, Lookup,
-    Refusal, Result, RoundTrips,
+    AtomicBackend, BackendKind, CacheBackend, CacheKey, Clock, Entry, Error, ErrorKind, Refusal, Result,
+    RoundTrips,
 };
 use tokio::sync::Semaphore;
 
@@ -16,6 +16,7 @@ use super::type_mismatches::TypeMismatches;
 use crate::catch_panic::catch_panic;
 use crate::change::Changes;
 use crate::config::CacheConfig;
+use crate::decoded::DecodedValues;
 use crate::durability::journal::Journal;
 use crate::encoding::Decode;
 use crate::lifetime::{Freshness, Lifetime};
@@ -23,7 +24,6 @@ use crate::observe::error_reporter::ErrorReporter;
 use crate::observe::events::{Event, Operation};
 use crate::observe::metrics::Metrics;
 use crate::open::OpenStore;
-use crate::rt;
 use crate::time_budget::{LONGEST, TimeBudget};
 
 /// Most background loads that replace old values at the same time.
@@ -47,6 +47,7 @@ pub(crate) struct CacheEngine {
     pub(crate) config: CacheConfig,
     pub(super) round_trips: RoundTrips,
     pub(crate) type_mismatches: TypeMismatches,
+    decoded: Arc<DecodedValues>,
     pub(crate) changes: Changes,
     pub(crate) journal: Arc<Journal>,
     /// The opened backend, where a configuration selected it.
@@ -63,11 +64,13 @@ impl CacheEngine {
         config: CacheConfig,
     ) -> Self {
         let journal = selected.as_ref().map(|selected| Arc::clone(&selected.journal));
+        let decoded = selected.as_ref().map(|selected| Arc::clone(&selected.decoded));
         Self {
             metrics: Metrics::new(backend.kind()),
             backend,
             atomic,
             journal: journal.unwrap_or_else(|| Arc::new(Journal::none())),
+            decoded: decoded.unwrap_or_else(|| Arc::new(DecodedValues::new(config.decoded_bytes()))),
             selected,
             enabled: config.enabled(),
             clock: config.clock(),
@@ -113,62 +116,6 @@ impl CacheEngine {
         None
     }
 
-    /// Looks `key` up; a miss without a token after an error.
-    pub(crate) async fn lookup(&self, key: &CacheKey, budget: &mut TimeBudget) -> Lookup {
-        let found = self.call(Operation::Lookup, key, budget, self.backend.lookup(key)).await;
-        found.unwrap_or_else(|| self.no_answer())
-    }
-
-    /// Looks `keys` up, in their order; a miss without a token for each that is not answered.
-    pub(crate) async fn lookup_many(&self, keys: &[CacheKey], budget: &mut TimeBudget) -> Vec<Lookup> {
-        let mut found = self.in_parts(keys, budget, |part| self.backend.lookup_many(part)).await;
-        found.resize_with(keys.len(), || None);
-        found.into_iter().map(|found| found.unwrap_or_else(|| self.no_answer())).collect()
-    }
-
-    fn no_answer(&self) -> Lookup {
-        Lookup { entry: None, token: FillToken::never(), backend: self.kind() }
-    }
-
-    /// Calls the backend for parts of `keys`, in their order, with `None` for each key of a part that is not answered within
-    /// the budget, which is renewed for each part. Two such parts in a row, or the first one, end it: the backend is
-    /// unreachable.
-    pub(crate) async fn in_parts<'k, T, F>(
-        &self,
-        keys: &'k [CacheKey],
-        budget: &mut TimeBudget,
-        call: impl Fn(&'k [CacheKey]) -> F,
-    ) -> Vec<Option<T>>
-    where
-        F: Future<Output = Result<Vec<T>>>,
-    {
-        let mut found = Vec::with_capacity(keys.len());
-        let (mut left, mut has_answered) = (keys, false);
-        while let Some(first) = left.first() {
-            let (part, rest) = self.part_size.split(left);
-            let started = rt::now();
-            let answers = self.call(Operation::Lookup, first, budget, call(part)).await;
-            self.part_size.took(part.len(), rt::now().duration_since(started));
-            match answers {
-                // Answers of another number cannot be told apart.
-                Some(answers) if answers.len() == part.len() => {
-                    found.extend(answers.into_iter().map(Some));
-                    has_answered = true;
-                }
-                _ if has_answered => {
-                    found.extend(part.iter().map(|_| None));
-                    has_answered = false;
-                }
-                _ => break,
-            }
-            left = rest;
-            if !left.is_empty() {
-                budget.renew();
-            }
-        }
-        found
-    }
-
     /// Reports an error that the caller does not get.
     pub(crate) fn report(&self, operation: Operation, key: &CacheKey, error: &Error) {
         self.errors.report(self.flights.number(), operation, key.family(), error);
@@ -196,7 +143,11 @@ impl CacheEngine {
         entry: Option<Entry>,
     ) -> Option<T> {
         let Entry { payload, codec, shape, .. } = entry?;
-        let value = if codec == encoding.codec() { encoding.decode(&payload, shape).ok() } else { None };
+        let value = if codec == encoding.codec() {
+            encoding.decode_once(&self.decoded, key, &payload, shape).ok()
+        } else {
+            None
+        };
         if value.is_none() {
             // Another type, codec or build stored it: the next load replaces it.
             cache_core::log::debug!(

@@ -152,7 +152,7 @@ impl<'a, I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> Req
             self.found(item, value, Source::Hit, found.backend);
             return Ok(());
         }
-        let id = self.engine.flights.id::<T, E>(&key, self.encoding.codec());
+        let id = self.engine.flights.id::<V::Stored, E>(&key, self.encoding.codec());
         if context::is_running(&id) {
             return Err(LoadError::Recursive);
         }

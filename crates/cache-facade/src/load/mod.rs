@@ -9,6 +9,7 @@ mod join;
 mod leader;
 mod options;
 mod parts;
+mod read;
 mod refresh;
 mod type_mismatches;
 mod verify;

@@ -32,7 +32,7 @@ impl CacheEngine {
         (token, mark): (FillToken, u64),
     ) {
         let (engine, key) = (Arc::clone(self), key.clone());
-        let id = engine.flights.id::<T, E>(&key, encoding.codec());
+        let id = engine.flights.id::<V::Stored, E>(&key, encoding.codec());
         // A load that hangs takes one permit, and not one more whenever its deadline passes.
         if token.is_never() || context::is_running(&id) || engine.flights.is_in_flight(&id, token) {
             return;

@@ -91,7 +91,7 @@ impl CacheEngine {
         sample: Sample,
     ) {
         let (engine, key) = (Arc::clone(self), key.clone());
-        let id = engine.flights.id::<T, E>(&key, encoding.codec());
+        let id = engine.flights.id::<V::Stored, E>(&key, encoding.codec());
         let span = Span::new(|| tracing::debug_span!(parent: None, "cache_verify", %key));
         let task = async move {
             let Sample { entry, token, permit: _permit } = sample;

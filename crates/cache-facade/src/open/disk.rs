@@ -90,6 +90,11 @@ impl Suspend for Suspended {
 async fn open_backend(config: &CacheConfig, path: &Path, start_empty: bool) -> Result<DiskBackend> {
     let disk = settings(config, path).watched_by_the_caller();
     let disk = if start_empty { disk.start_empty() } else { disk };
+    // Not for the fallback store of Redis: it would be a second memory, for the time of an outage.
+    let disk = match config.near() {
+        Some(near) => disk.near(near),
+        None => disk,
+    };
     // The store before this one may still be closing, in this process or in one that is ending.
     let opened = retry(|| async { unlocked(DiskBackend::open(disk.clone()).await) });
     opened.await?.ok_or_else(|| locked(path))

@@ -23,6 +23,7 @@ use cache_core::{
 };
 
 use crate::config::CacheConfig;
+use crate::decoded::DecodedValues;
 use crate::durability::directory::{HeldDirectory, LOCK};
 use crate::durability::journal::Journal;
 use crate::durability::last_run::{LastRun, UsedStore};
@@ -43,6 +44,8 @@ pub(crate) struct OpenStore {
     pub(crate) atomic: Option<Arc<dyn AtomicBackend>>,
     /// The journal of changes.
     pub(crate) journal: Arc<Journal>,
+    /// Decoded values, whose limit is that of all caches over this store.
+    pub(crate) decoded: Arc<DecodedValues>,
     /// Why the store that the configuration asks for is not in use.
     cause: Option<String>,
     config: CacheConfig,
@@ -120,8 +123,9 @@ impl OpenStore {
         atomic: Option<Arc<dyn AtomicBackend>>,
         journal: Arc<Journal>,
     ) -> Self {
+        let decoded = Arc::new(DecodedValues::new(config.decoded_bytes()));
         let (config, is_open) = (config.clone(), AtomicBool::new(true));
-        Self { backend, atomic, journal, cause: None, config, is_open }
+        Self { backend, atomic, journal, decoded, cause: None, config, is_open }
     }
 
     /// Creates a store that stores nothing, because caching is off or the wanted store cannot be used.

@@ -230,6 +230,9 @@ fn client_settings(config: &CacheConfig) -> cache_redis::RedisConfig {
     if redis.trust_restart() {
         client = client.trust_restart();
     }
+    if let Some(near) = config.near() {
+        client = client.near(near);
+    }
     client
 }
 

@@ -64,10 +64,14 @@ fn check(open: &CacheConfig, new: &CacheConfig, directory: &Path) -> Result<()> 
         );
         return Err(Error::new(ErrorKind::Configuration, message));
     }
-    if open.size_mb() != new.size_mb() {
+    let limits = [
+        ("CACHE_SIZE_MB", open.size_mb(), new.size_mb()),
+        ("CACHE_MEMORY_MB", open.memory_mb(), new.memory_mb()),
+    ];
+    for (setting, limit_mb, asked_for) in limits.into_iter().filter(|(_, open, new)| open != new) {
         cache_core::log::warn!(
-            limit: directory, directory = %directory.display(), limit_mb = open.size_mb(),
-            asked_for = new.size_mb(), "the cache directory is open with another limit, which stays"
+            limit: (directory, setting), directory = %directory.display(), setting, limit_mb, asked_for,
+            "the cache directory is open with another limit, which stays"
         );
     }
     Ok(())

@@ -11,6 +11,7 @@ mod fences;
 mod lifetimes;
 mod loads;
 mod many;
+mod memory;
 mod storm;
 mod support;
 mod trouble;

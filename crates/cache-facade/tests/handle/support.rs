@@ -1,8 +1,9 @@
 //! Support for these tests: keys, and a backend with switches for its failures.
 
+use std::collections::HashMap;
 use std::fmt::Display;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use cache_facade::{
@@ -53,11 +54,19 @@ pub(crate) struct Faulty {
     pub(crate) panics: AtomicBool,
     pub(crate) fills: AtomicU64,
     pub(crate) lookups: AtomicU64,
+    at_hand: Mutex<HashMap<CacheKey, Lookup>>,
 }
 
 impl Faulty {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self::default())
+    }
+
+    /// Keeps the value of `key` at hand, whatever happens to it in the store.
+    pub(crate) async fn keep_at_hand(&self, key: &CacheKey) {
+        let found = self.inner.lookup(key).await.unwrap();
+        let found = Lookup { backend: BackendKind::Memory, ..found };
+        self.at_hand.lock().unwrap().insert(key.clone(), found);
     }
 
     fn panics_if_told(&self) {
@@ -73,6 +82,11 @@ fn away() -> Error {
 impl CacheBackend for Faulty {
     fn kind(&self) -> BackendKind {
         BackendKind::Custom("faulty")
+    }
+
+    fn at_hand(&self, key: &CacheKey) -> Option<Lookup> {
+        self.panics_if_told();
+        self.at_hand.lock().unwrap().get(key).cloned()
     }
 
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
