@@ -197,11 +197,6 @@ impl NearCache {
         self.values.insert(key.clone(), Arc::new(held));
     }
 
-    /// Drops every value, to free the memory: forgetting takes no call of this.
-    pub fn clear(&self) {
-        self.values.clear();
-    }
-
     /// The figures of the memory.
     ///
     /// # Cost

@@ -231,7 +231,7 @@ impl CacheBackend for RedisBackend {
         let entry = self.engine.peek(key).await?.entry;
         let last_miss = self.engine.miss_log.lock().last_miss(MissLog::hash(key));
         let explanation = Explanation::of(key, BackendKind::Redis, entry.as_ref(), self.engine.clock.now());
-        Ok(Explanation { last_miss, in_memory: self.engine.near.holds(key), ..explanation })
+        Ok(Explanation { last_miss, in_memory: self.engine.is_at_hand(key), ..explanation })
     }
 
     async fn health(&self) -> Health {
@@ -245,7 +245,7 @@ impl CacheBackend for RedisBackend {
 
     async fn close(&self) -> Result<()> {
         self.maintenance.stop();
-        self.engine.end_session().await;
+        self.engine.end_sessions().await;
         self.engine.servers.close();
         Ok(())
     }

@@ -198,7 +198,7 @@ impl Manager {
             elsewhere: Elsewhere::Skip,
             within,
         };
-        let removed = removal.run(missed, None, Instant::now() + timeout).await.map(drop);
+        let removed = removal.run(missed, &[], Instant::now() + timeout).await.map(drop);
         removed.map_err(|fault| fault.into_error(&self.connector.config.address()))
     }
 

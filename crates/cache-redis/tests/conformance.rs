@@ -106,8 +106,8 @@ impl Redis {
         }
     }
 
-    fn with(memory: Memory) -> Self {
-        Self { memory, ..Self::on(Site::server()) }
+    fn with(memory: Memory, site: Arc<Site>) -> Self {
+        Self { memory, ..Self::on(site) }
     }
 
     async fn connect(&self, place: &str, has_memory: bool) -> RedisBackend {
@@ -165,13 +165,18 @@ mod redis_cluster {
 
 mod redis_behind_memory {
     use super::*;
-    cache_conformance::conformance_tests!(Redis::with(Memory::Here));
+    cache_conformance::conformance_tests!(Redis::with(Memory::Here, Site::server()));
 }
 
 mod redis_changed_beside_memory {
     use super::*;
     // Why a lookup missed is known to the instance that invalidated.
-    cache_conformance::forgetful_conformance_tests!(Redis::with(Memory::Beside));
+    cache_conformance::forgetful_conformance_tests!(Redis::with(Memory::Beside, Site::server()));
+}
+
+mod redis_cluster_changed_beside_memory {
+    use super::*;
+    cache_conformance::forgetful_conformance_tests!(Redis::with(Memory::Beside, Site::cluster()));
 }
 
 mod redis_server_under_chaos {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use cache_core::{Clock, Invalidation, Monotonic, Result, Timestamp, random_nonzero};
+use cache_core::{Clock, FillToken, Invalidation, Monotonic, Result, Timestamp, random_nonzero};
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -137,6 +137,11 @@ impl ServerEpochs {
     /// Whether connections and tokens of `epoch` may be used.
     pub(crate) fn is_current(&self, epoch: &Arc<ServerEpoch>) -> bool {
         self.current.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, epoch))
+    }
+
+    /// Whether `token` is one of the current epoch.
+    pub(crate) fn has_issued(&self, token: FillToken) -> bool {
+        self.current.load().as_ref().is_some_and(|current| token.issuer() == Some(current.issuer))
     }
 
     /// Whether the current epoch is one of `incarnation`.

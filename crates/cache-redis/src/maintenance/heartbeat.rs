@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cache_core::{Error, Result};
+use futures_util::future::join_all;
 use tokio::time::sleep;
 
 use crate::engine::RedisEngine;
@@ -19,10 +20,10 @@ impl RedisEngine {
     /// Checks all servers over new connections, and enters the epochs of those that are in another one.
     pub(crate) async fn probe(&self) -> Result<()> {
         let probed = self.servers.refresh().await;
-        if probed.is_ok() {
-            // Boxed to keep the futures of callers small.
-            Box::pin(self.look_for_registry()).await;
-        }
+        let pools = self.servers.pools();
+        let looks = pools.iter().filter(|pool| pool.problem.load().is_none());
+        // Boxed to keep the futures of callers small.
+        Box::pin(join_all(looks.map(|pool| self.look_for_registries(pool)))).await;
         self.note(probed.as_ref().err().map(Error::to_string));
         probed
     }

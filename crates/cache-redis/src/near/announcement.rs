@@ -1,19 +1,20 @@
 //! [`Announcement`]: tells all sessions what an invalidation has removed, and waits until none of them serves it.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cache_core::plants::{Plant, is_planted};
-use cache_core::{ErrorKind, Invalidation};
+use cache_core::{Error, ErrorKind};
+use futures_util::future::join;
 use redis::{Cmd, Value};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Near, WAIT, has_lost_nothing};
+use super::{Change, Near, WAIT, has_lost_nothing};
 use crate::connection::Connection;
 use crate::connection::server_info::ServerInfo;
 use crate::error::{Fate, Fault};
-use crate::protocol::layout::Layout;
-use crate::protocol::registry::{Announced, Registry, Scopes, acknowledged};
+use crate::protocol::registry::{Announced, Registry, acknowledged};
 use crate::protocol::scripts::Call;
 
 /// How many times the registry is asked without a pause for acknowledgements; most come within two round trips.
@@ -24,8 +25,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// A change that is announced behind the removals of an invalidation, in the same round trip.
 #[derive(Debug)]
 pub(crate) struct Announcement {
+    change: Change,
     registry: Registry,
-    scopes: Scopes,
     /// Whether the command announces; otherwise it only asks whether there is a registry.
     is_strict: bool,
     command: Cmd,
@@ -36,36 +37,37 @@ impl Announcement {
     pub(crate) fn command(&self) -> &Cmd {
         &self.command
     }
+
+    pub(crate) fn zone(&self) -> u8 {
+        self.change.zone
+    }
+
+    /// Gives the change back, to announce it elsewhere.
+    pub(crate) fn into_change(self) -> Change {
+        self.change
+    }
 }
 
 impl Near {
-    /// Prepares to announce `what` at the server of `connection`; `None` where no instance can keep values in memory.
-    pub(crate) fn announcement(
-        &self,
-        what: &[Invalidation],
-        layout: &Layout,
-        connection: &Connection,
-    ) -> Option<Announcement> {
-        if connection.is_in_cluster {
-            return None;
-        }
-        let registry = Registry::new(layout, connection.epoch.incarnation);
-        let scopes = Scopes::new(what.iter().map(Invalidation::epoch_scope));
+    /// Prepares to announce `change` in `registry`.
+    pub(crate) fn announcement(&self, change: Change, registry: Registry) -> Announcement {
         let is_strict = self.is_strict();
         // A backend that never heard of a registry spares the server a script.
-        let command = if is_strict { registry.announce(Call::ByHash, &scopes) } else { registry.look() };
-        Some(Announcement { registry, scopes, is_strict, command })
+        let command =
+            if is_strict { registry.announce(Call::ByHash, &change.scopes) } else { registry.look() };
+        Announcement { change, registry, is_strict, command }
     }
 
     /// Waits until no instance serves from memory what the invalidation of `announcement` has removed: until all have
-    /// acknowledged that, or for [`WAIT`].
+    /// acknowledged that, or for [`WAIT`]. In a cluster, `ring` wakes them.
     ///
     /// # Errors
     /// Those of the server, which then may not have announced it.
     pub(crate) async fn settle(
         &self,
         announcement: &Announcement,
-        reply: Option<Value>,
+        reply: Value,
+        ring: Option<&Cmd>,
         connection: &mut Connection,
         info: &ServerInfo,
         deadline: Instant,
@@ -79,26 +81,35 @@ impl Near {
         };
         let at = Instant::now();
         let Some(Announced { number, registry, sessions: mut pending }) = announced else {
-            let settled = self.known.lock().saw_none(at);
+            let relied_on = self.known(announcement.change.zone, |known| known.saw_none(at));
             if !has_lost_nothing(info) {
-                sleep_until(settled).await;
+                sleep_until(relied_on.unwrap_or(at)).await;
             }
             return Ok(());
         };
-        if let Some(own) = self.session.load_full() {
-            own.near.forget_each(announcement.scopes.iter());
+        self.has_seen.store(true, Ordering::Relaxed);
+        if let Some(own) = self.session(announcement.change.zone) {
+            own.near.forget_each(announcement.change.scopes.iter());
             pending.remove(&own.id);
         }
         let Some(registry) = registry else {
-            let damaged = Fault::after(&cache_core::Error::new(ErrorKind::Io, "it has no name"));
+            let damaged = Fault::after(&Error::new(ErrorKind::Io, "it has no name"));
             return self.give_up_registry(announcement, &damaged, connection, deadline).await;
         };
-        let reliable = self.known.lock().saw(registry.clone(), at);
+        let reliable = self.known(announcement.change.zone, |known| known.saw(registry.clone(), at));
+        let reliable = reliable.unwrap_or(at + WAIT);
         pending.retain(|_, value| acknowledged(value) < number);
         if pending.is_empty() && Instant::now() >= reliable || is_planted(Plant::NearNoWait) {
             return Ok(());
         }
-        self.wait(&announcement.registry, &registry, number, &mut pending, connection, at + WAIT).await;
+        let ringing = async {
+            if let Some(ring) = ring {
+                // Where that fails, they hear of the change when they are renewed.
+                let _ = connection.clone().ask(ring, deadline).await;
+            }
+        };
+        let (registry_key, mut asking) = (&announcement.registry, connection.clone());
+        join(ringing, self.wait(registry_key, &registry, number, &mut pending, &mut asking, at + WAIT)).await;
         sleep_until(reliable.min(at + WAIT)).await;
         let waited = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.count(|counts| {
@@ -121,12 +132,11 @@ impl Near {
     async fn announced(
         &self,
         announcement: &Announcement,
-        reply: Option<Value>,
+        mut reply: Value,
         connection: &mut Connection,
         deadline: Instant,
     ) -> Result<Option<Announced>, Fault> {
-        let Announcement { registry, scopes, is_strict, command: _ } = announcement;
-        let mut reply = reply.unwrap_or(Value::Nil);
+        let Announcement { change: Change { scopes, .. }, registry, is_strict, command: _ } = announcement;
         if !is_strict {
             match reply {
                 Value::Int(0) => return Ok(None),
@@ -191,7 +201,7 @@ impl Near {
         connection: &mut Connection,
         deadline: Instant,
     ) -> Result<(), Fault> {
-        let Announcement { registry, scopes, .. } = announcement;
+        let Announcement { registry, change, .. } = announcement;
         cache_core::log::warn!(
             limit: &registry.key, cause = %cause.cause,
             "Redis refuses to announce an invalidation; all instances forget what they keep in memory"
@@ -202,9 +212,7 @@ impl Near {
             .ask_sealed_one(&unlink, deadline.max(Instant::now() + WAIT))
             .await
             .and_then(|reply| connection.succeeded(reply))?;
-        if let Some(own) = self.session.load_full() {
-            own.near.forget_each(scopes.iter());
-        }
+        self.forget(change);
         sleep(WAIT).await;
         Ok(())
     }

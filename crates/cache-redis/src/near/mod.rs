@@ -3,7 +3,8 @@
 //! Instances that keep values in memory are registered in the server. A `session` holds the registration, reads the log of
 //! changes, forgets what they concern and acknowledges them; each renewal grants it a lease of [`LEASE`]. An invalidation, by an
 //! instance with or without memory, removes, is announced, and returns when every registered session has acknowledged it, or
-//! when no lease from before can last any more ([`WAIT`]); see `announcement`.
+//! when no lease from before can last any more ([`WAIT`]); see `announcement`. `node` holds the sessions at one server, and `known`
+//! tells when a registry that is seen for the first time can be relied on.
 //!
 //! The order of each side matters ("docs/decisions/0022"): an invalidation removes, announces, then waits. A session forgets,
 //! then acknowledges. A read looks at the lease, takes the value, then compares its token. A value that is read from the server
@@ -13,25 +14,25 @@
 
 mod announcement;
 mod known;
+mod node;
 mod session;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use cache_core::{
-    CacheKey, Clock, FillToken, Invalidation, Lookup, NearCache, NearHealth, NearSession, NearState,
-    NearStats, Timestamp,
+    CacheKey, Clock, FillToken, Lookup, NearCache, NearHealth, NearState, NearStats, Timestamp,
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use self::known::Known;
+use self::session::Session;
 use crate::config::RedisConfig;
-use crate::connection::server_epoch::ServerEpoch;
 use crate::connection::server_info::ServerInfo;
-use crate::protocol::registry::Registry;
+use crate::protocol::registry::Scopes;
 
 pub(crate) use self::announcement::Announcement;
 
@@ -42,34 +43,38 @@ pub(crate) const LEASE: Duration = Duration::from_millis(400);
 pub(crate) const WAIT: Duration = Duration::from_millis(500);
 /// How long a server has to be up, as it says itself in whole seconds, for leases from before its start to have ended.
 const UP_FOR_LONG: Duration = Duration::from_secs(2);
+/// Zones of a cluster.
+const ZONES: usize = 64;
 
-/// Values in memory, the registration of this instance, and what is known of that of others.
+/// Values in memory, the registrations of this instance, and what is known of those of others.
+///
+/// Each zone of a cluster has a registry of its own, in a slot of that zone: an invalidation needs no server but those that hold
+/// what it removes, and a server that is away ends what is served of its own zones only. One server has one zone.
 #[derive(Debug)]
 pub(crate) struct Near {
     /// `None` where this instance keeps nothing in memory; it waits for others all the same.
     pub(crate) cache: Option<NearCache>,
-    /// The session whose values are served.
-    session: ArcSwapOption<Session>,
-    known: Mutex<Known>,
+    /// The sessions whose values are served, by zone.
+    sessions: Box<[ArcSwapOption<Session>]>,
+    /// By zone.
+    known: Box<[Mutex<Known>]>,
+    /// Whether a registry of any zone was ever seen.
+    has_seen: AtomicBool,
     condition: Mutex<Condition>,
-    /// How many sessions there were at the last renewal.
-    sessions: AtomicU64,
+    /// How many sessions a registry had at the last renewal.
+    registered: AtomicU64,
     counts: Mutex<NearStats>,
     clock: Arc<dyn Clock>,
 }
 
-/// One registration of this instance.
-#[derive(Debug)]
-pub(crate) struct Session {
-    /// A name that no other registration has.
-    id: String,
-    registry: Registry,
-    /// The run of the server at which it is registered.
-    epoch: Arc<ServerEpoch>,
-    near: NearSession,
+/// A change of values in one zone.
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    pub(crate) zone: u8,
+    pub(crate) scopes: Scopes,
 }
 
-/// Why nothing is served from memory, if that is so, and since when.
+/// Whether values are served from memory, since when, and why some are not.
 #[derive(Debug)]
 struct Condition {
     state: NearState,
@@ -80,48 +85,43 @@ struct Condition {
 impl Near {
     pub(crate) fn new(config: &RedisConfig, is_cluster: bool) -> Self {
         let clock = Arc::clone(&config.clock);
-        let refusal = refusal(config, is_cluster);
-        let near = config.near.as_ref().filter(|_| refusal.is_none());
-        if let Some(refusal) = refusal.filter(|_| config.near.is_some()) {
-            cache_core::log::warn!("Redis: no values are kept in memory, because {refusal}");
+        // A restart of the server would bring removed values back.
+        let near = config.near.as_ref().filter(|_| !config.trust_restart);
+        if config.near.is_some() && near.is_none() {
+            cache_core::log::warn!(
+                "Redis: no values are kept in memory, because REDIS_TRUST_RESTART brings removed values back"
+            );
         }
-        let cache = near.map(|near| NearCache::new(near).with_clock(Arc::clone(&clock)));
         let condition = Condition { state: NearState::Lapsed, cause: None, since: clock.now() };
+        let zones = if is_cluster { ZONES } else { 1 };
         Self {
-            cache,
-            session: ArcSwapOption::empty(),
-            known: Mutex::default(),
+            cache: near.map(|near| NearCache::new(near).with_clock(Arc::clone(&clock))),
+            sessions: (0..zones).map(|_| ArcSwapOption::empty()).collect(),
+            known: (0..zones).map(|_| Mutex::default()).collect(),
+            has_seen: AtomicBool::new(false),
             condition: Mutex::new(condition),
-            sessions: AtomicU64::new(0),
+            registered: AtomicU64::new(0),
             counts: Mutex::default(),
             clock,
         }
     }
 
-    /// Finds the value of `key` in memory, if the server whose values are there is still in use.
-    pub(crate) fn find(
-        &self,
-        key: &CacheKey,
-        is_current: impl FnOnce(&Arc<ServerEpoch>) -> bool,
-    ) -> Option<Lookup> {
-        let cache = self.cache.as_ref()?;
-        let session = self.session.load();
-        let session = session.as_ref()?;
-        if is_current(&session.epoch) { cache.find(key, &session.near) } else { None }
+    /// Finds the value of `key`, whose group is in `zone`, in memory. The caller checks that the server that issued its token is
+    /// still in use.
+    pub(crate) fn find(&self, key: &CacheKey, zone: u8) -> Option<Lookup> {
+        self.cache.as_ref()?.find(key, &self.slot(zone)?.load().as_ref()?.near)
     }
 
     /// Whether the value of `key` is in memory; `None` where nothing is kept there.
-    pub(crate) fn holds(&self, key: &CacheKey) -> Option<bool> {
+    pub(crate) fn holds(&self, key: &CacheKey, zone: u8) -> Option<bool> {
         let cache = self.cache.as_ref()?;
-        Some(self.session.load().as_ref().is_some_and(|session| cache.holds(key, &session.near)))
+        Some(self.session(zone).is_some_and(|session| cache.holds(key, &session.near)))
     }
 
-    /// Takes the token under which `key` is about to be read at `epoch`; `None` if what is found there is not kept.
-    pub(crate) fn token(&self, key: &CacheKey, epoch: &Arc<ServerEpoch>) -> Option<FillToken> {
+    /// Takes the token under which `key` is about to be read; `None` if what is found is not kept.
+    pub(crate) fn token(&self, key: &CacheKey, zone: u8) -> Option<FillToken> {
         self.cache.as_ref()?;
-        let session = self.session.load();
-        let session = session.as_ref().filter(|session| Arc::ptr_eq(&session.epoch, epoch))?;
-        Some(session.near.token(key))
+        Some(self.slot(zone)?.load().as_ref()?.near.token(key))
     }
 
     /// Keeps what a read under `token` has found.
@@ -131,33 +131,56 @@ impl Near {
         }
     }
 
-    /// Notes the name of the registry, if the server has one; asked at `asked`.
-    pub(crate) fn look(&self, registry: Option<String>, asked: Instant) {
-        self.known.lock().look(registry, asked);
+    /// Forgets what `change` concerns in the memory of this instance.
+    pub(crate) fn forget(&self, change: &Change) {
+        if let Some(session) = self.session(change.zone) {
+            session.near.forget_each(change.scopes.iter());
+        }
     }
 
-    /// Forgets what `what` concerns in the memory of this instance.
-    pub(crate) fn forget(&self, what: &[Invalidation]) {
-        if let Some(session) = self.session.load().as_ref() {
-            session.near.forget_each(what.iter().map(Invalidation::epoch_scope));
+    /// Notes the name of the registry of `zone`, if its server has one, as it replied at `at`.
+    pub(crate) fn look(&self, zone: u8, registry: Option<String>, at: Instant) {
+        if registry.is_some() {
+            self.has_seen.store(true, Ordering::Relaxed);
         }
+        self.known(zone, |known| known.look(registry, at));
     }
 
     /// Whether sessions may be registered that this instance has never heard of: it keeps values in memory itself, or a registry
     /// was seen.
     pub(crate) fn is_strict(&self) -> bool {
-        self.cache.is_some() || self.known.lock().has_seen()
+        self.cache.is_some() || self.has_seen.load(Ordering::Relaxed)
     }
 
-    /// Sets why nothing is served; `None` if values are. Returns whether that has changed.
-    fn note(&self, state: NearState, cause: Option<String>) -> bool {
+    fn slot(&self, zone: u8) -> Option<&ArcSwapOption<Session>> {
+        self.sessions.get(usize::from(zone))
+    }
+
+    /// Returns the session of `zone`, also if its lease has ended.
+    fn session(&self, zone: u8) -> Option<Arc<Session>> {
+        self.slot(zone)?.load_full()
+    }
+
+    fn known<T>(&self, zone: u8, use_it: impl FnOnce(&mut Known) -> T) -> Option<T> {
+        self.known.get(usize::from(zone)).map(|known| use_it(&mut known.lock()))
+    }
+
+    /// Notes whether everything is served from memory, and why not.
+    fn note(&self, cause: Option<String>) {
+        let is_serving = |slot: &ArcSwapOption<Session>| {
+            slot.load().as_ref().is_some_and(|session| session.near.is_serving(&*self.clock))
+        };
+        let state = if self.sessions.iter().all(is_serving) { NearState::Serving } else { NearState::Lapsed };
         let mut condition = self.condition.lock();
-        let has_changed = condition.state != state;
-        if has_changed {
+        if condition.state != state {
             condition.since = self.clock.now();
         }
-        (condition.state, condition.cause) = (state, cause);
-        has_changed
+        condition.state = state;
+        if state == NearState::Serving {
+            condition.cause = None;
+        } else if cause.is_some() {
+            condition.cause = cause;
+        }
     }
 
     fn count(&self, count: impl FnOnce(&mut NearStats)) {
@@ -171,23 +194,11 @@ impl Near {
 
     pub(crate) fn health(&self) -> Option<NearHealth> {
         self.cache.as_ref()?;
+        // The lease may have ended since.
+        self.note(None);
         let Condition { state, cause, since } = &*self.condition.lock();
-        let sessions = self.sessions.load(Ordering::Relaxed);
-        let is_serving =
-            self.session.load().as_ref().is_some_and(|session| session.near.is_serving(&*self.clock));
-        let state = if *state == NearState::Serving && !is_serving { NearState::Lapsed } else { *state };
-        Some(NearHealth { state, since: *since, cause: cause.clone(), sessions })
-    }
-}
-
-/// Returns why no values can be kept in memory in front of a server with these settings.
-fn refusal(config: &RedisConfig, is_cluster: bool) -> Option<&'static str> {
-    if config.trust_restart {
-        Some("REDIS_TRUST_RESTART lets a server bring removed values back")
-    } else if is_cluster {
-        Some("that is not supported in front of a Redis cluster yet")
-    } else {
-        None
+        let sessions = self.registered.load(Ordering::Relaxed);
+        Some(NearHealth { state: *state, since: *since, cause: cause.clone(), sessions })
     }
 }
 

@@ -8,14 +8,13 @@ use cache_core::plants::{Plant, is_planted};
 use cache_core::{
     CacheKey, Error, ErrorKind, Fill, FillOutcome, FillToken, Invalidation, MissCause, NewEntry, Result,
 };
-use redis::Pipeline;
+use redis::{Cmd, Pipeline};
 use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::connection::server_epoch::ServerEpoch;
 use crate::engine::RedisEngine;
 use crate::error::{Fate, Fault};
-use crate::near::Announcement;
 use crate::protocol::slot::{ALL_ZONES, Slot};
 use crate::protocol::write::{Envelope, FieldWrite, Written};
 
@@ -39,11 +38,12 @@ impl RedisEngine {
             .await?;
         let replaced =
             fills.iter().zip(&written).filter(|(_, written)| written.is_some_and(|bytes| bytes > 0));
-        self.announce_refreshed(replaced.map(|(fill, _)| Invalidation::Key(fill.key.clone())).collect());
+        let replaced: Vec<_> = replaced.map(|(fill, _)| Invalidation::Key(fill.key.clone())).collect();
+        self.announce_refreshed(&replaced);
         Ok(fills.iter().zip(written).map(|(fill, written)| self.count_fill(fill, written)).collect())
     }
 
-    pub(crate) async fn set(&self, entries: &[(CacheKey, NewEntry)]) -> Result<()> {
+    pub(crate) async fn set(self: &Arc<Self>, entries: &[(CacheKey, NewEntry)]) -> Result<()> {
         let slot_of = |at: usize| entries.get(at).map_or(Slot::default(), |(key, _)| self.slot(key.group()));
         let set = self.spread(entries.len(), slot_of, async |slot, positions| {
             let entries: Vec<_> = positions.iter().filter_map(|at| entries.get(*at)).collect();
@@ -53,7 +53,7 @@ impl RedisEngine {
     }
 
     /// Sets values of which one server holds the slots, among them `slot`.
-    async fn set_in(&self, slot: Slot, entries: &[&(CacheKey, NewEntry)]) -> Result<()> {
+    async fn set_in(self: &Arc<Self>, slot: Slot, entries: &[&(CacheKey, NewEntry)]) -> Result<()> {
         let bytes = entries.iter().map(|(_, entry)| entry.payload.len()).sum();
         // A server that takes over may hold values that are older than these.
         let keys: Vec<_> = entries.iter().map(|(key, _)| Invalidation::Key(key.clone())).collect();
@@ -87,7 +87,7 @@ impl RedisEngine {
             .collect();
         let mut outcomes = vec![None; fills.len()];
         if is_planted(Plant::NoRedisFence) && !writes.is_empty() {
-            connection.set(&writes, None, deadline).await?;
+            connection.set(&writes, &[], deadline).await?;
             for write in &writes {
                 if let Some(outcome) = outcomes.get_mut(write.position) {
                     *outcome = Some(0);
@@ -103,7 +103,7 @@ impl RedisEngine {
     }
 
     async fn set_on(
-        &self,
+        self: &Arc<Self>,
         mut connection: Connection,
         entries: &[&(CacheKey, NewEntry)],
         deadline: Instant,
@@ -115,9 +115,9 @@ impl RedisEngine {
         let write = |(key, entry): &&(CacheKey, NewEntry)| self.field_write(epoch, 0, key, entry, no_token);
         let writes: Vec<FieldWrite> = entries.iter().map(write).collect();
         let keys: Vec<_> = entries.iter().map(|(key, _)| Invalidation::Key(key.clone())).collect();
-        let announcement = self.near.announcement(&keys, &self.layout, &connection);
-        let last = announcement.as_ref().map(Announcement::command);
-        let (replaced, reply) = match connection.set(&writes, last, deadline).await {
+        let announcements = self.announcements(&keys, &connection);
+        let last: Vec<&Cmd> = announcements.commands().collect();
+        let (replaced, replies) = match connection.set(&writes, &last, deadline).await {
             Err(fault) if fault.is_wrong_type() => {
                 let mut unlinks = Pipeline::with_capacity(writes.len());
                 for write in &writes {
@@ -126,14 +126,14 @@ impl RedisEngine {
                 for reply in connection.ask_all(&unlinks, deadline).await? {
                     connection.succeeded(reply)?;
                 }
-                connection.set(&writes, last, deadline).await?
+                connection.set(&writes, &last, deadline).await?
             }
             replaced => replaced?,
         };
         for ((key, entry), replaced) in entries.iter().zip(replaced) {
             self.count_stored(key, entry, replaced);
         }
-        self.settle(announcement, reply, &mut connection, deadline).await
+        self.settle_all(announcements, replies, &connection, deadline).await
     }
 
     fn field_write(

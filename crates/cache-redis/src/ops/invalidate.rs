@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cache_core::{CacheKey, Error, ErrorKind, Invalidation, Result};
 use futures_util::future::{join, join_all};
+use redis::Cmd;
 use tokio::time::{Instant, timeout};
 
 use crate::connection::Connection;
 use crate::connection::server_epoch::ServerEpoch;
 use crate::engine::RedisEngine;
 use crate::error::{Fate, Fault};
-use crate::near::Announcement;
 use crate::pool::Pool;
 use crate::protocol::removal::{Removal, group_of};
 use crate::protocol::scan::Elsewhere;
@@ -35,7 +35,7 @@ impl RedisEngine {
     /// Removes all of `what` from the servers of `zones`. Returns about how many entries that were: a whole group counts with
     /// its leases.
     pub(crate) async fn invalidate(
-        &self,
+        self: &Arc<Self>,
         what: &[Invalidation],
         zones: Zones,
     ) -> Result<u64, Unacknowledged> {
@@ -70,7 +70,7 @@ impl RedisEngine {
 
     /// Removes all of `what`. Reports the name of each group and about how many entries were removed from it to `removed`.
     pub(crate) async fn remove(
-        &self,
+        self: &Arc<Self>,
         what: &[Invalidation],
         zones: Zones,
         removed: &(impl Fn(&str, u64) + Sync),
@@ -84,7 +84,13 @@ impl RedisEngine {
             let named: Vec<_> = positions.iter().filter_map(|at| named.get(*at)).cloned().collect();
             self.remove_in(slot, &named, removed).await.map(|()| vec![(); positions.len()])
         });
-        let everywhere = self.remove_everywhere(&everywhere, zones, removed);
+        let everywhere = async {
+            if everywhere.is_empty() {
+                return Ok(());
+            }
+            let removed = self.remove_everywhere(&everywhere, zones, removed).await;
+            self.announced_everywhere(zones, removed).await
+        };
         let (in_slots, everywhere) = join(in_slots, everywhere).await;
         let mut failures = everywhere.err();
         for (positions, part) in in_slots {
@@ -99,20 +105,20 @@ impl RedisEngine {
 
     /// Removes `what` from the server that holds its slots, among them `slot`.
     async fn remove_in(
-        &self,
+        self: &Arc<Self>,
         slot: Slot,
         what: &[Invalidation],
         removed: &(impl Fn(&str, u64) + Sync),
     ) -> Result<()> {
         let moving = self.run_recorded(slot, 0, what, async |mut connection, deadline| {
-            let announcement = self.near.announcement(what, &self.layout, &connection);
-            let last = announcement.as_ref().map(Announcement::command);
+            let announcements = self.announcements(what, &connection);
+            let last: Vec<&Cmd> = announcements.commands().collect();
             let removal = self.removal(&mut connection, removed, Elsewhere::Fail);
-            match removal.run(what, last, deadline).await {
+            match removal.run(what, &last, deadline).await {
                 Err(fault) if fault.fate == Fate::Moving => Ok(Some(fault)),
                 Err(fault) => Err(fault),
-                Ok(reply) => {
-                    self.settle(announcement, reply, &mut connection, deadline).await?;
+                Ok(replies) => {
+                    self.settle_all(announcements, replies, &connection, deadline).await?;
                     Ok(None)
                 }
             }
@@ -134,7 +140,7 @@ impl RedisEngine {
     /// Removes `what` from the node to which its slot is being moved: the one that holds the slot has nothing of it, and
     /// redirects there by `fault`.
     async fn remove_moving(
-        &self,
+        self: &Arc<Self>,
         slot: Slot,
         fault: &Fault,
         what: &Invalidation,
@@ -144,7 +150,10 @@ impl RedisEngine {
         self.run_recorded(slot, 0, what, async |_, deadline| {
             let mut connection =
                 self.servers.asking(slot, fault, deadline).await.map_err(|error| Fault::after(&error))?;
-            self.removal(&mut connection, removed, Elsewhere::Fail).run(what, None, deadline).await.map(drop)
+            let removal = self.removal(&mut connection, removed, Elsewhere::Fail);
+            removal.run(what, &[], deadline).await?;
+            // The node that holds the slot has the registry, too, or it was moved before.
+            self.settle_all(self.all_elsewhere(what), Vec::new(), &connection, deadline).await
         })
         .await
     }
@@ -154,14 +163,11 @@ impl RedisEngine {
     /// A key that moves from a server that is scanned later to one that was scanned before is not found. So servers are
     /// scanned again, one after the other and twice, where any slot was moving: meanwhile a key moves at most once.
     async fn remove_everywhere(
-        &self,
+        self: &Arc<Self>,
         what: &[Invalidation],
         zones: Zones,
         removed: &(impl Fn(&str, u64) + Sync),
     ) -> Result<(), Unacknowledged> {
-        if what.is_empty() {
-            return Ok(());
-        }
         let mut left = zones;
         for _ in 0..SWITCHES {
             if self.servers.map().moving() & left != 0 {
@@ -197,6 +203,22 @@ impl RedisEngine {
         }
         let message = "Redis cluster: slots are held by no node, or go from one node to another too often";
         Err(Unacknowledged { zones: left, error: Error::new(ErrorKind::Unavailable, message) })
+    }
+
+    /// Announces the clear of those of `zones` where it was acknowledged, by the outcome `removed`.
+    async fn announced_everywhere(
+        self: &Arc<Self>,
+        zones: Zones,
+        removed: Result<(), Unacknowledged>,
+    ) -> Result<(), Unacknowledged> {
+        let left = removed.as_ref().err().map_or(0, |unacknowledged| unacknowledged.zones);
+        let (failed, failure) = self.announce_everything(zones & !left).await;
+        let Some(fault) = failure else { return removed };
+        let error = fault.into_error(&self.address);
+        Err(removed.err().map_or(Unacknowledged { zones: failed, error }, |removed| Unacknowledged {
+            zones: removed.zones | failed,
+            ..removed
+        }))
     }
 
     /// Removes `what` from these servers of a cluster, all at once or one after the other. Returns the epochs of those that
@@ -246,7 +268,7 @@ impl RedisEngine {
         };
         connection.is_asking = true;
         let removal = self.removal(&mut connection, removed, Elsewhere::Skip);
-        match removal.run(what, None, deadline).await {
+        match removal.run(what, &[], deadline).await {
             Ok(_) => Ok(Arc::clone(&connection.epoch)),
             Err(fault) => {
                 self.stats.add(|stats| stats.errors += 1);

@@ -34,8 +34,10 @@ impl Found {
 
 impl RedisEngine {
     pub(crate) async fn get(&self, key: &CacheKey) -> Result<Option<Entry>> {
-        self.run(self.slot(key.group()), 0, |mut connection, deadline| async move {
-            let token = self.near.token(key, &connection.epoch);
+        let slot = self.slot(key.group());
+        let zone = slot.zone();
+        self.run(slot, 0, |mut connection, deadline| async move {
+            let token = self.near.token(key, zone);
             let content = connection.read(&self.layout.field(key), deadline).await?;
             let found = self.interpret(|| self.clock.now(), &connection, key, content);
             self.count([(key, &found)]);
@@ -45,8 +47,10 @@ impl RedisEngine {
     }
 
     pub(crate) async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
-        self.run(self.slot(key.group()), 0, |mut connection, deadline| async move {
-            let token = self.near.token(key, &connection.epoch);
+        let slot = self.slot(key.group());
+        let zone = slot.zone();
+        self.run(slot, 0, |mut connection, deadline| async move {
+            let token = self.near.token(key, zone);
             let found = self.find(&mut connection, key, deadline).await?;
             self.count([(key, &found)]);
             Ok(self.kept(key, token, found, &connection))
@@ -60,7 +64,7 @@ impl RedisEngine {
             let keys: Vec<&CacheKey> = positions.iter().filter_map(|at| keys.get(*at)).collect();
             let keys = &keys[..];
             self.run(slot, 0, |mut connection, deadline| async move {
-                let tokens = self.tokens(keys, &connection);
+                let tokens = self.tokens(keys);
                 let found = self.read_all(&mut connection, keys, deadline).await?;
                 self.count(keys.iter().copied().zip(&found));
                 let found = self.all_kept(keys, tokens, found, &connection);
@@ -77,7 +81,7 @@ impl RedisEngine {
             let keys: Vec<&CacheKey> = positions.iter().filter_map(|at| keys.get(*at)).collect();
             let keys = &keys[..];
             self.run(slot, 0, |mut connection, deadline| async move {
-                let tokens = self.tokens(keys, &connection);
+                let tokens = self.tokens(keys);
                 let found = self.find_all(&mut connection, keys, deadline).await?;
                 self.count(keys.iter().copied().zip(&found));
                 Ok(self.all_kept(keys, tokens, found, &connection).collect())
@@ -88,8 +92,8 @@ impl RedisEngine {
     }
 
     /// Takes the tokens under which `keys` are about to be read.
-    fn tokens(&self, keys: &[&CacheKey], connection: &Connection) -> Vec<Option<FillToken>> {
-        keys.iter().map(|key| self.near.token(key, &connection.epoch)).collect()
+    fn tokens(&self, keys: &[&CacheKey]) -> Vec<Option<FillToken>> {
+        keys.iter().map(|key| self.near.token(key, self.slot(key.group()).zone())).collect()
     }
 
     /// Keeps what a read under `token` has found in memory, and returns it.
@@ -101,7 +105,8 @@ impl RedisEngine {
         connection: &Connection,
     ) -> Lookup {
         let lookup = found.lookup(&connection.epoch);
-        let late = is_planted(Plant::NearTokenLate).then(|| self.near.token(key, &connection.epoch));
+        let late = is_planted(Plant::NearTokenLate);
+        let late = late.then(|| self.near.token(key, self.slot(key.group()).zone()));
         self.near.keep(key, late.unwrap_or(token), &lookup);
         lookup
     }

@@ -1,5 +1,7 @@
 //! [`Registry`]: the instances that keep values in memory, in one hash and one stream of the server.
 //!
+//! A cluster has one for each zone: its keys then end with a hash tag, which puts them into a slot of that zone.
+//!
 //! ```text
 //! {namespace}:#near:{incarnation}      hash    g        -> the name of this registry, new whenever it is made
 //!                                              n        -> how many changes were announced in it
@@ -9,6 +11,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use cache_core::{EpochScope, random_nonzero};
@@ -17,8 +20,9 @@ use tokio::time::Instant;
 
 use super::layout::Layout;
 use super::scripts::{Call, Lua, NEAR_ANNOUNCE, NEAR_REGISTER, NEAR_REMOVE, NEAR_RENEW};
+use super::slot::{Slot, SlotHasher};
 use crate::connection::Connection;
-use crate::error::Fault;
+use crate::error::{Fate, Fault};
 
 /// How long a registry that no session renews is kept.
 const LIVES_MILLIS: u64 = 86_400_000;
@@ -58,8 +62,10 @@ pub(crate) struct Renewed {
 }
 
 impl Registry {
-    pub(crate) fn new(layout: &Layout, incarnation: u64) -> Self {
-        let key = layout.internal(&format!("near:{incarnation:016x}"));
+    /// Names the registry of the only server, or of `zone` in a cluster.
+    pub(crate) fn new(layout: &Layout, incarnation: u64, zone: Option<u8>) -> Self {
+        let tag = zone.map(|zone| format!(":{{{}}}", tag(zone))).unwrap_or_default();
+        let key = layout.internal(&format!("near:{incarnation:016x}{tag}"));
         Self { log: format!("{key}:log"), key }
     }
 
@@ -99,6 +105,35 @@ impl Scopes {
             group => EpochScope::Group(group),
         })
     }
+}
+
+/// The slot of the registry of each zone, and what makes a key be in that slot.
+static TAGS: LazyLock<Vec<(Slot, String)>> = LazyLock::new(|| {
+    let all = || (0..).map(|number: u32| number.to_string());
+    let slot = |tag: &String| SlotHasher::default().with(tag).slot();
+    let of_zone = |zone| all().find(|tag| slot(tag).zone() == zone).map(|tag| (slot(&tag), tag));
+    (0..64).filter_map(of_zone).collect()
+});
+
+fn tag(zone: u8) -> &'static str {
+    TAGS.get(usize::from(zone)).map_or("", |(_, tag)| tag)
+}
+
+/// Returns the slot of the registry of `zone` in a cluster.
+pub(crate) fn slot_of_registry(zone: u8) -> Slot {
+    TAGS.get(usize::from(zone)).map_or(Slot::default(), |(slot, _)| *slot)
+}
+
+/// Names the stream by which sessions at a node of a cluster are woken, in the slot of the registry of `zone`.
+pub(crate) fn bell(layout: &Layout, zone: u8) -> String {
+    layout.internal(&format!("near:bell:{{{}}}", tag(zone)))
+}
+
+/// Returns a command that wakes the sessions that wait for `bell`, because of a change in `zone`.
+pub(crate) fn ring(bell: &str, zone: u8) -> Cmd {
+    let mut command = redis::cmd("XADD");
+    command.arg(bell).arg("MAXLEN").arg("~").arg(100).arg("*").arg("z").arg(zone);
+    command
 }
 
 /// Returns a name that no other call, process or machine gets.
@@ -154,23 +189,68 @@ impl Connection {
         }
     }
 
-    /// Waits up to `block` for changes after number `after`. Returns each with its number, in order; those that do not fit this
-    /// form as all groups.
+    /// Returns changes after number `after`, each with its number, in order; waits up to `block` for the first. An entry that
+    /// cannot be read has the number 0 and concerns all groups.
     pub(crate) async fn read_log(
         &mut self,
         registry: &Registry,
         after: u64,
-        block: Duration,
+        block: Option<Duration>,
         deadline: Instant,
     ) -> Result<Vec<(u64, Scopes)>, Fault> {
+        let entries = self.read_stream(&registry.log, &format!("{after}-1"), block, deadline).await?;
+        let entry =
+            |(id, value): (String, String)| Some((id.split('-').next()?.parse().ok()?, Scopes(value)));
+        let unread = || (0, Scopes(ALL.to_owned()));
+        Ok(entries.into_iter().map(|parts| parts.and_then(entry).unwrap_or_else(unread)).collect())
+    }
+
+    /// Waits up to `block` for changes that are rung after `after`, and sets that to the last of them. Returns their zones.
+    pub(crate) async fn wait_for_bell(
+        &mut self,
+        bell: &str,
+        after: &mut String,
+        block: Duration,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, Fault> {
+        let entries = self.read_stream(bell, after, Some(block), deadline).await?;
+        let mut zones = Vec::with_capacity(entries.len());
+        for (id, zone) in entries.into_iter().flatten() {
+            *after = id;
+            zones.extend(zone.parse::<u8>());
+        }
+        zones.sort_unstable();
+        zones.dedup();
+        Ok(zones)
+    }
+
+    /// Keeps a bell for as long as registries are kept; a missing one is none.
+    pub(crate) async fn keep_bell(&mut self, bell: &str, deadline: Instant) -> Result<(), Fault> {
+        let mut command = redis::cmd("PEXPIRE");
+        command.arg(bell).arg(LIVES_MILLIS);
+        match self.ask(&command, deadline).await {
+            Err(fault) if matches!(fault.fate, Fate::Keep | Fate::Moved | Fate::Moving) => Ok(()),
+            kept => kept.map(drop),
+        }
+    }
+
+    /// Reads entries of a stream, each as its id and its last value; `None` for one of another form.
+    async fn read_stream(
+        &mut self,
+        stream: &str,
+        after: &str,
+        block: Option<Duration>,
+        deadline: Instant,
+    ) -> Result<Vec<Option<(String, String)>>, Fault> {
         let mut command = redis::cmd("XREAD");
-        let millis = u64::try_from(block.as_millis()).unwrap_or(u64::MAX);
-        command.arg("BLOCK").arg(millis).arg("STREAMS").arg(&registry.log).arg(format!("{after}-1"));
-        let entries = match self.ask(&command, deadline).await? {
-            Value::Nil => return Ok(Vec::new()),
-            reply => log_entries(reply, &registry.log),
-        };
-        self.noted(entries.ok_or_else(Fault::mismatch))
+        if let Some(block) = block {
+            command.arg("BLOCK").arg(u64::try_from(block.as_millis()).unwrap_or(u64::MAX));
+        }
+        command.arg("STREAMS").arg(stream).arg(after);
+        match self.ask(&command, deadline).await? {
+            Value::Nil => Ok(Vec::new()),
+            reply => self.noted(entries_of(reply, stream).ok_or_else(Fault::mismatch)),
+        }
     }
 
     /// Returns the sessions of the registry, each with its value.
@@ -275,21 +355,17 @@ fn fields(reply: Value) -> Option<(HashMap<String, String>, Option<String>)> {
     Some((sessions, name))
 }
 
-/// Parses what `XREAD` replied for the stream `log`; `None` if that is the reply to something else. An entry that cannot be read
-/// has the number 0.
-fn log_entries(reply: Value, log: &str) -> Option<Vec<(u64, Scopes)>> {
+/// Parses what `XREAD` replied for one stream; `None` if that is the reply to something else.
+fn entries_of(reply: Value, stream: &str) -> Option<Vec<Option<(String, String)>>> {
     let Value::Array(mut streams) = reply else { return None };
-    let Value::Array(stream) = streams.pop()? else { return None };
-    let Ok([name, Value::Array(entries)]) = <[Value; 2]>::try_from(stream) else { return None };
+    let Value::Array(of_stream) = streams.pop()? else { return None };
+    let Ok([name, Value::Array(entries)]) = <[Value; 2]>::try_from(of_stream) else { return None };
     let entry = |entry: Value| {
         let Value::Array(parts) = entry else { return None };
         let Ok([id, Value::Array(mut fields)]) = <[Value; 2]>::try_from(parts) else { return None };
-        let number = text(id)?.split('-').next()?.parse().ok()?;
-        Some((number, Scopes(fields.pop().and_then(text)?)))
+        Some((text(id)?, fields.pop().and_then(text)?))
     };
-    let unread = || (0, Scopes(ALL.to_owned()));
-    let entries = entries.into_iter().map(|parts| entry(parts).unwrap_or_else(unread)).collect();
-    text(name).is_some_and(|name| name == log).then_some(entries)
+    text(name).is_some_and(|name| name == stream).then(|| entries.into_iter().map(entry).collect())
 }
 
 fn text(value: Value) -> Option<String> {

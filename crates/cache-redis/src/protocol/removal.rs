@@ -31,25 +31,26 @@ pub(crate) struct Removal<'a, R> {
 }
 
 impl<R: Fn(&str, u64) + Sync> Removal<'_, R> {
-    /// Removes all of `what`, the keys and groups by `deadline`, and then sends `last`. Returns the reply to that.
+    /// Removes all of `what`, the keys and groups by `deadline`, and then sends `last`. Returns the replies to that.
     pub(crate) async fn run(
         mut self,
         what: &[Invalidation],
-        last: Option<&Cmd>,
+        last: &[&Cmd],
         mut deadline: Instant,
-    ) -> Result<Option<Value>, Fault> {
+    ) -> Result<Vec<Value>, Fault> {
         let has_scans = what.iter().any(|what| by_name(what).is_none());
         let mut chunks = what.chunks(PER_ROUND_TRIP).peekable();
-        let mut reply = None;
+        let mut replies = Vec::new();
         while let Some(chunk) = chunks.next() {
             // In the round trip of the removals, if it is behind all of them.
-            let last = last.filter(|_| !has_scans && chunks.peek().is_none());
-            reply = self.by_name(chunk, last, deadline).await?;
+            let is_last = !has_scans && chunks.peek().is_none();
+            let last = if is_last { last } else { &[] };
+            replies = self.by_name(chunk, last, deadline).await?;
             // Each round trip has the time of one operation.
             deadline = Instant::now() + self.timeout;
         }
         if !has_scans {
-            return Ok(reply);
+            return Ok(replies);
         }
         for what in what.iter().filter(|what| by_name(what).is_none()) {
             if let Invalidation::Pattern(pattern) = what {
@@ -63,13 +64,13 @@ impl<R: Fn(&str, u64) + Sync> Removal<'_, R> {
         self.by_name(&[], last, Instant::now() + self.timeout).await
     }
 
-    /// Removes those of `what` that are keys and whole groups, and then sends `last`. Returns the reply to that.
+    /// Removes those of `what` that are keys and whole groups, and then sends `last`. Returns the replies to that.
     async fn by_name(
         &mut self,
         what: &[Invalidation],
-        last: Option<&Cmd>,
+        last: &[&Cmd],
         deadline: Instant,
-    ) -> Result<Option<Value>, Fault> {
+    ) -> Result<Vec<Value>, Fault> {
         let mut commands = Pipeline::new();
         let what: Vec<_> = what.iter().filter_map(by_name).collect();
         let is_covered = |(group, _): &&(&str, _)| is_within(self.layout, self.within, group);
@@ -81,14 +82,14 @@ impl<R: Fn(&str, u64) + Sync> Removal<'_, R> {
                 None => commands.cmd("HLEN").arg(&key).cmd("UNLINK").arg(&key),
             };
         }
-        if let Some(last) = last {
-            commands.add_command(last.clone());
+        for last in last {
+            commands.add_command(Cmd::clone(last));
         }
         if commands.is_empty() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let mut replies = self.connection.ask_sealed(commands, deadline).await?;
-        let reply = if last.is_some() { replies.pop() } else { None };
+        let last = replies.split_off(replies.len().saturating_sub(last.len()));
         let counts = scan::counts(self.connection, replies, self.elsewhere)?;
         for ((group, field), counts) in what.into_iter().zip(counts.chunks(2)) {
             let entries = match (field, counts) {
@@ -99,7 +100,7 @@ impl<R: Fn(&str, u64) + Sync> Removal<'_, R> {
             };
             (self.removed)(group, entries);
         }
-        Ok(reply)
+        Ok(last)
     }
 
     async fn pattern(&mut self, pattern: &CachePattern) -> Result<(), Fault> {

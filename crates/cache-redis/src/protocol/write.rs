@@ -137,13 +137,13 @@ impl Connection {
     }
 
     /// Stores values whatever their fields hold, and then sends `last`. Returns how many bytes of an older value each replaced,
-    /// and the reply to `last`.
+    /// and the replies to `last`.
     pub(crate) async fn set(
         &mut self,
         values: &[FieldWrite],
-        last: Option<&Cmd>,
+        last: &[&Cmd],
         deadline: Instant,
-    ) -> Result<(Vec<u64>, Option<Value>), Fault> {
+    ) -> Result<(Vec<u64>, Vec<Value>), Fault> {
         let mut commands = Pipeline::with_capacity(COMMANDS_OF_A_SET * values.len() + 2);
         for FieldWrite { position: _, group, field, token: _, envelope, millis } in values {
             commands.cmd("HSTRLEN").arg(group).arg(field);
@@ -158,11 +158,11 @@ impl Connection {
                 commands.add_command(call);
             }
         }
-        if let Some(last) = last {
-            commands.add_command(last.clone());
+        for last in last {
+            commands.add_command(Cmd::clone(last));
         }
         let mut replies = self.ask_sealed(commands, deadline).await?;
-        let last = if last.is_some() { replies.pop() } else { None };
+        let last = replies.split_off(replies.len().saturating_sub(last.len()));
         let replies: Vec<Value> =
             replies.into_iter().map(|reply| self.succeeded(reply)).collect::<Result<_, _>>()?;
         let replaced = |replies: &[Value]| match replies {
