@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cache_core::{CacheBackend, CacheKey, Fill, Invalidation, NewEntry};
+use cache_core::{CacheBackend, CacheKey, Fill, Invalidation, NearConfig, NewEntry};
 use cache_redis::RedisBackend;
 use parking_lot::Mutex;
 use testkit::reliability::Tally;
-use testkit::{FailOver, RedisCluster, Restart};
+use testkit::{FailOver, RedisCluster, RedisServer, Restart};
 use tokio::task::block_in_place;
 
 use crate::support::{BEAT, PATIENCE, config, key};
@@ -34,6 +34,8 @@ struct Score {
     stale: AtomicU64,
     failed: AtomicU64,
     removed: AtomicU64,
+    /// Hits from memory.
+    at_hand: AtomicU64,
     slowest: AtomicU64,
     last_error: Mutex<String>,
 }
@@ -59,7 +61,16 @@ impl Race {
         let cache = self.cache(reader);
         let (oldest, at) = *row.acknowledged.lock();
         let asked = Instant::now();
-        let found = cache.lookup(&row.key).await;
+        let at_hand = cache.at_hand(&row.key);
+        self.score.at_hand.fetch_add(u64::from(at_hand.is_some()), Ordering::Relaxed);
+        let found = match at_hand {
+            Some(found) => {
+                // The other tasks get their turn, too.
+                tokio::task::yield_now().await;
+                Ok(found)
+            }
+            None => cache.lookup(&row.key).await,
+        };
         self.score.slowest.fetch_max(asked.elapsed().as_millis().try_into().unwrap(), Ordering::Relaxed);
         let lookup = match found {
             Ok(lookup) => lookup,
@@ -116,14 +127,37 @@ impl Race {
 const NOTICES: &str = "1000";
 const PATIENT: &str = "5000";
 
-/// Runs a race while `disturb` acts on the cluster, and judges it. `may_be_late` where a master is deposed while it answers.
-async fn run(name: &str, node_timeout: &str, may_be_late: bool, disturb: impl FnOnce(&mut RedisCluster)) {
+/// A race: its name, the node timeout, whether reads may be late because a master is deposed while it answers, and whether two
+/// of the three instances keep values in memory.
+#[derive(Debug, Clone, Copy)]
+struct Course {
+    name: &'static str,
+    node_timeout: &'static str,
+    may_be_late: bool,
+    has_memory: bool,
+}
+
+impl Course {
+    fn new(name: &'static str, node_timeout: &'static str, may_be_late: bool) -> Self {
+        Self { name, node_timeout, may_be_late, has_memory: false }
+    }
+
+    fn with_memory(self) -> Self {
+        Self { has_memory: true, ..self }
+    }
+}
+
+/// Runs a race while `disturb` acts on the cluster, and judges it.
+async fn run(course: Course, disturb: impl FnOnce(&mut RedisCluster)) {
+    let Course { name, node_timeout, may_be_late, has_memory } = course;
     let tally = Tally::new("cluster faults", None);
     tally.attempt();
     let mut cluster = RedisCluster::start_with(3, 1, &["--cluster-node-timeout", node_timeout]).unwrap();
     let mut caches = Vec::new();
-    for beats in [1, 1, 4] {
-        caches.push(RedisBackend::connect(config(&cluster).heartbeat(beats * BEAT)).await.unwrap());
+    for (beats, keeps) in [(1, true), (1, false), (4, true)] {
+        let config = config(&cluster).heartbeat(beats * BEAT);
+        let config = if has_memory && keeps { config.near(NearConfig::new(8 << 20)) } else { config };
+        caches.push(RedisBackend::connect(config).await.unwrap());
     }
     let row =
         |n| Row { key: key(n), version: AtomicU64::new(1), acknowledged: Mutex::new((0, Instant::now())) };
@@ -160,89 +194,131 @@ async fn run(name: &str, node_timeout: &str, may_be_late: bool, disturb: impl Fn
     for task in tasks {
         task.await.unwrap();
     }
-    let Score { hits, late, stale, failed, removed, slowest, last_error } = &race.score;
-    let [hits, late, stale, failed, removed, slowest] =
-        [hits, late, stale, failed, removed, slowest].map(|count| count.load(Ordering::Relaxed));
+    let Score { hits, late, stale, failed, removed, at_hand, slowest, last_error } = &race.score;
+    let [hits, late, stale, failed, removed, at_hand, slowest] =
+        [hits, late, stale, failed, removed, at_hand, slowest].map(|count| count.load(Ordering::Relaxed));
     println!(
-        "{name}: {hits} hits, {removed} removals, {late} late, {stale} stale, {failed} failed, slowest {slowest} ms, healed \
+        "{name}: {hits} hits, {at_hand} from memory, {removed} removals, {late} late, {stale} stale, {failed} failed, slowest {slowest} ms, healed \
          within {healed:?}"
     );
     tally.delayed(Duration::from_millis(slowest));
     tally.healed(healed);
     assert!(hits > 2000 && removed > 200, "too few to prove anything");
+    assert!(!has_memory || at_hand > hits / 20, "{at_hand} of {hits} from memory: too few to prove anything");
     assert_eq!(stale, 0, "of {hits} hits");
     assert!(late == 0 || may_be_late, "{late} of {hits} hits");
     assert_eq!(failed_after, 0, "it does not heal: {}", last_error.lock());
 }
 
+fn kill(cluster: &mut RedisCluster) {
+    let replica = cluster.replica_of(0).unwrap().unwrap();
+    cluster.nodes()[0].kill().unwrap();
+    cluster.wait_for_master(replica).unwrap();
+    cluster.settle().unwrap();
+    cluster.nodes()[0].restart(Restart::WithData).unwrap();
+    cluster.settle().unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_master_is_killed_and_comes_back() {
-    run("kill", NOTICES, false, |cluster| {
-        let replica = cluster.replica_of(0).unwrap().unwrap();
-        cluster.nodes()[0].kill().unwrap();
-        cluster.wait_for_master(replica).unwrap();
-        cluster.settle().unwrap();
-        cluster.nodes()[0].restart(Restart::WithData).unwrap();
-        cluster.settle().unwrap();
-    })
-    .await;
+    run(Course::new("kill", NOTICES, false), kill).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_is_killed_and_comes_back_before_memory() {
+    run(Course::new("kill", NOTICES, false).with_memory(), kill).await;
+}
+
+fn hang(cluster: &mut RedisCluster) {
+    let replica = cluster.replica_of(1).unwrap().unwrap();
+    cluster.node(1).pause().unwrap();
+    cluster.wait_for_master(replica).unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    cluster.node(1).resume().unwrap();
+    cluster.settle().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_master_hangs_until_it_is_replaced_and_wakes() {
-    run("hang", NOTICES, true, |cluster| {
-        let replica = cluster.replica_of(1).unwrap().unwrap();
-        cluster.node(1).pause().unwrap();
+    run(Course::new("hang", NOTICES, true), hang).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_hangs_until_it_is_replaced_and_wakes_before_memory() {
+    run(Course::new("hang", NOTICES, true).with_memory(), hang).await;
+}
+
+fn replace_as_planned(cluster: &mut RedisCluster) {
+    for master in [0, 1] {
+        let replica = cluster.replica_of(master).unwrap().unwrap();
+        cluster.fail_over(replica, FailOver::Planned).unwrap();
         cluster.wait_for_master(replica).unwrap();
-        std::thread::sleep(Duration::from_secs(1));
-        cluster.node(1).resume().unwrap();
         cluster.settle().unwrap();
-    })
-    .await;
+        cluster.fail_over(master, FailOver::Planned).unwrap();
+        cluster.wait_for_master(master).unwrap();
+        cluster.settle().unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn masters_are_replaced_as_planned_there_and_back() {
-    run("planned", PATIENT, false, |cluster| {
-        for master in [0, 1] {
-            let replica = cluster.replica_of(master).unwrap().unwrap();
-            cluster.fail_over(replica, FailOver::Planned).unwrap();
-            cluster.wait_for_master(replica).unwrap();
-            cluster.settle().unwrap();
-            cluster.fail_over(master, FailOver::Planned).unwrap();
-            cluster.wait_for_master(master).unwrap();
-            cluster.settle().unwrap();
-        }
-    })
-    .await;
+    run(Course::new("planned", PATIENT, false), replace_as_planned).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn masters_are_replaced_as_planned_there_and_back_before_memory() {
+    run(Course::new("planned", PATIENT, false).with_memory(), replace_as_planned).await;
+}
+
+fn replace_by_force(cluster: &mut RedisCluster) {
+    for how in [FailOver::TakeOver, FailOver::Force] {
+        let [master, ..] = cluster.masters().unwrap()[..] else { panic!("there are masters") };
+        let replica = cluster.replica_of(master).unwrap().unwrap();
+        cluster.fail_over(replica, how).unwrap();
+        cluster.wait_for_master(replica).unwrap();
+        cluster.settle().unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_master_is_replaced_by_force_while_it_answers() {
-    run("takeover", PATIENT, true, |cluster| {
-        for how in [FailOver::TakeOver, FailOver::Force] {
-            let [master, ..] = cluster.masters().unwrap()[..] else { panic!("there are masters") };
-            let replica = cluster.replica_of(master).unwrap().unwrap();
-            cluster.fail_over(replica, how).unwrap();
-            cluster.wait_for_master(replica).unwrap();
-            cluster.settle().unwrap();
+    run(Course::new("takeover", PATIENT, true), replace_by_force).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_is_replaced_by_force_while_it_answers_before_memory() {
+    run(Course::new("takeover", PATIENT, true).with_memory(), replace_by_force).await;
+}
+
+/// The names of keys at a node.
+fn names(node: &RedisServer, pattern: &str) -> Vec<String> {
+    let client = redis::Client::open(node.url()).unwrap();
+    redis::cmd("KEYS").arg(pattern).query(&mut client.get_connection().unwrap()).unwrap()
+}
+
+fn move_slots(cluster: &mut RedisCluster) {
+    let of_rows = (0..ROWS).map(|number| crate::support::name(&key(number)));
+    // Where instances keep values in memory, their registries go, too.
+    let of_registries =
+        cluster.masters().unwrap().into_iter().flat_map(|node| names(cluster.node(node), "app:#near:*"));
+    let slots = of_rows.chain(of_registries).map(|name| cluster.slot_of(&name).unwrap());
+    let slots: std::collections::BTreeSet<u16> = slots.collect();
+    for (from, to) in [(0, 1), (1, 2), (2, 0)] {
+        for &slot in &slots {
+            if cluster.master_of_slot(slot).unwrap() == from {
+                cluster.move_slot(slot, from, to).unwrap();
+            }
         }
-    })
-    .await;
+        cluster.settle().unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slots_with_their_keys_go_from_one_master_to_another() {
-    run("reshard", PATIENT, false, |cluster| {
-        for (from, to) in [(0, 1), (1, 2), (2, 0)] {
-            for number in 0..ROWS {
-                let slot = cluster.slot_of(&crate::support::name(&key(number))).unwrap();
-                if cluster.master_of_slot(slot).unwrap() == from {
-                    cluster.move_slot(slot, from, to).unwrap();
-                }
-            }
-            cluster.settle().unwrap();
-        }
-    })
-    .await;
+    run(Course::new("reshard", PATIENT, false), move_slots).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slots_with_their_keys_go_from_one_master_to_another_before_memory() {
+    run(Course::new("reshard", PATIENT, false).with_memory(), move_slots).await;
 }
