@@ -2,20 +2,21 @@
 
 pub mod hits;
 pub mod loads;
+pub mod memory;
 pub mod over_redis;
 pub mod stampede;
 
 use std::sync::Arc;
 
-use cache_disk::DiskBackend;
-use cache_facade::Cache;
+use cache_disk::{DiskBackend, DiskConfig};
+use cache_facade::{Cache, CacheConfig};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::Outcome;
 use crate::session::Session;
-use crate::stores::{directory, open_ours};
+use crate::stores::directory;
 
 /// A value as the application caches it: about a kilobyte once it is encoded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,11 +58,19 @@ pub struct Caches {
 }
 
 impl Caches {
-    /// An empty cache.
+    /// An empty cache, whose files are read from memory for pages.
     pub fn create(runtime: &Arc<Runtime>) -> Outcome<Self> {
+        Self::with_memory(runtime, 0, 512)
+    }
+
+    /// An empty cache with memory for values in front of the disk, and memory for its pages.
+    pub fn with_memory(runtime: &Arc<Runtime>, memory_mb: u64, page_cache_mb: usize) -> Outcome<Self> {
         let directory = directory()?;
-        let bare = open_ours(runtime, directory.path().join("ours"), 1000, 512 << 20)?;
-        let cache = Cache::new(Arc::clone(&bare) as Arc<_>);
+        let config = CacheConfig::builder().memory_mb(memory_mb).build()?;
+        let disk = DiskConfig::new(directory.path().join("ours")).page_cache_bytes(page_cache_mb << 20);
+        let disk = config.near().into_iter().fold(disk, DiskConfig::near);
+        let bare = Arc::new(runtime.block_on(DiskBackend::open(disk))?);
+        let cache = Cache::builder(Arc::clone(&bare) as Arc<_>).config(config).build();
         Ok(Self { runtime: Arc::clone(runtime), cache, bare, _directory: directory })
     }
 }
@@ -69,6 +78,7 @@ impl Caches {
 /// Measures every row.
 pub fn run(session: &mut Session) -> Outcome<()> {
     hits::run(session)?;
+    memory::run(session)?;
     loads::run(session)?;
     stampede::run(session)?;
     over_redis::run(session)

@@ -1,7 +1,7 @@
 //! The disk backend beside other caches on disk, and the Redis backend beside deadpool-redis.
 //!
-//! Each peer is set up as its documentation shows, on the same disk, with the same keys and values. moka and `quick_cache` are
-//! not here: they keep values in memory alone, and this cache has no memory tier that could stand beside them.
+//! Each peer is set up as its documentation shows, on the same disk, with the same keys and values. Those that keep values in
+//! memory alone stand beside the memory in front of the disk.
 
 #[cfg(feature = "peers")]
 mod cached_redb;
@@ -10,6 +10,8 @@ mod deadpool;
 mod diskcache;
 #[cfg(feature = "peers")]
 mod foyer_disk;
+#[cfg(feature = "peers")]
+mod in_memory;
 #[cfg(feature = "peers")]
 mod sqlite;
 
@@ -133,11 +135,16 @@ impl Case for Beside {
 /// Measures the rows.
 pub fn run(session: &mut Session) -> Outcome<()> {
     if !cfg!(feature = "peers") {
-        session.leave_out("foyer, cached, rusqlite, deadpool-redis", "built without the feature `peers`");
+        session.leave_out(
+            "foyer, cached, rusqlite, deadpool-redis, moka, quick_cache",
+            "built without the feature `peers`",
+        );
     }
     for rival in RIVALS {
         beside(session, *rival)?;
     }
+    #[cfg(feature = "peers")]
+    in_memory::run(session)?;
     #[cfg(feature = "peers")]
     deadpool::run(session)?;
     Ok(())

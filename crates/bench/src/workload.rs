@@ -37,6 +37,12 @@ impl Sequence {
         Self { keys: keys.into(), places, next: 0 }
     }
 
+    /// Draws from `keys` by Zipf's law with another exponent than 0.99.
+    pub fn zipf(keys: Vec<CacheKey>, exponent: f64, seed: u64) -> Self {
+        let places = zipf(keys.len(), exponent, DRAWN, &mut Rng::with_seed(seed)).into();
+        Self { keys: keys.into(), places, next: 0 }
+    }
+
     /// Each of `keys` once, in a random order, over and over.
     pub fn each_once(keys: Vec<CacheKey>, seed: u64) -> Self {
         let places = permutation(keys.len(), &mut Rng::with_seed(seed)).into();

@@ -83,8 +83,8 @@ async fn memory_descriptors_and_tasks_do_not_grow_and_a_leak_would_be_seen() {
     let directory = tempfile::tempdir().unwrap();
     let open = || async {
         let config =
-            CacheConfig::builder().directory(directory.path()).size_mb(8).page_cache_mb(1).build().unwrap();
-        Cache::connect(config).await.unwrap()
+            CacheConfig::builder().directory(directory.path()).size_mb(8).page_cache_mb(1).memory_mb(1);
+        Cache::connect(config.build().unwrap()).await.unwrap()
     };
     // A first use allocates for good: thread-locals, pages of the allocator.
     open().await.close().await.unwrap();

@@ -114,6 +114,9 @@ fn described(settings: &Settings, config: &CacheConfig) -> Vec<(String, String)>
         ("CACHE_CLEAR_WITHOUT_RECORD", config.clear_without_record().to_string()),
         ("CACHE_VERIFY", config.verify().to_string()),
         ("CACHE_PAGE_CACHE_MB", config.page_cache_mb().to_string()),
+        ("CACHE_MEMORY_MB", config.memory_mb().to_string()),
+        ("CACHE_MEMORY_MAX_KB", config.memory_max_kb().map_or("-".to_owned(), |kb| kb.to_string())),
+        ("CACHE_MEMORY_EXCEPT", config.memory_except().join(",")),
         ("CACHE_LOAD_TIMEOUT_MS", config.load_timeout().as_millis().to_string()),
         ("REDIS_ENABLED", config.redis().enabled().to_string()),
     ];
@@ -168,6 +171,7 @@ async fn findings(settings: &Settings, config: &CacheConfig) -> Vec<(String, Dia
         let steps = diagnose_redis(config).await;
         findings.extend(steps.into_iter().map(|(step, finding)| (format!("redis {step}"), finding)));
     }
+    findings.push(("memory".to_owned(), memory(config)));
     findings.push(("CACHE_DIR".to_owned(), cache_directory(settings, config)));
     findings.push(("lock".to_owned(), lock(&config.directory().join("lock"), config.redis().enabled())));
     findings.push(("free space".to_owned(), space(config)));
@@ -287,6 +291,13 @@ fn lock(path: &Path, is_shared: bool) -> Diagnosis {
         found: format!("held by process {}, perhaps the server itself", process.trim()),
         advice: "to start another one set CACHE_DIR to a directory of its own".to_owned(),
     }
+}
+
+fn memory(config: &CacheConfig) -> Diagnosis {
+    Diagnosis::Fine(match config.near() {
+        Some(_) => format!("up to {} MB of values that were read are kept in memory", config.memory_mb()),
+        None => "no values are kept in memory (CACHE_MEMORY_MB)".to_owned(),
+    })
 }
 
 fn space(config: &CacheConfig) -> Diagnosis {

@@ -31,11 +31,12 @@ impl Cache {
     ///
     /// A backend that does not answer within 250 ms leaves them as they were.
     pub async fn show_stats(&self) {
-        if Metrics::ENABLED
-            && let Some(Ok(stats)) =
-                TimeBudget::new().wait(&*self.engine.backend, Box::pin(self.stats())).await
-        {
-            self.engine.metrics.show(&stats);
+        if !Metrics::ENABLED {
+            return;
+        }
+        let read = Box::pin(async { (self.stats().await, self.health().await.near) });
+        if let Some((Ok(stats), near)) = TimeBudget::new().wait(&*self.engine.backend, read).await {
+            self.engine.metrics.show(&stats, near.map(|near| near.sessions));
         }
     }
 

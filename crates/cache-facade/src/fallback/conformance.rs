@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cache_conformance::{Keeping, Law, Opened, Promises, Subject};
-use cache_core::{ManualClock, MemoryBackend};
+use cache_conformance::{AtHandFirst, Keeping, Law, Opened, Promises, Subject};
+use cache_core::ManualClock;
 use cache_redis::{RedisBackend, RedisConfig};
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -72,7 +72,8 @@ impl<T: Network> Subject for Chain<T> {
             max_age: Duration::MAX,
             on_recovery: Box::new(|| {}),
         };
-        Opened::with_atomic(Closing { inner: FallbackBackend::start(parts).await, journal })
+        let opened = Opened::with_atomic(Closing { inner: FallbackBackend::start(parts).await, journal });
+        AtHandFirst::wrap(opened)
     }
 
     fn run(&self, law: Law<'_>) {
@@ -151,7 +152,7 @@ impl Network for FaultyNetwork {
     fn connector(&self, place: &str, clock: &Arc<ManualClock>) -> Arc<dyn Connector> {
         let mut stores = self.stores.lock();
         let shared = stores.entry(place.into()).or_insert_with(|| match self.servers {
-            1 => SharedStore::new(MemoryBackend::with_limit(16 << 20).with_clock(clock.clone())),
+            1 => SharedStore::new(clock),
             servers => SharedStore::sharded(servers, true, clock),
         });
         shared.set_shard(0, self.fault);

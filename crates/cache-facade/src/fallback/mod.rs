@@ -359,8 +359,15 @@ impl CacheBackend for FallbackBackend {
 
     async fn health(&self) -> Health {
         let journal = &self.router.journal;
-        let health = self.router.state.lock().health();
-        Health { journal: journal.kind(), journal_depth: journal.depth(), ..health }
+        let (health, primary) = {
+            let state = self.router.state.lock();
+            (state.health(), state.primary.clone())
+        };
+        let near = match primary {
+            Some(primary) => primary.health().await.near,
+            None => None,
+        };
+        Health { journal: journal.kind(), journal_depth: journal.depth(), near, ..health }
     }
 
     async fn close(&self) -> Result<()> {

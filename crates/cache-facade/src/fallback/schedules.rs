@@ -8,7 +8,7 @@
 
 use cache_core::plants::{Plant, is_planted};
 use cache_core::sync::atomic::{AtomicU64, Ordering};
-use cache_core::{ManualClock, MemoryBackend, SystemClock};
+use cache_core::{ManualClock, SystemClock};
 use shuttle::future::{block_on, spawn, yield_now};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner};
@@ -125,7 +125,7 @@ impl Instance {
 
 /// Invalidations fail for a while, during writes, reads and recoveries.
 async fn outages_and_returns() {
-    let instance = Instance::new(SharedStore::new(MemoryBackend::new())).await;
+    let instance = Instance::new(SharedStore::new(&Arc::default())).await;
     instance.read(0).await;
     let spawned = |steps: usize, step: u8| {
         let instance = Arc::clone(&instance);

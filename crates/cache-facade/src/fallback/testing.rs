@@ -9,9 +9,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cache_core::{
-    AtomicBackend, BackendKind, CacheBackend, CacheKey, CacheStats, Entry, Error, ErrorKind, Explanation,
-    Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, ManualClock, MemoryBackend,
-    NewEntry, Result, Timestamp, random_nonzero,
+    AtomicBackend, BackendKind, CacheBackend, CacheKey, CacheStats, Entry, EpochScope, Error, ErrorKind,
+    Explanation, Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, ManualClock,
+    MemoryBackend, NearCache, NearConfig, NearHealth, NearSession, NearState, NewEntry, Result, Timestamp,
+    random_nonzero,
 };
 use parking_lot::Mutex;
 
@@ -57,12 +58,16 @@ pub(super) struct SharedStore {
     /// Whether the primary knows at once which of its servers refuse.
     knows: bool,
     calls: AtomicU64,
+    /// The memory in front of the store, which all connections have in common.
+    near: NearCache,
+    session: NearSession,
 }
 
 impl SharedStore {
     /// A store on one server.
-    pub(super) fn new(store: MemoryBackend) -> Arc<Self> {
-        Self::of(vec![(Zone::new(0).into(), store)], false)
+    pub(super) fn new(clock: &Arc<ManualClock>) -> Arc<Self> {
+        let store = MemoryBackend::with_limit(16 << 20).with_clock(clock.clone());
+        Self::of(vec![(Zone::new(0).into(), store)], false, clock)
     }
 
     /// A store on `count` servers, of which the zone `n` is on the server `n` modulo `count`. It `knows` at once which of them
@@ -70,17 +75,23 @@ impl SharedStore {
     pub(super) fn sharded(count: u8, knows: bool, clock: &Arc<ManualClock>) -> Arc<Self> {
         let zones = |shard| (0..Zone::COUNT).filter(move |number| number % count == shard).map(Zone::new);
         let store = || MemoryBackend::with_limit(16 << 20).with_clock(clock.clone());
-        Self::of((0..count).map(|shard| (zones(shard).collect(), store())).collect(), knows)
+        Self::of((0..count).map(|shard| (zones(shard).collect(), store())).collect(), knows, clock)
     }
 
-    fn of(shards: Vec<(ZoneSet, MemoryBackend)>, knows: bool) -> Arc<Self> {
+    fn of(shards: Vec<(ZoneSet, MemoryBackend)>, knows: bool, clock: &Arc<ManualClock>) -> Arc<Self> {
         let behaviour = || Mutex::new(Behaviour::Up);
         let shard = |(zones, store)| Shard {
             zones: Mutex::new(zones),
             store: Arc::new(store),
             behaviour: behaviour(),
         };
-        Arc::new(Self { shards: shards.into_iter().map(shard).collect(), knows, calls: AtomicU64::new(0) })
+        Arc::new(Self {
+            shards: shards.into_iter().map(shard).collect(),
+            knows,
+            calls: AtomicU64::new(0),
+            near: NearCache::new(&NearConfig::new(4 << 20)).with_clock(clock.clone()),
+            session: NearSession::endless(),
+        })
     }
 
     pub(super) fn set(&self, behaviour: Behaviour) {
@@ -95,6 +106,7 @@ impl SharedStore {
     pub(super) fn move_zone(&self, zone: Zone, shard: usize) {
         self.shards.iter().for_each(|shard| *shard.zones.lock() -= zone.into());
         *self.shards[shard].zones.lock() |= zone.into();
+        self.session.forget(EpochScope::All);
     }
 
     /// How many calls have come through the network to a server or failed in it.
@@ -227,7 +239,13 @@ impl Primary for Connection {
                 continue;
             }
             let outcome = match self.shared.pass(shard, true).await {
-                Ok(()) => shard.store.invalidate(&what).await,
+                Ok(()) => {
+                    let invalidated = shard.store.invalidate(&what).await;
+                    for what in &what {
+                        self.shared.session.forget(what.epoch_scope());
+                    }
+                    invalidated
+                }
                 Err(error) => Err(error),
             };
             match (outcome, &mut failed) {
@@ -246,18 +264,29 @@ impl CacheBackend for Connection {
         BackendKind::Redis
     }
 
+    fn at_hand(&self, key: &CacheKey) -> Option<Lookup> {
+        let found = self.shared.near.find(key, &self.shared.session)?;
+        Some(Lookup { token: self.issued(found.token), ..found })
+    }
+
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
+        let read_under = self.shared.session.token(key);
         let store = self.shared.of_key(key).await?;
         let found = store.lookup(key).await?;
+        self.shared.near.put(key, read_under, &found);
         Ok(Lookup { backend: self.kind(), token: self.issued(found.token), ..found })
     }
 
     async fn fill(&self, key: &CacheKey, token: FillToken, entry: NewEntry) -> Result<FillOutcome> {
-        self.shared.of_key(key).await?.fill(key, self.issued(token), entry).await
+        let outcome = self.shared.of_key(key).await?.fill(key, self.issued(token), entry).await;
+        self.shared.session.forget(EpochScope::Group(key.group()));
+        outcome
     }
 
     async fn set(&self, key: &CacheKey, entry: NewEntry) -> Result<()> {
-        self.shared.of_key(key).await?.set(key, entry).await
+        let set = self.shared.of_key(key).await?.set(key, entry).await;
+        self.shared.session.forget(EpochScope::Group(key.group()));
+        set
     }
 
     async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated> {
@@ -271,16 +300,20 @@ impl CacheBackend for Connection {
 
     async fn health(&self) -> Health {
         let since = Timestamp::default();
-        if self.away().is_empty() {
-            return Health::ok(self.kind(), since);
-        }
-        Health::degraded(self.kind(), since, "the shared store is away")
+        let near = NearHealth { state: NearState::Serving, since, cause: None, sessions: 1 };
+        let health = if self.away().is_empty() {
+            Health::ok(self.kind(), since)
+        } else {
+            Health::degraded(self.kind(), since, "the shared store is away")
+        };
+        Health { near: Some(near), ..health }
     }
 
     async fn stats(&self) -> Result<CacheStats> {
         let shard = &self.shared.shards[0];
         self.shared.pass(shard, false).await?;
-        Ok(CacheStats { backend: self.kind(), ..shard.store.stats().await? })
+        let near = Some(self.shared.near.stats());
+        Ok(CacheStats { backend: self.kind(), near, ..shard.store.stats().await? })
     }
 }
 

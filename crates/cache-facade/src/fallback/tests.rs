@@ -2,7 +2,7 @@
 
 use std::task::Poll;
 
-use cache_core::{BreakerState, ManualClock, MemoryBackend};
+use cache_core::{BreakerState, ManualClock};
 
 use super::testing::{Behaviour, Closing, InMemory, SharedStore, TestConnector, Undeletable};
 use super::*;
@@ -35,7 +35,7 @@ impl Setup {
         fallback: impl FnOnce(Arc<ManualClock>) -> Arc<dyn OpenFallback>,
     ) -> Self {
         let clock = Arc::new(ManualClock::new());
-        let shared = SharedStore::new(MemoryBackend::new().with_clock(clock.clone()));
+        let shared = SharedStore::new(&clock);
         shared.set(behaviour);
         Self::over(shared, fallback(clock.clone()), clock, Box::new(|| {})).await
     }
@@ -304,4 +304,25 @@ async fn an_unstable_primary_is_probed_less_and_less_often() {
     // A probe and a failed invalidation, at least every two seconds and at most every second.
     let calls = setup.shared.calls() - before;
     assert!((100..=230).contains(&calls), "{calls} calls in 100 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_is_asked_while_the_primary_is_in_use_and_never_during_an_outage() {
+    let setup = Setup::new().await;
+    setup.backend.set(&key(), NewEntry::new(Bytes::from_static(b"old"))).await.unwrap();
+    assert!(setup.backend.at_hand(&key()).is_none(), "not read yet");
+    let read = setup.backend.lookup(&key()).await.unwrap();
+    let found = setup.backend.at_hand(&key()).unwrap();
+    assert_eq!((found.entry, found.token), (read.entry, read.token));
+    assert_eq!(found.backend, BackendKind::Memory);
+    assert_eq!(setup.backend.stats().await.unwrap().near.map(|near| near.hits), Some(1));
+    assert_eq!(setup.backend.health().await.near.map(|near| near.sessions), Some(1));
+
+    setup.falls_back().await;
+    assert!(setup.backend.at_hand(&key()).is_none());
+    let invalidated = setup.backend.invalidate(&what()).await.unwrap();
+    assert!(matches!(invalidated, Invalidated::Journaled { .. }));
+    setup.shared.set(Behaviour::Up);
+    setup.is_back().await;
+    assert!(setup.backend.at_hand(&key()).is_none(), "the primary was told before it was used again");
 }

@@ -73,20 +73,25 @@ const EVENTS: [(&str, &str); 11] = [
 const ERRORS: (&str, &str) = ("cache_errors_total", "Failed operations whose error no caller got.");
 
 /// Counters by backend alone.
-const BY_BACKEND: [(&str, &str); 5] = [
+const BY_BACKEND: [(&str, &str); 8] = [
     ("cache_invalidations_total", "Keys, groups and patterns that were invalidated."),
     ("cache_invalidated_entries_total", "Entries removed by invalidations."),
     ("cache_evictions_total", "Entries removed to make room."),
     ("cache_expirations_total", "Entries removed because they expired."),
     ("cache_corrupt_total", "Damaged entries."),
+    ("cache_near_hits_total", "Reads answered from memory."),
+    ("cache_near_lapses_total", "Times in which memory was not used, because Redis did not answer in time."),
+    ("cache_near_waits_total", "Invalidations that waited for the memory of other instances."),
 ];
 
-const GAUGES: [(&str, &str); 8] = [
+const GAUGES: [(&str, &str); 10] = [
     ("cache_size_bytes", "Space of live entries."),
     ("cache_limit_bytes", "Limit of the space."),
     ("cache_disk_bytes", "Space of the files."),
     ("cache_entries", "Live entries of a family of keys."),
     ("cache_entries_bytes", "Space of the live entries of a family of keys."),
+    ("cache_near_bytes", "Space of values in memory."),
+    ("cache_near_sessions", "Instances that keep values in memory."),
     ("cache_breaker_state", "State of Redis: 0 in use, 1 being probed, 2 unreachable."),
     ("cache_redis_node_up", "Whether a server of Redis can be used."),
     ("cache_journal_depth", "Invalidations that Redis has not acknowledged."),
@@ -168,10 +173,10 @@ impl Metrics {
         }
     }
 
-    /// Sets the gauges and counters that the backend itself keeps. Counters only grow, so that they are labelled with the
-    /// backend; gauges are those of the backend in use.
+    /// Sets the gauges and counters that the backend itself keeps, and the number of instances that keep values in memory.
+    /// Counters only grow, so that they are labelled with the backend; gauges are those of the backend in use.
     #[expect(clippy::unused_self, reason = "the backend keeps these figures")]
-    pub(crate) fn show(&self, stats: &CacheStats) {
+    pub(crate) fn show(&self, stats: &CacheStats, sessions: Option<u64>) {
         contained(|| {
             gauge!("cache_size_bytes").set(stats.size_bytes as f64);
             gauge!("cache_limit_bytes").set(stats.limit_mb.saturating_mul(MEGABYTE) as f64);
@@ -184,6 +189,15 @@ impl Metrics {
             counter!("cache_evictions_total", "backend" => backend).absolute(stats.evictions);
             counter!("cache_expirations_total", "backend" => backend).absolute(stats.expirations);
             counter!("cache_corrupt_total", "backend" => backend).absolute(stats.corrupt);
+            if let Some(near) = &stats.near {
+                counter!("cache_near_hits_total", "backend" => backend).absolute(near.hits);
+                counter!("cache_near_lapses_total", "backend" => backend).absolute(near.lapses);
+                counter!("cache_near_waits_total", "backend" => backend).absolute(near.waits);
+                gauge!("cache_near_bytes").set(near.bytes as f64);
+            }
+            if let Some(sessions) = sessions {
+                gauge!("cache_near_sessions").set(sessions as f64);
+            }
         });
     }
 

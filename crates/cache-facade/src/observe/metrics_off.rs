@@ -29,7 +29,7 @@ impl Metrics {
 
     pub(crate) fn took(&self, _clock: &dyn Clock, _backend: BackendKind, _operation: Operation, _: Started) {}
 
-    pub(crate) fn show(&self, _stats: &CacheStats) {}
+    pub(crate) fn show(&self, _stats: &CacheStats, _sessions: Option<u64>) {}
 
     pub(crate) fn count(&self, _event: Event, _backend: BackendKind, _key: &CacheKey) {}
 

@@ -53,7 +53,7 @@ impl Timed {
     }
 
     /// Reads the value; a load fails.
-    async fn ask_in_vain(&self, options: LoadOptions<u32>) -> Result<(u32, Source), String> {
+    pub(crate) async fn ask_in_vain(&self, options: LoadOptions<u32>) -> Result<(u32, Source), String> {
         let load = async || Err::<u32, _>("the database is away");
         let asked = self.cache.get_or_load_with(&key(1), options, load).await;
         let_others_run().await;
@@ -65,7 +65,7 @@ pub(crate) fn revalidated() -> LoadOptions<u32> {
     LoadOptions::new().expire(MINUTE).stale_while_revalidate(MINUTE)
 }
 
-fn tolerant() -> LoadOptions<u32> {
+pub(crate) fn tolerant() -> LoadOptions<u32> {
     LoadOptions::new().expire(MINUTE).stale_if_error(MINUTE)
 }
 

@@ -12,6 +12,8 @@ mod lifetimes;
 mod loads;
 mod many;
 mod memory;
+#[cfg(feature = "disk")]
+mod memory_on_disk;
 mod storm;
 mod support;
 mod trouble;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use cache_facade::{BackendKind, Cache, CacheConfig, Codec, LoadError, LoadOptions, Source};
 use tokio::sync::Semaphore;
 
-use crate::support::{Faulty, Nothing, key};
+use crate::support::{Faulty, Nothing, key, let_others_run};
 
 #[tokio::test]
 async fn every_read_of_a_value_at_hand_is_answered_without_the_store() {
@@ -117,10 +117,10 @@ async fn shared_and_owned_values_come_from_one_load() {
         };
         loading.get_or_load(&key(1), load).await.unwrap()
     });
-    crate::support::let_others_run().await;
+    let_others_run().await;
     let waiting = cache.clone();
     let joined = tokio::spawn(async move { shared(&waiting, 8).await });
-    crate::support::let_others_run().await;
+    let_others_run().await;
     gate.add_permits(1);
     assert_eq!((owned.await.unwrap(), *joined.await.unwrap()), (7, 7));
 }

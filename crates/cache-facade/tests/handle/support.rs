@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use cache_facade::{
-    BackendKind, Cache, CacheConfig, CacheKey, CacheStats, Error, ErrorKind, Explanation, Health,
-    Invalidated, Invalidation, Result,
+    BackendKind, Cache, CacheConfig, CacheConfigBuilder, CacheKey, CacheStats, Error, ErrorKind, Explanation,
+    Health, Invalidated, Invalidation, Result,
     backend::{CacheBackend, FillOutcome, FillToken, Lookup, MemoryBackend, NewEntry},
 };
 
@@ -35,12 +35,21 @@ pub(crate) struct Stored {
 pub(crate) async fn every_store() -> Vec<Stored> {
     let mut stores = vec![Stored { name: "memory", cache: Cache::memory(), _directory: None }];
     if cfg!(feature = "disk") {
-        let directory = tempfile::tempdir().unwrap();
-        let config = CacheConfig::builder().directory(directory.path()).size_mb(16).build().unwrap();
-        let cache = Cache::connect(config).await.unwrap();
-        stores.push(Stored { name: "disk", cache, _directory: Some(directory) });
+        stores.push(on_disk("disk", |config| config).await);
+        stores.push(on_disk("disk behind memory", |config| config.memory_mb(8)).await);
     }
     stores
+}
+
+/// A cache on disk, with further settings.
+pub(crate) async fn on_disk(
+    name: &'static str,
+    settings: impl FnOnce(CacheConfigBuilder) -> CacheConfigBuilder,
+) -> Stored {
+    let directory = tempfile::tempdir().unwrap();
+    let config = settings(CacheConfig::builder().directory(directory.path()).size_mb(16)).build().unwrap();
+    let cache = Cache::connect(config).await.unwrap();
+    Stored { name, cache, _directory: Some(directory) }
 }
 
 /// A memory backend whose operations fail, hang or panic by switches.

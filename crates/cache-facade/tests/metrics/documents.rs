@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::book::Book;
 use crate::{ask, key};
 
-/// Every metric that a cache registers; those of Redis have a test of their own, with a server.
+/// Every metric that a cache registers; those of Redis, and of memory in front of a store, have tests of their own.
 fn real() -> BTreeSet<String> {
     let book = Book::default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -23,8 +23,14 @@ fn real() -> BTreeSet<String> {
             ask(&cache, &key("image")).await;
         });
     });
-    let of_redis = ["cache_breaker_state", "cache_redis_node_up", "cache_journal_depth"].map(str::to_owned);
-    book.names().into_iter().chain(of_redis).collect()
+    let elsewhere = [
+        "cache_breaker_state",
+        "cache_redis_node_up",
+        "cache_journal_depth",
+        "cache_near_bytes",
+        "cache_near_sessions",
+    ];
+    book.names().into_iter().chain(elsewhere.map(str::to_owned)).collect()
 }
 
 fn document(name: &str) -> String {

@@ -149,6 +149,29 @@ fn families_past_the_thirty_second_are_counted_together() {
     assert_eq!(counts.keys().filter(|name| name.starts_with("cache_misses_total")).count(), 33);
 }
 
+#[cfg(feature = "disk")]
+#[test]
+fn reads_from_memory_and_its_space_are_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = CacheConfig::builder().directory(directory.path()).size_mb(8).memory_mb(8).build().unwrap();
+    let counts = recorded(async |_| {
+        let cache = Cache::connect(config).await.unwrap();
+        for _ in 0..4 {
+            ask(&cache, &key("image")).await;
+        }
+        cache.show_stats().await;
+    });
+    let shown = |name: &str| counts.get(name).copied();
+    assert_eq!(
+        shown("cache_near_hits_total{backend=disk}"),
+        Some(2),
+        "a load, a hit on disk, and then memory"
+    );
+    assert_eq!(shown("cache_near_sessions{}"), Some(1));
+    assert!(shown("cache_near_bytes{}").is_some_and(|bytes| bytes > 300), "{counts:?}");
+    assert_eq!(shown("cache_hits_total{family=image,backend=disk}"), Some(3));
+}
+
 #[cfg(all(feature = "disk", feature = "redis"))]
 #[test]
 fn an_outage_of_redis_and_its_pending_invalidations_are_shown() {

@@ -35,7 +35,10 @@ impl FromRequestParts<App> for MayDiagnose {
 pub(super) async fn health(State(app): State<App>, MayDiagnose(may_diagnose): MayDiagnose) -> Json<Health> {
     let mut health = app.cache().health().await;
     if !may_diagnose {
-        health.cause = health.cause.map(|_| "the log says why".to_owned());
+        let causes = [&mut health.cause].into_iter().chain(health.near.as_mut().map(|near| &mut near.cause));
+        for cause in causes.flatten() {
+            "the log says why".clone_into(cause);
+        }
     }
     Json(health)
 }

@@ -40,6 +40,9 @@ impl CacheBackend for Recording {
     fn polled_within(&self) -> Option<Duration> {
         self.store.polled_within()
     }
+    fn at_hand(&self, key: &CacheKey) -> Option<Lookup> {
+        self.store.at_hand(key)
+    }
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
         self.store.lookup(key).await
     }

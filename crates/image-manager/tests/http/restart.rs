@@ -10,14 +10,40 @@ use serde_json::json;
 
 use crate::harness::{Server, multipart, png, settings};
 
-async fn disk_cache(directory: std::path::PathBuf) -> Cache {
-    let config = CacheConfig::builder().directory(directory).size_mb(32).build().unwrap();
-    Cache::connect(config).await.unwrap()
+async fn disk_cache(directory: std::path::PathBuf, memory_mb: u64) -> Cache {
+    let config = CacheConfig::builder().directory(directory).size_mb(32).memory_mb(memory_mb);
+    Cache::connect(config.build().unwrap()).await.unwrap()
 }
 
 fn start(directory: &Path, settings: Settings) -> Server {
     let cache = directory.join("cache");
-    Server::over(settings, async move || disk_cache(cache).await)
+    Server::over(settings, async move || disk_cache(cache, 0).await)
+}
+
+#[test]
+fn with_memory_later_reads_are_answered_from_it_until_a_change() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = directory.path().join("cache");
+    let server = Server::over(settings(directory.path()), async move || disk_cache(cache, 8).await);
+    let image = server.upload(&server.project(), "a.png", &png([1, 2, 3]));
+    let path = format!("/api/images/{image}");
+    let backends = || {
+        [(); 3].map(|()| {
+            let answer = server.get("ann", &path).expect(200);
+            (answer.source().to_owned(), answer.header("x-cache-backend").to_owned())
+        })
+    };
+    let expected = [("miss", "disk"), ("hit", "disk"), ("hit", "memory")];
+    let expected = expected.map(|(source, backend)| (source.to_owned(), backend.to_owned()));
+    assert_eq!(backends(), expected);
+    let changed = json!({"changed": "by another"});
+    server.send("PUT", "ann", &format!("{path}/metadata"), &changed).expect(200);
+    assert_eq!(backends(), expected);
+    assert_eq!(server.get("ann", &path).expect(200).json()["metadata"], changed);
+
+    assert_eq!(server.get("ann", "/api/cache/health").expect(200).json()["near"]["state"], "serving");
+    assert_eq!(server.get("ann", "/api/cache/stats").expect(200).json()["near"]["hits"], 3);
+    server.stop();
 }
 
 #[test]
@@ -124,7 +150,7 @@ fn instances_share_a_data_directory_and_each_has_its_own_cache() {
     let directory = tempfile::tempdir().unwrap();
     let instance = |name: &str| {
         let cache = directory.path().join(name);
-        Server::over(settings(directory.path()), async move || disk_cache(cache).await)
+        Server::over(settings(directory.path()), async move || disk_cache(cache, 0).await)
     };
     let (one, two) = (instance("one"), instance("two"));
     let project = one.project();
