@@ -101,6 +101,8 @@ const PLANTED: &[(&str, &str, &str)] = &[
     ("no-redis-fence", EVERYTHING, "--test instances"),
     ("one-incarnation", EVERYTHING, "--test instances"),
     ("no-journal", EVERYTHING, "--test instances"),
+    ("near-no-wait", EVERYTHING, "--test instances no_read_from_memory_is_stale_while"),
+    ("near-token-late", EVERYTHING, "--test instances no_read_from_memory_is_stale_while"),
 ];
 
 fn steps(workspace: &Workspace) -> Vec<Step> {

@@ -176,13 +176,25 @@ pub(super) const ROWS: &[Row] = &[
         "reads checked for staleness, 4 processes",
         "Four processes over one database and one Redis, while the server, the network and the processes fail at random: \
          no read that began after an acknowledged invalidation returned an older value, or one never written.",
-        &[instances(&[("INSTANCES_SECONDS", 60.0)]).only("everything_fails")],
+        &[instances(&[("INSTANCES_SECONDS", 60.0)]).only("any_instance_is_stale")],
+    ),
+    row(
+        "reads checked for staleness, memory",
+        "Four processes, three of which keep values in memory, over one database and one Redis, while the server, the network \
+         and the processes fail at random, processes stand still for longer than a lease, and registries and logs are lost.",
+        &[instances(&[("INSTANCES_SECONDS", 60.0)]).only("from_memory_is_stale_while")],
+    ),
+    row(
+        "reads checked for staleness, memory and cluster",
+        "The same over a cluster of six nodes, while masters are killed, stand still, are replaced as planned and flushed, and \
+         slots move.",
+        &[instances(&[("INSTANCES_SECONDS", 60.0)]).only("from_memory_is_stale_over")],
     ),
     row(
         "reads checked for staleness, cluster",
         "Four processes over one database and a cluster of six nodes, while masters are killed, stand still, are replaced as \
          planned and flushed, slots move, and processes are killed.",
-        &[instances(&[("INSTANCES_SECONDS", 60.0)]).only("over_a_cluster")],
+        &[instances(&[("INSTANCES_SECONDS", 60.0)]).only("no_read_is_stale_over_a_cluster")],
     ),
     row(
         "reads checked for staleness, Sentinel",

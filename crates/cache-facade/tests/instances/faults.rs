@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use testkit::{FailOver, Mode, RedisCluster, RedisServer, Restart, Sentinels, TcpProxy};
+use testkit::{FailOver, Mode, RedisCluster, RedisServer, Reply, Restart, Sentinels, TcpProxy};
 use tokio::time::sleep;
 
 use super::dice::Dice;
@@ -34,12 +34,24 @@ impl Redis {
     }
 
     /// The row of the scoreboard.
-    pub(crate) fn row(&self) -> &'static str {
+    pub(crate) fn row(&self, has_memory: bool) -> &'static str {
         match self {
+            Self::Server(_) if has_memory => "reads checked for staleness, memory",
+            Self::Cluster(_) if has_memory => "reads checked for staleness, memory and cluster",
             Self::Server(_) => "reads checked for staleness, 4 processes",
             Self::Cluster(_) => "reads checked for staleness, cluster",
             Self::Replicated(..) => "reads checked for staleness, Sentinel",
         }
+    }
+
+    /// The servers that run.
+    fn servers(&self) -> Vec<&RedisServer> {
+        let all: Vec<&RedisServer> = match self {
+            Self::Server(server) => vec![server],
+            Self::Cluster(cluster) => (0..6).map(|node| cluster.node(node)).collect(),
+            Self::Replicated(_, servers) => servers.iter().collect(),
+        };
+        all.into_iter().filter(|server| server.is_running()).collect()
     }
 
     /// The settings of every instance, but those of its own network.
@@ -59,10 +71,41 @@ impl Redis {
 
     /// Injects a random fault for a while, and returns its description.
     pub(crate) async fn strike(&mut self, dice: &Dice, fleet: &mut Fleet) -> &'static str {
+        if fleet.has_memory && dice.below(3) == 0 {
+            return strike_memory(dice, self.servers(), fleet).await;
+        }
         match self {
             Self::Server(server) => strike(dice, server, fleet).await,
             Self::Cluster(cluster) => strike_cluster(dice, cluster, fleet).await,
             Self::Replicated(sentinels, servers) => strike_replicated(dice, sentinels, servers, fleet).await,
+        }
+    }
+}
+
+/// Faults of what keeps memory fresh: an instance that stands still for longer than a lease, and registries that are lost.
+async fn strike_memory(dice: &Dice, servers: Vec<&RedisServer>, fleet: &Fleet) -> &'static str {
+    let a_while = Duration::from_millis(50 + dice.below(1450));
+    let lose = |pattern: &str| {
+        for server in &servers {
+            let keys = server.ask(&["KEYS", pattern]).and_then(Reply::texts);
+            for key in keys.unwrap_or_default() {
+                // Fails at a replica.
+                let _ = server.ask(&["UNLINK", key.as_str()]);
+            }
+        }
+    };
+    match dice.below(4) {
+        0 | 1 => {
+            fleet.pause(dice.below(super::INSTANCES as u64) as usize, a_while).await;
+            "an instance stood still"
+        }
+        2 => {
+            lose("*:#near:*");
+            "the registries were lost"
+        }
+        _ => {
+            lose("*:#near:*:log");
+            "the logs of changes were lost"
         }
     }
 }

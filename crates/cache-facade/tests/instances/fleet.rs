@@ -3,9 +3,12 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use testkit::TcpProxy;
 use testkit::history::Event;
+use tokio::time::sleep;
 
 use super::faults::Redis;
 use super::instance::{NUMBER, ROOT, end_of, history_of};
@@ -16,20 +19,28 @@ pub(crate) struct Fleet {
     /// The network of each instance; none where they connect directly.
     pub(crate) proxies: Vec<TcpProxy>,
     settings: Vec<(&'static str, String)>,
+    /// Whether all but the last instance keep values in memory.
+    pub(crate) has_memory: bool,
     instances: Vec<Child>,
 }
 
 impl Fleet {
     /// Starts `number` processes of this program, which run the test of this name as instances.
-    pub(crate) async fn start_all(root: &Path, test: &'static str, number: usize, redis: &Redis) -> Self {
+    pub(crate) async fn start_all(
+        root: &Path,
+        test: &'static str,
+        number: usize,
+        redis: &Redis,
+        has_memory: bool,
+    ) -> Self {
         let mut proxies = Vec::new();
         if let Redis::Server(server) = redis {
             for _ in 0..number {
                 proxies.push(TcpProxy::start(server.address()).await.unwrap());
             }
         }
-        let mut fleet =
-            Self { root: root.to_owned(), test, proxies, settings: redis.settings(), instances: Vec::new() };
+        let (settings, instances) = (redis.settings(), Vec::new());
+        let mut fleet = Self { root: root.to_owned(), test, proxies, settings, has_memory, instances };
         for number in 0..number {
             let instance = fleet.spawn(number);
             fleet.instances.push(instance);
@@ -40,6 +51,14 @@ impl Fleet {
     pub(crate) fn kill(&mut self, number: usize) {
         self.instances[number].kill().unwrap();
         self.instances[number].wait().unwrap();
+    }
+
+    /// Has an instance stand still.
+    pub(crate) async fn pause(&self, number: usize, a_while: Duration) {
+        let process = Pid::from_child(&self.instances[number]);
+        kill_process(process, Signal::STOP).unwrap();
+        sleep(a_while).await;
+        kill_process(process, Signal::CONT).unwrap();
     }
 
     pub(crate) fn start(&mut self, number: usize) {
@@ -69,6 +88,7 @@ impl Fleet {
             .env("CACHE_DIR", self.root.join(format!("cache-{number}")))
             .env("CACHE_SIZE_MB", "16")
             .env("CACHE_FALLBACK_MAX_AGE", super::FALLBACK_MAX_AGE.as_secs().to_string())
+            .envs((self.has_memory && number < super::INSTANCES - 1).then_some(("CACHE_MEMORY_MB", "16")))
             .env("REDIS_ENABLED", "true")
             .env("REDIS_HOST", "127.0.0.1")
             .envs(self.proxies.get(number).map(|proxy| ("REDIS_PORT", proxy.port().to_string())))

@@ -94,7 +94,10 @@ impl Instance {
     }
 
     async fn read_on(self: Arc<Self>, dice: Dice) {
+        // Reads from memory would fill the disk with histories.
+        let pause = Duration::from_millis(if std::env::var_os("CACHE_MEMORY_MB").is_some() { 4 } else { 0 });
         while !self.is_over() {
+            sleep(pause).await;
             for _ in 0..50 {
                 self.read(u32::try_from(dice.below(u64::from(ROWS))).unwrap(), dice.below(4)).await;
             }
@@ -117,6 +120,7 @@ impl Instance {
         let source = match (loaded.source, loaded.backend) {
             (Source::Loaded | Source::Bypassed, _) => history::Source::Loaded,
             (_, BackendKind::Redis) => history::Source::Shared,
+            (_, BackendKind::Memory) => history::Source::Memory,
             _ => history::Source::Own,
         };
         assert_eq!(loaded.value.filler.len(), filler(loaded.value.number));

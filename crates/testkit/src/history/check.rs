@@ -21,6 +21,8 @@ pub struct Verdict {
     pub hits: usize,
     /// Reads that the shared store answered.
     pub shared_hits: usize,
+    /// Reads that the memory in front of the shared store answered.
+    pub memory_hits: usize,
     /// Invalidations that were acknowledged.
     pub invalidations: usize,
     /// Reads that broke the promise.
@@ -88,8 +90,9 @@ pub fn check(histories: &[Vec<Event>], promise: Promise) -> Verdict {
             verdict.reads += 1;
             verdict.hits += usize::from(read.source != Source::Loaded);
             verdict.shared_hits += usize::from(read.source == Source::Shared);
+            verdict.memory_hits += usize::from(read.source == Source::Memory);
             let seen_until = match read.source {
-                Source::Shared | Source::Loaded => read.start,
+                Source::Shared | Source::Memory | Source::Loaded => read.start,
                 Source::Own => read.start.saturating_sub(promise.own_for_at_most),
             };
             let promised = everywhere.at(read.row, seen_until).max(own.at(read.row, read.start));

@@ -27,6 +27,8 @@ pub enum Source {
     Shared,
     /// The process's own store, while the shared one was unreachable.
     Own,
+    /// The process's memory in front of the shared store.
+    Memory,
     /// A load for this read, or for one that it joined.
     Loaded,
 }
@@ -95,6 +97,7 @@ impl fmt::Display for Event {
                 let source = match source {
                     Source::Shared => "shared",
                     Source::Own => "own",
+                    Source::Memory => "memory",
                     Source::Loaded => "loaded",
                 };
                 write!(f, "read {row} {found} {version} {} {} {source}", start.as_nanos(), end.as_nanos())
@@ -134,6 +137,7 @@ impl FromStr for Event {
                 source: match words.next() {
                     Some("shared") => Source::Shared,
                     Some("own") => Source::Own,
+                    Some("memory") => Source::Memory,
                     Some("loaded") => Source::Loaded,
                     other => return Err(format!("{other:?} is not a source: {line}")),
                 },
@@ -169,6 +173,7 @@ mod tests {
             Event::Invalidated { row: 1, version: 2, at, reach: Reach::Itself },
             read(Source::Shared),
             read(Source::Own),
+            read(Source::Memory),
             read(Source::Loaded),
             Event::CaughtUp { at },
         ];
