@@ -44,7 +44,9 @@ fn quick_cache(_: &Session, entries: Vec<(String, Bytes)>) -> Gets {
         }
     }
     let cache = quick_cache::sync::Cache::with_weighter(2 * HOT, MEMORY, Bytewise);
-    entries.into_iter().for_each(|(key, value)| cache.insert(key, value));
+    for (key, value) in entries {
+        cache.insert(key, value);
+    }
     Box::new(move |keys| timed(keys, |key| check(cache.get(key).map(|value| value.len()), SMALL)))
 }
 
@@ -69,14 +71,16 @@ fn foyer(_: &Session, entries: Vec<(String, Bytes)>) -> Gets {
     let cache: foyer::Cache<String, Bytes> = foyer::CacheBuilder::new(MEMORY as usize)
         .with_weighter(|key: &String, value: &Bytes| weight(key, value))
         .build();
-    entries.into_iter().for_each(|(key, value)| drop(cache.insert(key, value)));
+    for (key, value) in entries {
+        drop(cache.insert(key, value));
+    }
     Box::new(move |keys| timed(keys, |key| check(cache.get(key).map(|entry| entry.value().len()), SMALL)))
 }
 
 /// Measures the rows.
 pub(super) fn run(session: &mut Session) -> Outcome<()> {
     let (keys, values) = (image_keys(0, HOT), Values::new(SMALL));
-    let caches = Caches::with_memory(&session.runtime, MEMORY * 4 / 3 >> 20, 32)?;
+    let caches = Caches::with_memory(&session.runtime, (MEMORY * 4 / 3) >> 20, 32)?;
     caches.runtime.block_on(async {
         for (number, key) in keys.iter().enumerate() {
             caches.bare.set(key, NewEntry::new(values.of(number))).await?;

@@ -10,6 +10,7 @@ mod halfway;
 mod histories;
 mod large_batches;
 mod lost;
+mod memory;
 mod migration;
 mod outage;
 mod rotation;
