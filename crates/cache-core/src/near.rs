@@ -186,14 +186,16 @@ impl NearCache {
         session.is_serving(&*self.clock) && held.is_some_and(|held| session.token(key) == held.read_under)
     }
 
-    /// Keeps what a lookup of `key` found, which took `read_under` from the session before it asked the store.
+    /// Keeps a copy of what a lookup of `key` found, which took `read_under` from the session before it asked the store.
     pub fn put(&self, key: &CacheKey, read_under: FillToken, found: &Lookup) {
         let Some(entry) = &found.entry else { return };
         if entry.payload.len() > self.largest || self.left_out.iter().any(|family| family == key.family()) {
             return;
         }
         let family = self.families.id(key.family());
-        let held = Held { entry: entry.clone(), token: found.token, read_under, family };
+        // Copied once: the payload may be a part of a larger allocation, which would be kept with it.
+        let entry = Entry { payload: bytes::Bytes::copy_from_slice(&entry.payload), ..entry.clone() };
+        let held = Held { entry, token: found.token, read_under, family };
         self.values.insert(key.clone(), Arc::new(held));
     }
 

@@ -28,7 +28,7 @@ pub(crate) struct RedisEngine {
     pub(crate) stats: Stats,
     pub(crate) miss_log: Mutex<MissLog>,
     pub(crate) predictor: MissPredictor,
-    pub(crate) near: Near,
+    pub(crate) near: Arc<Near>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) condition: Mutex<Condition>,
 }
@@ -47,7 +47,7 @@ impl RedisEngine {
         config.check()?;
         let layout = Arc::new(Layout::new(&config.namespace));
         let servers = Servers::connect(config, &layout).await?;
-        let near = Near::new(config, servers.is_cluster());
+        let near = Arc::new(Near::new(config, servers.is_cluster()));
         Ok(Self {
             servers,
             address: config.address(),

@@ -1,6 +1,7 @@
 //! [`Announcement`]: tells all sessions what an invalidation has removed, and waits until none of them serves it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -64,7 +65,7 @@ impl Near {
     /// # Errors
     /// Those of the server, which then may not have announced it.
     pub(crate) async fn settle(
-        &self,
+        self: &Arc<Self>,
         announcement: &Announcement,
         reply: Value,
         ring: Option<&Cmd>,
@@ -102,29 +103,24 @@ impl Near {
         if pending.is_empty() && Instant::now() >= reliable || is_planted(Plant::NearNoWait) {
             return Ok(());
         }
-        let ringing = async {
-            if let Some(ring) = ring {
-                // Where that fails, they hear of the change when they are renewed.
-                let _ = connection.clone().ask(ring, deadline).await;
-            }
-        };
-        let (registry_key, mut asking) = (&announcement.registry, connection.clone());
-        join(ringing, self.wait(registry_key, &registry, number, &mut pending, &mut asking, at + WAIT)).await;
-        sleep_until(reliable.min(at + WAIT)).await;
-        let waited = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.count(|counts| {
-            counts.waits += 1;
-            counts.waited_ms += waited;
+        let wait =
+            Wait { registry: announcement.registry.clone(), name: registry, number, pending, end: at + WAIT };
+        let (near, ring) = (Arc::clone(self), ring.cloned());
+        let (mut ringing, mut connection) = (connection.clone(), connection.clone());
+        // In a task: where the caller gives up, the sessions that are silent are removed all the same.
+        let waiting = tokio::spawn(async move {
+            let ring = async {
+                if let Some(ring) = ring {
+                    // Where that fails, they hear of the change when they are renewed.
+                    let _ = ringing.ask(&ring, deadline).await;
+                }
+            };
+            join(ring, wait.run(&near, &mut connection)).await;
+            sleep_until(reliable.min(at + WAIT)).await;
+            near.waited(at.elapsed());
         });
-        if !pending.is_empty() {
-            // Their leases have ended, unless their values have changed. The next invalidation does not wait for them.
-            let removed = connection
-                .remove_silent(&announcement.registry, &pending, Instant::now() + WAIT)
-                .await
-                .unwrap_or(0);
-            self.count(|counts| counts.removed_sessions += removed);
-        }
-        Ok(())
+        // Cut short, it is the end of the runtime.
+        waiting.await.map_err(|_| Fault::timeout())
     }
 
     /// Interprets the reply to the announcement, and announces where the reply says that there is a registry; `None` if there is
@@ -157,40 +153,11 @@ impl Near {
         }
     }
 
-    /// Asks for acknowledgements of change `number` until `end`, and leaves in `pending` the sessions that gave none.
-    async fn wait(
-        &self,
-        registry: &Registry,
-        name: &str,
-        number: u64,
-        pending: &mut HashMap<String, String>,
-        connection: &mut Connection,
-        end: Instant,
-    ) {
-        let mut polls = 0;
-        while !pending.is_empty() && Instant::now() < end {
-            polls += 1;
-            if polls > POLLS_WITHOUT_PAUSE {
-                sleep(PAUSE).await;
-            }
-            let sessions: Vec<String> = pending.keys().cloned().collect();
-            let Ok((current, values)) = connection.values(registry, &sessions, end).await else {
-                // The connection is lost, or the server hangs.
-                sleep(PAUSE).await;
-                continue;
-            };
-            if current.as_deref() != Some(name) {
-                // The registry was lost, and that a session is not in another one says nothing.
-                sleep_until(end).await;
-                return;
-            }
-            for (session, value) in sessions.iter().zip(values) {
-                // A session that is gone has stopped serving before.
-                if value.is_none_or(|value| acknowledged(&value) >= number) {
-                    pending.remove(session);
-                }
-            }
-        }
+    fn waited(&self, waited: Duration) {
+        self.count(|counts| {
+            counts.waits += 1;
+            counts.waited_ms += u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+        });
     }
 
     /// Removes a registry that cannot be used, with which all sessions end, and waits until their leases have.
@@ -215,5 +182,56 @@ impl Near {
         self.forget(change);
         sleep(WAIT).await;
         Ok(())
+    }
+}
+
+/// The wait for the acknowledgements of one change.
+struct Wait {
+    registry: Registry,
+    /// The name of the registry.
+    name: String,
+    number: u64,
+    /// The sessions that have not acknowledged it, with the values that they had.
+    pending: HashMap<String, String>,
+    end: Instant,
+}
+
+impl Wait {
+    /// Asks for acknowledgements until all have come or the time is over, and then removes the sessions that were silent.
+    async fn run(mut self, near: &Near, connection: &mut Connection) {
+        let mut polls = 0;
+        while !self.pending.is_empty() && Instant::now() < self.end {
+            polls += 1;
+            if polls > POLLS_WITHOUT_PAUSE {
+                sleep(PAUSE).await;
+            }
+            self.ask(connection).await;
+        }
+        if self.pending.is_empty() {
+            return;
+        }
+        // Their leases have ended, unless their values have changed. The next invalidation does not wait for them.
+        let deadline = Instant::now() + WAIT;
+        let removed = connection.remove_silent(&self.registry, &self.pending, deadline).await;
+        near.count(|counts| counts.removed_sessions += removed.unwrap_or(0));
+    }
+
+    /// Asks once.
+    async fn ask(&mut self, connection: &mut Connection) {
+        let sessions: Vec<String> = self.pending.keys().cloned().collect();
+        let Ok((current, values)) = connection.values(&self.registry, &sessions, self.end).await else {
+            // The connection is lost, or the server hangs.
+            return sleep(PAUSE).await;
+        };
+        if current.as_ref() != Some(&self.name) {
+            // The registry was lost, and that a session is not in another one says nothing.
+            return sleep_until(self.end).await;
+        }
+        for (session, value) in sessions.iter().zip(values) {
+            // A session that is gone has stopped serving before.
+            if value.is_none_or(|value| acknowledged(&value) >= self.number) {
+                self.pending.remove(session);
+            }
+        }
     }
 }

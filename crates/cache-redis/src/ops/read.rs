@@ -93,7 +93,9 @@ impl RedisEngine {
 
     /// Takes the tokens under which `keys` are about to be read.
     fn tokens(&self, keys: &[&CacheKey]) -> Vec<Option<FillToken>> {
-        keys.iter().map(|key| self.near.token(key, self.slot(key.group()).zone())).collect()
+        // Without memory no slot is computed.
+        let token = |key: &&CacheKey| self.near.token(key, self.slot(key.group()).zone());
+        keys.iter().map(|key| self.near.cache.as_ref().and_then(|_| token(key))).collect()
     }
 
     /// Keeps what a read under `token` has found in memory, and returns it.
