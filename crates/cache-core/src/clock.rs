@@ -47,6 +47,9 @@ impl Timestamp {
 pub struct Monotonic(Duration);
 
 impl Monotonic {
+    /// The earliest reading.
+    pub(crate) const BEGINNING: Self = Self(Duration::ZERO);
+
     /// The time from `earlier` to this reading; zero if `earlier` is later.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)

@@ -15,13 +15,14 @@ mod session;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 pub use self::session::NearSession;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, Monotonic, SystemClock};
 use crate::entry::{BackendKind, Entry, FillToken, Lookup};
 use crate::family_counters::{FamilyId, FamilyNames};
 use crate::key::CacheKey;
@@ -87,6 +88,7 @@ struct Held {
     token: FillToken,
     /// The token of the session under which the value was read.
     read_under: FillToken,
+    kept_at: Monotonic,
     family: FamilyId,
 }
 
@@ -115,6 +117,8 @@ pub struct NearCache {
     largest: usize,
     left_out: Vec<String>,
     limit_bytes: u64,
+    /// How long a value is served before the store is read again.
+    kept_for: Duration,
     clock: Arc<dyn Clock>,
     families: FamilyNames,
     hits: [AtomicU64; MOST_FAMILIES + 1],
@@ -141,6 +145,7 @@ impl NearCache {
             largest: usize::try_from(largest).unwrap_or(usize::MAX),
             left_out,
             limit_bytes,
+            kept_for: Duration::MAX,
             clock: Arc::new(SystemClock),
             families: FamilyNames::default(),
             hits: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -154,15 +159,23 @@ impl NearCache {
         Self { clock, ..self }
     }
 
+    /// Sets how long a value is served before the next lookup has to read the store, for one that evicts what is not read.
+    /// Default: as long as it is in memory.
+    #[must_use]
+    pub fn kept_for(self, kept_for: Duration) -> Self {
+        Self { kept_for, ..self }
+    }
+
     /// Finds the value of `key`, if `session` may serve it now.
     ///
     /// The order matters. A process that is stopped after it compared the token, and looks at the session only when it runs
     /// again, would find a session that has heard of an invalidation meanwhile.
     pub fn find(&self, key: &CacheKey, session: &NearSession) -> Option<Lookup> {
-        if !session.is_serving(&*self.clock) {
+        let now = session.serving_at(&*self.clock)?;
+        let held = self.values.get(key)?;
+        if now.saturating_since(held.kept_at) > self.kept_for {
             return None;
         }
-        let held = self.values.get(key)?;
         if session.token(key) != held.read_under {
             self.drop_outdated(key, &held);
             return None;
@@ -192,10 +205,13 @@ impl NearCache {
         if entry.payload.len() > self.largest || self.left_out.iter().any(|family| family == key.family()) {
             return;
         }
-        let family = self.families.id(key.family());
+        if !entry.is_fresh(self.clock.now()) {
+            return;
+        }
+        let (family, kept_at) = (self.families.id(key.family()), self.clock.boot());
         // Copied once: the payload may be a part of a larger allocation, which would be kept with it.
         let entry = Entry { payload: bytes::Bytes::copy_from_slice(&entry.payload), ..entry.clone() };
-        let held = Held { entry, token: found.token, read_under, family };
+        let held = Held { entry, token: found.token, read_under, kept_at, family };
         self.values.insert(key.clone(), Arc::new(held));
     }
 

@@ -1,12 +1,12 @@
 //! [`Manager`]: opens connections to servers that may be used, and enters the epoch of a new one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use cache_core::plants::{Plant, is_planted};
 use cache_core::{Error, ErrorKind, Invalidation, Monotonic, Result};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::config::RedisConfig;
 use crate::connection::Connection;
@@ -14,9 +14,12 @@ use crate::connection::connect::{Candidate, Connector};
 use crate::connection::history::History;
 use crate::connection::server_epoch::{Admission, ServerEpoch, ServerEpochs, incarnation_of};
 use crate::connection::server_info::ServerInfo;
+use crate::error::Fault;
 use crate::login::LastLogin;
 use crate::namespace_agreement::NamespaceAgreement;
+use crate::near::WAIT;
 use crate::protocol::layout::Layout;
+use crate::protocol::registry::Registry;
 use crate::protocol::removal::Removal;
 use crate::protocol::scan::{Elsewhere, STEP_TIMEOUT};
 use crate::protocol::slot::Slot;
@@ -198,8 +201,28 @@ impl Manager {
             elsewhere: Elsewhere::Skip,
             within,
         };
-        let removed = removal.run(missed, &[], Instant::now() + timeout).await.map(drop);
-        removed.map_err(|fault| fault.into_error(&self.connector.config.address()))
+        let failed = |fault: Fault| fault.into_error(&self.connector.config.address());
+        removal.run(missed, &[], Instant::now() + timeout).await.map_err(failed)?;
+        if missed.is_empty() {
+            return Ok(());
+        }
+        // Another instance may have read there what was removed just now, and keep it in memory.
+        let registries = self.registries(connection, within);
+        if connection.end_sessions(&registries, Instant::now() + timeout).await.map_err(failed)? {
+            sleep(WAIT).await;
+        }
+        Ok(())
+    }
+
+    /// Names the registries of this server in the zones of these slots, or of all.
+    fn registries(&self, connection: &Connection, within: Option<&[Slot]>) -> Vec<Registry> {
+        let zones: BTreeSet<Option<u8>> = match within {
+            None => BTreeSet::from([None]),
+            Some(slots) => slots.iter().map(|slot| Some(slot.zone())).collect(),
+        };
+        let registry =
+            |zone| Registry::new(&self.shared.layout, connection.run, connection.epoch.incarnation, zone);
+        zones.into_iter().map(registry).collect()
     }
 
     /// Whether requests may be sent on `connection`.

@@ -67,10 +67,16 @@ impl NearSession {
 
     /// Whether the lease lasts.
     pub fn is_serving(&self, clock: &dyn Clock) -> bool {
-        match self.until.load(Ordering::SeqCst) {
-            ENDLESS => true,
-            until => clock.boot().as_nanos() < until,
+        self.serving_at(clock).is_some()
+    }
+
+    /// Returns the time at which the lease lasted; the beginning of time for one that needs no clock.
+    pub(super) fn serving_at(&self, clock: &dyn Clock) -> Option<Monotonic> {
+        let until = self.until.load(Ordering::SeqCst);
+        if until == ENDLESS {
+            return Some(Monotonic::BEGINNING);
         }
+        Some(clock.boot()).filter(|now| now.as_nanos() < until)
     }
 }
 

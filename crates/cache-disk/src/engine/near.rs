@@ -96,6 +96,11 @@ impl DiskEngine {
         }
     }
 
+    /// Makes all values unservable from memory.
+    pub(crate) fn forget_all_near(&self) {
+        self.forget_near(EpochScope::All);
+    }
+
     /// Makes the values that `what` names unservable from memory, once they are removed.
     pub(crate) fn invalidate_near(&self, what: &[Invalidation]) {
         for one in what {

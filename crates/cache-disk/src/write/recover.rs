@@ -50,6 +50,7 @@ impl Writer {
         contained(|| self.engine.degrade(&Fault::Refused(cause)));
         // Values that were taken from the queue and not written would stay in memory.
         contained(|| self.engine.index.remove_unwritten());
+        contained(|| self.engine.forget_all_near());
     }
 
     /// Reopens the file after a read from this opening of it failed.

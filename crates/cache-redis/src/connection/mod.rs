@@ -45,6 +45,8 @@ pub(crate) struct Status {
     /// A handle for [`Status::is_over`].
     socket: MultiplexedConnection,
     pub(crate) epoch: Arc<ServerEpoch>,
+    /// A hash of the server's `run_id`, which outlasts an epoch.
+    pub(crate) run: u64,
     /// Whether single fields can expire (Redis from 7.4 on, Valkey from 9.0 on).
     pub(crate) expires_fields: bool,
     /// Whether the server is a node of a cluster.

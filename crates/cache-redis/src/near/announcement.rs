@@ -1,27 +1,31 @@
 //! [`Announcement`]: tells all sessions what an invalidation has removed, and waits until none of them serves it.
 
-use std::collections::HashMap;
+use std::pin::pin;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cache_core::plants::{Plant, is_planted};
-use cache_core::{Error, ErrorKind};
 use futures_util::future::join;
 use redis::{Cmd, Value};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::{Change, Near, WAIT, has_lost_nothing};
 use crate::connection::Connection;
 use crate::connection::server_info::ServerInfo;
+use crate::connection::watchdog::FIRST_LOOK;
 use crate::error::{Fate, Fault};
-use crate::protocol::registry::{Announced, Registry, acknowledged};
+use crate::protocol::registry::{Announced, Registry, Sessions, acknowledged};
 use crate::protocol::scripts::Call;
 
 /// How many times the registry is asked without a pause for acknowledgements; most come within two round trips.
-const POLLS_WITHOUT_PAUSE: u32 = 20;
-/// The pause between later polls.
+const POLLS_WITHOUT_PAUSE: u32 = 10;
+/// The pause before the next poll; each is twice as long, up to 16 ms.
 const PAUSE: Duration = Duration::from_millis(1);
+/// How long a `set` waits for acknowledgements. It is no part of freshness, and has 250 ms.
+const SET_WAIT: Duration = Duration::from_millis(150);
 
 /// A change that is announced behind the removals of an invalidation, in the same round trip.
 #[derive(Debug)]
@@ -59,8 +63,8 @@ impl Near {
         Announcement { change, registry, is_strict, command }
     }
 
-    /// Waits until no instance serves from memory what the invalidation of `announcement` has removed: until all have
-    /// acknowledged that, or for [`WAIT`]. In a cluster, `ring` wakes them.
+    /// Waits until no instance serves from memory what was removed before `announcement`: until all have acknowledged it, or
+    /// for [`WAIT`]. In a cluster, `ring` wakes them.
     ///
     /// # Errors
     /// Those of the server, which then may not have announced it.
@@ -73,6 +77,7 @@ impl Near {
         info: &ServerInfo,
         deadline: Instant,
     ) -> Result<(), Fault> {
+        let Change { zone, scopes, is_set } = &announcement.change;
         let announced = match self.announced(announcement, reply, connection, deadline).await {
             Ok(announced) => announced,
             Err(fault) if fault.fate == Fate::Keep => {
@@ -81,46 +86,48 @@ impl Near {
             Err(fault) => return Err(fault),
         };
         let at = Instant::now();
-        let Some(Announced { number, registry, sessions: mut pending }) = announced else {
-            let relied_on = self.known(announcement.change.zone, |known| known.saw_none(at));
-            if !has_lost_nothing(info) {
-                sleep_until(relied_on.unwrap_or(at)).await;
+        let Some(Announced { number, registry: name, sessions: mut pending }) = announced else {
+            let relied_on = self.known(*zone, |known| known.saw_none(at)).unwrap_or(at);
+            if !has_lost_nothing(info) && !is_set {
+                ticking(sleep_until(relied_on)).await;
             }
             return Ok(());
         };
         self.has_seen.store(true, Ordering::Relaxed);
-        if let Some(own) = self.session(announcement.change.zone) {
-            own.near.forget_each(announcement.change.scopes.iter());
-            pending.remove(&own.id);
+        if let Some(own) = self.session(*zone) {
+            own.near.forget_each(scopes.iter());
+            pending.remove(own.id.as_bytes());
         }
-        let Some(registry) = registry else {
-            let damaged = Fault::after(&Error::new(ErrorKind::Io, "it has no name"));
-            return self.give_up_registry(announcement, &damaged, connection, deadline).await;
-        };
-        let reliable = self.known(announcement.change.zone, |known| known.saw(registry.clone(), at));
-        let reliable = reliable.unwrap_or(at + WAIT);
+        let relied_on = self.known(*zone, |known| known.saw(name.clone(), at)).unwrap_or(at + WAIT);
         pending.retain(|_, value| acknowledged(value) < number);
-        if pending.is_empty() && Instant::now() >= reliable || is_planted(Plant::NearNoWait) {
+        let end = at + if *is_set { SET_WAIT } else { WAIT };
+        let relied_on = if *is_set { at } else { relied_on.min(end) };
+        if pending.is_empty() && Instant::now() >= relied_on || is_planted(Plant::NearNoWait) {
             return Ok(());
         }
-        let wait =
-            Wait { registry: announcement.registry.clone(), name: registry, number, pending, end: at + WAIT };
-        let (near, ring) = (Arc::clone(self), ring.cloned());
+        let mut wait = Wait { registry: announcement.registry.clone(), name, number, pending, end };
+        let (near, ring, is_set) = (Arc::clone(self), ring.cloned(), *is_set);
         let (mut ringing, mut connection) = (connection.clone(), connection.clone());
+        let (waited, has_waited) = oneshot::channel();
         // In a task: where the caller gives up, the sessions that are silent are removed all the same.
-        let waiting = tokio::spawn(async move {
+        tokio::spawn(async move {
             let ring = async {
                 if let Some(ring) = ring {
                     // Where that fails, they hear of the change when they are renewed.
                     let _ = ringing.ask(&ring, deadline).await;
                 }
             };
-            join(ring, wait.run(&near, &mut connection)).await;
-            sleep_until(reliable.min(at + WAIT)).await;
+            join(ring, wait.run(&mut connection)).await;
+            sleep_until(relied_on).await;
             near.waited(at.elapsed());
+            // Fails where the caller has given up.
+            let _ = waited.send(());
+            if !is_set {
+                wait.remove_silent(&near, &mut connection).await;
+            }
         });
-        // Cut short, it is the end of the runtime.
-        waiting.await.map_err(|_| Fault::timeout())
+        // Dropped by the end of the runtime only.
+        ticking(has_waited).await.map_err(|_| Fault::timeout())
     }
 
     /// Interprets the reply to the announcement, and announces where the reply says that there is a registry; `None` if there is
@@ -171,17 +178,27 @@ impl Near {
         let Announcement { registry, change, .. } = announcement;
         cache_core::log::warn!(
             limit: &registry.key, cause = %cause.cause,
-            "Redis refuses to announce an invalidation; all instances forget what they keep in memory"
+            "Redis refuses to announce a change; instances forget what they keep in memory"
         );
-        let mut unlink = redis::cmd("UNLINK");
-        unlink.arg(&registry.key);
-        connection
-            .ask_sealed_one(&unlink, deadline.max(Instant::now() + WAIT))
-            .await
-            .and_then(|reply| connection.succeeded(reply))?;
+        let deadline = deadline.max(Instant::now() + WAIT);
+        let has_removed = connection.end_sessions(slice::from_ref(registry), deadline).await?;
         self.forget(change);
-        sleep(WAIT).await;
+        let at = Instant::now();
+        let settled = self.known(change.zone, |known| known.gave_up(has_removed, at)).unwrap_or(at + WAIT);
+        if !change.is_set {
+            ticking(sleep_until(settled)).await;
+        }
         Ok(())
+    }
+}
+
+/// Waits for `work`, and is polled often enough for the promise of `polled_within`.
+async fn ticking<T>(work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    loop {
+        if let Ok(done) = timeout(FIRST_LOOK, work.as_mut()).await {
+            return done;
+        }
     }
 }
 
@@ -191,35 +208,35 @@ struct Wait {
     /// The name of the registry.
     name: String,
     number: u64,
-    /// The sessions that have not acknowledged it, with the values that they had.
-    pending: HashMap<String, String>,
+    /// The sessions that have not acknowledged it.
+    pending: Sessions,
     end: Instant,
 }
 
 impl Wait {
-    /// Asks for acknowledgements until all have come or the time is over, and then removes the sessions that were silent.
-    async fn run(mut self, near: &Near, connection: &mut Connection) {
+    /// Asks for acknowledgements until all have come or the time is over.
+    async fn run(&mut self, connection: &mut Connection) {
         let mut polls = 0;
         while !self.pending.is_empty() && Instant::now() < self.end {
             polls += 1;
             if polls > POLLS_WITHOUT_PAUSE {
-                sleep(PAUSE).await;
+                // Sessions that are so late are probably silent.
+                sleep_until(self.end.min(Instant::now() + PAUSE * (polls - POLLS_WITHOUT_PAUSE).min(16)))
+                    .await;
             }
-            self.ask(connection).await;
+            // A poll that is cut off by the end is no fault of the connection.
+            let asking = timeout_at(self.end, self.ask(connection));
+            if asking.await.is_err() {
+                return;
+            }
         }
-        if self.pending.is_empty() {
-            return;
-        }
-        // Their leases have ended, unless their values have changed. The next invalidation does not wait for them.
-        let deadline = Instant::now() + WAIT;
-        let removed = connection.remove_silent(&self.registry, &self.pending, deadline).await;
-        near.count(|counts| counts.removed_sessions += removed.unwrap_or(0));
     }
 
     /// Asks once.
     async fn ask(&mut self, connection: &mut Connection) {
-        let sessions: Vec<String> = self.pending.keys().cloned().collect();
-        let Ok((current, values)) = connection.values(&self.registry, &sessions, self.end).await else {
+        let sessions: Vec<Vec<u8>> = self.pending.keys().cloned().collect();
+        let asked = connection.values(&self.registry, &sessions, self.end + WAIT).await;
+        let Ok((current, values)) = asked else {
             // The connection is lost, or the server hangs.
             return sleep(PAUSE).await;
         };
@@ -233,5 +250,16 @@ impl Wait {
                 self.pending.remove(session);
             }
         }
+    }
+
+    /// Removes the sessions that were silent: their leases have ended, unless their values have changed. The next invalidation
+    /// does not wait for them.
+    async fn remove_silent(&self, near: &Near, connection: &mut Connection) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let deadline = Instant::now() + WAIT;
+        let removed = connection.remove_silent(&self.registry, &self.pending, deadline).await;
+        near.count(|counts| counts.removed_sessions += removed.unwrap_or(0));
     }
 }

@@ -15,10 +15,13 @@ pub(super) struct Known {
     registry: Option<String>,
     /// When it was seen first; while none was seen, when a server was asked for one first.
     since: Option<Instant>,
+    /// Since when nothing could be announced, and no registry was found.
+    given_up: Option<Instant>,
 }
 
 impl Known {
-    /// Notes the registry that a server had, if any, by a reply to a question that was asked at `at`.
+    /// Notes the registry that a server had, if any, by a reply that came at `at`. The time of the question
+    /// would not do: a registry may have been lost in between.
     pub(super) fn look(&mut self, registry: Option<String>, at: Instant) {
         match registry {
             // Lost: the next change makes another one, and waits.
@@ -35,11 +38,19 @@ impl Known {
             return at;
         }
         let since = self.since.filter(|_| is_known).unwrap_or(at);
-        (self.registry, self.since) = (Some(registry), Some(since));
+        *self = Self { registry: Some(registry), since: Some(since), given_up: None };
         since + WAIT
     }
 
-    /// Notes that a server had none when it was asked at `at`. Returns from when on that can be relied on.
+    /// Notes that nothing can be announced, by a reply that came at `at`; a registry was removed if there was one. Returns from
+    /// when on no lease lasts.
+    pub(super) fn gave_up(&mut self, has_removed: bool, at: Instant) -> Instant {
+        let since = self.given_up.filter(|_| !has_removed).unwrap_or(at);
+        self.given_up = Some(since);
+        since + WAIT
+    }
+
+    /// Notes that a server had none, by a reply that came at `at`. Returns from when on that can be relied on.
     pub(super) fn saw_none(&mut self, at: Instant) -> Instant {
         *self.since.get_or_insert(at) + WAIT
     }

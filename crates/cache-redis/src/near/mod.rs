@@ -43,6 +43,8 @@ pub(crate) const LEASE: Duration = Duration::from_millis(400);
 pub(crate) const WAIT: Duration = Duration::from_millis(500);
 /// How long a server has to be up, as it says itself in whole seconds, for leases from before its start to have ended.
 const UP_FOR_LONG: Duration = Duration::from_secs(2);
+/// How long a value is served from memory before Redis is read again, which otherwise would evict what is read most.
+const KEPT_FOR: Duration = Duration::from_mins(1);
 /// Zones of a cluster.
 const ZONES: usize = 64;
 
@@ -72,6 +74,8 @@ pub(crate) struct Near {
 pub(crate) struct Change {
     pub(crate) zone: u8,
     pub(crate) scopes: Scopes,
+    /// Whether it is a `set`, which does not wait for long.
+    pub(crate) is_set: bool,
 }
 
 /// Whether values are served from memory, since when, and why some are not.
@@ -95,7 +99,7 @@ impl Near {
         let condition = Condition { state: NearState::Lapsed, cause: None, since: clock.now() };
         let zones = if is_cluster { ZONES } else { 1 };
         Self {
-            cache: near.map(|near| NearCache::new(near).with_clock(Arc::clone(&clock))),
+            cache: near.map(|near| NearCache::new(near).with_clock(Arc::clone(&clock)).kept_for(KEPT_FOR)),
             sessions: (0..zones).map(|_| ArcSwapOption::empty()).collect(),
             known: (0..zones).map(|_| Mutex::default()).collect(),
             has_seen: AtomicBool::new(false),
@@ -138,7 +142,7 @@ impl Near {
         }
     }
 
-    /// Notes the name of the registry of `zone`, if its server has one, as it replied at `at`.
+    /// Notes the name of the registry of `zone`, if its server has one, by a reply that came at `at`.
     pub(crate) fn look(&self, zone: u8, registry: Option<String>, at: Instant) {
         if registry.is_some() {
             self.has_seen.store(true, Ordering::Relaxed);
@@ -146,10 +150,9 @@ impl Near {
         self.known(zone, |known| known.look(registry, at));
     }
 
-    /// Whether sessions may be registered that this instance has never heard of: it keeps values in memory itself, or a registry
-    /// was seen.
+    /// Whether sessions may be registered that this instance has never heard of: it was registered itself, or has seen a registry.
     pub(crate) fn is_strict(&self) -> bool {
-        self.cache.is_some() || self.has_seen.load(Ordering::Relaxed)
+        self.has_seen.load(Ordering::Relaxed)
     }
 
     fn slot(&self, zone: u8) -> Option<&ArcSwapOption<Session>> {

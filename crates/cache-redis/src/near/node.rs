@@ -82,6 +82,7 @@ impl RedisEngine {
         while self.is_used(&pool) {
             let began = Instant::now();
             let Err(error) = Box::pin(self.hold(&pool, &mut before)).await;
+            self.leave_all(&pool, &before).await;
             let address = &pool.address;
             if error.kind() == ErrorKind::Configuration {
                 cache_core::log::warn!(limit: address, %error, "Redis refuses to serve values from memory");
@@ -100,14 +101,27 @@ impl RedisEngine {
         Arc::as_ptr(&pool) as usize
     }
 
+    /// Removes sessions that have ended, so that no invalidation waits for them.
+    async fn leave_all(&self, pool: &Pool, sessions: &HashMap<u8, String>) {
+        let Some(connection) = pool.least_used() else { return };
+        let deadline = Instant::now() + self.servers.config.timeout;
+        let leaving = sessions.iter().map(async |(zone, session)| {
+            let (registry, mut connection) = (self.registry(&connection, *zone), connection.clone());
+            // Where that fails, the next invalidation waits for this session once.
+            let _ = connection.leave(&registry, session, deadline).await;
+        });
+        join_all(leaving).await;
+    }
+
     fn is_used(&self, pool: &Arc<Pool>) -> bool {
         self.servers.map().pools().iter().any(|used| Arc::ptr_eq(used, pool))
     }
 
     /// Holds sessions over one connection until that is lost. `before` has the names of the last sessions by zone.
     async fn hold(&self, pool: &Arc<Pool>, before: &mut HashMap<u8, String>) -> Result<Infallible> {
-        let connection = pool.open_apart(Instant::now() + ROUND).await?;
+        let mut connection = pool.open_apart(Instant::now() + ROUND).await?;
         let failed = |fault: Fault| fault.into_error(&pool.address);
+        self.check_server(pool, &mut connection).await?;
         let now = Instant::now();
         let mut node = Node {
             pool: Arc::clone(pool),
@@ -137,6 +151,33 @@ impl RedisEngine {
         }
     }
 
+    /// Checks that the server keeps registries and runs what sessions need.
+    ///
+    /// # Errors
+    /// `Configuration`, saying what to change.
+    async fn check_server(&self, pool: &Pool, connection: &mut Connection) -> Result<()> {
+        let policy = pool.manager.info.load().policy.clone();
+        if policy == "allkeys-random" || policy.starts_with("volatile-") {
+            let problem = format!(
+                "with maxmemory-policy {policy} nothing is served from memory, because the registry of instances may be \
+                 evicted at any time; type: CONFIG SET maxmemory-policy allkeys-lru"
+            );
+            return Err(pool.manager.error(ErrorKind::Configuration, &problem));
+        }
+        match connection.try_registry(&self.layout, Instant::now() + ROUND).await {
+            Err(fault) if fault.kind == ErrorKind::Configuration => {
+                let problem = format!(
+                    "nothing is served from memory: {}; type: ACL SETUSER with the user, and +hgetall +hexists +hincrby \
+                     +xadd +xread",
+                    fault.cause
+                );
+                Err(pool.manager.error(ErrorKind::Configuration, &problem))
+            }
+            // The registration itself shows what else is wrong.
+            _ => Ok(()),
+        }
+    }
+
     /// Registers sessions in the zones whose registries the server holds, and ends those in others.
     async fn register_missing(&self, node: &mut Node, before: &mut HashMap<u8, String>) -> Result<(), Fault> {
         let zones = self.zones_of(&node.pool);
@@ -157,8 +198,10 @@ impl RedisEngine {
         });
         for registered in join_all(registering).await {
             match registered {
-                Ok(held) => {
+                Ok((held, registry)) => {
                     before.insert(held.zone, held.session.id.clone());
+                    // An invalidation of this instance relies on the registry in half a second.
+                    self.near.look(held.zone, Some(registry), Instant::now());
                     if let Some(slot) = self.near.slot(held.zone) {
                         slot.store(Some(Arc::clone(&held.session)));
                     }
@@ -172,8 +215,6 @@ impl RedisEngine {
                 Err(fault) => return Err(fault),
             }
         }
-        // An invalidation of this instance then relies on the registry in half a second.
-        self.look_for_registries(&node.pool).await;
         Ok(())
     }
 
@@ -329,7 +370,7 @@ impl RedisEngine {
     /// Names the registry of `zone` at the server of `connection`.
     pub(crate) fn registry(&self, connection: &Connection, zone: u8) -> Registry {
         let zone = Some(zone).filter(|_| connection.is_in_cluster);
-        Registry::new(&self.layout, connection.epoch.incarnation, zone)
+        Registry::new(&self.layout, connection.run, connection.epoch.incarnation, zone)
     }
 
     /// Returns the slot of the registry of `zone`.

@@ -1,6 +1,5 @@
 //! [`Session`]: one registration of this instance in the registry of a zone.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use super::{LEASE, WAIT};
 use crate::connection::Connection;
 use crate::connection::server_epoch::{ServerEpoch, ServerEpochs};
 use crate::error::{Fate, Fault};
-use crate::protocol::registry::{Registry, Renewed, Scopes, unique};
+use crate::protocol::registry::{Registry, Renewed, Scopes, Sessions, unique};
 
 /// A registration, as those see it that read values under it and invalidate them.
 #[derive(Debug)]
@@ -37,8 +36,10 @@ pub(super) struct Held {
     renewed: Instant,
     /// Whether a change was forgotten and not acknowledged yet.
     pub(super) owes: bool,
-    /// Other sessions that were seen last, with their values.
-    others: HashMap<String, String>,
+    /// The end of the lease.
+    until: Monotonic,
+    /// Other sessions that were seen last.
+    others: Sessions,
 }
 
 impl Drop for Held {
@@ -48,7 +49,7 @@ impl Drop for Held {
 }
 
 impl Held {
-    /// Registers a session in `registry`, in place of the one called `before`.
+    /// Registers a session in `registry`, in place of the one called `before`. Returns it with the name of the registry.
     pub(super) async fn register(
         zone: u8,
         registry: Registry,
@@ -57,16 +58,16 @@ impl Held {
         epochs: &ServerEpochs,
         clock: &dyn Clock,
         deadline: Instant,
-    ) -> Result<Self, Fault> {
-        let (id, asked) = (unique(), clock.boot());
-        let processed = connection.register(&registry, &id, before, deadline).await?;
+    ) -> Result<(Self, String), Fault> {
+        let (id, until) = (unique(), clock.boot().saturating_add(LEASE));
+        let (processed, name) = connection.register(&registry, &id, before, deadline).await?;
         // Made after the reply: a value that was read until now carries a token of another session, and is never served.
         let epoch = Arc::clone(&connection.epoch);
         let session = Arc::new(Session { id, registry, epoch, near: NearSession::new() });
-        let (renewed, others) = (Instant::now(), HashMap::new());
-        let held = Self { zone, session, processed, renewals: 0, renewed, owes: false, others };
-        held.extend(epochs, asked.saturating_add(LEASE))?;
-        Ok(held)
+        let (renewed, others) = (Instant::now(), Sessions::new());
+        let mut held = Self { zone, session, processed, renewals: 0, renewed, owes: false, until, others };
+        held.extend(epochs, until)?;
+        Ok((held, name))
     }
 
     /// Whether the session has something to acknowledge, or was not renewed for `pause`.
@@ -88,10 +89,17 @@ impl Held {
         self.renewed = Instant::now();
         let Session { id, registry, .. } = &*self.session;
         let value = format!("{} {}", self.processed, self.renewals);
+        let over = |message| Err(Fault::after(&Error::new(ErrorKind::Unavailable, message)));
+        // The server may have been another one for a while, which this session has not heard of, and have the registry of before.
+        if clock.boot().saturating_since(self.until) > WAIT {
+            return over("the lease of this instance ended long ago");
+        }
         let Some(renewed) = connection.renew(registry, id, &value, deadline).await? else {
-            let message = "this instance is not registered any more";
-            return Err(Fault::after(&Error::new(ErrorKind::Unavailable, message)));
+            return over("this instance is not registered any more");
         };
+        if renewed.announced < self.processed {
+            return over("the registry of instances has lost changes");
+        }
         self.owes = false;
         if self.processed >= renewed.announced {
             let from_reply = is_planted(Plant::NearLeaseFromReply);
@@ -105,8 +113,9 @@ impl Held {
     ///
     /// # Errors
     /// Another server is in use by now.
-    pub(super) fn extend(&self, epochs: &ServerEpochs, until: Monotonic) -> Result<(), Fault> {
+    pub(super) fn extend(&mut self, epochs: &ServerEpochs, until: Monotonic) -> Result<(), Fault> {
         if epochs.is_current(&self.session.epoch) {
+            self.until = self.until.max(until);
             self.session.near.serve_until(until);
             return Ok(());
         }
@@ -116,16 +125,16 @@ impl Held {
 
     /// Forgets what `changes` concern, which follow the last one, or everything where some of the `announced` are missing.
     pub(super) fn process(&mut self, changes: Vec<(u64, Scopes)>, announced: u64) {
-        let near = &self.session.near;
-        let mut last = self.processed;
+        let (near, mut last) = (&self.session.near, self.processed);
         for (number, scopes) in &changes {
             if *number != last + 1 {
                 near.forget(EpochScope::All);
+                break;
             }
             if !is_planted(Plant::NearAckFirst) {
                 near.forget_each(scopes.iter());
             }
-            last = last.max(*number);
+            last = *number;
         }
         if last < announced {
             near.forget(EpochScope::All);
@@ -152,7 +161,7 @@ impl Held {
     ) -> Result<u64, Fault> {
         let registry = &self.session.registry;
         let mut others = connection.sessions(registry, deadline).await?;
-        others.remove(&self.session.id);
+        others.remove(self.session.id.as_bytes());
         let before = std::mem::replace(&mut self.others, others.clone());
         others.retain(|session, value| since >= WAIT && before.get(session) == Some(value));
         if others.is_empty() {

@@ -38,6 +38,9 @@ impl RedisEngine {
             .await?;
         let replaced =
             fills.iter().zip(&written).filter(|(_, written)| written.is_some_and(|bytes| bytes > 0));
+        let refused = fills.iter().zip(&written).filter(|(_, written)| written.is_none());
+        // A value in memory with a token that is refused would be refreshed in vain again.
+        self.forget(&refused.map(|(fill, _)| Invalidation::Key(fill.key.clone())).collect::<Vec<_>>());
         let replaced: Vec<_> = replaced.map(|(fill, _)| Invalidation::Key(fill.key.clone())).collect();
         self.announce_refreshed(&replaced);
         Ok(fills.iter().zip(written).map(|(fill, written)| self.count_fill(fill, written)).collect())
@@ -115,7 +118,7 @@ impl RedisEngine {
         let write = |(key, entry): &&(CacheKey, NewEntry)| self.field_write(epoch, 0, key, entry, no_token);
         let writes: Vec<FieldWrite> = entries.iter().map(write).collect();
         let keys: Vec<_> = entries.iter().map(|(key, _)| Invalidation::Key(key.clone())).collect();
-        let announcements = self.announcements(&keys, &connection);
+        let announcements = self.announcements(&keys, true, &connection);
         let last: Vec<&Cmd> = announcements.commands().collect();
         let (replaced, replies) = match connection.set(&writes, &last, deadline).await {
             Err(fault) if fault.is_wrong_type() => {

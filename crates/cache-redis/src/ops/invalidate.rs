@@ -111,7 +111,7 @@ impl RedisEngine {
         removed: &(impl Fn(&str, u64) + Sync),
     ) -> Result<()> {
         let moving = self.run_recorded(slot, 0, what, async |mut connection, deadline| {
-            let announcements = self.announcements(what, &connection);
+            let announcements = self.announcements(what, false, &connection);
             let last: Vec<&Cmd> = announcements.commands().collect();
             let removal = self.removal(&mut connection, removed, Elsewhere::Fail);
             match removal.run(what, &last, deadline).await {

@@ -54,11 +54,11 @@ impl RedisEngine {
         self.near.holds(key, self.slot(key.group()).zone())
     }
 
-    /// Sorts `what`, each of which belongs to one group, by zone.
-    fn changes(&self, what: &[Invalidation]) -> Vec<Change> {
+    /// Sorts `what`, each of which belongs to one group, by zone; `is_set` where values were set.
+    fn changes(&self, what: &[Invalidation], is_set: bool) -> Vec<Change> {
         if !self.servers.is_cluster() {
             let scopes = Scopes::new(what.iter().map(Invalidation::epoch_scope));
-            return vec![Change { zone: 0, scopes }];
+            return vec![Change { zone: 0, scopes, is_set }];
         }
         let mut by_zone: BTreeMap<u8, Vec<EpochScope<'_>>> = BTreeMap::new();
         for what in what {
@@ -66,18 +66,24 @@ impl RedisEngine {
                 by_zone.entry(self.slot(group).zone()).or_default().push(what.epoch_scope());
             }
         }
-        let change = |(zone, scopes): (u8, Vec<_>)| Change { zone, scopes: Scopes::new(scopes.into_iter()) };
+        let change =
+            |(zone, scopes): (u8, Vec<_>)| Change { zone, scopes: Scopes::new(scopes.into_iter()), is_set };
         by_zone.into_iter().map(change).collect()
     }
 
-    /// Prepares to announce `what`, which is about to be removed over `connection`.
-    pub(crate) fn announcements(&self, what: &[Invalidation], connection: &Connection) -> Announcements {
+    /// Prepares to announce `what`, which is about to be removed over `connection`; `is_set` where it is replaced instead.
+    pub(crate) fn announcements(
+        &self,
+        what: &[Invalidation],
+        is_set: bool,
+        connection: &Connection,
+    ) -> Announcements {
         let map = self.servers.map();
         let is_here = |change: &Change| {
             let owner = map.owner(self.slot_of_registry(change.zone));
             owner.is_some_and(|pool| pool.manager.epochs.is_current(&connection.epoch))
         };
-        let (here, elsewhere): (Vec<_>, Vec<_>) = self.changes(what).into_iter().partition(is_here);
+        let (here, elsewhere): (Vec<_>, Vec<_>) = self.changes(what, is_set).into_iter().partition(is_here);
         let announcement = |change: Change| {
             let registry = self.registry(connection, change.zone);
             self.near.announcement(change, registry)
@@ -87,7 +93,7 @@ impl RedisEngine {
 
     /// Prepares to announce `what`, which was removed, in round trips of their own.
     pub(crate) fn all_elsewhere(&self, what: &[Invalidation]) -> Announcements {
-        Announcements { here: Vec::new(), elsewhere: self.changes(what) }
+        Announcements { here: Vec::new(), elsewhere: self.changes(what, false) }
     }
 
     /// Waits until no instance serves from memory what was announced with these `replies`, and announces what was not.
@@ -166,7 +172,7 @@ impl RedisEngine {
     pub(crate) async fn announce_everything(self: &Arc<Self>, zones: Zones) -> (Zones, Option<Fault>) {
         let all = (0..64).filter(|zone| zones & 1 << zone != 0);
         let announcing = all.map(async |zone: u8| {
-            let change = Change { zone, scopes: Scopes::new(iter::once(EpochScope::All)) };
+            let change = Change { zone, scopes: Scopes::new(iter::once(EpochScope::All)), is_set: false };
             (zone, self.announce(&change).await)
         });
         let (mut failed, mut failure) = (0, None);
@@ -185,13 +191,20 @@ impl RedisEngine {
         if what.is_empty() || !self.near.is_strict() {
             return;
         }
-        for change in self.changes(what) {
+        for change in self.changes(what, true) {
             self.near.forget(&change);
             let engine = Arc::clone(self);
             tokio::spawn(async move {
                 // Where that fails, they serve the older value for longer.
                 let _ = engine.announce(&change).await;
             });
+        }
+    }
+
+    /// Forgets `what` in the memory of this instance: the server refused fills by the tokens of these keys.
+    pub(crate) fn forget(&self, what: &[Invalidation]) {
+        if self.near.cache.is_some() && !what.is_empty() {
+            self.changes(what, true).iter().for_each(|change| self.near.forget(change));
         }
     }
 

@@ -3,22 +3,27 @@
 //! A cluster has one for each zone: its keys then end with a hash tag, which puts them into a slot of that zone.
 //!
 //! ```text
-//! {namespace}:#near:{incarnation}      hash    g        -> the name of this registry, new whenever it is made
-//!                                              n        -> how many changes were announced in it
-//!                                              session  -> "acknowledged renewals": the last change that the session has
-//!                                                          forgotten, and a count, so that each renewal changes the value
-//! {namespace}:#near:{incarnation}:log  stream  {n}-1    -> w: the groups that change n concerns, or *
+//! {namespace}:#near:{run}      hash    g        -> the name of this registry, new whenever it is made
+//!                                      n        -> how many changes were announced in it
+//!                                      e        -> the incarnation of the server for which it was made
+//!                                      session  -> "acknowledged renewals": the last change that the session has
+//!                                                  forgotten, and a count, so that each renewal changes the value
+//! {namespace}:#near:{run}:log  stream  {n}-1    -> w: the groups that change n concerns, or *
 //! ```
+//!
+//! `run` is a hash of the server's `run_id`. The incarnation may change while the server runs, and one instance notices that before
+//! another: the first to announce or to register makes a new registry, and the sessions of the old one end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use cache_core::{EpochScope, random_nonzero};
-use redis::{Cmd, Pipeline, Value};
+use cache_core::{EpochScope, ErrorKind, random_nonzero};
+use redis::{Cmd, Pipeline, ToSingleRedisArg, Value};
 use tokio::time::Instant;
 
 use super::layout::Layout;
+use super::scan::{Elsewhere, counts};
 use super::scripts::{Call, Lua, NEAR_ANNOUNCE, NEAR_REGISTER, NEAR_REMOVE, NEAR_RENEW};
 use super::slot::{Slot, SlotHasher};
 use crate::connection::Connection;
@@ -29,13 +34,18 @@ const LIVES_MILLIS: u64 = 86_400_000;
 /// Stands for all groups.
 const ALL: &str = "*";
 /// The longest list of groups; a longer one is all groups.
-const LONGEST: usize = 64 << 10;
+const LONGEST: usize = 16 << 10;
+/// The most changes that are read at a time; a session that is further behind forgets everything.
+const MOST_CHANGES: usize = 200;
+/// The fields of a registry that are no sessions.
+const FIELDS: u64 = 3;
 
 /// The registry at one incarnation of a server.
 #[derive(Debug, Clone)]
 pub(crate) struct Registry {
     pub(crate) key: String,
     log: String,
+    epoch: String,
 }
 
 /// The groups that a change concerns, as they stand in the log.
@@ -46,11 +56,13 @@ pub(crate) struct Scopes(String);
 #[derive(Debug)]
 pub(crate) struct Announced {
     pub(crate) number: u64,
-    /// The name of the registry; `None` where it is damaged.
-    pub(crate) registry: Option<String>,
-    /// The sessions, each with its value.
-    pub(crate) sessions: HashMap<String, String>,
+    /// The name of the registry.
+    pub(crate) registry: String,
+    pub(crate) sessions: Sessions,
 }
+
+/// Sessions, each with its value. They are bytes: anything may have been written there.
+pub(crate) type Sessions = HashMap<Vec<u8>, Vec<u8>>;
 
 /// A session that was renewed.
 #[derive(Debug)]
@@ -63,16 +75,16 @@ pub(crate) struct Renewed {
 
 impl Registry {
     /// Names the registry of the only server, or of `zone` in a cluster.
-    pub(crate) fn new(layout: &Layout, incarnation: u64, zone: Option<u8>) -> Self {
+    pub(crate) fn new(layout: &Layout, run: u64, incarnation: u64, zone: Option<u8>) -> Self {
         let tag = zone.map(|zone| format!(":{{{}}}", tag(zone))).unwrap_or_default();
-        let key = layout.internal(&format!("near:{incarnation:016x}{tag}"));
-        Self { log: format!("{key}:log"), key }
+        let key = layout.internal(&format!("near:{run:016x}{tag}"));
+        Self { log: format!("{key}:log"), key, epoch: format!("{incarnation:016x}") }
     }
 
     /// Returns a command that announces a change.
     pub(crate) fn announce(&self, how: Call, scopes: &Scopes) -> Cmd {
         let mut call = NEAR_ANNOUNCE.call(how, &[&self.key, &self.log]);
-        call.arg(&scopes.0).arg(unique()).arg(LIVES_MILLIS);
+        call.arg(&scopes.0).arg(unique()).arg(&self.epoch).arg(LIVES_MILLIS);
         call
     }
 
@@ -86,16 +98,17 @@ impl Registry {
 
 impl Scopes {
     pub(crate) fn new<'a>(scopes: impl Iterator<Item = EpochScope<'a>>) -> Self {
-        let mut list = String::new();
+        let mut groups = BTreeSet::new();
+        let mut length = 0;
         for scope in scopes {
             match scope {
-                EpochScope::Group(group) if list.len() + group.len() < LONGEST => {
-                    list.extend([if list.is_empty() { "" } else { "\n" }, group]);
+                EpochScope::Group(group) if length < LONGEST => {
+                    length += if groups.insert(group) { group.len() + 1 } else { 0 };
                 }
                 _ => return Self(ALL.to_owned()),
             }
         }
-        Self(list)
+        Self(groups.into_iter().collect::<Vec<_>>().join("\n"))
     }
 
     /// Returns the groups, or all where the text is none of this cache.
@@ -142,25 +155,29 @@ pub(crate) fn unique() -> String {
 }
 
 /// Parses the first number of the value of a session.
-pub(crate) fn acknowledged(value: &str) -> u64 {
-    value.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+pub(crate) fn acknowledged(value: &[u8]) -> u64 {
+    let number = value.split(|byte| *byte == b' ').next().and_then(|number| str::from_utf8(number).ok());
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 impl Connection {
-    /// Registers `session` in place of `before`. Returns how many changes were announced until now.
+    /// Registers `session` in place of `before`. Returns how many changes were announced until now, and the name of the registry.
     pub(crate) async fn register(
         &mut self,
         registry: &Registry,
         session: &str,
         before: &str,
         deadline: Instant,
-    ) -> Result<u64, Fault> {
+    ) -> Result<(u64, String), Fault> {
         let mut call = NEAR_REGISTER.call(Call::InFull, &[&registry.key, &registry.log]);
-        call.arg(session).arg(before).arg(unique()).arg(LIVES_MILLIS);
-        match self.ask(&call, deadline).await? {
-            Value::Int(announced) => Ok(u64::try_from(announced).unwrap_or(0)),
-            _ => self.noted(Err(Fault::mismatch())),
+        call.arg(session).arg(before).arg(unique()).arg(&registry.epoch).arg(LIVES_MILLIS);
+        if let Value::Array(parts) = self.ask(&call, deadline).await?
+            && let Ok([Value::Int(announced), Value::BulkString(name)]) = <[Value; 2]>::try_from(parts)
+        {
+            let name = String::from_utf8_lossy(&name).into_owned();
+            return Ok((u64::try_from(announced).unwrap_or(0), name));
         }
+        self.noted(Err(Fault::mismatch()))
     }
 
     /// Renews `session` with `value`; `None` if it is not registered any more.
@@ -171,7 +188,7 @@ impl Connection {
         value: &str,
         deadline: Instant,
     ) -> Result<Option<Renewed>, Fault> {
-        let arguments = [session, value, &LIVES_MILLIS.to_string()];
+        let arguments = [session, value, &registry.epoch, &LIVES_MILLIS.to_string()];
         let reply = self.run_script(&NEAR_RENEW, &[&registry.key], &arguments, deadline).await?;
         match reply {
             Value::Nil => Ok(None),
@@ -181,7 +198,7 @@ impl Connection {
                     if held == value.as_bytes() =>
                 {
                     let [announced, fields] = [announced, fields].map(|n| u64::try_from(*n).unwrap_or(0));
-                    Ok(Some(Renewed { announced, sessions: fields.saturating_sub(2) }))
+                    Ok(Some(Renewed { announced, sessions: fields.saturating_sub(FIELDS) }))
                 }
                 _ => self.noted(Err(Fault::mismatch())),
             },
@@ -246,7 +263,7 @@ impl Connection {
         if let Some(block) = block {
             command.arg("BLOCK").arg(u64::try_from(block.as_millis()).unwrap_or(u64::MAX));
         }
-        command.arg("STREAMS").arg(stream).arg(after);
+        command.arg("COUNT").arg(MOST_CHANGES).arg("STREAMS").arg(stream).arg(after);
         match self.ask(&command, deadline).await? {
             Value::Nil => Ok(Vec::new()),
             reply => self.noted(entries_of(reply, stream).ok_or_else(Fault::mismatch)),
@@ -258,44 +275,80 @@ impl Connection {
         &mut self,
         registry: &Registry,
         deadline: Instant,
-    ) -> Result<HashMap<String, String>, Fault> {
+    ) -> Result<Sessions, Fault> {
         let mut command = redis::cmd("HGETALL");
         command.arg(&registry.key);
         let reply = self.ask(&command, deadline).await?;
-        let (sessions, _) = self.noted(fields(reply).ok_or_else(Fault::mismatch))?;
-        Ok(sessions)
+        self.noted(sessions_of(reply).map(|(sessions, _)| sessions).ok_or_else(Fault::mismatch))
     }
 
     /// Returns the name of the registry, if there is one, and the values of `sessions`.
     pub(crate) async fn values(
         &mut self,
         registry: &Registry,
-        sessions: &[String],
+        sessions: &[Vec<u8>],
         deadline: Instant,
-    ) -> Result<(Option<String>, Vec<Option<String>>), Fault> {
+    ) -> Result<(Option<String>, Vec<Option<Vec<u8>>>), Fault> {
         let mut commands = Pipeline::with_capacity(2);
         commands.cmd("HMGET").arg(&registry.key).arg("g").arg(sessions);
         let mut replies = self.ask_sealed(commands, deadline).await?;
         let reply = self.succeeded(replies.pop().unwrap_or(Value::Nil))?;
         let Value::Array(values) = reply else { return self.noted(Err(Fault::mismatch())) };
-        let mut values = values.into_iter().map(text);
-        let name = values.next().flatten();
-        Ok((name, values.collect()))
+        let mut values = values.into_iter();
+        let name = values.next().and_then(text);
+        Ok((name, values.map(bytes).collect()))
     }
 
     /// Removes sessions whose values are still these.
     pub(crate) async fn remove_silent(
         &mut self,
         registry: &Registry,
-        silent: &HashMap<String, String>,
+        silent: &Sessions,
         deadline: Instant,
     ) -> Result<u64, Fault> {
-        let pairs: Vec<&str> =
-            silent.iter().flat_map(|(session, value)| [session.as_str(), value.as_str()]).collect();
+        let pairs: Vec<&[u8]> =
+            silent.iter().flat_map(|(session, value)| [&session[..], &value[..]]).collect();
         match self.run_script(&NEAR_REMOVE, &[&registry.key], &pairs, deadline).await? {
             Value::Int(removed) => Ok(u64::try_from(removed).unwrap_or(0)),
             _ => self.noted(Err(Fault::mismatch())),
         }
+    }
+
+    /// Runs each command of the scripts, and the others that sessions need, on a key that nothing else uses.
+    ///
+    /// # Errors
+    /// `Configuration` where one is not allowed. Others of a full server, or in a cluster, say nothing.
+    pub(crate) async fn try_registry(&mut self, layout: &Layout, deadline: Instant) -> Result<(), Fault> {
+        let (key, stream) = (layout.internal("near:check"), layout.internal("near:check:log"));
+        let mut commands = Pipeline::with_capacity(6);
+        commands.cmd("HGETALL").arg(&key);
+        commands.cmd("HINCRBY").arg(&key).arg("n").arg(1);
+        commands.cmd("XADD").arg(&stream).arg("*").arg("w").arg("");
+        commands.cmd("XREAD").arg("COUNT").arg(1).arg("STREAMS").arg(&stream).arg("0");
+        commands.cmd("UNLINK").arg(&key);
+        commands.cmd("UNLINK").arg(&stream);
+        for reply in self.ask_all(&commands, deadline).await? {
+            match self.succeeded(reply) {
+                Err(fault) if fault.kind == ErrorKind::Configuration => return Err(fault),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends all sessions of `registries`, as far as this server holds them. Returns whether there were any.
+    pub(crate) async fn end_sessions(
+        &mut self,
+        registries: &[Registry],
+        deadline: Instant,
+    ) -> Result<bool, Fault> {
+        let mut commands = Pipeline::with_capacity(registries.len() + 1);
+        for registry in registries {
+            commands.cmd("UNLINK").arg(&registry.key);
+        }
+        let replies = self.ask_sealed(commands, deadline).await?;
+        let counts = counts(self, replies, Elsewhere::Skip)?;
+        Ok(counts.into_iter().any(|count| count > 0))
     }
 
     /// Removes `session`.
@@ -316,8 +369,9 @@ impl Connection {
         let parsed = || {
             let Value::Array(parts) = reply else { return None };
             let Ok([Value::Int(number), held]) = <[Value; 2]>::try_from(parts) else { return None };
-            let (sessions, name) = fields(held)?;
-            Some(Announced { number: u64::try_from(number).ok()?, registry: name, sessions })
+            let (sessions, name) = sessions_of(held)?;
+            let number = u64::try_from(number).unwrap_or(0);
+            Some(Announced { number, registry: name, sessions })
         };
         self.noted(parsed().ok_or_else(Fault::mismatch))
     }
@@ -327,7 +381,7 @@ impl Connection {
         &mut self,
         script: &Lua,
         keys: &[&str],
-        arguments: &[&str],
+        arguments: &[impl ToSingleRedisArg],
         deadline: Instant,
     ) -> Result<Value, Fault> {
         match self.ask(script.call(Call::ByHash, keys).arg(arguments), deadline).await {
@@ -340,15 +394,15 @@ impl Connection {
 }
 
 /// Parses the fields of a registry: its sessions, and its name.
-fn fields(reply: Value) -> Option<(HashMap<String, String>, Option<String>)> {
+fn sessions_of(reply: Value) -> Option<(Sessions, String)> {
     let Value::Array(fields) = reply else { return None };
-    let (mut sessions, mut name) = (HashMap::new(), None);
-    let mut texts = fields.into_iter().map(text);
-    while let Some(field) = texts.next() {
-        let (field, value) = (field?, texts.next()??);
-        match field.as_str() {
-            "g" => name = Some(value),
-            "n" => {}
+    let (mut sessions, mut name) = (Sessions::new(), String::new());
+    let mut fields = fields.into_iter().map(bytes);
+    while let Some(field) = fields.next() {
+        let (field, value) = (field?, fields.next()??);
+        match &field[..] {
+            b"g" => name = String::from_utf8_lossy(&value).into_owned(),
+            b"n" | b"e" => {}
             _ => drop(sessions.insert(field, value)),
         }
     }
@@ -368,11 +422,15 @@ fn entries_of(reply: Value, stream: &str) -> Option<Vec<Option<(String, String)>
     text(name).is_some_and(|name| name == stream).then(|| entries.into_iter().map(entry).collect())
 }
 
-fn text(value: Value) -> Option<String> {
+fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {
-        Value::BulkString(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        Value::BulkString(bytes) => Some(bytes),
         _ => None,
     }
+}
+
+fn text(value: Value) -> Option<String> {
+    bytes(value).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]
@@ -391,7 +449,10 @@ mod tests {
     fn too_many_groups_and_a_text_that_is_unknown_are_all_groups() {
         let is_all = |scopes: &Scopes| scopes.iter().all(|scope| matches!(scope, EpochScope::All));
         let group = "g".repeat(1000);
-        assert!(is_all(&Scopes::new((0..100).map(|_| EpochScope::Group(&group)))));
+        let same = Scopes::new((0..100).map(|_| EpochScope::Group(&group)));
+        assert_eq!(same.iter().count(), 1, "a group is named once");
+        let groups: Vec<String> = (0..100).map(|number| format!("{group}{number}")).collect();
+        assert!(is_all(&Scopes::new(groups.iter().map(|group| EpochScope::Group(group)))));
         assert!(is_all(&Scopes::new([EpochScope::Group("a:b"), EpochScope::All].into_iter())));
         assert!(is_all(&Scopes(String::new())));
     }

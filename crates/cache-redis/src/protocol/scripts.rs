@@ -32,9 +32,9 @@ lua!(FILL, "coded.lua", "replaced.lua", "outlive.lua", "fill.lua");
 lua!(STAGED, "coded.lua", "replaced.lua", "outlive.lua", "staged.lua");
 lua!(EXPIRE, "outlive.lua", "expire.lua");
 lua!(INCREMENT, "coded.lua", "increment.lua");
-lua!(NEAR_REGISTER, "near_register.lua");
+lua!(NEAR_REGISTER, "near_registry.lua", "near_register.lua");
 lua!(NEAR_RENEW, "near_renew.lua");
-lua!(NEAR_ANNOUNCE, "near_announce.lua");
+lua!(NEAR_ANNOUNCE, "near_registry.lua", "near_announce.lua");
 lua!(NEAR_REMOVE, "near_remove.lua");
 
 impl Lua {

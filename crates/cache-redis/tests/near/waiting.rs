@@ -85,9 +85,9 @@ async fn sessions_of_crashed_instances_are_removed_before_an_invalidation_meets_
     past_the_beginning().await;
     let registry = registry(&server);
     let fields = || raw::<u64>(&server, &["HLEN", &registry]);
-    assert_eq!(fields(), 4);
+    assert_eq!(fields(), 5);
     drop(one);
-    eventually("the session is removed", async || fields() == 3).await;
+    eventually("the session is removed", async || fields() == 4).await;
     let took = invalidate(&other, WHAT).await;
     assert!(took < NO_WAIT, "{took:?}");
     assert_eq!(other.stats().await.unwrap().near.unwrap().removed_sessions, 1);
