@@ -252,3 +252,121 @@ impl fmt::Debug for NearCache {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::entry::NewEntry;
+    use crate::invalidation::EpochScope;
+
+    fn key(text: &str) -> CacheKey {
+        CacheKey::parse(text).unwrap()
+    }
+
+    fn found(text: &str, clock: &ManualClock) -> Lookup {
+        let entry = NewEntry::new(text.to_owned()).stored_at(clock.now());
+        Lookup { entry: Some(entry), token: FillToken::never(), backend: BackendKind::Redis }
+    }
+
+    struct Site {
+        clock: Arc<ManualClock>,
+        near: NearCache,
+        session: NearSession,
+    }
+
+    impl Site {
+        fn new() -> Self {
+            let clock = Arc::new(ManualClock::new());
+            clock.advance(Duration::from_secs(1));
+            let near =
+                NearCache::new(&NearConfig::new(1 << 20).without_family("left")).with_clock(clock.clone());
+            let session = NearSession::new();
+            session.serve_until(clock.boot().saturating_add(Duration::from_millis(400)));
+            Self { clock, near, session }
+        }
+
+        fn put(&self, text: &str) {
+            let key = key(text);
+            self.near.put(&key, self.session.token(&key), &found(text, &self.clock));
+        }
+
+        fn serves(&self, text: &str) -> bool {
+            self.near.find(&key(text), &self.session).is_some()
+        }
+    }
+
+    #[test]
+    fn a_value_is_served_until_its_group_is_forgotten() {
+        let site = Site::new();
+        for text in ["image:5:a", "image:5:b", "image:6:a", "left:5:a"] {
+            site.put(text);
+        }
+        assert!(site.serves("image:5:a") && site.serves("image:6:a"));
+        assert!(!site.serves("left:5:a"), "the family is left out");
+        site.session.forget(EpochScope::Group("image:5"));
+        assert!(!site.serves("image:5:a") && !site.serves("image:5:b") && site.serves("image:6:a"));
+        site.session.forget(EpochScope::All);
+        assert!(!site.serves("image:6:a"));
+        let stats = site.near.stats();
+        assert_eq!((stats.hits, stats.outdated, stats.entries), (3, 3, 0));
+    }
+
+    #[test]
+    fn a_token_that_was_taken_before_the_forgetting_keeps_nothing_that_is_served() {
+        let (site, key) = (Site::new(), key("image:5:a"));
+        let token = site.session.token(&key);
+        site.session.forget(EpochScope::Group("image:5"));
+        site.near.put(&key, token, &found("old", &site.clock));
+        assert!(!site.serves("image:5:a"));
+    }
+
+    #[test]
+    fn nothing_is_served_without_a_lease_or_under_another_session() {
+        let site = Site::new();
+        site.put("image:5:a");
+        let other = NearSession::endless();
+        assert!(site.near.find(&key("image:5:a"), &other).is_none());
+        site.put("image:5:a");
+        site.clock.advance(Duration::from_millis(400));
+        assert!(!site.serves("image:5:a"));
+        site.session.serve_until(site.clock.boot().saturating_add(Duration::from_millis(1)));
+        assert!(site.serves("image:5:a"), "the lease was renewed");
+        site.session.end();
+        site.session.serve_until(site.clock.boot().saturating_add(Duration::from_secs(1)));
+        assert!(!site.serves("image:5:a"), "a session that is over stays so");
+    }
+
+    #[test]
+    fn a_value_expires_and_is_read_again_now_and_then() {
+        let site = Site::new();
+        let (short, endless) = (key("image:5:a"), NearSession::endless());
+        let entry = NewEntry::new("x").expires_in(Duration::from_millis(50)).stored_at(site.clock.now());
+        let lookup = Lookup { entry: Some(entry), ..found("", &site.clock) };
+        site.near.put(&short, endless.token(&short), &lookup);
+        assert!(site.near.find(&short, &endless).is_some());
+        site.clock.advance(Duration::from_millis(50));
+        assert!(site.near.find(&short, &endless).is_none());
+        let near = NearCache { kept_for: Duration::from_millis(100), ..Site::new().near };
+        let near = near.with_clock(site.clock.clone());
+        near.put(&short, site.session.token(&short), &found("x", &site.clock));
+        assert!(near.find(&short, &site.session).is_some());
+        site.clock.advance(Duration::from_millis(101));
+        assert!(near.find(&short, &site.session).is_none());
+    }
+
+    #[test]
+    fn values_that_are_too_large_are_not_kept_and_the_sum_stays_below_the_limit() {
+        let near = NearCache::new(&NearConfig::new(1 << 20).largest_value_bytes(10_000));
+        let session = NearSession::endless();
+        for number in 0..2000 {
+            let key = key(&format!("image:{number}"));
+            let entry = NewEntry::new(vec![7; 10 * (number % 1500)]).stored_at(SystemClock.now());
+            let lookup = Lookup { entry: Some(entry), token: FillToken::never(), backend: BackendKind::Disk };
+            near.put(&key, session.token(&key), &lookup);
+            assert_eq!(near.find(&key, &session).is_some(), number % 1500 <= 1000, "{number}");
+        }
+        let stats = near.stats();
+        assert!(stats.bytes <= 1 << 20 && stats.entries > 100, "{stats:?}");
+    }
+}

@@ -150,3 +150,25 @@ fn a_log_that_cannot_be_written_does_not_stop_the_writer() {
         cache.close().await.unwrap();
     });
 }
+
+#[test]
+fn a_panic_in_the_middle_of_an_invalidation_ends_what_is_served_from_memory() {
+    let root = on_disk();
+    let (disk, clock) = (Faulty::sound(), Arc::new(Breaks::default()));
+    runtime().block_on(async {
+        let near = cache_core::NearConfig::new(4 << 20);
+        let config = tapped(config(root.path()), &disk).clock(clock.clone()).near(near);
+        let cache = DiskBackend::open(config).await.unwrap();
+        let key = cache_core::CacheKey::parse("image:5:metadata").unwrap();
+        cache.set(&key, cache_core::NewEntry::new("old")).await.unwrap();
+        cache.flush().await.unwrap();
+        let _ = cache.lookup(&key).await.unwrap();
+        clock.0.store(true, Ordering::SeqCst);
+        disk.fail_next(1);
+        assert!(cache.invalidate(&[what("group image:5")]).await.is_err());
+        clock.0.store(false, Ordering::SeqCst);
+        tokio::time::sleep(RECOVERS_WITHIN).await;
+        assert!(cache.at_hand(&key).is_none() && cache.lookup(&key).await.unwrap().entry.is_none());
+        cache.close().await.unwrap();
+    });
+}
