@@ -275,7 +275,8 @@ impl RedisConfig {
     }
 
     /// Keeps values that were read in memory, too, as fresh as the server: each invalidation by any instance returns when all
-    /// instances that keep values in memory have forgotten the old ones, or after half a second. Default: none.
+    /// instances that keep values in memory have forgotten the old ones, or after half a second. Default: none, and never with
+    /// [`trust_restart`](Self::trust_restart).
     pub fn near(self, near: NearConfig) -> Self {
         Self { near: Some(near), ..self }
     }

@@ -15,6 +15,7 @@
 mod announcement;
 mod known;
 mod node;
+mod round;
 mod session;
 
 use std::sync::Arc;
@@ -91,11 +92,6 @@ impl Near {
         let clock = Arc::clone(&config.clock);
         // A restart of the server would bring removed values back.
         let near = config.near.as_ref().filter(|_| !config.trust_restart);
-        if config.near.is_some() && near.is_none() {
-            cache_core::log::warn!(
-                "Redis: no values are kept in memory, because REDIS_TRUST_RESTART brings removed values back"
-            );
-        }
         let condition = Condition { state: NearState::Lapsed, cause: None, since: clock.now() };
         let zones = if is_cluster { ZONES } else { 1 };
         Self {

@@ -1,5 +1,4 @@
-//! The tasks that hold sessions, one for each server: they register, renew, read the logs of changes and forget what these
-//! concern.
+//! The tasks that hold sessions, one for each server. `round` is what they do again and again.
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -8,24 +7,20 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cache_core::{Error, ErrorKind, Result};
-use futures_util::future::{join, join_all};
+use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::LEASE;
 use super::session::Held;
 use crate::connection::Connection;
 use crate::engine::RedisEngine;
 use crate::error::{Fate, Fault};
 use crate::pool::Pool;
-use crate::protocol::registry::{Registry, Scopes, bell, slot_of_registry};
+use crate::protocol::registry::{Registry, slot_of_registry};
 use crate::protocol::slot::Slot;
 
-/// How long one round waits for a change. A server that is idle looks at such limits ten times a second only, so that this takes
-/// up to 200 ms.
-const BLOCK: Duration = Duration::from_millis(50);
 /// How long the replies of one round may take.
-const ROUND: Duration = Duration::from_secs(1);
+pub(super) const ROUND: Duration = Duration::from_secs(1);
 /// How much of the server's time all sessions may take together: on average, each makes a round in this time for each session
 /// that there is.
 const PAUSE_BY_SESSION: Duration = Duration::from_micros(100);
@@ -37,16 +32,16 @@ const CENSUS: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(100);
 
 /// The sessions at one server.
-struct Node {
-    pool: Arc<Pool>,
-    connection: Connection,
-    held: Vec<Held>,
+pub(super) struct Node {
+    pub(super) pool: Arc<Pool>,
+    pub(super) connection: Connection,
+    pub(super) held: Vec<Held>,
     /// The last entry of the bell that was read, in a cluster.
-    rung: String,
+    pub(super) rung: String,
     /// When the next round would be due if all were made at the average pace.
     due: Instant,
     /// When silent sessions were looked for last.
-    census: Instant,
+    pub(super) census: Instant,
     /// When a registration may be tried again.
     retry: Instant,
 }
@@ -212,144 +207,6 @@ impl RedisEngine {
                 Err(fault) if matches!(fault.fate, Fate::Moved | Fate::Moving) => {
                     node.retry = Instant::now() + self.servers.config.heartbeat;
                 }
-                Err(fault) => return Err(fault),
-            }
-        }
-        Ok(())
-    }
-
-    /// Renews the sessions that are due, waits for changes and forgets what they concern.
-    async fn round(&self, node: &mut Node) -> Result<(), Fault> {
-        let (deadline, pool) = (Instant::now() + ROUND, Arc::clone(&node.pool));
-        let epochs = &pool.manager.epochs;
-        let first = node.held.iter().map(|held| held.zone).min();
-        let is_cluster = self.servers.is_cluster();
-        let bell = first.filter(|_| is_cluster).map(|zone| bell(&self.layout, zone));
-        let log = node.held.first().map(|held| (held.session.registry.clone(), held.processed));
-        // Before the request: the lease begins when it is sent, at the latest.
-        let until = self.clock.boot().saturating_add(LEASE);
-        let mut waiting = node.connection.clone();
-        // Sent together, in this order; the replies to the renewals do not wait for a change.
-        let renewing =
-            node.held.iter_mut().filter(|held| held.is_due(if is_cluster { BLOCK } else { Duration::ZERO }));
-        let renewing = renewing.map(|held| {
-            let mut connection = node.connection.clone();
-            async move {
-                let was_serving = held.session.near.is_serving(&*self.clock);
-                let renewed = held.renew(&mut connection, epochs, &*self.clock, until, deadline).await;
-                (held.zone, was_serving, renewed)
-            }
-        });
-        let rung = &mut node.rung;
-        let hearing = async {
-            match (&bell, log) {
-                (Some(bell), _) => {
-                    let zones = waiting.wait_for_bell(bell, rung, BLOCK, deadline).await?;
-                    Ok((zones, Vec::new()))
-                }
-                (None, Some((registry, processed))) => {
-                    let changes = waiting.read_log(&registry, processed, Some(BLOCK), deadline).await?;
-                    Ok((Vec::new(), changes))
-                }
-                (None, None) => {
-                    sleep(BLOCK).await;
-                    Ok((Vec::new(), Vec::new()))
-                }
-            }
-        };
-        let (renewed, heard): (_, Result<(Vec<u8>, Vec<(u64, Scopes)>), Fault>) =
-            join(join_all(renewing), hearing).await;
-        let mut announced = HashMap::new();
-        let mut ended = Vec::new();
-        for (zone, was_serving, renewed) in renewed {
-            match renewed {
-                Ok(renewed) => {
-                    self.near.registered.store(renewed.sessions, Ordering::Relaxed);
-                    self.near.count(|counts| counts.lapses += u64::from(!was_serving));
-                    announced.insert(zone, renewed.announced);
-                }
-                // Its registry was lost, or goes to another server: the others are not concerned.
-                Err(fault) if matches!(fault.fate, Fate::Keep | Fate::Moved | Fate::Moving) => {
-                    ended.push((zone, fault))
-                }
-                Err(fault) => return Err(fault),
-            }
-        }
-        let (mut rung, changes) = match heard {
-            // The slot of the bell is being moved: changes are found by the renewals.
-            Err(fault) if bell.is_some() && matches!(fault.fate, Fate::Moved | Fate::Moving) => {
-                sleep(BLOCK).await;
-                (Vec::new(), Vec::new())
-            }
-            heard => heard?,
-        };
-        self.end(node, ended);
-        let is_behind =
-            |held: &&Held| announced.get(&held.zone).is_some_and(|announced| held.processed < *announced);
-        rung.extend(node.held.iter().filter(is_behind).map(|held| held.zone));
-        let mut changes = if is_cluster {
-            self.read_logs(node, &rung, deadline).await?
-        } else {
-            node.held.iter().map(|held| (held.zone, changes.clone())).collect()
-        };
-        for held in &mut node.held {
-            let (before, announced) = (held.processed, announced.get(&held.zone).copied().unwrap_or(0));
-            held.process(changes.remove(&held.zone).unwrap_or_default(), announced);
-            if before < announced {
-                // What was announced before this renewal is forgotten now.
-                held.extend(epochs, until)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads the logs of `zones` where sessions are held there.
-    async fn read_logs(
-        &self,
-        node: &Node,
-        zones: &[u8],
-        deadline: Instant,
-    ) -> Result<HashMap<u8, Vec<(u64, Scopes)>>, Fault> {
-        let reading = node.held.iter().filter(|held| zones.contains(&held.zone)).map(|held| {
-            let mut connection = node.connection.clone();
-            async move {
-                let registry = &held.session.registry;
-                match connection.read_log(registry, held.processed, None, deadline).await {
-                    // Everything is forgotten instead.
-                    Err(fault) if matches!(fault.fate, Fate::Keep | Fate::Moved | Fate::Moving) => {
-                        Ok((held.zone, Vec::new()))
-                    }
-                    changes => changes.map(|changes| (held.zone, changes)),
-                }
-            }
-        });
-        join_all(reading).await.into_iter().collect()
-    }
-
-    /// Ends the sessions of zones that were lost.
-    fn end(&self, node: &mut Node, ended: Vec<(u8, Fault)>) {
-        for (zone, fault) in ended {
-            node.held.retain(|held| held.zone != zone);
-            self.near.note(Some(fault.cause.to_string()));
-        }
-    }
-
-    /// Removes sessions that are silent, so that no invalidation has to wait for them.
-    async fn take_census(&self, node: &mut Node) -> Result<(), Fault> {
-        let (since, deadline) = (node.census.elapsed(), Instant::now() + ROUND);
-        node.census = Instant::now();
-        if let Some(zone) = node.held.iter().map(|held| held.zone).min().filter(|_| self.servers.is_cluster())
-        {
-            node.connection.keep_bell(&bell(&self.layout, zone), deadline).await?;
-        }
-        let looking = node.held.iter_mut().map(|held| {
-            let mut connection = node.connection.clone();
-            async move { held.remove_silent(&mut connection, since, deadline).await }
-        });
-        for removed in join_all(looking).await {
-            match removed {
-                Ok(removed) => self.near.count(|counts| counts.removed_sessions += removed),
-                Err(fault) if matches!(fault.fate, Fate::Keep | Fate::Moved | Fate::Moving) => {}
                 Err(fault) => return Err(fault),
             }
         }

@@ -212,10 +212,10 @@ async fn run(course: Course, disturb: impl FnOnce(&mut RedisCluster)) {
 
 fn kill(cluster: &mut RedisCluster) {
     let replica = cluster.replica_of(0).unwrap().unwrap();
-    cluster.nodes()[0].kill().unwrap();
+    cluster.nodes().first_mut().unwrap().kill().unwrap();
     cluster.wait_for_master(replica).unwrap();
     cluster.settle().unwrap();
-    cluster.nodes()[0].restart(Restart::WithData).unwrap();
+    cluster.nodes().first_mut().unwrap().restart(Restart::WithData).unwrap();
     cluster.settle().unwrap();
 }
 
@@ -272,7 +272,7 @@ async fn masters_are_replaced_as_planned_there_and_back_before_memory() {
 
 fn replace_by_force(cluster: &mut RedisCluster) {
     for how in [FailOver::TakeOver, FailOver::Force] {
-        let [master, ..] = cluster.masters().unwrap()[..] else { panic!("there are masters") };
+        let master = *cluster.masters().unwrap().first().unwrap();
         let replica = cluster.replica_of(master).unwrap().unwrap();
         cluster.fail_over(replica, how).unwrap();
         cluster.wait_for_master(replica).unwrap();

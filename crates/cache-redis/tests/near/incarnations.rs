@@ -35,7 +35,7 @@ async fn a_change_that_is_announced_in_a_newer_incarnation_is_heard_of_in_the_ol
     invalidate(&other, WHAT).await;
     let began = Instant::now();
     let mut stale = 0;
-    while began.elapsed() < Duration::from_millis(2000) {
+    while began.elapsed() < Duration::from_secs(2) {
         stale += u32::from(at_hand(&one, &key(KEY)).is_some());
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -82,7 +82,7 @@ async fn removals_that_are_repeated_at_another_server_end_what_others_have_read_
     let (first, second) = (RedisServer::start().unwrap(), RedisServer::start().unwrap());
     let one = with_memory(second.port()).await;
     let mut proxy = TcpProxy::start(first.address()).await.unwrap();
-    let other = RedisBackend::connect(config(proxy.port()).heartbeat(Duration::from_secs(60))).await.unwrap();
+    let other = RedisBackend::connect(config(proxy.port()).heartbeat(Duration::from_mins(1))).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     load(&one, &key(KEY), "old").await;
     read(&one, &key(KEY)).await;
