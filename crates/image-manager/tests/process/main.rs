@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod directory;
+mod instances;
 mod memory;
 mod pictures;
 mod redis;
