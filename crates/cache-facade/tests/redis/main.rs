@@ -11,6 +11,7 @@ mod histories;
 mod large_batches;
 mod lost;
 mod migration;
+mod others;
 mod outage;
 mod rotation;
 mod secrets;
