@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cache_core::{FillToken, Lookup};
+use cache_core::{Entry, FillToken, Lookup};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::flight::Outcome;
@@ -87,9 +87,11 @@ impl<I: Item, T, E, V: Encode<T>> LoadTask<I, T, E, V> {
                 pause = LONGEST_PAUSE.min(2 * pause);
                 let Lookup { entry, token, .. } = engine.lookup(&led.key, &mut TimeBudget::new()).await;
                 let entry = engine.fresh(entry);
-                let stored = entry.as_ref().map(|entry| Outcome::Value(entry.payload.clone(), entry.shape));
-                if let Some(value) = engine.decode(*encoding, &led.key, entry) {
-                    stored.into_iter().for_each(|stored| led.leader.publish(stored));
+                let stored = entry.clone();
+                if let (Some(value), Some(Entry { payload, shape, .. })) =
+                    (engine.decode(*encoding, &led.key, entry), stored)
+                {
+                    led.leader.publish(Outcome::Value(payload, shape));
                     self.span.record("outcome", "waited");
                     return Some(HashMap::from([(led.item.clone(), value)]));
                 }
