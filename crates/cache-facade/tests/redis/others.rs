@@ -75,6 +75,40 @@ async fn a_load_that_hangs_costs_other_instances_the_wait_at_most() {
     assert_eq!((again.value, again.source), (2, Source::Hit));
 }
 
+/// Returns how many reads and scripts the server has executed.
+fn commands(server: &RedisServer) -> [u64; 2] {
+    let stats = raw(server, &["INFO", "commandstats"]);
+    ["hget", "evalsha"].map(|command| {
+        let calls = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        calls.map_or(0, |calls| calls.split(',').next().unwrap().parse().unwrap())
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_does_not_wait_sends_no_more_commands() {
+    let server = RedisServer::start().unwrap();
+    let (one, other) = (Instance::patient(server.address()).await, Instance::patient(server.address()).await);
+    let loads = Arc::new(AtomicU64::new(0));
+    let cost = async |id, wait| {
+        let before = commands(&server);
+        let loaded = call(&other.cache, id, wait, &loads, Duration::ZERO).await.unwrap();
+        assert_eq!(loaded.source, Source::Loaded);
+        let more = || [0, 1].map(|command| commands(&server)[command] - before[command]);
+        eventually("it is stored", async || more()[1] > 1).await;
+        more()
+    };
+    // The server knows the scripts afterwards.
+    cost(1, Duration::ZERO).await;
+    let hangs = Arc::new(AtomicU64::new(0));
+    call(&one.cache, 2, WAIT, &hangs, Duration::from_hours(1));
+    begun(&hangs).await;
+    // One read, and one in each of the scripts: for the lease, and for the fill.
+    let usual = [3, 2];
+    assert_eq!(cost(2, Duration::ZERO).await, usual, "the lease of another instance, and no wait");
+    assert_eq!(cost(3, Duration::ZERO).await, usual, "no lease, and no wait");
+    assert_eq!(cost(4, WAIT).await, usual, "a lease of its own");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invalidation_during_the_wait_is_seen() {
     let server = RedisServer::start().unwrap();
