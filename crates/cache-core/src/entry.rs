@@ -106,17 +106,24 @@ impl Entry {
 pub struct FillToken {
     issuer: Option<NonZeroU64>,
     value: u128,
+    is_shared: bool,
 }
 
 impl FillToken {
     /// Makes a token of `issuer`, which identifies one opening of a backend.
     pub fn new(issuer: NonZeroU64, value: u128) -> Self {
-        Self { issuer: Some(issuer), value }
+        Self { issuer: Some(issuer), value, is_shared: false }
+    }
+
+    /// Marks the token as one that an earlier lookup of another caller returned too.
+    #[must_use]
+    pub fn shared(self) -> Self {
+        Self { is_shared: true, ..self }
     }
 
     /// The token of a lookup that could not get one: every fill refuses it, and it does not even equal itself.
     pub fn never() -> Self {
-        Self { issuer: None, value: 0 }
+        Self { issuer: None, value: 0, is_shared: false }
     }
 
     /// Returns whether this is [`never`](Self::never).
@@ -132,6 +139,12 @@ impl FillToken {
     /// The value, whose meaning is the issuer's.
     pub fn value(self) -> u128 {
         self.value
+    }
+
+    /// Returns whether an earlier lookup returned the token too, as far as the backend knows: its caller, perhaps in another
+    /// instance, may be loading the value. Shared or not, tokens of one issuer and value are equal.
+    pub fn is_shared(self) -> bool {
+        self.is_shared
     }
 }
 
@@ -242,6 +255,13 @@ mod tests {
         assert!(never != never);
         let token = FillToken::new(NonZeroU64::MIN, 0);
         assert!(token == token && token != never && token != FillToken::new(NonZeroU64::MAX, 0));
+    }
+
+    #[test]
+    fn a_token_that_is_shared_equals_one_that_is_not() {
+        let token = FillToken::new(NonZeroU64::MIN, 0);
+        assert!(token.shared().is_shared() && !token.is_shared() && !FillToken::never().is_shared());
+        assert_eq!(token.shared(), token);
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl CacheConfig {
         self.lifetimes.of(family)
     }
 
-    /// The settings of lifetimes by name: the five for all families, and for each family those that are set. `None` for
+    /// The settings of lifetimes by name: those for all families, and for each family those that are set. `None` for
     /// one that is not set.
     pub fn lifetime_settings(&self) -> Vec<(String, Option<String>)> {
         settings::of_lifetimes(&self.lifetimes)

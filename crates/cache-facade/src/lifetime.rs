@@ -1,10 +1,12 @@
-//! [`Lifetime`]: how long values may be served, fresh and stale.
+//! [`Lifetime`]: how long values may be served, fresh and stale, and how long a load of them may be put off.
 
 use std::time::Duration;
 
 use cache_core::{Entry, NewEntry, Timestamp, random_nonzero};
 
 /// How long values may be served, and how long stale ones may be served after that.
+///
+/// It also holds how long a load is put off for one of another instance, the other time that is set by family.
 ///
 /// A lifetime concerns time alone: a value that was invalidated is never served again. Everything is off by default. What
 /// [`LoadOptions`](crate::LoadOptions) leave open is taken from the settings of the key's family, and what these leave open
@@ -29,7 +31,11 @@ pub struct Lifetime {
     pub(crate) stale_while_revalidate: Option<Duration>,
     pub(crate) stale_if_error: Option<Duration>,
     pub(crate) refresh_ahead: Option<f64>,
+    pub(crate) wait_for_others: Option<Duration>,
 }
+
+/// Longest time for which a load is put off: a lease that is not filled lives as long.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// How fresh a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,15 +84,23 @@ impl Lifetime {
         Self { refresh_ahead: Some(share), ..self }
     }
 
+    /// Waits up to `longest`, and at most a minute, for a load of another instance; see
+    /// [`LoadOptions::wait_for_others`](crate::LoadOptions::wait_for_others). Default: 0, not at all.
+    pub fn wait_for_others(self, longest: Duration) -> Self {
+        Self { wait_for_others: Some(longest), ..self }
+    }
+
     /// Fills what this leaves open from `other`.
     pub(crate) fn or(self, other: Self) -> Self {
-        let Self { expire, jitter, stale_while_revalidate, stale_if_error, refresh_ahead } = self;
+        let Self { expire, jitter, stale_while_revalidate, stale_if_error, refresh_ahead, wait_for_others } =
+            self;
         Self {
             expire: expire.or(other.expire),
             jitter: jitter.or(other.jitter),
             stale_while_revalidate: stale_while_revalidate.or(other.stale_while_revalidate),
             stale_if_error: stale_if_error.or(other.stale_if_error),
             refresh_ahead: refresh_ahead.or(other.refresh_ahead),
+            wait_for_others: wait_for_others.or(other.wait_for_others),
         }
     }
 
@@ -134,7 +148,7 @@ fn is_within(window: Duration, until: Timestamp, now: Timestamp) -> bool {
 }
 
 /// Shortens `life` by a random part of the share `jitter`.
-fn shortened(life: Duration, jitter: Option<f64>) -> Duration {
+pub(crate) fn shortened(life: Duration, jitter: Option<f64>) -> Duration {
     // The upper 53 bits are as many as a float holds: a number from 0 to below 1.
     let random = (random_nonzero().get() >> 11) as f64 / (1_u64 << 53) as f64;
     life.saturating_sub(part(life, jitter.map(|share| share.clamp(0.0, 1.0) * random)))

@@ -363,6 +363,7 @@ fn times_and_shares_are_set_for_all_families_and_for_each() {
         ("CACHE_STALE_IF_ERROR_THUMBNAIL", "7"),
         ("CACHE_JITTER_THUMBNAIL", "0"),
         ("CACHE_REFRESH_AHEAD_THUMBNAIL", "0.25"),
+        ("CACHE_LOAD_WAIT_MS_THUMBNAIL", "250"),
     ])
     .unwrap();
     let all = Lifetime::new().expire(Duration::from_mins(1)).jitter(0.1);
@@ -370,6 +371,7 @@ fn times_and_shares_are_set_for_all_families_and_for_each() {
     let listing = all.stale_while_revalidate(Duration::from_secs(5));
     assert_eq!(config.lifetime("project_images"), listing);
     let thumbnail = all.jitter(0.0).stale_if_error(Duration::from_secs(7)).refresh_ahead(0.25);
+    let thumbnail = thumbnail.wait_for_others(Duration::from_millis(250));
     assert_eq!(config.lifetime("thumbnail"), thumbnail);
     assert!(config.warnings().is_empty());
 }
@@ -381,6 +383,7 @@ fn a_share_over_1_and_a_time_that_is_none_are_errors_that_name_the_setting() {
         ("CACHE_DEFAULT_REFRESH_AHEAD", "NaN", "a share from 0 to 1"),
         ("CACHE_STALE_IF_ERROR_IMAGE", "0", "a whole number of seconds, at least 1"),
         ("CACHE_DEFAULT_STALE_WHILE_REVALIDATE", "soon", "a whole number of seconds, at least 1"),
+        ("CACHE_LOAD_WAIT_MS", "60001", "a whole number of milliseconds from 0 to 60000"),
     ] {
         assert_eq!(error(&[(name, value)]), format!("{name} takes {takes}"));
     }

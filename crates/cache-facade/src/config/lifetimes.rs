@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::values;
-use crate::lifetime::Lifetime;
+use crate::lifetime::{LONGEST_WAIT, Lifetime};
 
 /// Lifetimes of values by family of keys.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +42,8 @@ pub(super) enum Field<'a> {
     Window(&'a mut Option<Duration>),
     /// Share of the time to live, 0 to 1.
     Share(&'a mut Option<f64>),
+    /// Time for which a load is put off, in milliseconds.
+    Wait(&'a mut Option<Duration>),
 }
 
 impl Field<'_> {
@@ -50,6 +52,7 @@ impl Field<'_> {
         match self {
             Self::Expiry(time) | Self::Window(time) => *time = Some(values::seconds(text)?),
             Self::Share(share) => *share = Some(text.parse().ok().filter(|share| values::is_share(*share))?),
+            Self::Wait(time) => *time = Some(Duration::from_millis(values::number(text)?)),
         }
         Some(())
     }
@@ -59,6 +62,7 @@ impl Field<'_> {
         match self {
             Self::Expiry(time) | Self::Window(time) => time.map(|time| time.as_secs_f64().to_string()),
             Self::Share(share) => share.map(|share| share.to_string()),
+            Self::Wait(time) => time.map(|time| time.as_millis().to_string()),
         }
     }
 
@@ -67,7 +71,13 @@ impl Field<'_> {
             Self::Expiry(time) => time.is_none_or(|time| time >= Duration::from_secs(1)),
             Self::Window(_) => true,
             Self::Share(share) => share.is_none_or(values::is_share),
+            Self::Wait(time) => time.is_none_or(|time| time <= LONGEST_WAIT),
         }
+    }
+
+    /// Whether the field is about the end of a value's time to live.
+    pub(super) fn is_about_expiry(&self) -> bool {
+        !matches!(self, Self::Wait(_))
     }
 }
 

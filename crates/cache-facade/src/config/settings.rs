@@ -136,6 +136,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         .meaning("Milliseconds after which callers no longer wait for another caller's load in flight.")
         .parse(|config, text| put(&mut config.load_timeout, millis(text)))
         .valid(|config| !config.load_timeout.is_zero()),
+    setting("CACHE_LOAD_WAIT_MS", "0", "a whole number of milliseconds from 0 to 60000")
+        .meaning("Milliseconds a load waits where another instance loads the value already; 0: it does not.")
+        .also_by_family("CACHE_LOAD_WAIT_MS_", |lifetime| Field::Wait(&mut lifetime.wait_for_others)),
     setting(CONFIG_FILE, "", "the path of a TOML file").meaning(
         "TOML file of settings, weaker than .env: cache_dir = \"x\", or dir = \"x\" in the table [cache].",
     ),
@@ -291,7 +294,7 @@ pub(super) fn check(config: &CacheConfig) -> Result<()> {
     )
 }
 
-/// The settings of lifetimes by name, with their values: the five for all families, and for each family those set for it.
+/// The settings of lifetimes by name, with their values: those for all families, and for each family those set for it.
 pub(super) fn of_lifetimes(lifetimes: &Lifetimes) -> Vec<(String, Option<String>)> {
     let fields = || SETTINGS.iter().filter_map(|setting| Some((setting.name, setting.by_family?)));
     let text = |field: fn(&mut Lifetime) -> Field<'_>, mut lifetime| field(&mut lifetime).to_text();
@@ -323,7 +326,10 @@ fn without_expiry(lifetimes: &Lifetimes) -> Vec<String> {
     let mut warnings = Vec::new();
     for Setting { name, by_family, .. } in SETTINGS {
         let Some(ByFamily { prefix, field }) = by_family else { continue };
-        let is_set = |mut lifetime: Lifetime| field(&mut lifetime).to_text().is_some();
+        let is_set = |mut lifetime: Lifetime| {
+            let field = field(&mut lifetime);
+            field.is_about_expiry() && field.to_text().is_some()
+        };
         if !any_expires && is_set(lifetimes.default) {
             warnings.push(warning(name, DEFAULT_TTL));
         }
@@ -445,7 +451,7 @@ mod tests {
     fn settings_without_effect_for_want_of_a_time_to_live_are_named() {
         let stale = Lifetime::new().stale_if_error(Duration::from_mins(1));
         let mut lifetimes = Lifetimes { default: stale, ..Lifetimes::default() };
-        *lifetimes.family("image") = stale.jitter(0.5);
+        *lifetimes.family("image") = stale.jitter(0.5).wait_for_others(Duration::from_millis(1));
         let named = |lifetimes: &Lifetimes| -> Vec<String> {
             let warnings = without_expiry(lifetimes).into_iter();
             warnings.filter_map(|warning| warning.split(' ').next().map(str::to_owned)).collect()

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::cooldown::Cooldown;
 use super::flight::Flights;
+use super::others::OwnTokens;
 use super::parts::PartSize;
 use super::type_mismatches::TypeMismatches;
 use crate::catch_panic::catch_panic;
@@ -43,6 +44,7 @@ pub(crate) struct CacheEngine {
     pub(super) refreshes: Arc<Semaphore>,
     pub(super) verifications: Arc<Semaphore>,
     pub(super) cooldown: Cooldown,
+    pub(super) own_tokens: OwnTokens,
     pub(super) part_size: PartSize,
     pub(crate) config: CacheConfig,
     pub(super) round_trips: RoundTrips,
@@ -78,6 +80,7 @@ impl CacheEngine {
             refreshes: Arc::new(Semaphore::new(MOST_REFRESHES)),
             verifications: Arc::new(Semaphore::new(MOST_VERIFICATIONS)),
             cooldown: Cooldown::default(),
+            own_tokens: OwnTokens::default(),
             part_size: PartSize::default(),
             config,
             round_trips: RoundTrips::new(),

@@ -289,6 +289,12 @@ impl<E> Leader<E> {
         });
     }
 
+    /// Puts off the deadline of the load, which does not begin before `wait` is over.
+    pub(crate) fn postpone(&self, wait: Duration) {
+        let deadline = self.flights.deadline() + wait;
+        self.update(|flight| flight.deadline = deadline);
+    }
+
     /// Gives the outcome to all callers that wait, now and until the flight ends.
     pub(crate) fn publish(&self, outcome: Outcome<E>) {
         self.publish.send_replace(Some(Arc::new(outcome)));

@@ -15,6 +15,7 @@ use super::leader::{Item, Led, LoadTask, Loader, only};
 use super::options::LoadOptions;
 use super::{LoadError, Loaded, Source};
 use crate::encoding::Encode;
+use crate::lifetime::LONGEST_WAIT;
 use crate::observe::events::Event;
 use crate::observe::span::Span;
 use crate::time_budget::{LONGEST, TimeBudget};
@@ -48,6 +49,8 @@ pub(crate) struct Request<'a, I, T, E, V> {
     /// Loaded by this caller for itself.
     pub(crate) alone: Vec<I>,
     loading: Vec<LoadId>,
+    /// How long a load of this caller waits for one of another instance.
+    wait: Duration,
     /// The span of a request for one value.
     span: Option<Span>,
 }
@@ -70,6 +73,7 @@ pub(crate) async fn resolve_one<T: Send + 'static, E: Send + Sync + 'static, V: 
     let lifetime = engine.lifetime(key, options.lifetime);
     let mut request = Request::new(engine, encoding, options, budget);
     request.span = Some(span.clone());
+    request.wait = lifetime.wait_for_others.unwrap_or_default().min(LONGEST_WAIT);
     let mut load = Some(load);
     let resolved = async {
         request.join((), key.clone(), found)?;
@@ -108,6 +112,7 @@ impl<'a, I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> Req
             waiting: Vec::new(),
             alone: Vec::new(),
             loading: Vec::new(),
+            wait: Duration::ZERO,
             span: None,
         }
     }
@@ -162,6 +167,9 @@ impl<'a, I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> Req
             return Ok(());
         }
         self.source = (Source::Loaded, found.backend);
+        if !self.wait.is_zero() && !found.token.is_shared() {
+            self.engine.own_tokens.add(found.token);
+        }
         match self.engine.flights.join::<E>(&id, found.token, found.mark) {
             Join::Waiter(waiter) => {
                 self.engine.count(Event::Coalesced, &key);
@@ -249,9 +257,11 @@ impl<'a, I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> Req
             Span::new(|| tracing::debug_span!("cache_load_many", items, outcome = tracing::field::Empty))
         });
         let (engine, options) = (Arc::clone(self.engine), Arc::clone(&self.options));
-        let task = LoadTask { engine, encoding: self.encoding, led, alone, options, load: loader(), span };
-        self.values.extend(task.run(context).await?);
-        self.source.0 = Source::Loaded;
+        let (encoding, load, wait) = (self.encoding, loader(), self.wait);
+        let task = LoadTask { engine, encoding, led, alone, options, load, wait, span };
+        let (values, source) = task.run(context).await?;
+        self.values.extend(values);
+        self.source.0 = source;
         Ok(())
     }
 

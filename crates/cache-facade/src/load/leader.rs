@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::hash::Hash;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cache_core::panics::{caught_in, contained};
 use cache_core::{CacheKey, Fill, FillOutcome, FillToken, NewEntry};
@@ -54,29 +55,43 @@ pub(crate) struct LoadTask<I, T, E, V> {
     pub(crate) alone: Vec<I>,
     pub(crate) options: Arc<LoadOptions<T>>,
     pub(crate) load: Loader<I, T, E>,
+    /// How long the load of one value waits for a load of another instance.
+    pub(crate) wait: Duration,
     /// Records the outcome.
     pub(crate) span: Span,
 }
 
 impl<I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> LoadTask<I, T, E, V> {
-    /// Runs the load in a task of its own, and waits for its values.
+    /// Runs the load in a task of its own, and waits for its values. Returns them with their source: this load, or one of
+    /// another instance.
     ///
     /// # Cancellation
     /// The load goes on, and its values are stored.
-    pub(crate) async fn run(self, context: Arc<LoadContext>) -> Values<I, T, E> {
+    pub(crate) async fn run(
+        mut self,
+        context: Arc<LoadContext>,
+    ) -> Result<(HashMap<I, T>, Source), LoadError<E>> {
         // A new node has no edges of its own, so that this one closes no circle.
         let _edge = self.engine.flights.wait_for(context.node());
         let span = self.span.clone();
-        let values =
-            rt::detached(|reply| span.around(context.run(self.complete(|values| drop(reply.send(values))))))
-                .await;
+        let values = rt::detached(|reply| {
+            span.around(context.run(async move {
+                if let Some(values) = self.wait_for_others().await {
+                    drop(reply.send(Ok((values, Source::Waited))));
+                    return;
+                }
+                let with_source = |values| (values, Source::Loaded);
+                self.complete(|values| drop(reply.send(values.map(with_source)))).await;
+            }))
+        })
+        .await;
         values.unwrap_or_else(|| Err(LoadError::Panicked("the runtime was shut down during the load".into())))
     }
 
     /// Loads, gives the values to the callers that wait, and stores them. `reply` gets the values before the backend is
     /// waited for.
     pub(super) async fn complete(self, reply: impl FnOnce(Values<I, T, E>)) {
-        let Self { engine, encoding, mut led, alone, options, load, span } = self;
+        let Self { engine, encoding, mut led, alone, options, load, wait: _, span } = self;
         for led in &mut led {
             led.leader.begin().await;
         }

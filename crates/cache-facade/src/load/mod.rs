@@ -8,6 +8,7 @@ mod flight;
 mod join;
 mod leader;
 mod options;
+mod others;
 mod parts;
 mod read;
 mod refresh;
@@ -68,7 +69,7 @@ pub enum Source {
     Stale,
     /// From this caller's own load.
     Loaded,
-    /// From the load of another caller.
+    /// From the load of another caller, or of another instance by [`LoadOptions::wait_for_others`].
     Waited,
     /// From this caller's own load: caching is switched off.
     Bypassed,

@@ -80,6 +80,19 @@ impl<T> LoadOptions<T> {
         Self { lifetime: self.lifetime.refresh_ahead(share), ..self }
     }
 
+    /// Waits up to `longest`, and at most a minute, where another instance is loading the value already, and returns the value
+    /// that it stores, as [`Source::Waited`](crate::Source::Waited). Where none comes in time, or an invalidation removed the
+    /// other instance's lease, this caller loads. Default: `CACHE_LOAD_WAIT_MS_<FAMILY>`, else `CACHE_LOAD_WAIT_MS`, else 0,
+    /// off.
+    ///
+    /// Only Redis knows of other instances' loads. A load that fails or stores nothing is not known to have ended: each other
+    /// instance waits for it once. Loads of many values, background loads, and loads of values that expired and are kept for
+    /// [`stale_if_error`](Self::stale_if_error) do not wait. The load timeout starts after the wait. Loads that request each
+    /// other's keys in two instances wait for each other until their times are over.
+    pub fn wait_for_others(self, longest: Duration) -> Self {
+        Self { lifetime: self.lifetime.wait_for_others(longest), ..self }
+    }
+
     /// Whether `value` is to be stored.
     pub(crate) fn keeps(&self, value: &T) -> bool {
         self.keeps.as_ref().is_none_or(|keeps| keeps(value))

@@ -1,6 +1,7 @@
 //! Expired values: served once more while they are loaded anew, or because that failed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cache_core::{CacheKey, FillToken};
 
@@ -71,6 +72,7 @@ impl CacheEngine {
                 alone: Vec::new(),
                 options: Arc::new(options),
                 load,
+                wait: Duration::ZERO,
                 span: task_span,
             };
             let report = |values: Result<_, LoadError<E>>| {

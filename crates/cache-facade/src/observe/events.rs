@@ -11,6 +11,10 @@ pub(crate) enum Event {
     Miss,
     /// A miss that waited for another caller's load.
     Coalesced,
+    /// A load that was put off, because another instance was loading the value.
+    Awaited,
+    /// A load that began after all, because no value came in time.
+    AwaitedInVain,
     /// A background load of an old value.
     Refreshed,
     /// A background load that failed.

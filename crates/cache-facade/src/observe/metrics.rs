@@ -6,6 +6,8 @@
 //! | `cache_stale_total` | counter | family, backend | reads answered with an expired value |
 //! | `cache_misses_total` | counter | family, backend | reads not answered from the cache |
 //! | `cache_coalesced_total` | counter | family, backend | misses that waited for another caller's load |
+//! | `cache_load_waits_total` | counter | family, backend | loads put off because another instance was loading the value |
+//! | `cache_load_waits_in_vain_total` | counter | family, backend | those that began after all, because no value came in time |
 //! | `cache_refreshes_total` | counter | family, backend | background loads of old values |
 //! | `cache_refreshes_failed_total` | counter | family, backend | background loads that failed |
 //! | `cache_refreshes_skipped_total` | counter | family, backend | background loads not begun, because enough others ran |
@@ -56,11 +58,13 @@ const OPERATIONS: [Operation; 5] =
     [Operation::Lookup, Operation::Fill, Operation::Encode, Operation::Place, Operation::Invalidate];
 
 /// Counters of events, in the order of [`Event`].
-const EVENTS: [(&str, &str); 11] = [
+const EVENTS: [(&str, &str); 13] = [
     ("cache_hits_total", "Reads answered from the cache."),
     ("cache_stale_total", "Reads answered with an expired value, as its options allow."),
     ("cache_misses_total", "Reads not answered from the cache."),
     ("cache_coalesced_total", "Misses that waited for another caller's load."),
+    ("cache_load_waits_total", "Loads put off because another instance was loading the value."),
+    ("cache_load_waits_in_vain_total", "Loads that began after they were put off."),
     ("cache_refreshes_total", "Background loads of old values."),
     ("cache_refreshes_failed_total", "Background loads that failed."),
     ("cache_refreshes_skipped_total", "Background loads not begun because enough others ran."),

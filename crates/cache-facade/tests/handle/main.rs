@@ -14,6 +14,7 @@ mod many;
 mod memory;
 #[cfg(feature = "disk")]
 mod memory_on_disk;
+mod others;
 mod storm;
 mod support;
 mod trouble;

@@ -12,6 +12,7 @@ mod large_batches;
 mod lost;
 mod memory;
 mod migration;
+mod others;
 mod outage;
 mod rotation;
 mod secrets;

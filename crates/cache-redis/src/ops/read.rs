@@ -21,6 +21,8 @@ pub(crate) struct Found {
     pub(crate) entry: Option<Entry>,
     /// The nonce by which the field can be filled.
     nonce: Option<u128>,
+    /// Whether the nonce is that of a lease which an earlier lookup created.
+    is_shared: bool,
     /// Why the content of the field is not served, where it has content.
     cause: Option<MissCause>,
 }
@@ -28,6 +30,7 @@ pub(crate) struct Found {
 impl Found {
     fn lookup(self, epoch: &ServerEpoch) -> Lookup {
         let token = self.nonce.map_or_else(FillToken::never, |nonce| FillToken::new(epoch.issuer, nonce));
+        let token = if self.is_shared { token.shared() } else { token };
         Lookup { entry: self.entry, token, backend: BackendKind::Redis }
     }
 }
@@ -181,7 +184,7 @@ impl RedisEngine {
         };
         Ok(match leased {
             None | Some(Leased::Nothing) => found,
-            Some(Leased::Lease(nonce)) => Found { nonce: Some(nonce), ..found },
+            Some(Leased::Lease { nonce, is_shared }) => Found { nonce: Some(nonce), is_shared, ..found },
             Some(Leased::Value) => {
                 let content = connection.read(&at, deadline).await?;
                 self.interpret(|| self.clock.now(), connection, key, content)
@@ -242,7 +245,9 @@ impl RedisEngine {
         let positions = groups.iter().flat_map(|group| &group.positions);
         for (&position, leased) in positions.zip(leased.into_iter().flatten()) {
             match (leased, all.get_mut(position)) {
-                (Leased::Lease(nonce), Some(found)) => found.nonce = Some(nonce),
+                (Leased::Lease { nonce, is_shared }, Some(found)) => {
+                    (found.nonce, found.is_shared) = (Some(nonce), is_shared);
+                }
                 (Leased::Nothing, _) => {}
                 _ => came_meanwhile.push(position),
             }
@@ -288,8 +293,10 @@ impl RedisEngine {
             Ok(_) if !nonce.is_some_and(|nonce| connection.epoch.has_made(nonce)) => {
                 return Found { nonce, ..Found::default() };
             }
-            Ok(entry) => return Found { entry: Some(entry), nonce, cause: None },
-            Err(Rejected::Lease { nonce }) => return Found { nonce: Some(nonce), ..Found::default() },
+            Ok(entry) => return Found { entry: Some(entry), nonce, ..Found::default() },
+            Err(Rejected::Lease { nonce }) => {
+                return Found { nonce: Some(nonce), is_shared: true, ..Found::default() };
+            }
             Err(Rejected::Expired) => MissCause::Expired,
             Err(Rejected::OtherVersion) => MissCause::ShapeChanged,
             Err(Rejected::Corrupt) if nonce.is_some() => MissCause::Corrupt,
@@ -299,7 +306,7 @@ impl RedisEngine {
                 MissCause::Corrupt
             }
         };
-        Found { entry: None, nonce, cause: Some(cause) }
+        Found { nonce, cause: Some(cause), ..Found::default() }
     }
 
     fn count<'a>(&self, lookups: impl IntoIterator<Item = (&'a CacheKey, &'a Found)> + Clone) {

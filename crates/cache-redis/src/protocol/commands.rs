@@ -19,8 +19,8 @@ const LEASE_MILLIS: u64 = 60_000;
 /// The content of a field after the lease script ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Leased {
-    /// A lease with this nonce, of this caller or another.
-    Lease(u128),
+    /// A lease; shared if an earlier lookup created it.
+    Lease { nonce: u128, is_shared: bool },
     /// A value, which came in between.
     Value,
     /// Nothing: the slot is being moved to another node.
@@ -112,7 +112,8 @@ impl Connection {
     ) -> Result<(Option<Bytes>, Option<Leased>), Fault> {
         let mut commands = Pipeline::with_capacity(2);
         commands.cmd("HGET").arg(&at.group).arg(at.field);
-        commands.add_command(self.lease_call(Call::ByHash, &at.group, &[at.field]));
+        let nonce = [self.epoch.fresh_nonce()];
+        commands.add_command(self.lease_call(Call::ByHash, &at.group, &[at.field], &nonce));
         let replies = self.ask_all(&commands, deadline).await?;
         let Ok([found, leased]) = <[Value; 2]>::try_from(replies) else {
             return self.noted(Err(Fault::mismatch()));
@@ -120,7 +121,7 @@ impl Connection {
         let found = self.content(found)?;
         let leased = match leased {
             Value::ServerError(_) => None,
-            leased => self.leased(leased, 1)?.pop(),
+            leased => self.leased(leased, &nonce)?.pop(),
         };
         self.in_step((found, leased))
     }
@@ -170,37 +171,42 @@ impl Connection {
         deadline: Instant,
     ) -> Result<Vec<Vec<Leased>>, Fault> {
         let mut commands = Pipeline::with_capacity(groups.len());
+        let mut nonces = Vec::with_capacity(groups.len());
         for GroupFields { group, fields, .. } in groups {
-            commands.add_command(self.lease_call(how, group, fields));
+            let fresh: Vec<u128> = fields.iter().map(|_| self.epoch.fresh_nonce()).collect();
+            commands.add_command(self.lease_call(how, group, fields, &fresh));
+            nonces.push(fresh);
         }
         let replies = self.ask_all(&commands, deadline).await?;
-        let leased = |(reply, group): (Value, &GroupFields<'_>)| match self.succeeded(reply) {
-            Err(fault) if fault.fate == Fate::Moving => Ok(vec![Leased::Nothing; group.fields.len()]),
-            reply => self.leased(reply?, group.fields.len()),
+        let leased = |(reply, nonces): (Value, Vec<u128>)| match self.succeeded(reply) {
+            Err(fault) if fault.fate == Fate::Moving => Ok(vec![Leased::Nothing; nonces.len()]),
+            reply => self.leased(reply?, &nonces),
         };
-        replies.into_iter().zip(groups).map(leased).collect()
+        replies.into_iter().zip(nonces).map(leased).collect()
     }
 
-    fn lease_call(&self, how: Call, group: &str, fields: &[&str]) -> Cmd {
+    fn lease_call(&self, how: Call, group: &str, fields: &[&str], nonces: &[u128]) -> Cmd {
         let mut call = scripts::LEASE.call(how, &[group]);
         call.arg(LEASE_MILLIS).arg(u8::from(self.expires_fields));
-        for field in fields {
-            call.arg(field).arg(&envelope::lease(self.epoch.fresh_nonce()));
+        for (field, nonce) in fields.iter().zip(nonces) {
+            call.arg(field).arg(&envelope::lease(*nonce));
         }
         call
     }
 
-    /// Parses the reply of the lease script for `count` fields.
-    fn leased(&self, reply: Value, count: usize) -> Result<Vec<Leased>, Fault> {
-        let one = |value| match value {
+    /// Parses the reply of the lease script, which got `nonces`, one for each field.
+    fn leased(&self, reply: Value, nonces: &[u128]) -> Result<Vec<Leased>, Fault> {
+        let one = |(value, fresh): (Value, &u128)| match value {
             Value::BulkString(start) if start.len() == LEASE_LENGTH => Ok(match Header::parse(&start) {
-                Err(Rejected::Lease { nonce }) => Leased::Lease(nonce),
+                Err(Rejected::Lease { nonce }) => Leased::Lease { nonce, is_shared: nonce != *fresh },
                 _ => Leased::Value,
             }),
             _ => Err(Fault::mismatch()),
         };
         self.noted(match reply {
-            Value::Array(values) if values.len() == count => values.into_iter().map(one).collect(),
+            Value::Array(values) if values.len() == nonces.len() => {
+                values.into_iter().zip(nonces).map(one).collect()
+            }
             _ => Err(Fault::mismatch()),
         })
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cache_core::{CacheBackend, CacheBackendExt, CacheKey, ErrorKind, FillOutcome, Invalidation, NewEntry};
+use cache_redis::RedisBackend;
 use testkit::Mode;
 
 use crate::support::*;
@@ -222,4 +223,31 @@ async fn join_all<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
     })
     .await;
     done.into_iter().flatten().collect()
+}
+
+/// A lookup that creates the lease has a token of its own; every later one finds the lease, whichever way it asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_shared_where_an_earlier_lookup_created_its_lease() {
+    let site = Site::new(PATIENCE).await;
+    let is_shared = async |cache: &RedisBackend, key: &CacheKey| token(cache, key).await.is_shared();
+    let key = key(KEY);
+    // A hit in the group makes the next lookup ask for the value alone, a miss for the lease with it.
+    let neighbour = crate::support::key("image:5:thumbnail");
+    for expects_miss in [true, false] {
+        for other in [&site.through, &site.beside] {
+            invalidate(&site.beside, &key).await;
+            load(&site.beside, &neighbour, small("x")).await;
+            if !expects_miss {
+                held(&site.through, &neighbour).await.expect("it is stored");
+            }
+            assert!(!is_shared(&site.through, &key).await, "{expects_miss}");
+            assert!(is_shared(other, &key).await, "{expects_miss}");
+        }
+    }
+    let many = [key.clone(), crate::support::key("image:5:analysis")];
+    let found = site.beside.lookup_many(&many).await.expect("it answers");
+    let shared: Vec<_> = found.iter().map(|found| found.token.is_shared()).collect();
+    assert_eq!(shared, [true, false], "in a batch too");
+    load(&site.beside, &key, small("x")).await;
+    assert!(!is_shared(&site.beside, &key).await, "no lease, but a value");
 }
