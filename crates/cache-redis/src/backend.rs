@@ -43,7 +43,8 @@ impl RedisBackend {
     /// `Unavailable` or `Timeout` if the server does not answer.
     ///
     /// # Cost
-    /// Four connections, one `INFO` each, and one round trip that tries every command.
+    /// Four connections, one `INFO` each, and one round trip that tries every command; one connection more for each server where
+    /// values are kept in memory.
     pub async fn connect(config: RedisConfig) -> Result<Self> {
         // Boxed: it is large, and runs once.
         let engine = Box::pin(RedisEngine::connect_checked(&config)).await?;

@@ -1,12 +1,13 @@
 //! [`Manager`]: opens connections to servers that may be used, and enters the epoch of a new one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use cache_core::plants::{Plant, is_planted};
 use cache_core::{Error, ErrorKind, Invalidation, Monotonic, Result};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::config::RedisConfig;
 use crate::connection::Connection;
@@ -14,15 +15,12 @@ use crate::connection::connect::{Candidate, Connector};
 use crate::connection::history::History;
 use crate::connection::server_epoch::{Admission, ServerEpoch, ServerEpochs, incarnation_of};
 use crate::connection::server_info::ServerInfo;
-use crate::error::Fault;
 use crate::login::LastLogin;
 use crate::namespace_agreement::NamespaceAgreement;
-use crate::near::WAIT;
 use crate::protocol::layout::Layout;
-use crate::protocol::registry::Registry;
-use crate::protocol::removal::Removal;
+use crate::protocol::removal::{Removal, group_of};
 use crate::protocol::scan::{Elsewhere, STEP_TIMEOUT};
-use crate::protocol::slot::Slot;
+use crate::protocol::slot::{Slot, Zones};
 
 /// The longest time without a check of the server, in heartbeats, for which it is used.
 const LEASE_BEATS: u32 = 3;
@@ -36,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) layout: Arc<Layout>,
     pub(crate) history: Arc<History>,
     pub(crate) last_login: Arc<LastLogin>,
+    /// The zones in which removals were repeated, and not announced to instances that keep values in memory.
+    pub(crate) repeated: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -201,28 +201,11 @@ impl Manager {
             elsewhere: Elsewhere::Skip,
             within,
         };
-        let failed = |fault: Fault| fault.into_error(&self.connector.config.address());
-        removal.run(missed, &[], Instant::now() + timeout).await.map_err(failed)?;
-        if missed.is_empty() {
-            return Ok(());
-        }
+        let removed = removal.run(missed, &[], Instant::now() + timeout).await;
+        removed.map_err(|fault| fault.into_error(&self.connector.config.address()))?;
         // Another instance may have read there what was removed just now, and keep it in memory.
-        let registries = self.registries(connection, within);
-        if connection.end_sessions(&registries, Instant::now() + timeout).await.map_err(failed)? {
-            sleep(WAIT).await;
-        }
+        self.shared.repeated.fetch_or(zones_of(&self.shared.layout, missed, within), Ordering::SeqCst);
         Ok(())
-    }
-
-    /// Names the registries of this server in the zones of these slots, or of all.
-    fn registries(&self, connection: &Connection, within: Option<&[Slot]>) -> Vec<Registry> {
-        let zones: BTreeSet<Option<u8>> = match within {
-            None => BTreeSet::from([None]),
-            Some(slots) => slots.iter().map(|slot| Some(slot.zone())).collect(),
-        };
-        let registry =
-            |zone| Registry::new(&self.shared.layout, connection.run, connection.epoch.incarnation, zone);
-        zones.into_iter().map(registry).collect()
     }
 
     /// Whether requests may be sent on `connection`.
@@ -242,4 +225,20 @@ impl Manager {
             repeated = missed.len(), is_cleared, "new Redis server or restart detected"
         );
     }
+}
+
+/// Returns the zones in which `missed` has removed values, from these slots or from a server without slots.
+fn zones_of(layout: &Layout, missed: &[Invalidation], within: Option<&[Slot]>) -> Zones {
+    let Some(within) = within else {
+        return if missed.is_empty() { 0 } else { Slot::default().zones() };
+    };
+    let all = || within.iter().fold(0, |zones, slot| zones | slot.zones());
+    let of = |what| match group_of(what) {
+        None => all(),
+        Some(group) => {
+            let slot = layout.slot(group);
+            if within.binary_search(&slot).is_ok() { slot.zones() } else { 0 }
+        }
+    };
+    missed.iter().fold(0, |zones, what| zones | of(what))
 }

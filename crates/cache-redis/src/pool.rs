@@ -246,7 +246,7 @@ mod tests {
     async fn requests_are_spread_over_the_connections_that_are_shared_by_what_is_in_flight() {
         let server = RedisServer::start().unwrap();
         let config = RedisConfig::new("127.0.0.1").port(server.port()).pool_size(3);
-        let engine = RedisEngine::connect(&config).await.unwrap();
+        let engine = Arc::new(RedisEngine::connect(&config).await.unwrap());
         let connection =
             async || Attempts::new(&engine.servers, Slot::default(), 0).connection().await.unwrap();
         let (first, again) = (connection().await, connection().await);

@@ -34,7 +34,7 @@ use crate::error::Fault;
 use crate::manager::{Manager, Shared};
 use crate::pool::{Pool, closed};
 use crate::protocol::layout::Layout;
-use crate::protocol::slot::{Slot, SlotHasher};
+use crate::protocol::slot::{Slot, SlotHasher, Zones};
 
 /// A refresh that is over.
 #[derive(Debug)]
@@ -69,7 +69,12 @@ impl Servers {
     /// away.
     pub(crate) async fn connect(config: &RedisConfig, layout: &Arc<Layout>) -> Result<Arc<Self>> {
         let history = Arc::new(History::new(config.last_server_record.clone(), config.clock.as_ref()));
-        let shared = Shared { layout: Arc::clone(layout), history, last_login: Arc::default() };
+        let shared = Shared {
+            layout: Arc::clone(layout),
+            history,
+            last_login: Arc::default(),
+            repeated: Arc::default(),
+        };
         let manager = Arc::new(Manager::new(config, &shared, "", true)?);
         let servers = |map, is_cluster| {
             Arc::new(Self {
@@ -251,6 +256,16 @@ impl Servers {
     /// Whether the server of `pool` may be used as far as its lease goes. A server without a cluster is checked by connecting.
     pub(crate) fn is_confirmed(&self, pool: &Pool) -> bool {
         !self.is_cluster || pool.manager.epochs.is_lease_valid()
+    }
+
+    /// Takes the zones in which removals were repeated since the last call.
+    pub(crate) fn take_repeated(&self) -> Zones {
+        self.shared.repeated.swap(0, Ordering::SeqCst)
+    }
+
+    /// Returns zones whose repeated removals could not be announced.
+    pub(crate) fn put_repeated(&self, zones: Zones) {
+        self.shared.repeated.fetch_or(zones, Ordering::SeqCst);
     }
 
     /// How many epochs were entered so far, of all servers.

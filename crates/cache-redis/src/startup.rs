@@ -20,7 +20,7 @@ impl RedisEngine {
     /// Connects to a server and checks that this cache can use it.
     pub(crate) async fn connect_checked(config: &RedisConfig) -> Result<Arc<Self>> {
         let engine = match Self::connect(config).await {
-            Ok(engine) => engine,
+            Ok(engine) => Arc::new(engine),
             Err(error) => return Err(advised(config, error).await),
         };
         for pool in engine.servers.pools() {
@@ -34,7 +34,7 @@ impl RedisEngine {
         for pool in engine.servers.pools() {
             engine.check_permissions(&pool).await?;
         }
-        Ok(Arc::new(engine))
+        Ok(engine)
     }
 
     /// Refuses an address behind which several servers answer: one would serve what another has invalidated.

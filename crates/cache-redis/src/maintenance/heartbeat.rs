@@ -1,5 +1,6 @@
 //! The heartbeat: checks that the servers are still the same and may be used.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{Error, Result};
@@ -9,7 +10,7 @@ use tokio::time::sleep;
 use crate::engine::RedisEngine;
 
 impl RedisEngine {
-    pub(super) async fn beat_forever(&self, interval: Duration) {
+    pub(super) async fn beat_forever(self: &Arc<Self>, interval: Duration) {
         loop {
             sleep(interval).await;
             // `note` keeps the error for `health`.
@@ -18,12 +19,13 @@ impl RedisEngine {
     }
 
     /// Checks all servers over new connections, and enters the epochs of those that are in another one.
-    pub(crate) async fn probe(&self) -> Result<()> {
+    pub(crate) async fn probe(self: &Arc<Self>) -> Result<()> {
         let probed = self.servers.refresh().await;
         let pools = self.servers.pools();
         let looks = pools.iter().filter(|pool| pool.problem.load().is_none());
         // Boxed to keep the futures of callers small.
         Box::pin(join_all(looks.map(|pool| self.look_for_registries(pool)))).await;
+        self.announce_repeated();
         self.note(probed.as_ref().err().map(Error::to_string));
         probed
     }

@@ -15,8 +15,6 @@ pub(super) struct Known {
     registry: Option<String>,
     /// When it was seen first; while none was seen, when a server was asked for one first.
     since: Option<Instant>,
-    /// Since when nothing could be announced, and no registry was found.
-    given_up: Option<Instant>,
 }
 
 impl Known {
@@ -38,15 +36,7 @@ impl Known {
             return at;
         }
         let since = self.since.filter(|_| is_known).unwrap_or(at);
-        *self = Self { registry: Some(registry), since: Some(since), given_up: None };
-        since + WAIT
-    }
-
-    /// Notes that nothing can be announced, by a reply that came at `at`; a registry was removed if there was one. Returns from
-    /// when on no lease lasts.
-    pub(super) fn gave_up(&mut self, has_removed: bool, at: Instant) -> Instant {
-        let since = self.given_up.filter(|_| !has_removed).unwrap_or(at);
-        self.given_up = Some(since);
+        *self = Self { registry: Some(registry), since: Some(since) };
         since + WAIT
     }
 

@@ -32,6 +32,7 @@ use tokio::time::Instant;
 use self::known::Known;
 use self::session::Session;
 use crate::config::RedisConfig;
+use crate::connection::server_epoch::ServerEpoch;
 use crate::connection::server_info::ServerInfo;
 use crate::protocol::registry::Scopes;
 
@@ -106,10 +107,17 @@ impl Near {
         }
     }
 
-    /// Finds the value of `key`, whose group is in `zone`, in memory. The caller checks that the server that issued its token is
-    /// still in use.
-    pub(crate) fn find(&self, key: &CacheKey, zone: u8) -> Option<Lookup> {
-        self.cache.as_ref()?.find(key, &self.slot(zone)?.load().as_ref()?.near)
+    /// Finds the value of `key`, whose group is in `zone`, in memory, if the server of the registry is still in use. The caller
+    /// checks that the server that issued the token of the value is, too.
+    pub(crate) fn find(
+        &self,
+        key: &CacheKey,
+        zone: u8,
+        is_current: impl FnOnce(&Arc<ServerEpoch>) -> bool,
+    ) -> Option<Lookup> {
+        let (cache, session) = (self.cache.as_ref()?, self.slot(zone)?.load());
+        let session = session.as_ref().filter(|session| is_current(&session.epoch))?;
+        cache.find(key, &session.near)
     }
 
     /// Whether the value of `key` is in memory; `None` where nothing is kept there.

@@ -62,7 +62,7 @@ impl RedisEngine {
                 Ok(Some(Ok(ended))) => drop(running.remove(&ended)),
                 // It panicked: which one is not known.
                 Ok(Some(Err(_))) => {
-                    tasks.abort_all();
+                    tasks.shutdown().await;
                     running.clear();
                 }
                 Ok(None) => sleep(self.servers.config.heartbeat).await,
@@ -162,8 +162,8 @@ impl RedisEngine {
         match connection.try_registry(&self.layout, Instant::now() + ROUND).await {
             Err(fault) if fault.kind == ErrorKind::Configuration => {
                 let problem = format!(
-                    "nothing is served from memory: {}; type: ACL SETUSER with the user, and +hgetall +hexists +hincrby \
-                     +xadd +xread",
+                    "nothing is served from memory: {}; type: ACL SETUSER with the user, and +hgetall +hincrby +xadd \
+                     +xread",
                     fault.cause
                 );
                 Err(pool.manager.error(ErrorKind::Configuration, &problem))

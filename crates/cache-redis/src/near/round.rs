@@ -97,9 +97,10 @@ impl RedisEngine {
     }
 
     fn source(&self, node: &Node) -> Option<Source> {
-        let first = node.held.iter().min_by_key(|held| held.zone)?;
+        let first = node.held.first()?;
         Some(if self.servers.is_cluster() {
-            Source::Bell(bell(&self.layout, first.zone))
+            // That which is rung.
+            Source::Bell(bell(&self.layout, self.zones_of(&node.pool).into_iter().next()?))
         } else {
             Source::Log(first.session.registry.clone(), first.processed)
         })
@@ -108,7 +109,6 @@ impl RedisEngine {
     /// Removes sessions that are silent, so that no invalidation has to wait for them.
     pub(super) async fn take_census(&self, node: &mut Node) -> Result<(), Fault> {
         let (since, deadline) = (node.census.elapsed(), Instant::now() + ROUND);
-        node.census = Instant::now();
         if let Some(Source::Bell(bell)) = self.source(node) {
             node.connection.keep_bell(&bell, deadline).await?;
         }
@@ -123,6 +123,8 @@ impl RedisEngine {
                 Err(fault) => return Err(fault),
             }
         }
+        // From the replies on: how long the next requests take on their way says nothing about the sessions.
+        node.census = Instant::now();
         Ok(())
     }
 }

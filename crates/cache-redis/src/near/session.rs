@@ -112,14 +112,17 @@ impl Held {
     /// Extends the lease.
     ///
     /// # Errors
-    /// Another server is in use by now.
+    /// Another server is in use by now, or this one was not checked for too long.
     pub(super) fn extend(&mut self, epochs: &ServerEpochs, until: Monotonic) -> Result<(), Fault> {
-        if epochs.is_current(&self.session.epoch) {
+        if epochs.is_current(&self.session.epoch) && epochs.is_lease_valid() {
             self.until = self.until.max(until);
             self.session.near.serve_until(until);
             return Ok(());
         }
-        let replaced = Fault::after(&Error::new(ErrorKind::Unavailable, "another server is in use"));
+        let replaced = Fault::after(&Error::new(
+            ErrorKind::Unavailable,
+            "the server was not confirmed, or another one is in use",
+        ));
         Err(Fault { fate: Fate::Drop, ..replaced })
     }
 

@@ -40,9 +40,9 @@ impl Announcements {
 impl RedisEngine {
     /// Finds the value of `key` in memory.
     pub(crate) fn at_hand(&self, key: &CacheKey) -> Option<Lookup> {
-        let slot = self.slot(key.group());
-        let found = self.near.find(key, slot.zone())?;
-        let map = self.servers.map();
+        let (slot, map) = (self.slot(key.group()), self.servers.map());
+        let registrar = map.owner(self.slot_of_registry(slot.zone()))?;
+        let found = self.near.find(key, slot.zone(), |epoch| registrar.manager.epochs.is_current(epoch))?;
         let pool = map.owner(slot)?;
         // A value of a server that was replaced since may have been removed at the new one, or is about to be.
         let is_current = pool.manager.epochs.has_issued(found.token) && self.servers.is_confirmed(pool);
@@ -105,6 +105,8 @@ impl RedisEngine {
         deadline: Instant,
     ) -> Result<(), Fault> {
         let Announcements { here, elsewhere } = announcements;
+        // The removals may have taken longer than one operation.
+        let deadline = deadline.max(Instant::now() + self.servers.config.timeout);
         let here = here.into_iter().zip(replies).map(async |(announcement, reply)| {
             match self.settle(&announcement, reply, &mut connection.clone(), deadline).await {
                 // The slot of the registry is held by another server by now, or goes there.
@@ -141,11 +143,16 @@ impl RedisEngine {
         let slot = self.slot_of_registry(change.zone);
         let announced = async move {
             let announced = self.run(slot, 0, |connection, deadline| async move {
-                match self.announce_over(change, connection, deadline).await {
+                let mut announced = self.announce_over(change, false, connection.clone(), deadline).await;
+                // While the slot of the registry is being moved, only what needs one key works.
+                if is_moving(&announced) {
+                    announced = self.announce_over(change, true, connection, deadline).await;
+                }
+                match announced {
                     Err(fault) if fault.fate == Fate::Moving => {
                         let asking = self.servers.asking(slot, &fault, deadline).await;
                         let connection = asking.map_err(|error| Fault::after(&error))?;
-                        self.announce_over(change, connection, deadline).await
+                        self.announce_over(change, true, connection, deadline).await
                     }
                     announced => announced,
                 }
@@ -155,13 +162,16 @@ impl RedisEngine {
         announced.boxed()
     }
 
+    /// Announces `change` over `connection`; without its log if `is_alone`, so that sessions forget everything.
     async fn announce_over(
         &self,
         change: &Change,
+        is_alone: bool,
         mut connection: Connection,
         deadline: Instant,
     ) -> Result<(), Fault> {
         let registry = self.registry(&connection, change.zone);
+        let registry = if is_alone { registry.without_log() } else { registry };
         let announcement = self.near.announcement(change.clone(), registry);
         let reply = connection.ask_sealed_one(announcement.command(), deadline).await?;
         self.settle(&announcement, reply, &mut connection, deadline).await
@@ -201,6 +211,20 @@ impl RedisEngine {
         }
     }
 
+    /// Announces, in the background, removals that were repeated at servers that have taken over: instances may have read there what
+    /// was removed, before it was.
+    pub(crate) fn announce_repeated(self: &Arc<Self>) {
+        let zones = self.servers.take_repeated();
+        if zones == 0 || !self.near.is_strict() {
+            return;
+        }
+        let engine = Arc::clone(self);
+        tokio::spawn(async move {
+            let (failed, _) = engine.announce_everything(zones).await;
+            engine.servers.put_repeated(failed);
+        });
+    }
+
     /// Forgets `what` in the memory of this instance: the server refused fills by the tokens of these keys.
     pub(crate) fn forget(&self, what: &[Invalidation]) {
         if self.near.cache.is_some() && !what.is_empty() {
@@ -238,4 +262,8 @@ impl RedisEngine {
         let (hits, misses) = (stats.hits + near.hits, stats.misses);
         CacheStats { near: Some(near), ..stats }.with_lookups(hits, misses)
     }
+}
+
+fn is_moving(announced: &Result<(), Fault>) -> bool {
+    announced.as_ref().is_err_and(|fault| fault.fate == Fate::Moving)
 }

@@ -23,7 +23,6 @@ use redis::{Cmd, Pipeline, ToSingleRedisArg, Value};
 use tokio::time::Instant;
 
 use super::layout::Layout;
-use super::scan::{Elsewhere, counts};
 use super::scripts::{Call, Lua, NEAR_ANNOUNCE, NEAR_REGISTER, NEAR_REMOVE, NEAR_RENEW};
 use super::slot::{Slot, SlotHasher};
 use crate::connection::Connection;
@@ -44,7 +43,8 @@ const FIELDS: u64 = 3;
 #[derive(Debug, Clone)]
 pub(crate) struct Registry {
     pub(crate) key: String,
-    log: String,
+    /// `None` where it is left out: its slot is being moved, and commands of several keys are refused.
+    log: Option<String>,
     epoch: String,
 }
 
@@ -78,12 +78,21 @@ impl Registry {
     pub(crate) fn new(layout: &Layout, run: u64, incarnation: u64, zone: Option<u8>) -> Self {
         let tag = zone.map(|zone| format!(":{{{}}}", tag(zone))).unwrap_or_default();
         let key = layout.internal(&format!("near:{run:016x}{tag}"));
-        Self { log: format!("{key}:log"), key, epoch: format!("{incarnation:016x}") }
+        Self { log: Some(format!("{key}:log")), key, epoch: format!("{incarnation:016x}") }
+    }
+
+    /// Returns this registry without its log.
+    pub(crate) fn without_log(self) -> Self {
+        Self { log: None, ..self }
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        [self.key.as_str()].into_iter().chain(self.log.as_deref()).collect()
     }
 
     /// Returns a command that announces a change.
     pub(crate) fn announce(&self, how: Call, scopes: &Scopes) -> Cmd {
-        let mut call = NEAR_ANNOUNCE.call(how, &[&self.key, &self.log]);
+        let mut call = NEAR_ANNOUNCE.call(how, &self.keys());
         call.arg(&scopes.0).arg(unique()).arg(&self.epoch).arg(LIVES_MILLIS);
         call
     }
@@ -169,7 +178,7 @@ impl Connection {
         before: &str,
         deadline: Instant,
     ) -> Result<(u64, String), Fault> {
-        let mut call = NEAR_REGISTER.call(Call::InFull, &[&registry.key, &registry.log]);
+        let mut call = NEAR_REGISTER.call(Call::InFull, &registry.keys());
         call.arg(session).arg(before).arg(unique()).arg(&registry.epoch).arg(LIVES_MILLIS);
         if let Value::Array(parts) = self.ask(&call, deadline).await?
             && let Ok([Value::Int(announced), Value::BulkString(name)]) = <[Value; 2]>::try_from(parts)
@@ -215,7 +224,8 @@ impl Connection {
         block: Option<Duration>,
         deadline: Instant,
     ) -> Result<Vec<(u64, Scopes)>, Fault> {
-        let entries = self.read_stream(&registry.log, &format!("{after}-1"), block, deadline).await?;
+        let log = registry.log.as_deref().unwrap_or_default();
+        let entries = self.read_stream(log, &format!("{after}-1"), block, deadline).await?;
         let entry =
             |(id, value): (String, String)| Some((id.split('-').next()?.parse().ok()?, Scopes(value)));
         let unread = || (0, Scopes(ALL.to_owned()));
@@ -336,19 +346,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Ends all sessions of `registries`, as far as this server holds them. Returns whether there were any.
-    pub(crate) async fn end_sessions(
-        &mut self,
-        registries: &[Registry],
-        deadline: Instant,
-    ) -> Result<bool, Fault> {
-        let mut commands = Pipeline::with_capacity(registries.len() + 1);
-        for registry in registries {
-            commands.cmd("UNLINK").arg(&registry.key);
-        }
-        let replies = self.ask_sealed(commands, deadline).await?;
-        let counts = counts(self, replies, Elsewhere::Skip)?;
-        Ok(counts.into_iter().any(|count| count > 0))
+    /// Removes `registry`, with which all its sessions end.
+    pub(crate) async fn end_sessions(&mut self, registry: &Registry, deadline: Instant) -> Result<(), Fault> {
+        let mut unlink = redis::cmd("UNLINK");
+        unlink.arg(&registry.key);
+        let reply = self.ask_sealed_one(&unlink, deadline).await?;
+        self.succeeded(reply).map(drop)
     }
 
     /// Removes `session`.

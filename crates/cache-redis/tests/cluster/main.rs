@@ -5,6 +5,7 @@ mod histories;
 mod memory;
 mod partial;
 mod race;
+mod registries;
 mod settings;
 mod support;
 mod tls;

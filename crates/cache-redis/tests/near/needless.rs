@@ -122,19 +122,6 @@ async fn a_wait_does_not_cost_the_shared_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_server_without_sessions_is_not_waited_for_again_and_again() {
-    let server = RedisServer::start_with(&["--maxmemory-policy", "noeviction"]).unwrap();
-    let one = with_memory(server.port()).await;
-    past_the_beginning().await;
-    let () = raw(&server, &["CONFIG", "SET", "maxmemory", "1"]);
-    let mut took = Vec::new();
-    for _ in 0..6 {
-        took.push(invalidate(&one, WHAT).await);
-    }
-    assert!(took.iter().filter(|took| **took > Duration::from_millis(400)).count() <= 2, "{took:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn an_instance_relies_on_its_own_registry_after_half_a_second() {
     let server = RedisServer::start().unwrap();
     let config = config(server.port()).heartbeat(Duration::from_secs(1)).near(near());

@@ -5,7 +5,8 @@ local function registry(key, log, name, epoch)
   if held.err or not held[1] or not tonumber(held[2]) or held[3] ~= epoch then
     -- A full server refuses this. After a removal it would let the script go on.
     if not held.err then redis.call('HSET', key, 'g', name) end
-    redis.call('UNLINK', key, log)
+    redis.call('UNLINK', key)
+    if log then redis.call('UNLINK', log) end
     redis.call('HSET', key, 'g', name, 'n', '0', 'e', epoch)
     return name, 0
   end
