@@ -86,6 +86,7 @@ const PLANTED: &[(&str, &str, &str)] = &[
     ("check-outside-lock", SCHEDULES, "--test schedules no_schedule_serves_an_old_version_after"),
     ("lazy-delete", EVERYTHING, "--test faults killing"),
     ("no-redis-fence", EVERYTHING, "--test race"),
+    ("near-token-late", SCHEDULES, "--test schedules what_was_forgotten"),
     ("near-no-wait", EVERYTHING, "--test race from_memory"),
     ("near-ack-first", EVERYTHING, "--test race from_memory"),
     ("near-token-late", EVERYTHING, "--test race from_memory"),

@@ -7,8 +7,9 @@
 use async_trait::async_trait;
 use cache_core::plants::{Plant, is_planted};
 use cache_core::{
-    AtomicBackend, BackendKind, CacheBackend, CacheGroup, CacheKey, CacheStats, Explanation, FillOutcome,
-    FillToken, Health, Invalidated, Invalidation, Lookup, MemoryBackend, NewEntry, Result,
+    AtomicBackend, BackendKind, CacheBackend, CacheGroup, CacheKey, CacheStats, Clock, EpochScope,
+    Explanation, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, MemoryBackend, NearCache,
+    NearConfig, NearSession, NewEntry, Result, SystemClock,
 };
 use shuttle::future::block_on;
 use shuttle::sync::Arc;
@@ -211,4 +212,65 @@ fn a_token_check_outside_the_lock_is_found() {
     };
     shuttle::check_random(race, SCHEDULES);
     shuttle::check_pct(race, SCHEDULES, 3);
+}
+
+/// A store, and the memory of an instance in front of it.
+struct Memory {
+    near: NearCache,
+    session: NearSession,
+    stored: AtomicU64,
+    acknowledged: AtomicU64,
+}
+
+impl Memory {
+    /// Reads from memory, or from the store: a hit older than the version acknowledged before is a stale read.
+    fn read(&self, key: &CacheKey) {
+        let oldest = self.acknowledged.load(Ordering::SeqCst);
+        if let Some(entry) = self.near.find(key, &self.session).and_then(|found| found.entry) {
+            assert!(version(&entry.payload) >= oldest, "stale: {} after {oldest}", version(&entry.payload));
+            return;
+        }
+        let token = self.session.token(key);
+        let stored = self.stored.load(Ordering::SeqCst);
+        let late = is_planted(Plant::NearTokenLate).then(|| self.session.token(key));
+        let entry = NewEntry::new(stored.to_le_bytes().to_vec()).stored_at(SystemClock.now());
+        let found = Lookup { entry: Some(entry), token: FillToken::never(), backend: BackendKind::Redis };
+        self.near.put(key, late.unwrap_or(token), &found);
+    }
+
+    /// Removes, then forgets, then acknowledges.
+    fn change(&self, scope: EpochScope<'_>) {
+        let version = self.stored.fetch_add(1, Ordering::SeqCst) + 1;
+        self.session.forget(scope);
+        self.acknowledged.fetch_max(version, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn no_schedule_serves_from_memory_what_was_forgotten_before_the_read() {
+    let race = || {
+        let memory = Arc::new(Memory {
+            near: NearCache::new(&NearConfig::new(1 << 20)),
+            session: NearSession::endless(),
+            stored: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(0),
+        });
+        let readers = (0..2).map(|_| {
+            let memory = Arc::clone(&memory);
+            thread::spawn(move || (0..3).for_each(|_| memory.read(&key())))
+        });
+        let writers = [EpochScope::Group("image:5"), EpochScope::All].map(|scope| {
+            let memory = Arc::clone(&memory);
+            thread::spawn(move || memory.change(scope))
+        });
+        for thread in readers.chain(writers).collect::<Vec<_>>() {
+            thread.join().expect("no thread panics");
+        }
+        memory.read(&key());
+    };
+    stale_only_if(is_planted(Plant::NearTokenLate), || {
+        let schedules = times(SCHEDULES);
+        shuttle::check_random(race, schedules);
+        shuttle::check_pct(race, schedules, 3);
+    });
 }
