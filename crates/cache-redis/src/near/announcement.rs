@@ -21,7 +21,7 @@ use crate::protocol::scripts::Call;
 
 /// How many times the registry is asked without a pause for acknowledgements; most come within two round trips.
 const POLLS_WITHOUT_PAUSE: u32 = 10;
-/// The pause before the next poll; each is twice as long, up to 16 ms.
+/// The pause before the next poll; each is longer by this, up to 16 ms.
 const PAUSE: Duration = Duration::from_millis(1);
 /// How long a `set` waits for acknowledgements. It is no part of freshness, and has 250 ms.
 const SET_WAIT: Duration = Duration::from_millis(150);
