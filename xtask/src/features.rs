@@ -121,7 +121,7 @@ const OWNED: &[Owned] = &[
     Owned { law: "only cache-core depends on bincode", libraries: &["bincode"], owners: &["cache-core"] },
     Owned {
         law: "only the bench crate depends on the peers",
-        libraries: &["foyer", "cached", "deadpool-redis", "moka", "quick_cache"],
+        libraries: &["foyer", "cached", "deadpool-redis", "moka"],
         owners: &["bench"],
     },
 ];
