@@ -31,8 +31,8 @@ fn at_hand(cache: &RedisBackend, key: &CacheKey) -> bool {
 /// Reads keys, so that they are in memory.
 async fn read(cache: &RedisBackend, keys: &[CacheKey]) {
     for key in keys {
-        assert!(held(cache, key).await.is_some());
-        assert!(at_hand(cache, key), "{key}");
+        // On a busy machine a lease may end in between.
+        eventually("it is in memory", async || held(cache, key).await.is_some() && at_hand(cache, key)).await;
     }
 }
 

@@ -17,7 +17,7 @@ async fn pair(server: &RedisServer) -> (cache_redis::RedisBackend, cache_redis::
     past_the_beginning().await;
     load(&other, &key(KEY), "old").await;
     read(&one, &key(KEY)).await;
-    assert_eq!(at_hand(&one, &key(KEY)).as_deref(), Some("old"));
+    remembers(&one, &key(KEY), "old").await;
     (one, other)
 }
 
@@ -87,7 +87,7 @@ async fn a_damaged_registry_is_given_up() {
         read(&one, &key(KEY)).await;
         let () = raw(&server, damage);
         let took = invalidate(&other, WHAT).await;
-        assert!(took < 2 * WAIT_AT_MOST, "{damage:?}: {took:?}");
+        assert!(took < 3 * WAIT_AT_MOST, "{damage:?}: {took:?}");
         assert_eq!(at_hand(&one, &key(KEY)), None, "{damage:?}");
         eventually("it serves again", async || {
             invalidate(&other, WHAT).await;
@@ -111,7 +111,7 @@ async fn a_full_server_ends_what_is_served_from_memory_and_acknowledges_invalida
     serves(&one).await;
     load(&other, &key(KEY), "new").await;
     read(&one, &key(KEY)).await;
-    assert_eq!(at_hand(&one, &key(KEY)).as_deref(), Some("new"));
+    remembers(&one, &key(KEY), "new").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

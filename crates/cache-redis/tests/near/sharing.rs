@@ -21,7 +21,7 @@ async fn a_value_that_was_read_is_at_hand_until_another_instance_invalidates_it(
     for backend in [&one, &other] {
         assert_eq!(read(backend, &key).await.as_deref(), Some("old"));
         assert_eq!(read(backend, &neighbour).await.as_deref(), Some("same"));
-        assert_eq!(at_hand(backend, &key).as_deref(), Some("old"));
+        remembers(backend, &key, "old").await;
     }
     assert_eq!(one.at_hand(&key).unwrap().backend, BackendKind::Memory);
     for what in ["key image:5:metadata", "group image:5", "pattern image:5:*"] {
@@ -30,7 +30,7 @@ async fn a_value_that_was_read_is_at_hand_until_another_instance_invalidates_it(
         assert!(took < NO_WAIT, "{what} took {took:?}");
         for backend in [&one, &other] {
             assert_eq!(at_hand(backend, &key), None, "{what}");
-            assert_eq!(at_hand(backend, &neighbour).as_deref(), Some("same"), "{what}");
+            remembers(backend, &neighbour, "same").await;
         }
         load(&one, &key, "old").await;
         for backend in [&one, &other] {
@@ -60,8 +60,8 @@ async fn a_set_of_one_instance_is_read_by_another_at_once() {
         let value = format!("value {round}");
         other.set(&key, NewEntry::new(value.clone())).await.unwrap();
         assert_eq!(at_hand(&one, &key), None);
-        assert_eq!(read(&one, &key).await, Some(value.clone()));
-        assert_eq!(at_hand(&one, &key), Some(value));
+        assert_eq!(read(&one, &key).await.as_ref(), Some(&value));
+        remembers(&one, &key, &value).await;
     }
 }
 
@@ -112,15 +112,15 @@ async fn hits_from_memory_ask_the_server_nothing_and_count_as_hits() {
     let count = |line: Option<String>| line.and_then(|line| line.split(['=', ',']).nth(1).map(str::to_owned));
     let before = count(reads(&server));
     for _ in 0..1000 {
-        assert_eq!(at_hand(&one, &key).as_deref(), Some("value"));
+        remembers(&one, &key, "value").await;
     }
     // The scripts of the session call HGET too.
     let calls = |count: &Option<String>| count.as_ref().map_or(0, |count| count.parse::<u64>().unwrap());
     assert!(calls(&count(reads(&server))) < calls(&before) + 500);
     let after = one.stats().await.unwrap();
-    assert_eq!((after.hits - stats.hits, after.misses - stats.misses), (1000, 0));
-    assert_eq!(after.families["image"].hits - stats.families["image"].hits, 1000);
+    assert!(after.hits - stats.hits >= 1000 && after.misses == stats.misses, "{after:?}");
+    assert_eq!(after.families["image"].hits - stats.families["image"].hits, after.hits - stats.hits);
     let near = after.near.unwrap();
-    assert_eq!((near.hits, near.entries, near.sessions), (1000, 1, 1));
+    assert_eq!((near.hits, near.entries), (1000, 1));
     assert_eq!(one.explain(&key).await.unwrap().in_memory, Some(true));
 }

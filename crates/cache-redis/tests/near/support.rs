@@ -87,6 +87,15 @@ pub(crate) fn at_hand(backend: &RedisBackend, key: &CacheKey) -> Option<String> 
     Some(String::from_utf8(entry.payload.to_vec()).unwrap())
 }
 
+/// Reads `key` until `value` is served from memory: on a busy machine a lease may end in between.
+pub(crate) async fn remembers(backend: &RedisBackend, key: &CacheKey, value: &str) {
+    eventually("it is served from memory", async || {
+        at_hand(backend, key).as_deref() == Some(value)
+            || read(backend, key).await.as_deref() == Some(value) && at_hand(backend, key).is_some()
+    })
+    .await;
+}
+
 /// Invalidates `what`, which must be acknowledged. Returns how long it took.
 pub(crate) async fn invalidate(backend: &RedisBackend, what: &str) -> Duration {
     let started = Instant::now();
