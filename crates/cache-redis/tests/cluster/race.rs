@@ -203,7 +203,9 @@ async fn run(course: Course, disturb: impl FnOnce(&mut RedisCluster)) {
     );
     tally.delayed(Duration::from_millis(slowest));
     tally.healed(healed);
-    assert!(hits > 2000 && removed > 200, "too few to prove anything");
+    // With memory, changes wait while a node hangs.
+    let least = if has_memory { 30 } else { 200 };
+    assert!(hits > 2000 && removed > least, "too few to prove anything: {removed} removals");
     assert!(!has_memory || at_hand > hits / 20, "{at_hand} of {hits} from memory: too few to prove anything");
     assert_eq!(stale, 0, "of {hits} hits");
     assert!(late == 0 || may_be_late, "{late} of {hits} hits");

@@ -149,8 +149,8 @@ async fn a_registry_at_a_deposed_master_grants_no_leases_for_long() {
     let other = open(&cluster).await;
     other.probe().await.unwrap();
     load(&other, &key, "old").await;
-    held(&one, &key).await.unwrap();
-    assert!(at_hand(&one, &key));
+    // On a busy machine a lease may end in between.
+    eventually("it is in memory", async || held(&one, &key).await.is_some() && at_hand(&one, &key)).await;
     for node in (0..6).filter(|node| *node != master) {
         cluster.ask(master, &["CLUSTER", "FORGET", &cluster.id(node).unwrap()]).unwrap().text().unwrap();
     }
