@@ -58,7 +58,7 @@ fn invalidation(session: &mut Session, name: &'static str, instances: usize, tar
     let others = (0..instances).map(|_| theirs.block_on(connect(port, Some(NearConfig::new(1 << 20)))));
     let others = others.collect::<Outcome<Vec<_>>>()?;
     let cache = runtime.block_on(connect(port, None))?;
-    // The first half second of an instance is another matter, and that of a server.
+    // A server that was up for less than two seconds, or an instance for less than half a second, makes invalidations wait.
     std::thread::sleep(Duration::from_secs(3));
     let client = redis::Client::open(server.url())?;
     let raw = runtime.block_on(client.get_multiplexed_async_connection())?;

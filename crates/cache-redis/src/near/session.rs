@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cache_core::plants::{Plant, is_planted};
 use cache_core::{Clock, EpochScope, Error, ErrorKind, Monotonic, NearSession};
+use futures_util::FutureExt;
 use tokio::time::{Instant, sleep};
 
 use super::{LEASE, WAIT};
@@ -128,30 +129,26 @@ impl Held {
 
     /// Forgets what `changes` concern, which follow the last one, or everything where some of the `announced` are missing.
     pub(super) fn process(&mut self, changes: Vec<(u64, Scopes)>, announced: u64) {
-        let (near, mut last) = (&self.session.near, self.processed);
-        for (number, scopes) in &changes {
-            if *number != last + 1 {
-                near.forget(EpochScope::All);
-                break;
+        let heard = changes.iter().zip(self.processed + 1..).take_while(|((number, _), next)| number == next);
+        let heard = heard.count();
+        let last = self.processed + heard as u64;
+        let is_complete = heard == changes.len() && last >= announced;
+        let session = Arc::clone(&self.session);
+        let forget = move || {
+            if is_complete {
+                session.near.forget_each(changes.iter().flat_map(|(_, scopes)| scopes.iter()));
+            } else {
+                session.near.forget(EpochScope::All);
             }
-            if !is_planted(Plant::NearAckFirst) {
-                near.forget_each(scopes.iter());
-            }
-            last = *number;
+        };
+        if is_planted(Plant::NearAckFirst) {
+            tokio::spawn(sleep(Duration::from_millis(5)).map(move |()| forget()));
+        } else {
+            forget();
         }
-        if last < announced {
-            near.forget(EpochScope::All);
-            last = announced;
-        }
+        let last = last.max(announced);
         self.owes |= last > self.processed;
         self.processed = last;
-        if is_planted(Plant::NearAckFirst) {
-            let session = Arc::clone(&self.session);
-            tokio::spawn(async move {
-                sleep(Duration::from_millis(5)).await;
-                session.near.forget_each(changes.iter().flat_map(|(_, scopes)| scopes.iter()));
-            });
-        }
     }
 
     /// Removes other sessions that were not renewed since the last call, which was longer ago than a lease lasts. Returns how

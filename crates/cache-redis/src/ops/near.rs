@@ -214,8 +214,9 @@ impl RedisEngine {
     /// Announces, in the background, removals that were repeated at servers that have taken over: instances may have read there what
     /// was removed, before it was.
     pub(crate) fn announce_repeated(self: &Arc<Self>) {
-        let zones = self.servers.take_repeated();
-        if zones == 0 || !self.near.is_strict() {
+        // Until this instance has seen a registry, they are kept: it may see one at the next heartbeat.
+        let zones = if self.near.is_strict() { self.servers.take_repeated() } else { 0 };
+        if zones == 0 {
             return;
         }
         let engine = Arc::clone(self);

@@ -48,7 +48,7 @@ pub(crate) struct Registry {
     epoch: String,
 }
 
-/// The groups that a change concerns, as they stand in the log.
+/// The groups that a change concerns, in the encoding of the log.
 #[derive(Debug, Clone)]
 pub(crate) struct Scopes(String);
 

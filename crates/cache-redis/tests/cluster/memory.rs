@@ -2,31 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use cache_core::{CacheBackend, CacheKey, Invalidation, NearConfig, NearState};
+use cache_core::{CacheBackend, CacheKey, Invalidation};
 use cache_redis::RedisBackend;
 use testkit::RedisCluster;
 
-use crate::support::{config, eventually, held, key, keys_of, load};
+use crate::support::*;
 
 /// What an invalidation takes that waits for acknowledgements only.
 const NO_WAIT: Duration = Duration::from_millis(350);
-
-async fn with_memory(cluster: &RedisCluster) -> RedisBackend {
-    let cache = RedisBackend::connect(config(cluster).near(NearConfig::new(8 << 20))).await.unwrap();
-    serves(&cache).await;
-    cache
-}
-
-async fn serves(cache: &RedisBackend) {
-    eventually("everything is served from memory", async || {
-        cache.health().await.near.is_some_and(|near| near.state == NearState::Serving)
-    })
-    .await;
-}
-
-fn at_hand(cache: &RedisBackend, key: &CacheKey) -> bool {
-    cache.at_hand(key).is_some_and(|found| found.entry.is_some())
-}
 
 /// Reads keys, so that they are in memory.
 async fn read(cache: &RedisBackend, keys: &[CacheKey]) {

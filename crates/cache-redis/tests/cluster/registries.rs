@@ -9,23 +9,6 @@ use tokio::time::sleep;
 
 use crate::support::*;
 
-async fn with_memory(cluster: &RedisCluster) -> RedisBackend {
-    let cache = RedisBackend::connect(config(cluster).near(NearConfig::new(8 << 20))).await.unwrap();
-    serves(&cache).await;
-    cache
-}
-
-async fn serves(cache: &RedisBackend) {
-    eventually("everything is served from memory", async || {
-        cache.health().await.near.is_some_and(|near| near.state == NearState::Serving)
-    })
-    .await;
-}
-
-fn at_hand(cache: &RedisBackend, key: &CacheKey) -> bool {
-    cache.at_hand(key).is_some_and(|found| found.entry.is_some())
-}
-
 /// The slot of the registry of `zone`.
 fn registry_slot(cluster: &RedisCluster, zone: u16) -> u16 {
     (0..100_000)

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cache_core::{CacheBackend, CacheKey, FillOutcome, Invalidation, NewEntry};
+use cache_core::{CacheBackend, CacheKey, FillOutcome, Invalidation, NearConfig, NearState, NewEntry};
 use cache_redis::{RedisBackend, RedisConfig};
 use testkit::RedisCluster;
 
@@ -19,6 +19,24 @@ pub(crate) fn config(cluster: &RedisCluster) -> RedisConfig {
 
 pub(crate) async fn open(cluster: &RedisCluster) -> RedisBackend {
     RedisBackend::connect(config(cluster)).await.unwrap()
+}
+
+/// Opens a cache with values in memory, and waits until all zones serve them.
+pub(crate) async fn with_memory(cluster: &RedisCluster) -> RedisBackend {
+    let cache = RedisBackend::connect(config(cluster).near(NearConfig::new(8 << 20))).await.unwrap();
+    serves(&cache).await;
+    cache
+}
+
+pub(crate) async fn serves(cache: &RedisBackend) {
+    eventually("everything is served from memory", async || {
+        cache.health().await.near.is_some_and(|near| near.state == NearState::Serving)
+    })
+    .await;
+}
+
+pub(crate) fn at_hand(cache: &RedisBackend, key: &CacheKey) -> bool {
+    cache.at_hand(key).is_some_and(|found| found.entry.is_some())
 }
 
 pub(crate) fn key(number: usize) -> CacheKey {

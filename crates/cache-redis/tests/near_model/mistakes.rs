@@ -45,7 +45,7 @@ pub(crate) enum Mistake {
     ListsBeforeRemoval,
     /// A silent session is removed although it may have renewed since.
     RemovesBlindly,
-    /// Tokens do not name their session, so that values of the former session stand in the next one.
+    /// Tokens do not name their session: the next session serves values that were read under the former one.
     TokensWithoutSession,
     /// A read looks at the lease of the session that is current then, not of the one whose tokens it will compare.
     LeaseOfAnotherSession,

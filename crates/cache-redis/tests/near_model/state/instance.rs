@@ -68,7 +68,7 @@ pub(crate) enum Of {
     Former,
 }
 
-/// A value in memory whose token stands in its session.
+/// A value in memory whose token is valid in its session.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Held {
     pub(crate) version: Version,
@@ -82,7 +82,7 @@ pub(crate) enum Reader {
     Idle,
     /// It has loaded the session `of` and found its lease valid.
     Leased { key: Key, floor: Version, of: Of },
-    /// It has taken a value; its token still stands in the session.
+    /// It has taken a value; the token of the value is still valid in the session.
     Taken { key: Key, floor: Version, version: Version, of: Of },
     /// Only for `Mistake::LeaseOfAnotherSession`: it has loaded the session `of`, and not yet looked at a lease.
     Loaded { key: Key, floor: Version, of: Of },
@@ -90,7 +90,7 @@ pub(crate) enum Reader {
     Compared { key: Key, floor: Version, version: Version },
 }
 
-/// The task that reads from Redis and puts the value into memory. `token` is `None` once it does not stand.
+/// The task that reads from Redis and puts the value into memory. `token` is `None` once it is not valid.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) enum Filler {
     #[default]
