@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: runs the crate `bench`, which alone builds the peers, and says which targets were missed.
+//! `cargo xtask bench`: runs the crate `bench`, which alone builds the peers, beside the application, and says which targets were
+//! missed.
 //!
 //! The crate prints its table, writes docs/benchmarks.md after a full run, and writes the rows to the file that `--json`
 //! names: a list of objects, of which `name`, `met` and `summary` are read here.
@@ -21,6 +22,9 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
     let words = arguments.finish();
     let asked = Asked::parse(&words)?;
     let features = if asked.builds_peers() { PEERS } else { "" };
+    if asked.wants("application") {
+        run_command(&mut cargo("build --release --locked --package image-manager"))?;
+    }
     let mut command = cargo(&format!("run --release --locked --package bench {features} --"));
     // Files are named relative to the caller's folder.
     command.current_dir(std::env::current_dir()?).args(&words);
@@ -62,15 +66,20 @@ impl Asked {
         Ok(Self { only, json })
     }
 
+    /// Whether the group of this name is to run.
+    fn wants(&self, group: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only == group)
+    }
+
     /// Whether other caches are measured, and can be built here. Nothing else builds them.
     fn builds_peers(&self) -> bool {
-        if self.only.as_ref().is_some_and(|group| group != "peers") {
+        if !self.wants("peers") {
             return false;
         }
         let built = run_command(&mut cargo(&format!("build --release --locked --package bench {PEERS}")));
         if let Err(error) = &built {
             println!(
-                "WITHOUT foyer, cached, rusqlite and deadpool-redis, which cannot be built here: {error:#}"
+                "WITHOUT foyer, cached, rusqlite, moka and deadpool-redis, which cannot be built here: {error:#}"
             );
         }
         built.is_ok()
@@ -106,7 +115,10 @@ mod tests {
     #[test]
     fn arguments_are_understood_or_refused_before_anything_is_built() {
         let asked = parse("--quick --json rows.json --only disk --trace x.csv").unwrap();
-        assert_eq!((asked.json, asked.only.as_deref()), (Some("rows.json".into()), Some("disk")));
+        assert_eq!((&asked.json, asked.only.as_deref()), (&Some("rows.json".into()), Some("disk")));
+        assert!(
+            asked.wants("disk") && !asked.wants("application") && parse("").unwrap().wants("application")
+        );
         assert!(parse("--fast").is_err() && parse("--only").is_err());
     }
 }

@@ -82,6 +82,11 @@ const ABSENT: &[Absent] = &[
         crates: &["redb", "redis", "bb8-redis", "cache-disk", "cache-redis"],
     },
     Absent {
+        law: "cache-macros knows no crate of the product",
+        tree: "cache-macros",
+        crates: &["cache-core", "cache-facade", "tokio", "serde"],
+    },
+    Absent {
         law: "nothing of the product needs OpenSSL or cmake",
         tree: "image-manager --all-features",
         crates: &["openssl", "openssl-sys", "native-tls", "aws-lc-sys", "cmake"],

@@ -27,7 +27,10 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
     });
     report.check("comments are plain English", || comments_are_plain(20, &rust_sources(&root, EVERYWHERE)?));
     report.check("docs/architecture.md names the modules and functions that exist", || {
-        docs::architecture(&root, &["cache-core", "cache-disk", "cache-redis", "cache-facade"])
+        docs::architecture(
+            &root,
+            &["cache-core", "cache-disk", "cache-redis", "cache-macros", "cache-facade"],
+        )
     });
     report.check("links in the documents lead somewhere", || docs::links(&root));
     report.check("docs/dependencies.md explains every direct dependency", || {
@@ -48,8 +51,8 @@ pub(crate) fn clippy(words: &str) -> Result<String> {
 
 const EVERYWHERE: &[&str] = &["crates", "xtask/src"];
 
-/// Where the text that is forbidden elsewhere is part of a table.
-const HERE: &[&str] = &["xtask/src/lint.rs"];
+/// Where the text that is forbidden elsewhere is part of a table, or of the code that a macro generates.
+const HERE: &[&str] = &["xtask/src/lint.rs", "cache-macros/src/cached.rs"];
 
 const HOUSE_RULES: &[OnlyIn] = &[
     OnlyIn::new("no test is ignored", EVERYWHERE, &["#[ignore"], HERE).also_in_tests(),

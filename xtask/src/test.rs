@@ -55,7 +55,9 @@ enum What {
 
 /// The build of all crates but the benches, which alone build the peers. Every run of it reuses what the first compiled.
 const EVERYTHING: &str = "test --locked --workspace --exclude bench --no-fail-fast --features \
-                          cache-core/json,cache-core/plants,cache-facade/json,cache-facade/metrics,cache-facade/redis";
+                          cache-core/json,cache-core/plants,cache-core/uuid,cache-facade/blocking,\
+                          cache-facade/json,cache-facade/macros,cache-facade/metrics,cache-facade/redis,\
+                          cache-facade/uuid";
 
 /// The build under shuttle, which replaces locks, atomics, threads and the runtime to explore schedules.
 pub(crate) const SCHEDULES: &str = "test --locked --no-fail-fast --package cache-core --package cache-disk \
@@ -94,7 +96,7 @@ const PLANTED: &[(&str, &str, &str)] = &[
     ("near-trusts-new-registry", EVERYTHING, "--test near a_registry_that_is_lost"),
     ("one-incarnation", EVERYTHING, "--test restart"),
     ("no-replay", EVERYTHING, "--test restart"),
-    ("one-incarnation", EVERYTHING, "--test cluster -- histories::a_"),
+    ("one-incarnation", EVERYTHING, "--test cluster -- a_copy_of_a_failed a_node_that_restarts"),
     ("no-replay", EVERYTHING, "--test cluster histories::no_removal"),
     ("join-by-key", SCHEDULES, "--test schedules -- loaded_before_a_completed callers_without_a_token"),
     ("late-append", SCHEDULES, "--lib through_outages_and_returns"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bench::Case;
 use bench::Outcome;
-use bench::disk::reads::{LARGE_ENTRIES, SMALL_ENTRIES, hits, misses};
+use bench::disk::reads::{LARGE_ENTRIES, Reading, SMALL_ENTRIES, hits, misses};
 use bench::disk::removals::{clears, deletes};
 use bench::disk::sets::sets;
 use bench::disk::{LARGE, SMALL};
@@ -34,8 +34,10 @@ fn disk(criterion: &mut Criterion) {
     let runtime = Arc::new(runtime.expect("a runtime can be started"));
     for (size, entries, value_bytes) in [("1 KB", SMALL_ENTRIES, SMALL), ("50 KB", LARGE_ENTRIES, LARGE)] {
         let stores = stores(&runtime, entries, value_bytes);
-        pair(criterion, &format!("get {size}"), &mut hits(&stores, Access::Uniform));
-        pair(criterion, &format!("get absent among {size}"), &mut misses(&stores));
+        let mut hits = hits(&stores, Access::Uniform, Reading::Each).expect("the stores can be read");
+        pair(criterion, &format!("get {size}"), &mut hits);
+        let mut misses = misses(&stores).expect("the stores can be read");
+        pair(criterion, &format!("get absent among {size}"), &mut misses);
         pair(criterion, &format!("set {size}"), &mut sets(&stores));
         pair(criterion, &format!("delete {size}"), &mut deletes(&stores, 1));
         pair(criterion, &format!("clear {size}"), &mut clears(&stores));

@@ -85,6 +85,8 @@ pub struct Spec {
     pub pace: Pace,
     /// What ours has to reach.
     pub target: Target,
+    /// What the row's reader has to know, above all where it flatters one side. Default: nothing.
+    pub note: &'static str,
 }
 
 impl Spec {
@@ -96,7 +98,13 @@ impl Spec {
         pace: Pace,
         target: Target,
     ) -> Self {
-        Self { name, peer_name, unit, pace, target }
+        Self { name, peer_name, unit, pace, target, note: "" }
+    }
+
+    /// Says in the row what its reader has to know.
+    #[must_use]
+    pub const fn note(self, note: &'static str) -> Self {
+        Self { note, ..self }
     }
 }
 
@@ -137,34 +145,53 @@ pub enum Unit {
         /// Bytes of an operation's value.
         value_bytes: u64,
     },
-    /// Loads, counted.
-    Loads,
-    /// Bytes, counted.
-    Bytes,
-    /// Hits of a hundred lookups, counted.
-    HitPercent,
-    /// Space of a hundred allowed, counted.
-    SpacePercent,
+    /// Something that was counted, and is given as it is.
+    Counted {
+        /// The unit's name.
+        name: &'static str,
+        /// Whether less is better.
+        lower_is_better: bool,
+    },
 }
 
 impl Unit {
+    /// Loads.
+    pub const LOADS: Self = Self::lower("loads");
+    /// Bytes.
+    pub const BYTES: Self = Self::lower("bytes");
+    /// Bytes that were written for a byte of a value.
+    pub const BYTES_A_BYTE: Self = Self::lower("bytes a byte");
+    /// MiB of memory.
+    pub const MEGABYTES: Self = Self::lower("MB");
+    /// Milliseconds of something that happens once.
+    pub const MILLIS: Self = Self::lower("ms");
+    /// Space of a hundred allowed.
+    pub const SPACE_PERCENT: Self = Self::lower("%");
+    /// Values.
+    pub const VALUES: Self = Self::lower("values");
+    /// Hits of a hundred lookups, or bytes of values of a hundred bytes of the limit.
+    pub const PERCENT: Self = Self::Counted { name: "%", lower_is_better: false };
+
+    const fn lower(name: &'static str) -> Self {
+        Self::Counted { name, lower_is_better: true }
+    }
+
     /// The unit's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Micros => "us",
             Self::PerSecond => "/s",
             Self::MegabytesPerSecond { .. } => "MB/s",
-            Self::Loads => "loads",
-            Self::Bytes => "bytes",
-            Self::HitPercent | Self::SpacePercent => "%",
+            Self::Counted { name, .. } => name,
         }
     }
 
     /// Whether less is better.
     pub fn lower_is_better(self) -> bool {
         match self {
-            Self::Micros | Self::Loads | Self::Bytes | Self::SpacePercent => true,
-            Self::PerSecond | Self::MegabytesPerSecond { .. } | Self::HitPercent => false,
+            Self::Micros => true,
+            Self::PerSecond | Self::MegabytesPerSecond { .. } => false,
+            Self::Counted { lower_is_better, .. } => lower_is_better,
         }
     }
 
@@ -176,7 +203,7 @@ impl Unit {
             Self::MegabytesPerSecond { value_bytes } => {
                 1e9 / nanos * value_bytes as f64 / cache_core::MEGABYTE as f64
             }
-            Self::Loads | Self::Bytes | Self::HitPercent | Self::SpacePercent => nanos,
+            Self::Counted { .. } => nanos,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The rows of the disk backend beside raw redb.
 
+pub mod capacity;
+pub mod million;
 pub mod reads;
 pub mod removals;
 pub mod sets;
@@ -18,5 +20,7 @@ pub fn run(session: &mut Session) -> Outcome<()> {
     reads::run(session)?;
     sets::run(session)?;
     sustained::run(session)?;
-    removals::run(session)
+    capacity::run(session)?;
+    removals::run(session)?;
+    million::run(session)
 }

@@ -12,10 +12,11 @@
 //! 2. [`interleave`]: how it is measured. [`row`], [`table`]: what comes of it. [`session`]: one run, from the
 //!    [`options`] to the rows, with its progress on standard error.
 //! 3. [`workload`]: keys, values and orders of access, the same in every run. [`stores`]: one data set in ours and in the
-//!    peer, on the real disk, gone afterwards.
+//!    peer, on the real disk, gone afterwards. [`space`]: the space of a directory over time. [`child`]: this program as a
+//!    process to be killed, or measured from outside.
 //! 4. [`disk`], [`facade`] and [`redis`]: the rows; [`tasks`] for those of many tasks. [`peers`]: other caches, most of them
 //!    behind the feature `peers`, so that no other build has them.
-//! 5. [`workloads`]: what an application does, made of [`requests`] or read from a [`trace`], beside an exact [`lru`].
+//! 5. [`application`]: image-manager as a process. [`workloads`]: what an application does, made of [`requests`] or read from a [`trace`], beside an exact [`lru`].
 //! 6. [`plot`] and [`report`]: pictures of it. [`page`]: docs/benchmarks.md.
 
 #![expect(
@@ -25,7 +26,9 @@
     reason = "counts of a measurement, far below the limits of their types"
 )]
 
+pub mod application;
 pub mod case;
+pub mod child;
 pub mod disk;
 pub mod facade;
 pub mod interleave;
@@ -40,6 +43,7 @@ pub mod report;
 pub mod requests;
 pub mod row;
 pub mod session;
+pub mod space;
 pub mod stores;
 pub mod table;
 pub mod tasks;

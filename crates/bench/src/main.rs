@@ -4,7 +4,7 @@ use anyhow::{Context, bail, ensure};
 use bench::options::{GROUPS, Options, USAGE};
 use bench::row::Row;
 use bench::session::Session;
-use bench::{Outcome, disk, facade, page, peers, redis, report, table, trace, workloads};
+use bench::{Outcome, application, child, disk, facade, page, peers, redis, report, table, trace, workloads};
 use serde::Serialize;
 
 /// The variable in which the caller passes a description of the machine, the day and the commit.
@@ -20,6 +20,10 @@ struct Object<'a> {
 }
 
 fn main() -> Outcome<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((child::WORD, words)) = words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return child::work(words);
+    }
     let options = Options::parse(pico_args::Arguments::from_env())?;
     if cfg!(debug_assertions) {
         bail!("a debug build is not worth measuring: cargo run --release -p bench -- {USAGE}");
@@ -35,6 +39,7 @@ fn main() -> Outcome<()> {
             "facade" => facade::run(&mut session),
             "redis" => redis::run(&mut session),
             "peers" => peers::run(&mut session),
+            "application" => application::run(&mut session),
             _ => workloads::run(&mut session, traced.as_ref()),
         };
         // A group that fails does not lose the others' figures.

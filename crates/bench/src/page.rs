@@ -36,8 +36,8 @@ fn replaced(page: &str, group: &str, rows: &[Row], about: &str) -> Option<String
     let lines: String = lines.map(|line| line.replace("MISSED", "**missed**")).collect();
     Some(format!(
         "{before}\n{about}: {met} of {} targets met{end}\n\
-         | what | ours | peer | | ratio | spread | target | |\n\
-         | --- | ---: | ---: | --- | ---: | --- | --- | --- |\n{lines}{after}",
+         | what | ours | peer | | ratio | spread | target | | |\n\
+         | --- | ---: | ---: | --- | ---: | --- | --- | --- | --- |\n{lines}{after}",
         rows.len()
     ))
 }
@@ -64,14 +64,15 @@ mod tests {
         let second = replaced(&first, "disk", &rows, "tuesday").unwrap();
         assert!(second.contains("tuesday: 1 of 1") && second.contains("monday: 0 of 1"), "{second}");
         assert_eq!(second.matches("monday").count(), 1);
-        assert!(second.contains("Keys.\n\ntuesday") && second.contains("met |\n\n## Peers"), "{second}");
+        assert!(second.contains("Keys.\n\ntuesday") && second.contains("met |  |\n\n## Peers"), "{second}");
         assert_eq!(replaced(&second, "disk", &rows, "tuesday").unwrap(), second, "it changes nothing");
         assert!(replaced(EMPTY, "redis", &rows, "monday").is_none());
     }
 
     #[test]
     fn a_line_says_what_was_measured_and_wanted() {
-        let line = "\n| get | 2.00 us | 4,000 us | raw redb | 0.0005 | 0.40-0.60 | at most 1.00 x | met |\n";
+        let line =
+            "\n| get | 2.00 us | 4,000 us | raw redb | 0.0005 | 0.40-0.60 | at most 1.00 x | met |  |\n";
         assert!(replaced(EMPTY, "disk", &[row("disk", 2.0)], "").unwrap().contains(line));
     }
 }

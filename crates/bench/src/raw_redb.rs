@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use cache_core::CacheKey;
-use redb::{Builder, Database, Durability, ReadableDatabase, TableDefinition};
+use redb::{Builder, Database, Durability, ReadOnlyTable, ReadableDatabase, TableDefinition};
 
 use crate::Outcome;
 
@@ -11,11 +11,26 @@ const TABLE: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("cache
 
 /// What the peer is called in rows.
 pub const NAME: &str = "raw redb";
+/// What it is called where each `get` begins a transaction and opens the table, as its documentation shows it.
+pub const EACH: &str = "raw redb, a transaction a get";
+/// What it is called where all use one transaction, which does not see what is written meanwhile.
+pub const KEPT: &str = "raw redb, its transaction kept open";
 
 /// A database with one table.
 #[derive(Debug)]
 pub struct RawRedb {
     database: Database,
+}
+
+/// The table as it was at one time.
+#[derive(Debug)]
+pub struct Snapshot(ReadOnlyTable<&'static str, &'static [u8]>);
+
+impl Snapshot {
+    /// The value of `key`, copied out.
+    pub fn get(&self, key: &CacheKey) -> Outcome<Option<Vec<u8>>> {
+        Ok(self.0.get(key.as_str())?.map(|value| value.value().to_vec()))
+    }
 }
 
 /// One change of a batch.
@@ -28,7 +43,7 @@ pub enum Change<'a> {
 }
 
 impl RawRedb {
-    /// Creates a database in `directory`, with as much memory for its pages as ours has.
+    /// Opens the database in `directory` with so much memory for its pages, or creates one.
     pub fn create(directory: &Path, page_cache_bytes: usize) -> Outcome<Self> {
         let database = Builder::new().set_cache_size(page_cache_bytes).create(directory.join("raw.redb"))?;
         let raw = Self { database };
@@ -38,8 +53,12 @@ impl RawRedb {
 
     /// The value of `key`, copied out: one transaction.
     pub fn get(&self, key: &CacheKey) -> Outcome<Option<Vec<u8>>> {
-        let table = self.database.begin_read()?.open_table(TABLE)?;
-        Ok(table.get(key.as_str())?.map(|value| value.value().to_vec()))
+        self.snapshot()?.get(key)
+    }
+
+    /// What is stored now: a transaction that stays open.
+    pub fn snapshot(&self) -> Outcome<Snapshot> {
+        Ok(Snapshot(self.database.begin_read()?.open_table(TABLE)?))
     }
 
     /// Makes `changes` in one transaction.

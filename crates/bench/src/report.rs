@@ -54,9 +54,9 @@ fn text(rows: &[Row], plots: &[Plot], left_out: &[String], about: &str) -> Outco
     Ok(page)
 }
 
-/// The ratio of a row on a logarithmic axis from 1/100 to 100; empty for a row without a peer.
+/// The ratio of a row on a logarithmic axis from 1/100 to 100; empty for a row without a peer, or beside nothing.
 fn bar(row: &Row) -> String {
-    if row.peer.is_none() {
+    if row.peer.is_none() || !row.ratio.is_finite() {
         return String::new();
     }
     // Always so that more is better.
@@ -86,6 +86,7 @@ const STYLE: &str = "
 body { margin: 2rem auto; max-width: 1200px; padding: 0 1rem; background: white; color: #1f2430; font: 15px/1.5 sans-serif; }
 h2 { margin-top: 2.5rem; } table { border-collapse: collapse; font-size: 12px; --mark: #1d5fd1; }
 th, td { text-align: left; padding: 2px 8px; white-space: nowrap; } .missed { --mark: #c81e3a; } td:nth-child(8) { color: var(--mark); }
+td:nth-child(9) { white-space: normal; min-width: 200px; }
 .ratio { position: relative; min-width: 260px; background: linear-gradient(#bbb, #bbb) 50% 0/1px 100% no-repeat,
   linear-gradient(90deg, #e3e6eb 1px, transparent 1px) 0 0/25% 100%; }
 .ratio > * { position: absolute; top: 20%; height: 60%; background: var(--mark); } .ratio i { opacity: .35; min-width: 4px; }
@@ -101,7 +102,7 @@ mod tests {
     #[test]
     fn the_page_holds_every_plot_and_says_what_was_missed_and_left_out() {
         let rows =
-            [Row::counted("stampede", Unit::Loads, 2.0, 1.0), Row::counted("fine", Unit::Loads, 1.0, 1.0)];
+            [Row::counted("stampede", Unit::LOADS, 2.0, 1.0), Row::counted("fine", Unit::LOADS, 1.0, 1.0)];
         let lines = vec![("ours".to_owned(), vec![(1.0, 2.0)])];
         let (x, y) = (Axis::Log("keys"), Axis::Linear("us"));
         let plot = Plot { title: "Clearing".to_owned(), note: "a < b".to_owned(), x, y, lines };
@@ -123,6 +124,6 @@ mod tests {
             "{faster}"
         );
         assert!(bar(&row(Unit::PerSecond)).contains("<b style=\"left:42.5%\">"));
-        assert!(bar(&Row::counted("alone", Unit::Loads, 1.0, 1.0)).is_empty());
+        assert!(bar(&Row::counted("alone", Unit::LOADS, 1.0, 1.0)).is_empty());
     }
 }

@@ -8,7 +8,7 @@ use crate::interleave::Measured;
 /// One line of the table, and one object of the JSON.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
-    /// The group it belongs to: `disk`, `facade`, `redis`, `peers` or `workloads`.
+    /// The group it belongs to: one of [`GROUPS`](crate::options::GROUPS).
     pub group: &'static str,
     /// What was measured.
     pub name: String,
@@ -32,6 +32,8 @@ pub struct Row {
     pub target_of: &'static str,
     /// Whether it was reached.
     pub met: bool,
+    /// What the row's reader has to know; empty if it is nothing.
+    pub note: String,
 }
 
 impl Row {
@@ -41,6 +43,7 @@ impl Row {
         Self {
             peer_name: spec.peer_name.to_owned(),
             spread: Some(measured.spread(spec.unit)),
+            note: spec.note.to_owned(),
             ..Self::of(spec.name, spec.unit, spec.target, ours, Some(peer))
         }
     }
@@ -53,6 +56,12 @@ impl Row {
     /// The row of a figure that was counted on both sides, once.
     pub fn beside(name: &str, unit: Unit, target: Target, ours: f64, (peer_name, peer): (&str, f64)) -> Self {
         Self { peer_name: peer_name.to_owned(), ..Self::of(name, unit, target, ours, Some(peer)) }
+    }
+
+    /// Says in the row what its reader has to know.
+    #[must_use]
+    pub fn note(self, note: impl Into<String>) -> Self {
+        Self { note: note.into(), ..self }
     }
 
     fn of(name: &str, unit: Unit, target: Target, ours: f64, peer: Option<f64>) -> Self {
@@ -77,6 +86,7 @@ impl Row {
             target_of,
             // What is not a number meets nothing.
             met: if lower { held <= target } else { held >= target },
+            note: String::new(),
         }
     }
 }
@@ -102,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_row_has_the_fields_that_readers_of_the_json_expect() {
-        let row = serde_json::to_value(Row::counted("stampede", Unit::Loads, 1.0, 1.0)).unwrap();
+        let row = serde_json::to_value(Row::counted("stampede", Unit::LOADS, 1.0, 1.0)).unwrap();
         let names: Vec<_> = row.as_object().unwrap().keys().map(String::as_str).collect();
         let expected = [
             "group",
@@ -117,6 +127,7 @@ mod tests {
             "target",
             "target_of",
             "met",
+            "note",
         ];
         assert!(expected.iter().all(|name| names.contains(name)) && names.len() == expected.len());
         assert_eq!((&row["peer"], &row["met"]), (&serde_json::Value::Null, &true.into()));

@@ -22,6 +22,14 @@ const LOADED_AT_ONCE: usize = 4 << 20;
 /// How long a disk may stall.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Bytes of memory that our index takes for an entry. The row of the memory after opening a million entries measures it.
+pub const INDEX_BYTES: usize = 72;
+
+/// Bytes that ours has for pages where all its memory is `budget`: what its index of so many entries leaves.
+pub fn pages_within(budget: usize, entries: usize) -> usize {
+    budget.saturating_sub(entries * INDEX_BYTES).max(1 << 20)
+}
+
 /// What a data set is to be.
 #[derive(Debug, Clone)]
 pub struct DataSet {
@@ -31,14 +39,17 @@ pub struct DataSet {
     pub value_bytes: usize,
     /// The limit of our cache in MiB.
     pub limit_mb: u64,
-    /// Memory for pages of either store in bytes.
-    pub page_cache_bytes: usize,
+    /// Memory of either store in bytes: for pages, and of ours for the index too.
+    pub memory_bytes: usize,
+    /// The most entries that either will hold.
+    pub entries: usize,
 }
 
 impl DataSet {
-    /// A data set that neither the limit nor the memory for pages touches: what is measured is the code, not the disk.
+    /// A data set that neither the limit nor the memory touches: what is measured is the code, not the disk.
     pub fn new(keys: Vec<CacheKey>, value_bytes: usize) -> Self {
-        Self { keys, value_bytes, limit_mb: 1000, page_cache_bytes: 512 << 20 }
+        let entries = keys.len();
+        Self { keys, value_bytes, limit_mb: 1000, memory_bytes: 512 << 20, entries }
     }
 }
 
@@ -58,19 +69,20 @@ pub struct Stores {
     /// Bytes of each value.
     pub value_bytes: usize,
     // Last, so that the directory goes when nothing uses it any more.
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Stores {
     /// Creates both stores and stores the entries in a random order, as they come into a cache.
     pub fn create(runtime: &Arc<Runtime>, data: DataSet) -> Outcome<Arc<Self>> {
-        let DataSet { keys, value_bytes, limit_mb, page_cache_bytes } = data;
+        let DataSet { keys, value_bytes, limit_mb, memory_bytes, entries } = data;
         let directory = directory()?;
-        let ours = open_ours(runtime, directory.path().join("ours"), limit_mb, page_cache_bytes)?;
-        let peer = RawRedb::create(directory.path(), page_cache_bytes)?;
+        let pages = pages_within(memory_bytes, entries);
+        let ours = open_ours(runtime, directory.path().join("ours"), limit_mb, pages)?;
+        let peer = RawRedb::create(directory.path(), memory_bytes)?;
         let values = Values::new(value_bytes);
         let runtime = Arc::clone(runtime);
-        let stores = Self { runtime, ours, peer, keys, values, value_bytes, _directory: directory };
+        let stores = Self { runtime, ours, peer, keys, values, value_bytes, directory };
         stores.load()?;
         Ok(Arc::new(stores))
     }
@@ -78,6 +90,11 @@ impl Stores {
     /// Waits until all that was set is on the disk and our writer has nothing to do.
     pub fn settle(&self) -> Outcome<()> {
         Ok(self.runtime.block_on(self.ours.flush())?)
+    }
+
+    /// The directory of ours.
+    pub fn directory(&self) -> PathBuf {
+        self.directory.path().join("ours")
     }
 
     fn load(&self) -> Outcome<()> {

@@ -3,7 +3,7 @@
 use crate::row::Row;
 
 /// What the [`cells`] of a row are.
-pub const HEADS: [&str; 8] = ["what", "ours", "peer", "peer is", "ratio", "spread", "target", "met"];
+pub const HEADS: [&str; 9] = ["what", "ours", "peer", "peer is", "ratio", "spread", "target", "met", "note"];
 
 /// The rows as a table with one line each.
 pub fn table(rows: &[Row]) -> String {
@@ -15,14 +15,16 @@ pub fn table(rows: &[Row]) -> String {
         }
     }
     let padded = |(cell, width): (&String, usize)| format!("{cell:<width$}");
-    let line = |line: &[String; 8]| line.iter().zip(widths).map(padded).collect::<Vec<_>>().join("  ");
+    let line = |line: &[String; 9]| line.iter().zip(widths).map(padded).collect::<Vec<_>>().join("  ");
     lines.iter().flat_map(|cells| [line(cells).trim_end(), "\n"].map(str::to_owned)).collect()
 }
 
 /// What a row says, in one short line.
 pub fn summary(row: &Row) -> String {
-    let [_, ours, _, peer, ratio, spread, target, met] = cells(row);
-    if row.peer.is_some() {
+    let [_, ours, of_peer, peer, ratio, spread, target, met, _] = cells(row);
+    if row.peer.is_some() && !row.ratio.is_finite() {
+        format!("{ours} beside {of_peer} of {peer}, wanted {target}: {met}")
+    } else if row.peer.is_some() {
         format!("{ours}, {ratio} x {peer} ({spread}), wanted {target}: {met}")
     } else {
         format!("{ours}, wanted {target}: {met}")
@@ -30,9 +32,22 @@ pub fn summary(row: &Row) -> String {
 }
 
 /// What a row says, column by column.
-pub fn cells(row: &Row) -> [String; 8] {
-    let Row { group: _, name, ours, peer, peer_name, unit, better, ratio, spread, target, target_of, met } =
-        row;
+pub fn cells(row: &Row) -> [String; 9] {
+    let Row {
+        group: _,
+        name,
+        ours,
+        peer,
+        peer_name,
+        unit,
+        better,
+        ratio,
+        spread,
+        target,
+        target_of,
+        met,
+        note,
+    } = row;
     let bound = if *better == "higher" { "at least" } else { "at most" };
     let none = || "-".to_owned();
     [
@@ -40,7 +55,8 @@ pub fn cells(row: &Row) -> [String; 8] {
         format!("{} {unit}", figure(*ours)),
         peer.map_or_else(none, |peer| format!("{} {unit}", figure(peer))),
         peer_name.clone(),
-        peer.map_or_else(none, |_| figure(*ratio)),
+        // Beside nothing there is no ratio.
+        peer.filter(|_| ratio.is_finite()).map_or_else(none, |_| figure(*ratio)),
         spread.map_or_else(none, |[low, high]| format!("{}-{}", figure(low), figure(high))),
         match *target_of {
             "ratio" => format!("{bound} {} x", figure(*target)),
@@ -49,6 +65,7 @@ pub fn cells(row: &Row) -> [String; 8] {
             _ => format!("{bound} {} {unit}", figure(*target)),
         },
         if *met { "met" } else { "MISSED" }.to_owned(),
+        note.clone(),
     ]
 }
 
@@ -75,7 +92,7 @@ mod tests {
     #[test]
     fn a_miss_is_called_one() {
         let rows = [
-            Row::counted("stampede", Unit::Loads, 2.0, 1.0),
+            Row::counted("stampede", Unit::LOADS, 2.0, 1.0),
             Row { peer: Some(4.0), spread: Some([0.4, 0.6]), ..Row::counted("get", Unit::Micros, 2.0, 3.0) },
         ];
         let table = table(&rows);
@@ -83,6 +100,8 @@ mod tests {
         assert!(lines[1].starts_with("stampede") && lines[1].ends_with("MISSED"), "{table}");
         assert!(lines[2].contains("0.40-0.60") && lines[2].ends_with("met"), "{table}");
         assert!(summary(&rows[0]).ends_with("MISSED"));
+        let beside_nothing = Row { peer: Some(0.0), ratio: f64::INFINITY, ..rows[0].clone() };
+        assert!(summary(&beside_nothing).starts_with("2.00 loads beside 0 loads of"));
     }
 
     #[test]

@@ -32,7 +32,7 @@
 //!     }
 //!
 //!     async fn open(&self, _place: &str) -> Opened {
-//!         Opened::with_atomic(MemoryBackend::with_limit(8 << 20).with_clock(self.clock.clone()))
+//!         Opened::with_atomic(MemoryBackend::new().limit_bytes(8 << 20).clock(self.clock.clone()))
 //!     }
 //! }
 //!

@@ -14,7 +14,7 @@
 //! #     fn promises(&self) -> Promises { Promises::default() }
 //! #     fn clock(&self) -> &Arc<ManualClock> { &self.clock }
 //! #     async fn open(&self, _place: &str) -> Opened {
-//! #         Opened::cache(MemoryBackend::new().with_clock(self.clock.clone()))
+//! #         Opened::cache(MemoryBackend::new().clock(self.clock.clone()))
 //! #     }
 //! # }
 //! use cache_conformance::model::{self, Steps};

@@ -6,7 +6,7 @@
 //! | bytes | field |
 //! | --- | --- |
 //! | 0 | marker: `L` a lease, of which nothing follows the nonce; `V` a value |
-//! | 1..17 | nonce, 128 bits; zero on disk |
+//! | 1..17 | nonce, 128 bits; on disk the id of the entry |
 //! | 17 | version: 1 |
 //! | 18 | codec: 0 raw, 1 bincode, 2 JSON |
 //! | 19 | flags: bit 0 `expires_at` is set, bit 1 `fresh_until` is set; others zero |
@@ -21,7 +21,7 @@
 //! The checksum detects accidental damage only: an attacker with access to the store can write a valid envelope.
 
 use bytes::{BufMut, Bytes};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
+use twox_hash::{XxHash3_64, XxHash3_128};
 
 use crate::clock::Timestamp;
 use crate::codec_id::CodecId;
@@ -84,12 +84,12 @@ pub struct KeyHasher(u64);
 impl KeyHasher {
     /// Makes the hasher of `namespace`.
     pub fn new(namespace: &str) -> Self {
-        Self(xxh3_64(namespace.as_bytes()))
+        Self(XxHash3_64::oneshot(namespace.as_bytes()))
     }
 
     /// Hashes `key`, the full text of a key. Cost: about 10 ns.
     pub fn hash(self, key: &str) -> KeyHash {
-        KeyHash(xxh3_128_with_seed(key.as_bytes(), self.0))
+        KeyHash(XxHash3_128::oneshot_with_seed(self.0, key.as_bytes()))
     }
 }
 
@@ -111,7 +111,7 @@ impl KeyHasher {
 pub struct Header([u8; HEADER_LENGTH]);
 
 impl Header {
-    /// Makes the header of `entry` as it is stored under `key`; the nonce is zero on disk.
+    /// Makes the header of `entry` as it is stored under `key`; on disk the nonce is the id of the entry.
     pub fn seal(entry: &Entry, key: KeyHash, nonce: u128) -> Self {
         let Entry { payload, codec, shape, stored_at, expires_at, fresh_until } = entry;
         let flags = expires_at.map_or(0, |_| HAS_EXPIRY) | fresh_until.map_or(0, |_| HAS_FRESHNESS);
@@ -191,7 +191,7 @@ impl Header {
     }
 
     fn checksum(&self, payload: &[u8]) -> u64 {
-        xxh3_64(&with_last(self.0, xxh3_64(payload)))
+        XxHash3_64::oneshot(&with_last(self.0, XxHash3_64::oneshot(payload)))
     }
 
     #[inline]

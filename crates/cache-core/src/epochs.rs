@@ -7,7 +7,7 @@
 use std::fmt;
 use std::num::NonZeroU64;
 
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use crate::entry::FillToken;
 use crate::invalidation::EpochScope;
@@ -65,7 +65,7 @@ impl Epochs {
     #[expect(clippy::indexing_slicing, reason = "the hash is reduced to the number of groups")]
     #[expect(clippy::cast_possible_truncation, reason = "reduced to 12 bits first")]
     fn group(&self, group: &str) -> &AtomicU64 {
-        &self.groups[(xxh3_64(group.as_bytes()) % GROUPS as u64) as usize]
+        &self.groups[(XxHash3_64::oneshot(group.as_bytes()) % GROUPS as u64) as usize]
     }
 }
 

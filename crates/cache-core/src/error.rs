@@ -1,11 +1,13 @@
 //! [`Error`]: one error type for every backend, with a kind, a message and the cause.
 
 use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
 
 /// A result whose error is the cache's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-type Source = Box<dyn std::error::Error + Send + Sync>;
+type Source = Arc<dyn std::error::Error + Send + Sync>;
 
 /// The kind of an error. Match on [`Error::kind`], never on the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,8 +46,7 @@ pub enum ErrorKind {
 /// An error of the cache: kind, message and cause.
 ///
 /// The message names what failed, on what, and what to do. It never holds a secret or a value.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
+#[derive(Debug, Clone)]
 pub struct Error {
     kind: ErrorKind,
     message: Box<str>,
@@ -60,8 +61,8 @@ impl Error {
 
     /// Attaches the cause.
     #[must_use]
-    pub fn with_source(mut self, source: impl Into<Source>) -> Self {
-        self.source = Some(source.into());
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(Arc::from(source.into()));
         self
     }
 
@@ -89,6 +90,19 @@ impl Error {
     }
 }
 
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        // The cause itself, which can be asked for its type, and not the `Arc`, which is an error too.
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
 /// Lets a conversion that cannot fail, such as `TryInto` of a pattern, be used where others can.
 impl From<Infallible> for Error {
     fn from(never: Infallible) -> Self {
@@ -107,7 +121,9 @@ mod tests {
         let error = Error::new(ErrorKind::Io, "cannot open /tmp/x; check its permissions")
             .with_source(std::io::Error::other("disk on fire"));
         assert_eq!(error.to_string(), "cannot open /tmp/x; check its permissions");
-        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("disk on fire"));
+        let cause = error.clone();
+        let cause = cause.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        assert_eq!(cause.map(ToString::to_string).as_deref(), Some("disk on fire"));
     }
 
     #[test]

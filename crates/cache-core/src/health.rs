@@ -1,5 +1,6 @@
 //! [`Health`] of a cache and [`Explanation`] of one key.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -88,6 +89,24 @@ impl Health {
     }
 }
 
+/// One line for people: `degraded: disk is in use instead of redis: connection refused`.
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, wanted, active, cause, journal_depth, .. } = self;
+        write!(f, "{status}: {active} is in use")?;
+        if wanted != active {
+            write!(f, " instead of {wanted}")?;
+        }
+        if *journal_depth > 0 {
+            write!(f, ", {journal_depth} invalidations wait for {wanted}")?;
+        }
+        match cause {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The state of a cache in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -98,6 +117,16 @@ pub enum HealthStatus {
     Degraded,
     /// Caching is switched off.
     Off,
+}
+
+impl fmt::Display for HealthStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Off => "off",
+        })
+    }
 }
 
 /// The state of a circuit breaker.
@@ -188,4 +217,24 @@ pub enum MissCause {
     ShapeChanged,
     /// The store could not be read at that moment; the entry may be there.
     Unavailable,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_reads_as_one_line() {
+        let since = Timestamp::from_millis(0);
+        assert_eq!(Health::ok(BackendKind::Disk, since).to_string(), "ok: disk is in use");
+        let away = Health {
+            wanted: BackendKind::Redis,
+            journal_depth: 2,
+            ..Health::degraded(BackendKind::Disk, since, "connection refused")
+        };
+        assert_eq!(
+            away.to_string(),
+            "degraded: disk is in use instead of redis, 2 invalidations wait for redis: connection refused"
+        );
+    }
 }

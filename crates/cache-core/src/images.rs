@@ -1,10 +1,8 @@
 //! The key builders and the invalidation rules of the Image Project Manager: an example of what an application declares.
 
-use std::fmt::Display;
-
 use crate::error::Result;
 use crate::invalidation::{Invalidates, Invalidation};
-use crate::key::{CacheGroup, CacheKey, KeyBuilder, KeyPart};
+use crate::key::{CacheGroup, CacheKey, KeyBuilder, KeyPart, KeyParts};
 
 /// Starts the key of one page of a project's images: `project_images:{project}:skip:0:limit:100:…`.
 ///
@@ -21,7 +19,7 @@ use crate::key::{CacheGroup, CacheKey, KeyBuilder, KeyPart};
 /// ```
 pub fn project_images(project: impl KeyPart) -> ProjectImages {
     ProjectImages {
-        key: CacheKey::builder(PROJECT_IMAGES, project),
+        project: project.to_string(),
         skip: 0,
         limit: 100,
         include_deleted: false,
@@ -76,11 +74,11 @@ fn short(key: KeyBuilder) -> CacheKey {
         .expect("an escaped id has at most 600 bytes, so that with these short parts the key is under 1 KiB")
 }
 
-/// Builds the key of one page of a project's images; made by [`project_images`].
+/// Builds the key of one page of a project's images; made by [`project_images`]. It is an id of the family `project_images`, too.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct ProjectImages {
-    key: KeyBuilder,
+    project: String,
     skip: u64,
     limit: u64,
     include_deleted: bool,
@@ -118,6 +116,7 @@ impl ProjectImages {
     /// Adds a filter of the application; filters are sorted by name, so that their order does not matter.
     pub fn filter(mut self, name: impl KeyPart, value: impl KeyPart) -> Self {
         self.filters.push((name.to_string(), value.to_string()));
+        self.filters.sort();
         self
     }
 
@@ -134,24 +133,29 @@ impl ProjectImages {
     /// # Errors
     /// [`ErrorKind::InvalidKey`](crate::ErrorKind::InvalidKey) when the filters make it longer than 1 KiB.
     pub fn build(self) -> Result<CacheKey> {
-        let Self { key, skip, limit, include_deleted, deleted_only, search, mut filters } = self;
+        self.append_to(KeyBuilder::family(PROJECT_IMAGES)).build()
+    }
+}
+
+impl KeyParts for ProjectImages {
+    fn append_to(&self, key: KeyBuilder) -> KeyBuilder {
         let mut key = key
+            .part(&self.project)
             .part("skip")
-            .part(skip)
+            .part(self.skip)
             .part("limit")
-            .part(limit)
+            .part(self.limit)
             .part("include_deleted")
-            .part(include_deleted)
+            .part(self.include_deleted)
             .part("deleted_only")
-            .part(deleted_only);
-        if let Some((field, value)) = search {
+            .part(self.deleted_only);
+        if let Some((field, value)) = &self.search {
             key = key.part("search_field").part(field).part("search_value").part(value);
         }
-        filters.sort();
-        for (name, value) in filters {
+        for (name, value) in &self.filters {
             key = key.part("filter").part(name).part(value);
         }
-        key.build()
+        key
     }
 }
 
@@ -187,7 +191,7 @@ pub enum ImageChange<Id = String> {
     ProjectDeleted { project: Id },
 }
 
-impl<Id: Display> Invalidates for ImageChange<Id> {
+impl<Id: KeyPart> Invalidates for ImageChange<Id> {
     fn invalidations(&self) -> Vec<Invalidation> {
         let listings = |project: &Id| project_images_group(project).into();
         let metadata = |image: &Id| image_metadata(image).into();

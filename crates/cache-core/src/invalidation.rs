@@ -113,6 +113,12 @@ impl std::str::FromStr for Invalidation {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say which values it makes stale",
+    label = "expected a key, a group, a pattern, several of them, or a change of the application",
+    note = "the group of an id is `family.at(id)`, a single key `family.key(id)`, and a whole family `family.all()`",
+    note = "for a change of the application write `impl Invalidates for {Self}`"
+)]
 pub trait Invalidates {
     /// The entries that become stale.
     fn invalidations(&self) -> Vec<Invalidation>;

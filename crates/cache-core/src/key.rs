@@ -1,6 +1,7 @@
 //! [`CacheKey`]: a validated key of `:`-separated segments, and [`CacheGroup`], the unit invalidated together.
 
 pub(crate) mod escape;
+mod family;
 mod part;
 
 use std::borrow::Borrow;
@@ -9,7 +10,8 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 
-pub use self::part::KeyPart;
+pub use self::family::FamilyName;
+pub use self::part::{KeyPart, KeyParts};
 
 /// The longest key in bytes, its scope included.
 pub const LONGEST_KEY: usize = 1024;
@@ -132,7 +134,7 @@ impl CacheKey {
     }
 }
 
-/// Implements `Debug`, `Display` and `FromStr` for a type that is its `text`.
+/// Implements `Debug`, `Display`, `FromStr` and `Serialize` for a type that is its `text`.
 macro_rules! text_form {
     ($($type:ident),*) => {$(
         impl std::fmt::Debug for $type {
@@ -144,6 +146,12 @@ macro_rules! text_form {
         impl std::fmt::Display for $type {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.text)
+            }
+        }
+
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.text)
             }
         }
 
@@ -231,19 +239,24 @@ pub struct KeyBuilder {
 }
 
 impl KeyBuilder {
-    fn new(family: impl KeyPart, id: impl KeyPart) -> Self {
+    /// Starts a key with its first segment.
+    #[doc(hidden)]
+    pub fn family(family: impl KeyPart) -> Self {
         let mut text = String::with_capacity(64);
-        escape::push_escaped(&mut text, &family.to_string());
-        Self { text }.part(id)
+        escape::push_part(&mut text, &family);
+        Self { text }
+    }
+
+    fn new(family: impl KeyPart, id: impl KeyPart) -> Self {
+        Self::family(family).part(id)
     }
 
     /// Appends a segment, escaped.
     ///
-    /// Takes any type with one `Display` form. An `Option` does not compile: see
-    /// [`optional_part`](Self::optional_part).
+    /// An `Option` does not compile: see [`optional_part`](Self::optional_part).
     pub fn part(mut self, part: impl KeyPart) -> Self {
         self.text.push(':');
-        escape::push_escaped(&mut self.text, &part.to_string());
+        escape::push_part(&mut self.text, &part);
         self
     }
 
@@ -276,6 +289,18 @@ impl KeyBuilder {
     pub fn build(self) -> Result<CacheKey> {
         CacheKey::from_canonical(&self.text, 0)
     }
+
+    /// Finishes a key whose family has 64 bytes at most. Where it would be too long for any scope, its group stays, and the
+    /// rest becomes a hash.
+    #[doc(hidden)]
+    pub fn build_shortened(self) -> CacheKey {
+        let mut text = self.text;
+        if text.len() > LONGEST_KEY - LONGEST_SCOPE - "[]".len() {
+            let group = text.match_indices(':').nth(1).map_or(text.len(), |(at, _)| at + 1);
+            escape::hash_rest(&mut text, group);
+        }
+        CacheKey::from_canonical(&text, 0).expect("a group has less than 700 bytes, a hash 34")
+    }
 }
 
 /// Returns where the scope of `text` ends, after its `]`; 0 without a scope.
@@ -290,9 +315,13 @@ pub(crate) fn scope_end(text: &str) -> Result<usize> {
 
 /// Checks that `scope` can name a name space.
 pub(crate) fn check_scope(scope: &str) -> Result<()> {
-    if scope.is_empty() || scope.len() > LONGEST_SCOPE || scope.chars().any(escape::needs_escape) {
+    check_name("scope", scope)
+}
+
+fn check_name(of: &str, name: &str) -> Result<()> {
+    if name.is_empty() || name.len() > LONGEST_SCOPE || name.chars().any(escape::needs_escape) {
         return Err(invalid(format!(
-            "the scope {scope:?} is not usable; take 1 to {LONGEST_SCOPE} bytes without : % * ? [ ] {{ }} \\ or space"
+            "the {of} {name:?} is not usable; take 1 to {LONGEST_SCOPE} bytes without : % * ? [ ] {{ }} \\ or space"
         )));
     }
     Ok(())
@@ -382,6 +411,14 @@ mod tests {
         let with = |last: usize| key("family", "id", &[&fits[..], &["y".repeat(last)]].concat());
         assert_eq!(with(LONGEST_KEY - length - 1).unwrap().as_str().len(), LONGEST_KEY);
         assert_eq!(with(LONGEST_KEY - length).unwrap_err().kind(), ErrorKind::InvalidKey);
+    }
+
+    #[test]
+    fn keys_groups_and_patterns_serialise_as_their_text() {
+        let key = CacheKey::builder("user", 7).part("a b").build().unwrap();
+        let texts =
+            serde_json::to_string(&(&key, key.to_group(), crate::CachePattern::parse("user:*").unwrap()));
+        assert_eq!(texts.unwrap(), r#"["user:7:a%20b","user:7","user:*"]"#);
     }
 
     #[test]

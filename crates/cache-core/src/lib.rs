@@ -17,10 +17,12 @@ mod clock;
 mod codec;
 mod codec_id;
 mod credentials;
+mod diagnosis;
 mod entry;
 pub mod envelope;
 mod epochs;
 mod error;
+mod eviction;
 #[doc(hidden)]
 pub mod family_counters;
 #[doc(hidden)]
@@ -57,14 +59,16 @@ pub use clock::{Clock, ManualClock, Monotonic, SystemClock, Timestamp};
 pub use codec::{Codec, Encoded, Refusal, RoundTrips};
 pub use codec_id::CodecId;
 pub use credentials::{Credentials, CredentialsProvider};
+pub use diagnosis::Diagnosis;
 pub use entry::{BackendKind, CLOCK_TOLERANCE, Entry, FillOutcome, FillToken, Invalidated, Lookup, NewEntry};
 pub use epochs::Epochs;
 pub use error::{Error, ErrorKind, Result};
+pub use eviction::Eviction;
 pub use health::{
     BreakerState, Explanation, Health, HealthStatus, JournalKind, MissCause, NearHealth, NearState,
 };
 pub use invalidation::{EpochScope, Invalidates, Invalidation};
-pub use key::{CacheGroup, CacheKey, KeyBuilder, KeyPart, LONGEST_KEY, LONGEST_SCOPE};
+pub use key::{CacheGroup, CacheKey, FamilyName, KeyBuilder, KeyPart, KeyParts, LONGEST_KEY, LONGEST_SCOPE};
 pub use memory::MemoryBackend;
 pub use near::{NearCache, NearConfig, NearSession};
 pub use null::NullBackend;

@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use xxhash_rust::xxh3::Xxh3;
+use twox_hash::XxHash3_64;
 
 use crate::clock::{Clock, Monotonic, SystemClock};
 use crate::panics::contained;
@@ -108,7 +108,7 @@ pub fn limited(subject: impl Hash, event: impl FnOnce(u64)) -> bool {
 #[track_caller]
 pub fn admitted(subject: impl Hash) -> Option<u64> {
     let place = Location::caller();
-    let (mut of_place, mut of_subject) = (Xxh3::new(), Xxh3::new());
+    let (mut of_place, mut of_subject) = (XxHash3_64::new(), XxHash3_64::new());
     place.hash(&mut of_place);
     (place, subject).hash(&mut of_subject);
     LIMITS.lock().admits(of_subject.finish(), of_place.finish(), SystemClock.monotonic())

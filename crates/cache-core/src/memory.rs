@@ -37,7 +37,7 @@ use crate::sync::{Mutex, MutexGuard};
 /// ```
 /// use cache_core::MemoryBackend;
 ///
-/// let backend = MemoryBackend::with_limit(16 * 1_048_576);
+/// let backend = MemoryBackend::new().limit_bytes(16 * 1_048_576);
 /// ```
 pub struct MemoryBackend {
     clock: Arc<dyn Clock>,
@@ -62,23 +62,24 @@ struct State {
 impl MemoryBackend {
     /// Makes a store of 64 MiB with the system's clock.
     pub fn new() -> Self {
-        Self::with_limit(64 * MEGABYTE)
-    }
-
-    /// Makes a store of `limit_bytes` with the system's clock.
-    pub fn with_limit(limit_bytes: u64) -> Self {
         Self {
             clock: Arc::new(SystemClock),
-            limit_bytes,
+            limit_bytes: 64 * MEGABYTE,
             since: SystemClock.now(),
             epochs: Epochs::new(),
             state: Mutex::new(State::default()),
         }
     }
 
+    /// Sets the limit of its space, before anything is stored. Default: 64 MiB.
+    #[must_use]
+    pub fn limit_bytes(self, limit_bytes: u64) -> Self {
+        Self { limit_bytes, ..self }
+    }
+
     /// Sets the clock, before anything is stored. Default: [`SystemClock`].
     #[must_use]
-    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { since: clock.now(), clock, ..self }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use crate::health::MissCause;
 use crate::invalidation::Invalidation;
@@ -56,7 +56,7 @@ impl MissLog {
 
     /// Hashes `key`. Two keys with one hash may be told each other's cause.
     pub fn hash(key: &CacheKey) -> u64 {
-        xxh3_64(key.as_str().as_bytes())
+        XxHash3_64::oneshot(key.as_str().as_bytes())
     }
 
     /// Records that an entry was stored.

@@ -15,6 +15,9 @@ use crate::key::{self, CacheGroup, KeyBuilder, LONGEST_KEY, escape, text_form};
 /// A pattern matches within one name space: unscoped patterns never match scoped keys, and `[reports]user:5` only
 /// keys of the scope `reports`. `[reports]` alone matches that whole scope.
 ///
+/// The key of a [`FamilyName`](crate::FamilyName) that would be over 958 bytes has a hash in place of the segments after its
+/// group: a pattern that goes below the group does not match it. Invalidate the group, or the family.
+///
 /// # Cost
 /// Two or more segments (a group or below): O(matches) on every backend. A shorter prefix or a glob: O(matches) on disk
 /// where it has a literal prefix, else a scan.

@@ -14,7 +14,7 @@
 
 mod memo;
 
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 pub(crate) use memo::fields_of;
 
@@ -103,7 +103,7 @@ const fn spread(number: u64) -> u64 {
 /// The token of a list of names, `state`, after one more; it begins as [`token::FIELDS`].
 #[inline]
 pub(crate) fn with_name(state: u64, name: &str) -> u64 {
-    mix(state, xxh3_64(name.as_bytes()))
+    mix(state, XxHash3_64::oneshot(name.as_bytes()))
 }
 
 /// The token of a list of field names.

@@ -10,7 +10,7 @@ use cache_core::envelope::{
 };
 use cache_core::{CodecId, Entry, NewEntry, Timestamp};
 use proptest::prelude::*;
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 const NOW: Timestamp = Timestamp::from_millis(1_704_067_200_000);
 const NONCE: u128 = 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100;
@@ -128,8 +128,8 @@ fn an_unknown_version_codec_or_flag_is_another_version() {
 fn seal_again(bytes: &mut [u8]) {
     let (header, payload) = bytes.split_at_mut(76);
     let (fields, checksum) = header.split_at_mut(68);
-    let summed = [&*fields, &xxh3_64(payload).to_le_bytes()].concat();
-    checksum.copy_from_slice(&xxh3_64(&summed).to_le_bytes());
+    let summed = [&*fields, &XxHash3_64::oneshot(payload).to_le_bytes()].concat();
+    checksum.copy_from_slice(&XxHash3_64::oneshot(&summed).to_le_bytes());
 }
 
 #[test]

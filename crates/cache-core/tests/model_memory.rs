@@ -36,7 +36,7 @@ impl Subject for SmallMemory {
     }
 
     async fn open(&self, _place: &str) -> Opened {
-        Opened::cache(MemoryBackend::with_limit(SMALL_LIMIT).with_clock(self.clock.clone()))
+        Opened::cache(MemoryBackend::new().limit_bytes(SMALL_LIMIT).clock(self.clock.clone()))
     }
 }
 

@@ -234,7 +234,7 @@ impl Subject for Mutants {
     }
 
     async fn open(&self, _place: &str) -> Opened {
-        let inner = MemoryBackend::with_limit(LIMIT).with_clock(self.clock.clone());
+        let inner = MemoryBackend::new().limit_bytes(LIMIT).clock(self.clock.clone());
         let clock = Arc::clone(&self.clock);
         Opened::cache(Mutant { inner, bug: self.bug, clock, hidden_from: Mutex::default() })
     }

@@ -43,7 +43,7 @@ struct World<B = MemoryBackend> {
 
 impl World {
     fn new() -> Arc<Self> {
-        World::over(MemoryBackend::with_limit(1 << 20))
+        World::over(MemoryBackend::new().limit_bytes(1 << 20))
     }
 }
 
@@ -207,7 +207,7 @@ impl CacheBackend for ChecksTooEarly {
 fn a_token_check_outside_the_lock_is_found() {
     // Not counted in the tally, because the stale read is expected.
     let race = || {
-        let world = World::over(ChecksTooEarly(MemoryBackend::with_limit(1 << 20)));
+        let world = World::over(ChecksTooEarly(MemoryBackend::new().limit_bytes(1 << 20)));
         readers_race_with(&world, &[Invalidation::Key(key())]);
     };
     shuttle::check_random(race, SCHEDULES);

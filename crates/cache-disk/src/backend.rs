@@ -158,7 +158,13 @@ fn prepare(config: DiskConfig) -> Result<(Arc<DiskEngine>, Writer)> {
     } else {
         OpenDatabase::open(&directory, &config)?
     };
-    let engine = Arc::new(DiskEngine::new(config, Arc::clone(&opened.space), opened.next_id));
+    if !opened.store.values.bits().is_sparse() {
+        cache_core::log::info!(
+            directory = %directory.path().display(),
+            "disk cache keeps each large value in a file of its own: the file system cannot punch holes"
+        );
+    }
+    let engine = Arc::new(DiskEngine::new(config, &opened));
     let writer = Writer::start(Arc::clone(&engine), directory, opened);
     Ok((engine, writer.map_err(|fault| fault.into_error("cannot start the disk cache"))?))
 }

@@ -3,10 +3,15 @@
 #[cfg(feature = "testing")]
 mod testing;
 
+#[cfg(feature = "testing")]
+pub(crate) use self::testing::ValuesHook;
+#[cfg(feature = "testing")]
+pub use self::testing::ValuesOperation;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cache_core::{Clock, Error, ErrorKind, MEGABYTE, NearConfig, Result, SystemClock};
+use cache_core::{Clock, Error, ErrorKind, Eviction, MEGABYTE, NearConfig, Result, SystemClock};
 
 use crate::budget::SMALLEST_LIMIT;
 
@@ -24,6 +29,7 @@ pub struct DiskConfig {
     pub(crate) limit_bytes: u64,
     pub(crate) namespace: String,
     pub(crate) page_cache_bytes: usize,
+    pub(crate) eviction: Eviction,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) start_empty: bool,
     pub(crate) is_watched: bool,
@@ -32,6 +38,10 @@ pub struct DiskConfig {
     pub(crate) hash_mask: u64,
     #[cfg(feature = "testing")]
     pub(crate) storage: testing::StorageHook,
+    #[cfg(feature = "testing")]
+    pub(crate) values: testing::ValuesHook,
+    #[cfg(feature = "testing")]
+    pub(crate) has_holes: bool,
 }
 
 impl DiskConfig {
@@ -42,6 +52,7 @@ impl DiskConfig {
             limit_bytes: 1000 * MEGABYTE,
             namespace: "app".to_owned(),
             page_cache_bytes: 32 << 20,
+            eviction: Eviction::Lru,
             clock: Arc::new(SystemClock),
             start_empty: false,
             is_watched: false,
@@ -49,7 +60,20 @@ impl DiskConfig {
             hash_mask: u64::MAX,
             #[cfg(feature = "testing")]
             storage: testing::StorageHook::default(),
+            #[cfg(feature = "testing")]
+            values: testing::ValuesHook::default(),
+            #[cfg(feature = "testing")]
+            has_holes: true,
         }
+    }
+
+    /// Whether sparse files are used where the file system has them.
+    #[cfg_attr(not(feature = "testing"), expect(clippy::unused_self, reason = "only tests say no"))]
+    pub(crate) fn may_have_holes(&self) -> bool {
+        #[cfg(feature = "testing")]
+        return self.has_holes;
+        #[cfg(not(feature = "testing"))]
+        true
     }
 
     /// Sets another directory. Default: the one given to [`new`](Self::new).
@@ -76,6 +100,12 @@ impl DiskConfig {
     #[must_use]
     pub fn page_cache_bytes(self, page_cache_bytes: usize) -> Self {
         Self { page_cache_bytes, ..self }
+    }
+
+    /// Sets the order in which entries are evicted. Default: the least recently used first.
+    #[must_use]
+    pub fn eviction(self, eviction: Eviction) -> Self {
+        Self { eviction, ..self }
     }
 
     /// Keeps values that were read in memory, too, so that a hit copies nothing. Default: none; a value is read from the pages

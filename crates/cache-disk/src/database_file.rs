@@ -14,9 +14,10 @@ use redb::backends::FileBackend;
 use crate::budget::{self, Budget};
 use crate::config::DiskConfig;
 use crate::error::Fault;
-use crate::fs::{Directory, FileSpace, Shortage, SizeLimitedStorage};
+use crate::fs::{Directory, FileSpace, Shortage, SizeLimitedStorage, sparse};
 use crate::index::UsageOrder;
 use crate::store::{CommitMode, GarbageNote, StateRows, Store};
+use crate::values::{SectionBits, Values};
 
 /// A database that is ready to be used.
 #[derive(Debug)]
@@ -44,22 +45,26 @@ impl OpenDatabase {
         let file = directory.database()?;
         truncate_quarantined(directory, config);
         let space = space(&file, directory, config)?;
-        if space.length() > space.most {
-            cache_core::log::warn!(
-                limit: directory.path(), directory = %path, limit_bytes = config.limit_bytes,
-                file_bytes = space.length(), "disk cache is larger than its limit, starting empty"
-            );
+        if space.written_bytes() == 0 {
             return Self::replace(directory, config);
         }
-        if space.length() == 0 {
-            return Self::replace(directory, config);
-        }
-        match Self::try_open(file, &space, config) {
-            Ok(Some(opened)) => return Ok(opened),
-            Ok(None) => cache_core::log::info!(
-                namespace = config.namespace,
-                "disk cache holds another namespace, starting empty"
-            ),
+        match Self::try_open(file, directory, &space, config) {
+            Ok(Some(opened)) if space.written_bytes() + opened.store.values.taken_bytes() <= space.most() => {
+                return Ok(opened);
+            }
+            Ok(Some(opened)) => {
+                cache_core::log::warn!(
+                    limit: directory.path(), directory = %path, limit_bytes = config.limit_bytes,
+                    file_bytes = space.written_bytes() + opened.store.values.taken_bytes(),
+                    "disk cache is larger than its limit, starting empty"
+                );
+            }
+            Ok(None) => {
+                cache_core::log::info!(
+                    namespace = config.namespace,
+                    "disk cache holds another namespace, starting empty"
+                );
+            }
             // Opening it takes space that it may take itself: kept, it could keep the cache from opening for ever.
             Err(cause) if space.shortage() == Some(Shortage::Disk) => {
                 cache_core::log::warn!(
@@ -73,24 +78,6 @@ impl OpenDatabase {
             }
         }
         Self::replace(directory, config)
-    }
-
-    /// Opens the database of `directory` with all the space that its file may have.
-    ///
-    /// redb itself would double the file, and must not go past the limit. It uses whatever length it finds.
-    ///
-    /// # Errors
-    /// As for [`open`](Self::open).
-    pub(crate) fn open_lengthened(directory: &Directory, config: &DiskConfig) -> Result<Self> {
-        let file = directory.database()?;
-        let space = space(&file, directory, config)?;
-        // An empty file is not one of redb's yet.
-        if (1..space.most).contains(&space.length()) {
-            file.set_len(space.most)
-                .map_err(|error| io_error("cannot lengthen the disk cache at", directory.path(), error))?;
-        }
-        drop(file);
-        Self::open(directory, config)
     }
 
     /// Sets a damaged database aside and starts an empty one.
@@ -111,6 +98,7 @@ impl OpenDatabase {
     /// Removes the database and starts an empty one.
     pub(crate) fn replace(directory: &Directory, config: &DiskConfig) -> Result<Self> {
         directory.remove_database()?;
+        Values::remove_others(directory, None)?;
         let opened = Self::start_beside(directory, config, &BTreeMap::new())?;
         directory.install()?;
         Ok(opened)
@@ -141,38 +129,57 @@ impl OpenDatabase {
         let file = directory.replacement()?;
         truncate_quarantined(directory, config);
         let space = space(&file, directory, config)?;
-        let created = open_store(file, &space, config).and_then(|store| {
+        let generation = cache_core::random_nonzero().get();
+        let bits = if config.may_have_holes() {
+            SectionBits::probe(directory)
+        } else {
+            SectionBits::without_holes()
+        };
+        let created = open_store(file, &space, config, |_| {
+            Ok(Some(Values::open(directory, generation, bits, &space, config)?))
+        });
+        let created = created.and_then(|store| {
+            let store = store.ok_or(Fault::Unavailable)?;
             store.write(CommitMode::Durable, |batch| {
-                batch.identify(&config.namespace)?;
+                batch.identify(&config.namespace, generation, bits)?;
                 counters.iter().try_for_each(|(name, value)| batch.set_counter(name, value))
             })?;
-            let state = store.state()?;
-            Ok(Self { is_new: true, ..Self::read(store, &state, &space)? })
+            Ok(Self { is_new: true, ..Self::read(store, &space)? })
         });
         let path = directory.path().display();
         created.map_err(|fault| fault.into_error(format_args!("cannot start a disk cache at {path}")))
     }
 
-    /// Opens the database in `file`; `None` if it is of another namespace.
-    fn try_open(file: File, space: &Arc<FileSpace>, config: &DiskConfig) -> Result<Option<Self>, Fault> {
-        let store = open_store(file, space, config)?;
-        let state = store.state()?;
-        state.check_format()?;
-        if !state.is_of(&config.namespace) {
-            return Ok(None);
-        }
-        Self::read(store, &state, space).map(Some)
+    /// Opens the database in `file`; `None` if it is of another namespace, or this process may not write its files.
+    fn try_open(
+        file: File,
+        directory: &Directory,
+        space: &Arc<FileSpace>,
+        config: &DiskConfig,
+    ) -> Result<Option<Self>, Fault> {
+        let store = open_store(file, space, config, |state| {
+            state.check_format()?;
+            let values = state.values().filter(|_| state.is_of(&config.namespace));
+            let Some((generation, bits)) = values else { return Ok(None) };
+            Values::remove_others(directory, Some((generation, bits)))?;
+            Ok(Some(Values::open(directory, generation, bits, space, config)?))
+        })?;
+        store.map(|store| Self::read(store, space)).transpose()
     }
 
-    fn read(store: Store, state: &StateRows, space: &Arc<FileSpace>) -> Result<Self, Fault> {
+    fn read(store: Store, space: &Arc<FileSpace>) -> Result<Self, Fault> {
+        // Damage of the tables is found here, where the file can still be set aside.
+        drop(store.snapshot()?);
+        let (state, counters) = (store.state()?, store.counters()?);
         let garbage = state.garbage();
-        // A note may have outlived its rows: if its ids were given again, it would remove the new entries.
-        let noted = garbage.iter().flat_map(GarbageNote::rows).map(|rows| rows.id).max().unwrap_or(0);
-        let counters = store.counters()?;
+        // A note may have outlived its rows: if its ids were given again, it would remove the new entries. Blocks behind all
+        // that are noted were written by a process that ended before it noted them.
+        let noted = garbage.iter().flat_map(GarbageNote::rows).map(|at| at.end()).max().unwrap_or(0);
+        let written = store.values.end().map_err(|error| Fault::Redb(error.into()))?;
         Ok(Self {
             space: Arc::clone(space),
             order: UsageOrder::unpack(&state.usage_order()),
-            next_id: store.snapshot()?.last_id()?.max(noted) + 1,
+            next_id: state.next_id().max(noted).max(written).max(1),
             garbage,
             counter_bytes: counters.iter().map(|(name, value)| budget::counter_cost(name, value)).sum(),
             is_new: false,
@@ -181,18 +188,25 @@ impl OpenDatabase {
     }
 }
 
-fn open_store(file: File, space: &Arc<FileSpace>, config: &DiskConfig) -> Result<Store, Fault> {
+fn open_store(
+    file: File,
+    space: &Arc<FileSpace>,
+    config: &DiskConfig,
+    values: impl FnOnce(&StateRows) -> Result<Option<Values>, Fault>,
+) -> Result<Option<Store>, Fault> {
     let file = FileBackend::new(file).map_err(|error| Fault::Redb(error.into()))?;
     #[cfg(feature = "testing")]
     let file: Box<dyn StorageBackend> = config.storage.wrap(file);
     #[cfg(not(feature = "testing"))]
     let file: Box<dyn StorageBackend> = Box::new(file);
-    Store::open(SizeLimitedStorage::new(file, space.clone()), config.page_cache_bytes)
+    let storage = SizeLimitedStorage::new(file, space.clone());
+    Store::open(storage, config.page_cache_bytes, values)
 }
 
 fn space(file: &File, directory: &Directory, config: &DiskConfig) -> Result<Arc<FileSpace>> {
-    let most = Budget::new(config.limit_bytes).file_bytes(directory.quarantined_bytes());
-    FileSpace::new(file, most)
+    let is_sparse = config.may_have_holes() && sparse::is_supported(directory);
+    let most = Budget::new(config.limit_bytes).whole(directory.quarantined_bytes());
+    FileSpace::new(file, is_sparse, most)
         .map_err(|error| io_error("cannot examine the disk cache at", directory.path(), error))
 }
 

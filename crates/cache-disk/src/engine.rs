@@ -20,10 +20,12 @@ use self::condition::Condition;
 use self::near::Near;
 use crate::budget::{self, Budget};
 use crate::config::DiskConfig;
+use crate::database_file::OpenDatabase;
 use crate::fs::FileSpace;
 use crate::index::{Index, LoadState, PendingRemoval, Unwritten};
-use crate::queue::{Ack, Backpressure, Command, Invalidate, Permit, Queue, QueuedValue};
-use crate::store::{Meta, Rows, Snapshot, record_bytes};
+use crate::queue::{Ack, Backpressure, Command, Cursor, Invalidate, Permit, Queue, QueuedValue};
+use crate::store::{Location, Meta, Snapshot, packed_size, record_bytes};
+use crate::values::SectionBits;
 
 /// The state that callers and the writer thread share.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub(crate) struct DiskEngine {
     pub(crate) is_closed: AtomicBool,
     /// The id of the next entry.
     pub(crate) next_id: AtomicU64,
+    /// How the values files divide the ids.
+    bits: SectionBits,
     /// The total cost that the live entries may have, in bytes.
     pub(crate) allowance: AtomicU64,
     /// The counters; [`DiskEngine::stats`] adds the other figures.
@@ -53,9 +57,9 @@ pub(crate) struct DiskEngine {
 }
 
 impl DiskEngine {
-    pub(crate) fn new(config: DiskConfig, space: Arc<FileSpace>, next_id: u64) -> Self {
+    pub(crate) fn new(config: DiskConfig, opened: &OpenDatabase) -> Self {
         Self {
-            index: Index::new(config.hash_mask),
+            index: Index::new(config.hash_mask, config.eviction),
             load: LoadState::default(),
             epochs: Epochs::new(),
             near: config.near.as_ref().map(|near| Near::new(near, &config.clock)),
@@ -63,10 +67,11 @@ impl DiskEngine {
             queue: Queue::default(),
             backpressure: Backpressure::default(),
             snapshot: ArcSwapOption::empty(),
-            space: ArcSwap::new(space),
+            space: ArcSwap::new(Arc::clone(&opened.space)),
             is_closed: AtomicBool::new(false),
-            next_id: AtomicU64::new(next_id),
-            allowance: AtomicU64::new(Budget::new(config.limit_bytes).live_bytes()),
+            next_id: AtomicU64::new(opened.next_id),
+            bits: opened.store.values.bits(),
+            allowance: AtomicU64::new(Budget::new(config.limit_bytes).live_bytes(0)),
             stats: Mutex::new(CacheStats::empty(BackendKind::Disk)),
             condition: Mutex::new(Condition::ok(config.clock.now())),
             is_suspended: AtomicBool::new(false),
@@ -90,13 +95,13 @@ impl DiskEngine {
         let hash = self.index.hash(key.as_str());
         let family = self.index.families.id(key.family());
         let entry = new.stored_at(self.now());
-        let cost = budget::cost(key.as_str(), record_bytes(key.as_str(), &entry.payload));
+        let size = packed_size(key.as_str(), record_bytes(key.as_str(), &entry.payload));
         if token.is_some_and(|token| !self.epochs.is_valid(key, token)) {
             self.index.shard(hash).misses.removed(hash, MissCause::Refused);
             return false;
         }
         // Before the value is queued: the writer removes before it adds.
-        self.make_room(u64::from(cost));
+        self.make_room(budget::cost(Location { id: 0, size }));
         let mut shard = self.index.shard(hash);
         // Under the lock of the shard, which a suspension passes after it has set the flag.
         if self.is_suspended() {
@@ -111,18 +116,18 @@ impl DiskEngine {
             Some(_) => {}
             None => self.epochs.advance(EpochScope::Group(key.group())),
         }
-        let rows = Rows { id: self.next_id.fetch_add(1, Ordering::SeqCst), cost };
-        let meta = Meta { rows, expires_at: entry.expires_at };
+        let at = self.next_location(size);
+        let meta = Meta { at, expires_at: entry.expires_at };
         let unwritten = Some(Unwritten { key: key.clone(), entry: entry.clone() });
         let replaced = shard.insert(hash, family, meta, unwritten, self.index.advance());
-        let replaced = replaced.map(|replaced| replaced.rows.id);
+        let replaced = replaced.map(|replaced| replaced.at);
         // After the insertion: a lookup that found the value before this one has taken its token earlier.
         if token.is_none() || replaced.is_some() || !self.is_complete() || self.is_at_hand(key) == Some(true)
         {
             self.forget_near(EpochScope::Group(key.group()));
         }
         // Queued under the lock, so that the writer sees the values of one key in the order of their ids.
-        let value = QueuedValue { key: key.clone(), hash, rows, replaced, entry, _permit: permit };
+        let value = QueuedValue { key: key.clone(), hash, at, replaced, entry, _permit: permit };
         let is_queued = self.queue.push_value(value);
         if !is_queued {
             shard.remove(hash, MissCause::Absent);
@@ -134,6 +139,15 @@ impl DiskEngine {
         is_queued
     }
 
+    /// Takes the ids of an entry of this size.
+    fn next_location(&self, size: u32) -> Location {
+        let blocks = Location { id: 0, size }.blocks().max(1);
+        let first = |next| self.bits.first_of(next, blocks);
+        let taken =
+            self.next_id.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |next| Some(first(next) + blocks));
+        Location { id: first(taken.unwrap_or_default()), size }
+    }
+
     /// Removes `what` from the index, fences fills, and queues the removal from the store, which answers through `ack`.
     /// Returns how many entries it removed.
     pub(crate) fn invalidate(&self, what: &[Invalidation], ack: Ack<u64>) -> u64 {
@@ -141,14 +155,14 @@ impl DiskEngine {
             self.epochs.advance(one.epoch_scope());
         }
         let mut removed = 0;
-        let mut ids = Vec::new();
+        let mut entries = Vec::new();
         for one in what {
             match one {
                 Invalidation::Key(key) => {
                     let hash = self.index.hash(key.as_str());
                     if let Some(entry) = self.index.shard(hash).remove(hash, MissCause::Invalidated) {
                         removed += 1;
-                        ids.push(entry.rows.id);
+                        entries.push(entry.at);
                     }
                 }
                 Invalidation::Group(_) | Invalidation::Pattern(_) | Invalidation::Everything => {
@@ -163,7 +177,8 @@ impl DiskEngine {
                 }
             }
         }
-        self.queue.push(Command::Invalidate(Invalidate { what: what.to_vec(), ids, ack }));
+        let (what, from) = (what.to_vec(), Cursor::default());
+        self.queue.push(Command::Invalidate(Invalidate { what, entries, from, removed: 0, ack }));
         removed
     }
 
@@ -177,7 +192,7 @@ impl DiskEngine {
     }
 
     /// Queues the removal of entries that left the index. During a load, their rows must not bring them back.
-    fn queue_removals(&self, removals: impl IntoIterator<Item = PendingRemoval>) {
+    pub(crate) fn queue_removals(&self, removals: impl IntoIterator<Item = PendingRemoval>) {
         for removal in removals {
             let hash = removal.hash;
             self.queue.push_removal(removal);
@@ -206,7 +221,7 @@ impl DiskEngine {
         }
         CacheStats {
             count,
-            disk_bytes: self.space.load().taken_bytes(),
+            disk_bytes: self.space.load().taken_bytes() + self.values_bytes(),
             approximate: !self.is_complete(),
             families,
             near,
@@ -214,6 +229,11 @@ impl DiskEngine {
         }
         .with_size(bytes, self.config.limit_bytes)
         .with_lookups(hits + near_hits, misses)
+    }
+
+    /// The space of the values files on the disk, in bytes.
+    fn values_bytes(&self) -> u64 {
+        self.snapshot.load().as_ref().map_or(0, |snapshot| snapshot.values_bytes())
     }
 
     /// Stops the cache: later calls fail, the queue accepts nothing any more, and the writer finishes.

@@ -2,6 +2,7 @@
 
 mod directory;
 mod size_limited_storage;
+pub(crate) mod sparse;
 
 pub(crate) use self::directory::Directory;
 pub(crate) use self::size_limited_storage::{FileSpace, Shortage, SizeLimitedStorage};

@@ -29,7 +29,11 @@ mod index_load;
 mod latch;
 mod queue;
 mod store;
+mod values;
 mod write;
 
 pub use backend::DiskBackend;
 pub use config::DiskConfig;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub use config::ValuesOperation;

@@ -5,7 +5,7 @@ mod backpressure;
 mod write_behind;
 
 use std::mem;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::time::Duration;
 
 use cache_core::sync::{Condvar, Mutex};
@@ -13,9 +13,10 @@ use cache_core::{CacheKey, Invalidation, Result};
 use tokio::sync::oneshot;
 
 pub(crate) use self::backpressure::{Backpressure, Permit};
-pub(crate) use self::write_behind::{QueuePosition, QueuedValue, WriteBatch, WriteBehind};
+pub(crate) use self::write_behind::{Most, QueuePosition, QueuedValue, WriteBatch, WriteBehind};
 use crate::error::Fault;
 use crate::index::PendingRemoval;
+use crate::store::Location;
 
 /// The channel for the answer of the writer.
 pub(crate) type Ack<T> = oneshot::Sender<Result<T>>;
@@ -34,6 +35,11 @@ pub(crate) enum Command {
     Flush(Ack<()>),
     /// Begin an empty database in the directory, after a suspension.
     Resume(Ack<()>),
+    /// Free blocks to which nothing of this opening of the database leads.
+    Free {
+        opening: u64,
+        blocks: Vec<Range<u64>>,
+    },
     /// Reopen the database: a read from this opening of it failed.
     Reopen {
         opening: u64,
@@ -41,12 +47,31 @@ pub(crate) enum Command {
     },
 }
 
-/// Remove `what`, and the entries of `ids`, which the caller removed from the index.
+/// Remove `what`, and the `entries` that the caller removed from the index.
 #[derive(Debug)]
 pub(crate) struct Invalidate {
     pub(crate) what: Vec<Invalidation>,
-    pub(crate) ids: Vec<u64>,
+    pub(crate) entries: Vec<Location>,
+    /// Where to begin.
+    pub(crate) from: Cursor,
+    /// How many entries were removed before that.
+    pub(crate) removed: u64,
     pub(crate) ack: Ack<u64>,
+}
+
+/// A place among the keys that a list of invalidations covers.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Cursor {
+    /// Which of the list.
+    pub(crate) at: usize,
+    /// The first key of it.
+    pub(crate) key: String,
+}
+
+impl Cursor {
+    pub(crate) fn is_start(&self) -> bool {
+        self.at == 0 && self.key.is_empty()
+    }
 }
 
 /// A change of a counter or a claim.

@@ -4,6 +4,7 @@
 //! share one commit. Values are written behind them in lazy commits; a durable commit follows every second or every few
 //! megabytes. A lost lazy commit loses values, never an invalidation.
 
+mod blocks;
 mod commands;
 mod flush;
 mod free_space;
@@ -12,7 +13,7 @@ mod shutdown;
 mod vacuum;
 
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -27,7 +28,8 @@ use crate::engine::DiskEngine;
 use crate::error::Fault;
 use crate::fs::Directory;
 use crate::index::PendingRemoval;
-use crate::queue::Command;
+use crate::latch::Latch;
+use crate::queue::{Command, Invalidate};
 use crate::store::{Snapshot, Store};
 
 /// How often the directory is checked, garbage removed, and lazy commits made durable.
@@ -43,6 +45,8 @@ pub(crate) struct Writer {
     engine: Arc<DiskEngine>,
     directory: Directory,
     file: FileState,
+    /// Set unless a file that was replaced is still being closed.
+    replaced: Arc<Latch>,
     budget: Budget,
     /// The values that were committed lazily since the last durable commit, as the removals that undo them.
     unsynced: Vec<PendingRemoval>,
@@ -51,7 +55,11 @@ pub(crate) struct Writer {
     /// How many entries a commit removes after a write was refused for lack of space: until all queued removals are done,
     /// nothing else is written.
     freeing: Option<usize>,
+    /// The cost of the rows at the last compaction, in bytes.
+    compacted_rows: Option<u64>,
     flushes: Vec<Flush>,
+    /// Invalidations of which a part is done.
+    unfinished: Vec<Invalidate>,
     next_tick: Monotonic,
     next_order: Monotonic,
     /// When a closed file is reopened.
@@ -69,8 +77,6 @@ enum FileState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Remedy {
     Reopen,
-    /// With its whole length: it was too short for a write.
-    Lengthen,
     /// Damaged: set aside and replaced by an empty one.
     SetAside,
     /// Removed and replaced by an empty one: it may hold entries that an invalidation could not remove.
@@ -91,6 +97,12 @@ struct OpenFile {
     /// freed since are not used again.
     retired: VecDeque<(Weak<Snapshot>, u64)>,
     garbage: GarbageQueue,
+    /// Blocks that are still to be freed.
+    freed: Vec<Range<u64>>,
+    /// Those that the file system refused to free: the next try is at the next tick.
+    refused: Vec<Range<u64>>,
+    /// An id above those of all written entries.
+    next_id: u64,
     /// The cost of counters and claims, in bytes.
     counter_bytes: u64,
 }
@@ -103,15 +115,20 @@ impl Writer {
         opened: OpenDatabase,
     ) -> Result<Self, Fault> {
         let now = SystemClock.monotonic();
+        let replaced = Arc::new(Latch::default());
+        replaced.set();
         let mut writer = Self {
             budget: Budget::new(engine.config.limit_bytes),
             engine,
             directory,
             file: FileState::Closed(Remedy::Reopen),
+            replaced,
             unsynced: Vec::new(),
             pending_removals: Vec::new(),
             freeing: None,
+            compacted_rows: None,
             flushes: Vec::new(),
+            unfinished: Vec::new(),
             next_tick: now.saturating_add(TICK),
             next_order: now.saturating_add(SAVE_ORDER_EVERY),
             retry_at: now,
@@ -159,9 +176,9 @@ impl Writer {
         }
     }
 
-    /// Whether the file is open and the index is complete.
+    /// Whether the file is open, the index is complete, and no replaced file takes space beside it.
     fn may_write(&self) -> bool {
-        self.is_open() && self.engine.is_complete()
+        self.is_open() && self.engine.is_complete() && self.replaced.is_set()
     }
 
     /// Removes garbage that is over its part of the space, then writes one batch of the queue if there is room for it.
@@ -178,14 +195,16 @@ impl Writer {
             return true;
         }
         // The allowance may have shrunk since the values were stored.
+        self.set_allowance();
         self.engine.make_room(0);
+        let is_freeing = self.free_blocks();
         if self.freeing.is_some() {
             self.free_some();
             return true;
         }
         let batch = self.take_batch();
         if batch.is_empty() {
-            return is_much_garbage;
+            return is_much_garbage || is_freeing || self.make_space();
         }
         self.write(batch);
         true
@@ -198,6 +217,8 @@ impl Writer {
             return;
         }
         self.next_tick = now.saturating_add(TICK);
+        self.budget.recover_slowly();
+        self.free_again();
         self.check_directory();
         if self.engine.is_suspended() && !self.engine.config.is_watched {
             self.release_directory();
@@ -207,6 +228,7 @@ impl Writer {
         }
         if self.may_write() {
             self.vacuum();
+            self.close_empty_files();
         }
         if self.file.get().is_some_and(|file| file.is_dirty) {
             if now >= self.next_order {
@@ -221,7 +243,9 @@ impl Writer {
 
     /// How long the writer may wait for work.
     fn idle_time(&self) -> Duration {
-        if self.may_write() && self.has_much_garbage() {
+        if !self.unfinished.is_empty()
+            || self.may_write() && (self.has_much_garbage() || self.has_blocks_to_free())
+        {
             return Duration::ZERO;
         }
         let is_failed = !self.is_open() && !self.engine.is_suspended();
@@ -243,9 +267,14 @@ impl Writer {
 
     /// Closes the file until it is reopened by `remedy`, or by a more drastic one that was necessary before.
     fn close(&mut self, remedy: Remedy) {
-        let earlier = match self.file {
-            FileState::Open(_) => Remedy::Reopen,
-            FileState::Closed(remedy) => remedy,
+        let earlier = match std::mem::replace(&mut self.file, FileState::Closed(remedy)) {
+            FileState::Open(file) => {
+                if remedy == Remedy::SetAside {
+                    file.store.abandon();
+                }
+                Remedy::Reopen
+            }
+            FileState::Closed(earlier) => earlier,
         };
         self.file = FileState::Closed(remedy.max(earlier));
         self.retry_at = SystemClock.monotonic();

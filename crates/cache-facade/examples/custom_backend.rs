@@ -4,14 +4,12 @@
 //! each law of the contract: see `tests/custom_backend.rs`.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_trait::async_trait;
-use cache_facade::backend::{CacheBackend, Entry, Epochs, FillOutcome, FillToken, Lookup, NewEntry};
-use cache_facade::{
-    BackendKind, Cache, CacheKey, Clock, Error, Invalidated, Invalidation, LoadOptions, Result, SystemClock,
+use cache_facade::backend::{
+    CacheBackend, Entry, Epochs, FillOutcome, FillToken, Lookup, NewEntry, async_trait,
 };
-use parking_lot::Mutex;
+use cache_facade::{BackendKind, Cache, CacheKey, Clock, Invalidated, Invalidation, Result, SystemClock};
 
 /// A map that never evicts. [`Epochs`] decides which fills come too late.
 #[derive(Debug)]
@@ -25,6 +23,10 @@ impl MapBackend {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, epochs: Epochs::new(), entries: Mutex::default() }
     }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<CacheKey, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
@@ -34,13 +36,12 @@ impl CacheBackend for MapBackend {
     }
 
     async fn lookup(&self, key: &CacheKey) -> Result<Lookup> {
-        let entries = self.entries.lock();
-        let entry = entries.get(key).filter(|entry| entry.is_live(self.clock.now())).cloned();
+        let entry = self.entries().get(key).filter(|entry| entry.is_live(self.clock.now())).cloned();
         Ok(Lookup { entry, token: self.epochs.token(key), backend: self.kind() })
     }
 
     async fn fill(&self, key: &CacheKey, token: FillToken, entry: NewEntry) -> Result<FillOutcome> {
-        let mut entries = self.entries.lock();
+        let mut entries = self.entries();
         // Under the lock of the insertion: otherwise an invalidation could complete between the two.
         if !self.epochs.is_valid(key, token) {
             return Ok(FillOutcome::Refused);
@@ -50,15 +51,14 @@ impl CacheBackend for MapBackend {
     }
 
     async fn set(&self, key: &CacheKey, entry: NewEntry) -> Result<()> {
-        let mut entries = self.entries.lock();
+        let mut entries = self.entries();
         self.epochs.advance(Invalidation::Key(key.clone()).epoch_scope());
         entries.insert(key.clone(), entry.stored_at(self.clock.now()));
         Ok(())
     }
 
     async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated> {
-        let mut entries = self.entries.lock();
-        let now = self.clock.now();
+        let (mut entries, now) = (self.entries(), self.clock.now());
         entries.retain(|_, entry| entry.is_live(now));
         let before = entries.len();
         for what in what {
@@ -70,14 +70,12 @@ impl CacheBackend for MapBackend {
 }
 
 #[tokio::main]
-async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<()> {
     let cache = Cache::new(Arc::new(MapBackend::new(Arc::new(SystemClock))));
-    let key = CacheKey::builder("answer", 42).build()?;
+    let answers = cache.family::<u32, u32>("answer")?;
     for _ in 0..2 {
-        let answer =
-            cache.get_or_load_with(&key, LoadOptions::new(), async || Ok::<_, Error>(42_u32)).await?;
-        println!("{} ({} from {})", *answer, answer.source, answer.backend);
+        let answer = answers.get_or_compute(42, async || 42).await;
+        println!("{answer}: {}", answers.key(42));
     }
-    println!("{:?}", cache.delete(&key).await?);
     Ok(())
 }

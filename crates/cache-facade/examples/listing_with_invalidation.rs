@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 
 use cache_facade::{
-    Cache, Invalidated, LoadOptions, Source, assert_invalidates,
+    Cache, Family, Invalidated, LoadError, Source, assert_invalidates,
     images::{self, ImageChange},
 };
 use serde::{Deserialize, Serialize};
@@ -36,33 +36,37 @@ impl Database {
     }
 }
 
-async fn list(cache: &Cache, database: &Database, skip: usize) -> Result<Source, Box<dyn std::error::Error>> {
-    let key = images::project_images(7).skip(skip as u64).limit(2).build()?;
+type Pages = Family<images::ProjectImages, Vec<Image>>;
+
+async fn list(pages: &Pages, database: &Database, skip: usize) -> Result<Source, LoadError<std::io::Error>> {
+    let id = images::project_images(7).skip(skip as u64).limit(2);
+    println!("{}", pages.key(id.clone()));
     let database = database.clone();
-    let page =
-        cache.get_or_load_with(&key, LoadOptions::new(), async move || database.page(skip, 2).await).await?;
-    println!("{key}: {} images, {}", page.len(), page.source);
+    let load = async move || database.page(skip, 2).await;
+    let page = pages.get_or_load(id, load).details().await?;
+    println!("{} images, {}", page.len(), page.source);
     Ok(page.source)
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (cache, database) = (Cache::memory(), Database::default());
+    let pages: Pages = cache.family("project_images")?;
     for name in ["cat.png", "dog.png", "owl.png"] {
         database.insert(name).await?;
     }
     for skip in [0, 2, 0, 2] {
-        list(&cache, &database, skip).await?;
+        list(&pages, &database, skip).await?;
     }
 
     // An upload makes all pages of the project stale, whatever their parameters.
     let upload = ImageChange::ImageUploaded { project: 7 };
-    assert_invalidates(&upload, &[images::project_images(7).skip(2).limit(2).build()?]);
+    assert_invalidates(&upload, &[pages.key(images::project_images(7).skip(2).limit(2))]);
     let rows = database.clone();
     let image = cache.change(&upload, async move || rows.insert("fox.png").await).await?;
     assert_eq!(image.invalidated, Invalidated::Applied { removed: 2 });
     println!("uploaded {} as {}", image.name, image.id);
 
-    assert_eq!(list(&cache, &database, 2).await?, Source::Loaded);
+    assert_eq!(list(&pages, &database, 2).await?, Source::Loaded);
     Ok(())
 }

@@ -1,10 +1,8 @@
-//! Keys, groups and changes of an application: a blog.
+//! Families and changes of an application: a blog.
 //!
 //! `cargo run -p cache-facade --example own_keys_and_rules`
 
-use cache_facade::{
-    Cache, CacheGroup, CacheKey, Invalidates, Invalidation, LoadOptions, Result, assert_invalidates,
-};
+use cache_facade::{Cache, CacheGroup, Family, Invalidates, Invalidation, Result, assert_invalidates};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -13,16 +11,17 @@ struct Post {
     likes: u32,
 }
 
-/// The application's keys in one place. The first two parts are the group, which one change invalidates as a whole.
-mod key {
-    use super::{CacheKey, Result};
+/// What the application caches. The first part of an id is the group, which one change invalidates as a whole.
+struct Blog {
+    posts: Family<u32, Post>,
+    pages: Family<(String, u32), Vec<Post>>,
+}
 
-    pub(crate) fn post(id: u32) -> Result<CacheKey> {
-        CacheKey::builder("post", id).part("body").build()
-    }
-
-    pub(crate) fn posts_of(author: &str, page: u32) -> Result<CacheKey> {
-        CacheKey::builder("posts_by", author).part("page").part(page).build()
+impl Blog {
+    fn of(cache: &Cache) -> Result<Self> {
+        // Values that are not worth storing are only returned.
+        let posts = cache.family("post")?.keep(|post: &Post| post.likes > 0);
+        Ok(Self { posts, pages: cache.family("posts_by")? })
     }
 }
 
@@ -46,24 +45,25 @@ impl Invalidates for BlogChange {
 }
 
 #[tokio::main]
-async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    // Invalidations are tested as data, without a cache.
-    let edited = BlogChange::Edited { post: 1, author: "ada: countess".to_owned() };
-    assert_invalidates(&edited, &[key::post(1)?, key::posts_of("ada: countess", 3)?]);
-    let renamed = BlogChange::AuthorRenamed { from: "ada".to_owned(), to: "lovelace".to_owned() };
-    assert_invalidates(&renamed, &[key::posts_of("ada", 1)?, key::posts_of("lovelace", 1)?]);
-    println!("{}", key::posts_of("ada: countess", 3)?);
-
+async fn main() -> Result<()> {
     // A name space of its own: patterns and `clear` stay inside.
     let cache = Cache::memory().scoped("blog")?;
-    let load = async || Ok::<_, std::io::Error>(Post { title: "On engines".to_owned(), likes: 1 });
-    // Values that are not worth storing are only returned.
-    let options = LoadOptions::new().keep(|post: &Post| post.likes > 0);
-    let post = cache.get_or_load_with(&key::post(1)?, options, load).await?;
-    println!("{} ({})", post.title, post.source);
+    let Blog { posts, pages } = Blog::of(&cache)?;
 
-    cache.change(BlogChange::Liked { post: 1 }, async || Ok::<_, std::io::Error>(())).await?;
-    assert!(!cache.contains(&key::post(1)?).await);
-    println!("cleared: {:?}", cache.clear_pattern("posts_by:*").await?);
+    // Invalidations are tested as data, without a value in the cache.
+    let edited = BlogChange::Edited { post: 1, author: "ada: countess".to_owned() };
+    assert_invalidates(&edited, &[posts.key(1), pages.key(("ada: countess", 3))]);
+    let renamed = BlogChange::AuthorRenamed { from: "ada".to_owned(), to: "lovelace".to_owned() };
+    assert_invalidates(&renamed, &[pages.key(("ada", 1)), pages.key(("lovelace", 1))]);
+    println!("{}", pages.key(("ada: countess", 3)));
+
+    let first = async || Post { title: "On engines".to_owned(), likes: 1 };
+    println!("{}", posts.get_or_compute(1, first).await.title);
+    cache
+        .change(BlogChange::Liked { post: 1 }, async || Ok::<_, std::io::Error>(()))
+        .await
+        .expect("a commit");
+    assert!(!posts.contains(1).await);
+    println!("cleared: {:?}", cache.clear_pattern(pages.all()).await?);
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! A cache in ten lines: the first read loads, the second does not, and the next read after a change sees it.
 //!
-//! `cargo run -p cache-facade --example quickstart`, twice: the second run finds the entries of the first, in `_cache`.
+//! `cargo run -p cache-facade --example quickstart`, twice: the second run finds what the first one stored, in `_cache`.
 
 use std::time::Duration;
 
-use cache_facade::{Cache, CacheKey, LoadOptions};
+use cache_facade::{Cache, Family};
 
 /// Something slow, such as a query.
 async fn slow_name(id: u32) -> Result<String, std::io::Error> {
@@ -23,22 +23,23 @@ async fn rename(id: u32) -> Result<(), std::io::Error> {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Zero configuration: a disk cache of 1000 MB in `_cache`. The environment changes that, see `CacheConfig`.
     let cache = Cache::from_env().await?;
-    let key = CacheKey::builder("picture", 7).part("name").build()?;
+    let names: Family<u32, String> = cache.family("picture")?;
 
     for _ in 0..2 {
-        let name = cache.get_or_load_with(&key, LoadOptions::new(), async || slow_name(7).await).await?;
+        let name = names.get_or_load(7, async || slow_name(7).await).details().await?;
         println!("{} ({} from {})", *name, name.source, name.backend);
     }
 
     // Write to the database through the cache: every later read sees the change.
-    cache.change(&key, async || rename(7).await).await?;
-    println!("still cached: {}", cache.contains(&key).await);
+    cache.change(names.at(7), async || rename(7).await).await?;
+    println!("still cached: {}", names.contains(7).await);
 
     // A value that no database holds, for a minute.
-    cache.set_expiring(&key, "a draft", Duration::from_mins(1)).await?;
-    println!("draft: {:?}", cache.get::<String>(&key).await);
+    let drafts: Family<u32, String> = cache.family("draft")?.ttl(Duration::from_mins(1));
+    println!("draft of an earlier run: {:?}", drafts.get(7).await);
+    drafts.set(7, &"a draft".to_owned()).await?;
 
-    println!("{} entries, {} hits", cache.stats().await?.count, cache.stats().await?.hits);
+    println!("{}", cache.stats().await?);
     cache.close().await?;
     Ok(())
 }

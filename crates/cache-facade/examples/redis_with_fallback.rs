@@ -5,36 +5,47 @@
 
 use std::time::Duration;
 
-use cache_facade::{Cache, CacheConfig, CacheKey, Fallback, Invalidated, LoadOptions, RedisConfig};
+use cache_facade::{Cache, CacheConfig, Fallback, Family, Invalidated, RedisConfig};
 
 /// Number of rounds, one a second.
 const ROUNDS: u32 = 5;
+
+/// Stands for a query.
+async fn name_in(round: u32) -> Result<String, std::io::Error> {
+    tokio::task::yield_now().await;
+    Ok(format!("picture-{round}.jpg"))
+}
+
+/// Stands for an UPDATE, with its COMMIT.
+async fn rename(round: u32) -> Result<(), std::io::Error> {
+    tokio::task::yield_now().await;
+    println!("renamed in round {round}");
+    Ok(())
+}
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().with_env_filter("info").init();
     let config = CacheConfig::builder()
-        .redis(RedisConfig::at("127.0.0.1"))
+        .redis(RedisConfig::from_url("redis://127.0.0.1:6379")?)
         .fallback(Fallback::Disk)
         // Other instances' changes cannot arrive during an outage: no older entry is served then.
         .fallback_max_age(Duration::from_secs(30))
         .build()?;
     // An unreachable Redis is no error here: it is logged, the fallback answers, and Redis is used again when it is back.
     let cache = Cache::connect(config).await?;
-    let key = CacheKey::builder("picture", 7).part("name").build()?;
+    let names: Family<u32, String> = cache.family("picture")?;
 
     for round in 0..ROUNDS {
-        let load = async move || Ok::<_, std::io::Error>(format!("picture-{round}.jpg"));
-        let name = cache.get_or_load_with(&key, LoadOptions::new(), load).await?;
+        let name = names.get_or_load(7, async move || name_in(round).await).details().await?;
         println!("{} ({} from {})", *name, name.source, name.backend);
 
-        let changed = cache.change(&key, async || Ok::<_, std::io::Error>(())).await?;
+        let changed = cache.change(names.at(7), async move || rename(round).await).await?;
         match changed.invalidated {
             Invalidated::Applied { .. } => println!("every instance sees the change"),
             Invalidated::Journaled { .. } => println!("this instance sees it, the others when Redis is back"),
         }
-        let health = cache.health().await;
-        println!("{:?}: {} invalidations wait for Redis", health.breaker, health.journal_depth);
+        println!("{}", cache.health().await);
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     cache.close().await?;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cache_facade::{Cache, LoadOptions, Warmed, images};
+use cache_facade::{Cache, Family, Warmed};
 
 /// Stands for a database; it counts its queries.
 #[derive(Clone, Default)]
@@ -30,27 +30,23 @@ impl Database {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (cache, database) = (Cache::memory(), Database::default());
+    let (names, database): (Family<u64, String>, _) = (Cache::memory().family("name")?, Database::default());
 
     // Key by key, eight at a time. Failures are counted, and the others go on.
-    let load = async |cache: &Cache, id: u64| {
-        let database = database.clone();
-        cache.get_or_load(&images::image_metadata(id), async move || database.name(id).await).await
-    };
+    let rows = database.clone();
+    let load = async move |id| rows.name(id).await;
     let progress = |warmed: Warmed| {
         if warmed.done.is_multiple_of(10) {
             println!("{} of 20 are warm, {} failed", warmed.done, warmed.failed);
         }
     };
-    let warmed = cache.warm(1..=20, 8, load, progress).await;
+    let warmed = names.warm(1..=20, 8, load, progress).await;
     assert_eq!((warmed.done, warmed.failed), (19, 1));
 
-    // Many at once: the load is called with the missing items alone.
-    let items = (1..=100).map(|id: u64| (id, images::image_metadata(id)));
+    // Many at once: the load is called with the missing ids alone.
     let rows = database.clone();
-    let names =
-        cache.get_or_load_many(items, LoadOptions::new(), async move |ids| rows.names(ids).await).await?;
-    println!("{} names with {} queries", names.len(), database.queries.load(Ordering::Relaxed));
-    assert_eq!((names.len(), database.queries.load(Ordering::Relaxed)), (100, 21));
+    let found = names.get_or_load_many(1..=100, async move |ids| rows.names(ids).await).await?;
+    println!("{} names with {} queries", found.len(), database.queries.load(Ordering::Relaxed));
+    assert_eq!((found.len(), database.queries.load(Ordering::Relaxed)), (100, 21));
     Ok(())
 }

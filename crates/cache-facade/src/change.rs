@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{Error, Invalidated};
+use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 
+use crate::load::cause_of;
 use crate::rt;
 
 /// How long [`Cache::close`](crate::Cache::close) waits for running changes.
@@ -28,6 +30,11 @@ pub enum Commit<T, E> {
 }
 
 /// Return type of closures for [`Cache::change`](crate::Cache::change): a `Result`, or a [`Commit`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not tell whether the change was committed",
+    label = "expected a `Result` or a `Commit`",
+    note = "the closure of `change` returns `Result<T, E>`: a commit that cannot fail ends with `Ok::<_, std::convert::Infallible>(value)`"
+)]
 pub trait CommitOutcome {
     /// Value of the commit.
     type Value;
@@ -58,8 +65,9 @@ impl<T, E> CommitOutcome for Commit<T, E> {
     }
 }
 
-/// A change that is in the database and in the cache; it dereferences to the commit's value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A change that is in the database and in the cache. It dereferences to the commit's value, serialises as that, and `clone`
+/// clones that.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Changed<T> {
     /// Value of the commit.
     pub value: T,
@@ -82,8 +90,16 @@ impl<T> Deref for Changed<T> {
     }
 }
 
-/// Why a change failed, or was not invalidated.
-pub enum ChangeError<T, E> {
+impl<T: Serialize> Serialize for Changed<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.value.serialize(serializer)
+    }
+}
+
+/// Why a change failed, or was not invalidated. As for [`LoadError`](crate::LoadError), `?` turns it into an `anyhow::Error`
+/// or a boxed error, and one conversion into the application's own.
+#[derive(Debug)]
+pub enum ChangeError<E> {
     /// Nothing was committed, because the cache is closed: it could not be invalidated, and would serve old values at the
     /// next start.
     NotBegun(Error),
@@ -92,36 +108,28 @@ pub enum ChangeError<T, E> {
     Failed(E),
     /// The commit panicked with this message. Its change was invalidated all the same.
     Panicked(Arc<str>),
-    /// The change is in the database, but was not invalidated: old values may be served until the invalidation is repeated,
-    /// by the caller or at the next start.
-    NotInvalidated {
-        /// Value of the commit.
-        value: T,
-        /// Why the invalidation failed.
-        cause: Error,
-    },
+    /// The change is in the database, but was not invalidated, for this reason: old values may be served until the
+    /// invalidation is repeated, by the caller or at the next start.
+    NotInvalidated(Error),
 }
 
-impl<T, E: fmt::Debug> fmt::Debug for ChangeError<T, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl<E> ChangeError<E> {
+    /// Returns the commit's error; `None` when it panicked, did not begin, or succeeded.
+    pub fn commit_error(&self) -> Option<&E> {
         match self {
-            Self::NotBegun(cause) => f.debug_tuple("NotBegun").field(cause).finish(),
-            Self::Failed(error) => f.debug_tuple("Failed").field(error).finish(),
-            Self::Panicked(message) => f.debug_tuple("Panicked").field(message).finish(),
-            Self::NotInvalidated { value: _, cause } => {
-                f.debug_struct("NotInvalidated").field("cause", cause).finish_non_exhaustive()
-            }
+            Self::Failed(error) => Some(error),
+            Self::NotBegun(_) | Self::Panicked(_) | Self::NotInvalidated(_) => None,
         }
     }
 }
 
-impl<T, E: fmt::Display> fmt::Display for ChangeError<T, E> {
+impl<E: fmt::Display> fmt::Display for ChangeError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotBegun(cause) => write!(f, "nothing was changed: {cause}"),
-            Self::Failed(error) => error.fmt(f),
+            Self::Failed(error) => write!(f, "{error:#}"),
             Self::Panicked(message) => write!(f, "the commit panicked: {message}"),
-            Self::NotInvalidated { cause, .. } => write!(
+            Self::NotInvalidated(cause) => write!(
                 f,
                 "the change is in the database, but the cache could not be told of it, and may serve old values: {cause}"
             ),
@@ -129,12 +137,12 @@ impl<T, E: fmt::Display> fmt::Display for ChangeError<T, E> {
     }
 }
 
-impl<T, E: std::error::Error + 'static> std::error::Error for ChangeError<T, E> {
+impl<E: fmt::Debug + fmt::Display + 'static> std::error::Error for ChangeError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Failed(error) => error.source(),
+            Self::Failed(error) => cause_of(error),
             Self::Panicked(_) => None,
-            Self::NotBegun(cause) | Self::NotInvalidated { cause, .. } => Some(cause),
+            Self::NotBegun(cause) | Self::NotInvalidated(cause) => Some(cause),
         }
     }
 }

@@ -3,10 +3,12 @@
 
 pub(crate) mod addresses;
 mod builder;
+mod described;
 mod lifetimes;
 mod memory;
 mod parse;
 mod redis;
+mod redis_builder;
 mod redis_url;
 pub(crate) mod sentinels;
 mod settings;
@@ -18,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{Clock, MEGABYTE, NearConfig, Result, SystemClock};
+use cache_core::{Clock, Eviction, MEGABYTE, NearConfig, Result, SystemClock};
 
 use crate::lifetime::Lifetime;
 
@@ -26,6 +28,7 @@ pub use self::builder::CacheConfigBuilder;
 use self::lifetimes::Lifetimes;
 use self::memory::Memory;
 pub use self::redis::{RedisConfig, RedisMode, Secret, Tls};
+pub use self::redis_builder::RedisConfigBuilder;
 pub use self::sources::Environment;
 
 /// Settings of a cache, checked.
@@ -46,6 +49,7 @@ pub struct CacheConfig {
     clear_without_record: bool,
     verify: f64,
     page_cache_mb: u64,
+    eviction: Eviction,
     memory: Memory,
     load_timeout: Duration,
     redis: RedisConfig,
@@ -143,19 +147,13 @@ impl CacheConfig {
     /// Time to live of entries of `family` (a key's first segment) whose load or call gives none. Default: until they are
     /// invalidated or evicted.
     pub fn ttl(&self, family: &str) -> Option<Duration> {
-        self.lifetime(family).expire
+        self.lifetime(family).ttl
     }
 
     /// Lifetime of entries of `family`, as far as their load or call says nothing. Default: until they are invalidated or
     /// evicted.
     pub fn lifetime(&self, family: &str) -> Lifetime {
         self.lifetimes.of(family)
-    }
-
-    /// The settings of lifetimes by name: those for all families, and for each family those that are set. `None` for
-    /// one that is not set.
-    pub fn lifetime_settings(&self) -> Vec<(String, Option<String>)> {
-        settings::of_lifetimes(&self.lifetimes)
     }
 
     /// Store used while Redis is unreachable. Default: disk.
@@ -188,6 +186,11 @@ impl CacheConfig {
     /// Megabytes of memory for pages of the disk cache. Default: 32.
     pub fn page_cache_mb(&self) -> u64 {
         self.page_cache_mb
+    }
+
+    /// The order in which the disk cache evicts. Default: the least recently used entry first.
+    pub fn eviction(&self) -> Eviction {
+        self.eviction
     }
 
     /// Megabytes of memory for values that were read. Default: 0, nothing is kept in memory.
@@ -252,6 +255,7 @@ impl Default for CacheConfig {
             clear_without_record: false,
             verify: 0.0,
             page_cache_mb: 32,
+            eviction: Eviction::Lru,
             memory: Memory::default(),
             load_timeout: Duration::from_secs(30),
             redis: RedisConfig::default(),

@@ -2,19 +2,26 @@
 //! never reaches it.
 //!
 //! ```
+//! # #[derive(Clone)] struct Db;
+//! # impl Db {
+//! #     async fn name(&self, id: u64) -> std::io::Result<String> { Ok("Ada".to_owned()) }
+//! #     async fn rename(&self, id: u64, name: &str) -> std::io::Result<()> { Ok(()) }
+//! # }
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use cache_facade::{Cache, CacheKey};
+//! # let db = Db;
+//! use cache_facade::{Cache, Family};
 //!
 //! let cache = Cache::memory(); // in production: Cache::from_env().await?
+//! let names: Family<u64, String> = cache.family("user")?;
 //!
 //! // Read through the cache: the closure runs on a miss, once for all concurrent callers.
-//! let key = CacheKey::builder("user", 42).part("name").build()?;
-//! let name = cache.get_or_load(&key, async || Ok::<_, std::io::Error>("Ada".to_owned())).await?;
+//! let reader = db.clone();
+//! let name = names.get_or_load(42, async move || reader.name(42).await).await?;
 //!
 //! // Write to the database through the cache: every read after this sees the change.
-//! cache.change(&key, async || Ok::<_, std::io::Error>(())).await?;
-//! assert!(!cache.contains(&key).await);
+//! cache.change(names.at(42), async move || db.rename(42, "Grace").await).await?;
+//! assert!(!names.contains(42).await);
 //! # assert_eq!(name, "Ada");
 //! # Ok(())
 //! # }
@@ -24,14 +31,18 @@
 //! | to | see |
 //! | --- | --- |
 //! | open a cache | [`Cache::from_env`], [`Cache::connect`] with a [`CacheConfig`], [`get_cache`] |
-//! | read | [`Cache::get_or_load`], with options [`LoadOptions`]; [`Cache::get_or_load_bytes`] for files |
+//! | say what is cached | [`Family`]: its name, ids and values, and how long they live |
+//! | read | [`Family::get_or_load`], with options [before the await](Load); [`Family::get_or_load_many`] |
 //! | write | [`Cache::change`]; [`Cache::invalidate`] where there is no commit |
-//! | name things | [`CacheKey::builder`], or the image application's in [`images`]; [`CachePattern`] |
-//! | declare what a change makes stale | [`Invalidates`] for an enum of your own; [`assert_invalidates`] tests it |
-//! | store values that no database holds | [`Cache::set`], [`Cache::set_expiring`], [`Cache::increment`] |
+//! | answer errors | [`LoadError`], [`ChangeError`]: `?` works, and one conversion is enough |
+//! | declare what a change makes stale | [`Invalidates`](trait@Invalidates) for an enum of your own; [`assert_invalidates`] tests it |
+//! | write less | `#[derive(Invalidates)]` and `#[cached]`, with the feature `macros` |
+//! | store values that no database holds | [`Family::set`], [`Cache::increment`] |
+//! | cache files and pictures | a family whose values are [`Bytes`] |
+//! | use keys without a family | [`CacheKey::builder`] and [`Cache::get_or_load`]; [`CachePattern`]; the image application's in [`images`] |
 //! | separate caches | [`Cache::scoped`] |
-//! | observe | [`Cache::stats`], [`Cache::health`], [`Cache::explain`] |
-//! | test | [`Cache::memory`], [`Cache::disabled`], [`ManualClock`] |
+//! | observe | [`Cache::stats`], [`Cache::health`], [`Cache::explain`]; [`diagnose`] before a start |
+//! | test | [`Cache::memory`], [`Cache::memory_with_clock`], [`Cache::disabled`] |
 //! | plug in a backend | [`backend`], [`Cache::new`] |
 //!
 //! # Guarantees
@@ -46,21 +57,10 @@
 //! | `disk` | yes | the disk backend: one instance, zero configuration |
 //! | `redis` | no | the Redis backend, shared by many instances, with a fallback to disk |
 //! | `json` | no | [`Codec`]`::Json`, for values that need a self-describing format |
+//! | `macros` | no | `#[derive(Invalidates)]` for changes, and `#[cached]` for async functions |
 //! | `metrics` | no | counters, gauges and histograms through the crate `metrics`; docs/reference.md lists them |
-//!
-//! # In code that is not async
-//! Take the runtime's handle by `tokio::runtime::Handle::current()` in async code, and block on it in a thread that is no
-//! worker of the runtime:
-//!
-//! ```
-//! # #[tokio::main]
-//! # async fn main() {
-//! # let cache = cache_facade::Cache::memory();
-//! let runtime = tokio::runtime::Handle::current();
-//! let reader = std::thread::spawn(move || runtime.block_on(cache.stats()).map(|stats| stats.count));
-//! # assert_eq!(reader.join().unwrap().unwrap(), 0);
-//! # }
-//! ```
+//! | `uuid` | no | `Uuid` as an id of a family |
+//! | `blocking` | no | `blocking()`, a view of a cache or a family for code that is not async |
 
 #[cfg(feature = "shuttle")]
 #[path = "../tests/schedules/rt_shuttle.rs"]
@@ -68,11 +68,19 @@ mod rt;
 #[cfg(not(feature = "shuttle"))]
 mod rt;
 
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+#[path = "macros.rs"]
+pub mod __macros;
+#[cfg(feature = "blocking")]
+pub mod blocking;
 mod cache;
+mod call;
 mod catch_panic;
 mod change;
 mod config;
 mod decoded;
+pub mod doctor;
 #[cfg_attr(
     not(any(all(feature = "disk", feature = "redis"), test)),
     expect(dead_code, reason = "each backend needs a part of it")
@@ -81,6 +89,7 @@ mod durability;
 mod encoding;
 #[cfg(feature = "redis")]
 mod fallback;
+mod family;
 #[cfg(all(feature = "redis", feature = "metrics"))]
 mod gauges;
 #[cfg(all(feature = "redis", not(feature = "metrics")))]
@@ -105,23 +114,25 @@ mod testing;
 mod time_budget;
 
 pub use cache::{Cache, CacheBuilder, Warmed};
+pub use call::{Call, Load, Set};
 pub use change::{ChangeError, Changed, Commit, CommitOutcome};
 pub use config::{
-    CacheConfig, CacheConfigBuilder, Environment, Fallback, RedisConfig, RedisMode, Secret, Tls,
+    CacheConfig, CacheConfigBuilder, Environment, Fallback, RedisConfig, RedisConfigBuilder, RedisMode,
+    Secret, Tls,
 };
+pub use doctor::diagnose;
+pub use encoding::{CacheValue, StoredValue};
+pub use family::Family;
 pub use global::get_cache;
 pub use lifetime::Lifetime;
-pub use load::{LoadError, LoadOptions, Loaded, Source};
-pub use open::diagnose_directory;
-#[cfg(feature = "redis")]
-pub use open::diagnose_redis;
+pub use load::{LoadError, LoadOptions, LoadResult, Loaded, LoaderError, Source};
 pub use testing::assert_invalidates;
 
 pub use cache_core::{
     BackendKind, BreakerState, CacheGroup, CacheKey, CachePattern, CacheStats, Clock, Codec, Credentials,
-    CredentialsProvider, Error, ErrorKind, Explanation, FamilyStats, Health, HealthStatus, Invalidated,
-    Invalidates, Invalidation, JournalKind, KeyBuilder, KeyPart, ManualClock, MissCause, NearHealth,
-    NearState, NearStats, Result, SystemClock, images,
+    CredentialsProvider, Error, ErrorKind, Eviction, Explanation, FamilyStats, Health, HealthStatus,
+    Invalidated, Invalidates, Invalidation, JournalKind, KeyBuilder, KeyPart, KeyParts, ManualClock,
+    MissCause, NearHealth, NearState, NearStats, Result, SystemClock, images,
 };
 
 /// The contract of a store, and what an implementation of it needs; [`Cache::new`] takes the store.
@@ -129,6 +140,7 @@ pub use cache_core::{
 /// The crate `cache-conformance` has a test for each law of [`CacheBackend`](backend::CacheBackend);
 /// `examples/custom_backend.rs` is a store to copy.
 pub mod backend {
+    pub use async_trait::async_trait;
     pub use cache_core::{
         AtomicBackend, CacheBackend, CacheBackendExt, CodecId, Entry, EpochScope, Epochs, Fill, FillOutcome,
         FillToken, Lookup, MemoryBackend, Monotonic, NearCache, NearConfig, NearSession, NewEntry,
@@ -136,10 +148,13 @@ pub mod backend {
     };
 }
 
+pub use bytes::Bytes;
+#[cfg(feature = "macros")]
+#[doc(inline)]
+pub use cache_macros::{Invalidates, cached};
+
 #[doc(hidden)]
 pub use cache_core::log;
-#[cfg(feature = "redis")]
-pub use cache_redis::Diagnosis;
 
 // The code in the documents, compiled and run as documentation tests.
 #[cfg(doctest)]

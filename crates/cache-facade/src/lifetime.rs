@@ -18,7 +18,7 @@ use cache_core::{Entry, NewEntry, Timestamp, random_nonzero};
 /// use std::time::Duration;
 ///
 /// let rates = Lifetime::new()
-///     .expire(Duration::from_secs(60))
+///     .ttl(Duration::from_secs(60))
 ///     .jitter(0.1)
 ///     .stale_while_revalidate(Duration::from_secs(30))
 ///     .stale_if_error(Duration::from_secs(600));
@@ -26,7 +26,7 @@ use cache_core::{Entry, NewEntry, Timestamp, random_nonzero};
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[must_use]
 pub struct Lifetime {
-    pub(crate) expire: Option<Duration>,
+    pub(crate) ttl: Option<Duration>,
     pub(crate) jitter: Option<f64>,
     pub(crate) stale_while_revalidate: Option<Duration>,
     pub(crate) stale_if_error: Option<Duration>,
@@ -57,8 +57,8 @@ impl Lifetime {
     }
 
     /// Sets how long a value may be served after it was stored. Default: until it is invalidated or evicted.
-    pub fn expire(self, duration: Duration) -> Self {
-        Self { expire: Some(duration), ..self }
+    pub fn ttl(self, ttl: Duration) -> Self {
+        Self { ttl: Some(ttl), ..self }
     }
 
     /// Shortens each value's time to live by a random share of up to `share` (0 to 1), so that values loaded together do not
@@ -92,10 +92,10 @@ impl Lifetime {
 
     /// Fills what this leaves open from `other`.
     pub(crate) fn or(self, other: Self) -> Self {
-        let Self { expire, jitter, stale_while_revalidate, stale_if_error, refresh_ahead, wait_for_others } =
+        let Self { ttl, jitter, stale_while_revalidate, stale_if_error, refresh_ahead, wait_for_others } =
             self;
         Self {
-            expire: expire.or(other.expire),
+            ttl: ttl.or(other.ttl),
             jitter: jitter.or(other.jitter),
             stale_while_revalidate: stale_while_revalidate.or(other.stale_while_revalidate),
             stale_if_error: stale_if_error.or(other.stale_if_error),
@@ -111,7 +111,7 @@ impl Lifetime {
 
     /// Sets the times of `entry`.
     pub(crate) fn timed(&self, entry: NewEntry) -> NewEntry {
-        let Some(life) = self.expire.map(|life| shortened(life, self.jitter)) else { return entry };
+        let Some(life) = self.ttl.map(|life| shortened(life, self.jitter)) else { return entry };
         let window = self.kept();
         NewEntry {
             expires_in: Some(life.saturating_add(window)),
@@ -177,10 +177,8 @@ mod tests {
 
     #[test]
     fn a_value_is_fresh_then_ageing_then_stale_then_expired() {
-        let lifetime = Lifetime::new()
-            .expire(MINUTE)
-            .refresh_ahead(0.25)
-            .stale_while_revalidate(Duration::from_secs(30));
+        let lifetime =
+            Lifetime::new().ttl(MINUTE).refresh_ahead(0.25).stale_while_revalidate(Duration::from_secs(30));
         let entry = stored(lifetime);
         let freshness = [0, 44, 45, 59, 60, 89, 90].map(|second| lifetime.freshness(&entry, at(second)));
         let expected = {
@@ -201,7 +199,7 @@ mod tests {
 
     #[test]
     fn the_readers_lifetime_decides_how_old_a_value_is_served() {
-        let entry = stored(Lifetime::new().expire(MINUTE).stale_if_error(10 * MINUTE));
+        let entry = stored(Lifetime::new().ttl(MINUTE).stale_if_error(10 * MINUTE));
         assert_eq!(Lifetime::new().freshness(&entry, at(60)), Freshness::Expired);
         assert!(
             !Lifetime::new().serves_on_error(&entry, at(60))
@@ -213,7 +211,7 @@ mod tests {
 
     #[test]
     fn jitter_only_shortens_and_by_no_more_than_its_share() {
-        let lifetime = Lifetime::new().expire(1000 * MINUTE).jitter(0.25);
+        let lifetime = Lifetime::new().ttl(1000 * MINUTE).jitter(0.25);
         let lives: Vec<_> = (0..200).filter_map(|_| lifetime.timed(NewEntry::new("x")).expires_in).collect();
         assert_eq!(lives.len(), 200);
         assert!(lives.iter().all(|life| (750 * MINUTE..=1000 * MINUTE).contains(life)));
@@ -223,7 +221,7 @@ mod tests {
     #[test]
     fn no_share_and_no_time_overflows() {
         for share in [f64::NAN, f64::INFINITY, -1.0, 0.0, 1.0, 7.0] {
-            let lifetime = Lifetime::new().expire(Duration::MAX).jitter(share).refresh_ahead(share);
+            let lifetime = Lifetime::new().ttl(Duration::MAX).jitter(share).refresh_ahead(share);
             let lifetime = lifetime.stale_if_error(Duration::MAX).stale_while_revalidate(Duration::MAX);
             lifetime.freshness(&stored(lifetime), at(5));
         }
@@ -231,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_first_lifetime_wins() {
-        let merged = Lifetime::new().jitter(0.5).or(Lifetime::new().jitter(0.1).expire(MINUTE));
-        assert_eq!(merged, Lifetime::new().jitter(0.5).expire(MINUTE));
+        let merged = Lifetime::new().jitter(0.5).or(Lifetime::new().jitter(0.1).ttl(MINUTE));
+        assert_eq!(merged, Lifetime::new().jitter(0.5).ttl(MINUTE));
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use cache_facade::backend::NearConfig;
-use cache_facade::{CacheConfig, ErrorKind, Fallback, Lifetime};
+use cache_facade::{CacheConfig, ErrorKind, Eviction, Fallback, Lifetime};
 
 fn config(pairs: &[(&str, &str)]) -> cache_facade::Result<CacheConfig> {
     CacheConfig::from_pairs(pairs.iter().copied())
@@ -53,6 +53,7 @@ fn every_setting_is_read() {
         ("CACHE_CLEAR_ON_START", "1"),
         ("CACHE_VERIFY", "0.25"),
         ("CACHE_PAGE_CACHE_MB", "16"),
+        ("CACHE_EVICTION", "Sieve"),
         ("CACHE_LOAD_TIMEOUT_MS", "1500"),
         ("REDIS_ENABLED", "ON"),
         ("REDIS_HOST", "cache.internal"),
@@ -74,6 +75,8 @@ fn every_setting_is_read() {
     assert!(!config.enabled() && config.clear_on_start());
     assert_eq!(config.directory(), Path::new("/var/cache/app"));
     assert_eq!((config.size_mb(), config.page_cache_mb(), config.namespace()), (64, 16, "shop-1"));
+    assert_eq!(config.eviction(), Eviction::Sieve);
+    assert!(config.described().contains(&("CACHE_EVICTION".to_owned(), "sieve".to_owned())));
     assert_eq!(config.ttl("image"), Some(Duration::from_mins(1)));
     assert_eq!(config.ttl("project_images"), Some(Duration::from_secs(5)));
     assert_eq!((config.fallback(), config.fallback_max_age()), (Fallback::None, Duration::from_secs(7)));
@@ -136,6 +139,7 @@ fn a_bad_value_is_an_error_that_names_the_variable_and_not_the_value() {
         ("CACHE_VERIFY", "NaN"),
         ("CACHE_VERIFY", "-0.5"),
         ("CACHE_PAGE_CACHE_MB", "0"),
+        ("CACHE_EVICTION", "s3cr3t"),
         ("CACHE_LOAD_TIMEOUT_MS", "0"),
         ("REDIS_ENABLED", "maybe"),
     ] {
@@ -247,7 +251,8 @@ fn an_address_of_ipv6_is_taken_with_brackets_and_without() {
     for host in ["[::1]", "::1"] {
         let config = config(&[("REDIS_ENABLED", "true"), ("REDIS_HOST", host)]).unwrap();
         assert_eq!(config.redis().host(), "::1");
-        assert_eq!(cache_facade::RedisConfig::at(host).host(), "::1");
+        let config = CacheConfig::builder().redis(cache_facade::RedisConfig::at(host)).build().unwrap();
+        assert_eq!(config.redis().host(), "::1");
     }
     for host in ["[localhost]", "[::1", "localhost:6379", "[::1]:6379"] {
         let said = error(&[("REDIS_ENABLED", "true"), ("REDIS_HOST", host)]);
@@ -266,7 +271,7 @@ fn a_setting_for_a_family_is_for_it_however_its_name_is_spelled_in_keys() {
     assert_eq!(config.ttl("profile"), None);
     let built = CacheConfig::builder().family_ttl("userProfile", Duration::from_secs(9)).build().unwrap();
     assert_eq!(built.ttl("userProfile"), Some(Duration::from_secs(9)));
-    let (name, _) = built.lifetime_settings().pop().unwrap();
+    let (name, _) = built.described().pop().unwrap();
     assert_eq!(name, "CACHE_TTL_USERPROFILE");
 }
 
@@ -366,7 +371,7 @@ fn times_and_shares_are_set_for_all_families_and_for_each() {
         ("CACHE_LOAD_WAIT_MS_THUMBNAIL", "250"),
     ])
     .unwrap();
-    let all = Lifetime::new().expire(Duration::from_mins(1)).jitter(0.1);
+    let all = Lifetime::new().ttl(Duration::from_mins(1)).jitter(0.1);
     assert_eq!(config.lifetime("image"), all);
     let listing = all.stale_while_revalidate(Duration::from_secs(5));
     assert_eq!(config.lifetime("project_images"), listing);

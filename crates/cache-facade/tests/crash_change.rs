@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use cache_facade::{Cache, CacheConfig, CacheKey, ErrorKind, LoadOptions, Source, images::ImageChange};
+use cache_facade::{Cache, CacheConfig, CacheKey, ErrorKind, Source, images::ImageChange};
 use tokio::sync::Barrier;
 
 /// Says to a process of this test that it is the one to be killed, and where it runs.
@@ -31,7 +31,7 @@ fn key(image: u32) -> CacheKey {
 async fn read(cache: &Cache, root: &Path, image: u32) -> (String, Source) {
     let row = root.join(image.to_string());
     let load = async move || Ok::<_, Infallible>(fs::read_to_string(row).unwrap());
-    let loaded = cache.get_or_load_with(&key(image), LoadOptions::new(), load).await.unwrap();
+    let loaded = cache.get_or_load(&key(image), load).details().await.unwrap();
     (loaded.value, loaded.source)
 }
 

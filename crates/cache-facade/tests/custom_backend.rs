@@ -6,9 +6,9 @@ mod example;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use cache_conformance::{Opened, Promises, Subject};
-use cache_core::ManualClock;
+use cache_facade::ManualClock;
+use cache_facade::backend::async_trait;
 
 #[derive(Debug, Default)]
 struct Map {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cache_facade::{Cache, CacheConfig, CacheKey, LoadOptions, images::ImageChange};
+use cache_facade::{Cache, CacheConfig, CacheKey, images::ImageChange};
 
 /// Makes a process of this test a worker, in this directory.
 const WORKER: &str = "LOST_DIRECTORY_WORKER";
@@ -157,7 +157,7 @@ async fn be_a_worker() {
                 let row = root.join(image);
                 let load = async move || Ok::<_, Infallible>(fs::read_to_string(row).unwrap());
                 let key = key(image.parse().unwrap());
-                let loaded = cache.get_or_load_with(&key, LoadOptions::new(), load).await.unwrap();
+                let loaded = cache.get_or_load(&key, load).details().await.unwrap();
                 println!("\n> {:?} {}", loaded.source, loaded.value);
             }
             ["change", image, value] => println!("\n> {}", change(&cache, &root, image, value, None).await),

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cache_core::MEGABYTE;
+use cache_core::{Diagnosis, MEGABYTE};
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
 use tokio::net::{TcpStream, lookup_host};
@@ -21,27 +21,6 @@ use crate::connection::server_info::ServerInfo;
 use crate::engine::RedisEngine;
 use crate::error::Fault;
 use crate::protocol::slot::SLOTS;
-
-/// The result of one check. It holds no secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Diagnosis {
-    /// Nothing is wrong.
-    Fine(String),
-    /// It works, and something should be changed.
-    Doubtful {
-        /// The problem.
-        found: String,
-        /// What to do about it.
-        advice: String,
-    },
-    /// The cache cannot use this server. Later checks are skipped.
-    Wrong {
-        /// The problem.
-        found: String,
-        /// What to do about it.
-        advice: String,
-    },
-}
 
 /// The name of a check and its result.
 pub type Check = (&'static str, Diagnosis);

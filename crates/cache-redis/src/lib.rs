@@ -40,7 +40,8 @@ mod startup;
 mod stats;
 
 pub use backend::RedisBackend;
+pub use cache_core::Diagnosis;
 pub use config::{RedisConfig, RedisMode};
-pub use diagnose::{Check, Diagnosis, diagnose};
+pub use diagnose::{Check, diagnose};
 pub use last_server::{LastServerRecord, LastUse};
 pub use ops::Unacknowledged;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 const WORDS: usize = 64;
 
@@ -40,7 +40,7 @@ impl MissPredictor {
     }
 
     fn bit(&self, group: &str) -> (&AtomicU64, u64) {
-        let [word, bit, ..] = xxh3_64(group.as_bytes()).to_le_bytes();
+        let [word, bit, ..] = XxHash3_64::oneshot(group.as_bytes()).to_le_bytes();
         let words = &self.0;
         (words.get(usize::from(word) % WORDS).unwrap_or(&words[0]), 1 << (bit % 64))
     }

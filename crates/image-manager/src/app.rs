@@ -19,6 +19,7 @@ use tower_http::csrf::{CsrfLayer, ProtectionError};
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 
+use crate::caching::Families;
 use crate::database::{Database, OpenError};
 use crate::drain_body::drain_refused;
 use crate::error::ApiError;
@@ -45,6 +46,7 @@ struct Parts {
     originals: Originals,
     workshop: Workshop,
     cache: Cache,
+    families: Families,
     is_stopping: AtomicBool,
 }
 
@@ -96,6 +98,7 @@ impl App {
             database,
             originals,
             workshop: Workshop::new(decode_memory_bytes),
+            families: Families::of(&cache).expect("the names are fixed, and names of families"),
             cache,
             is_stopping: AtomicBool::new(false),
         };
@@ -148,6 +151,10 @@ impl App {
     /// Returns the cache; close it once no request runs any more.
     pub fn cache(&self) -> &Cache {
         &self.parts.cache
+    }
+
+    pub(crate) fn families(&self) -> &Families {
+        &self.parts.families
     }
 
     pub(crate) fn settings(&self) -> &Settings {

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use cache_facade::log::limited;
+use cache_facade::{ChangeError, LoadError};
 use serde_json::json;
 
 /// The reason why a request failed, as the client reads it.
@@ -150,6 +151,23 @@ impl ApiError {
 fn log_failure(doing: &str, cause: &dyn Display) {
     let cause = cause.to_string();
     limited((doing, &cause), |suppressed| tracing::error!(cause, suppressed, "{doing} failed"));
+}
+
+/// A read through the cache: its own error is that of the load.
+impl From<LoadError<Self>> for ApiError {
+    fn from(error: LoadError<Self>) -> Self {
+        error.loader_error().cloned().unwrap_or_else(|| Self::internal("a load", error))
+    }
+}
+
+impl From<ChangeError<Self>> for ApiError {
+    fn from(error: ChangeError<Self>) -> Self {
+        match error {
+            ChangeError::Failed(error) => error,
+            ChangeError::NotBegun(cause) => Self::unavailable("a change", cause),
+            error => Self::internal("a change", error),
+        }
+    }
 }
 
 impl Display for ApiError {

@@ -8,6 +8,7 @@
 //! 4. `uploads`, `originals`, `pictures`: from a request's body to a checked file, and from files to pixels.
 //! 5. [`App`], [`serve()`], [`Settings`], [`seed()`], [`doctor`]: assembly and start.
 
+mod answered;
 mod app;
 mod caching;
 mod connections;
@@ -19,6 +20,7 @@ mod drain_body;
 mod error;
 mod extract;
 mod hosts;
+mod json_text;
 mod logging;
 mod metadata;
 mod metrics;

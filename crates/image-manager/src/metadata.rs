@@ -2,7 +2,7 @@
 
 mod text;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::error::ApiError;
@@ -11,9 +11,8 @@ use crate::error::ApiError;
 pub(crate) const METADATA_MAX_BYTES: usize = 16 * 1024;
 
 /// A JSON object of at most [`METADATA_MAX_BYTES`], as text, so that it is answered as it was sent, digit by digit.
-///
-/// In JSON it is that object. In the cache's binary codec, which cannot describe a value's type, it is the object's text.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
 pub(crate) struct Metadata(Box<RawValue>);
 
 impl Metadata {
@@ -61,26 +60,6 @@ impl PartialEq for Metadata {
     }
 }
 
-impl Serialize for Metadata {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() {
-            self.0.serialize(serializer)
-        } else {
-            serializer.serialize_str(self.as_text())
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Metadata {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        if deserializer.is_human_readable() {
-            Box::deserialize(deserializer).map(Self)
-        } else {
-            Self::from_text(String::deserialize(deserializer)?).map_err(de::Error::custom)
-        }
-    }
-}
-
 #[cfg(test)]
 impl Metadata {
     /// Creates metadata from a valid value.
@@ -118,6 +97,5 @@ mod tests {
         let text = r#"{"b":1.10,"a":{"c":null},"$serde_json::private::RawValue":"[1]"}"#;
         let metadata = Metadata::from_text(text.to_owned()).unwrap();
         assert_eq!(serde_json::to_string(&[&metadata]).unwrap(), format!("[{text}]"));
-        assert_eq!(serde_json::from_str::<Metadata>(text).unwrap(), metadata);
     }
 }

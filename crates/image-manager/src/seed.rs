@@ -8,11 +8,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use bytes::Bytes;
+use cache_facade::images;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::caching::ProjectChange;
 use crate::database::{self, Samples};
 use crate::error::ApiError;
 use crate::pictures::blocking;
@@ -87,7 +87,7 @@ async fn begin(app: &App, owner: &str) -> Result<Option<Uuid>, ApiError> {
     let mut members = app.settings().admin_users.clone();
     members.push(owner.to_owned());
     let owner = owner.to_owned();
-    app.change(ProjectChange { project }, async move |announced| {
+    app.change(images::project_images_group(project), async move |announced| {
         database
             .write(announced, move |db| {
                 if !database::begin_samples(db, project)? {
@@ -127,7 +127,7 @@ async fn fill(
 
 async fn end(app: &App, project: Uuid) -> Result<(), ApiError> {
     let database = app.database().clone();
-    app.change(ProjectChange { project }, async move |announced| {
+    app.change(images::project_images_group(project), async move |announced| {
         database.write(announced, move |db| database::end_samples(db, project)).await
     })
     .await

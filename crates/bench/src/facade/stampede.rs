@@ -54,6 +54,6 @@ pub fn run(session: &mut Session) -> Outcome<()> {
     for image in 0..session.plan.rounds {
         most = most.max(stampede(&caches, image)?);
     }
-    session.keep(Row::counted(name, Unit::Loads, most as f64, 1.0));
+    session.keep(Row::counted(name, Unit::LOADS, most as f64, 1.0));
     Ok(())
 }

@@ -41,7 +41,8 @@ pub(super) fn run(session: &mut Session) -> Outcome<()> {
     of_tasks(session, |session| {
         for (name, tasks, target) in ROWS {
             let (pool, peer_name) = (pool.clone(), "deadpool-redis as documented");
-            let spec = Spec::new(name, peer_name, Unit::PerSecond, Pace::FREE, Target::Ratio(target));
+            let spec = Spec::new(name, peer_name, Unit::PerSecond, Pace::FREE, Target::Ratio(target))
+                .note("flatters ours, whose tasks share connections; the peer's wait for one of the pool");
             let mut case = hits.beside(tasks, Figure::Throughput, move |key| get(pool.clone(), key));
             session.measure(&spec, &mut case)?;
         }

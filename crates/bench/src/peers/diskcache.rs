@@ -1,17 +1,14 @@
 //! Python's diskcache with its LRU policy: a Python process that measures itself, told what to do line by line.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use cache_core::CacheKey;
-use tokio::runtime::Runtime;
 
-use super::Peer;
+use super::store::{Place, Store};
 use crate::Outcome;
 
 /// Answers each line with nanoseconds. What it stores is of the length it is told; the bytes are its own.
@@ -44,13 +41,13 @@ struct Diskcache {
     input: ChildStdin,
 }
 
-/// An empty cache in `directory`, if there is a Python with diskcache: `PYTHON` names another than `python3`.
-pub(super) fn open(_: &Arc<Runtime>, directory: &Path) -> Outcome<Box<dyn Peer>> {
+/// A cache, if there is a Python with diskcache: `PYTHON` names another than `python3`.
+pub(super) fn open(place: Place<'_>) -> Outcome<Box<dyn Store>> {
     let program = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
     let mut command = Command::new(program);
     command
         .args(["-c", SCRIPT])
-        .arg(directory)
+        .arg(place.directory)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
@@ -80,7 +77,7 @@ impl Diskcache {
     }
 }
 
-impl Peer for Diskcache {
+impl Store for Diskcache {
     fn reads(&mut self, keys: &[&CacheKey], expected: usize) -> Outcome<Duration> {
         self.ask("get", expected, keys)
     }

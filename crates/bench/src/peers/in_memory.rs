@@ -28,7 +28,7 @@ type Fill = fn(&Session, Vec<(String, Bytes)>) -> Gets;
 const RIVALS: [(&str, Fill, f64); 3] = [
     ("quick_cache 0.6", quick_cache, 3.0),
     ("moka 0.12, its future::Cache", moka, 1.0),
-    ("foyer 0.22, its memory", foyer, 1.0),
+    ("foyer 0.22, its memory alone", foyer, 1.0),
 ];
 
 fn weight(key: &str, value: &Bytes) -> usize {

@@ -50,7 +50,7 @@ pub fn run(session: &mut Session) -> Outcome<()> {
         })?;
         let each = |bytes: f64| bytes / ENTRIES as f64;
         let peer = ("string key", each(peer));
-        session.keep(Row::beside(name, Unit::Bytes, Target::Ratio(target), each(ours), peer));
+        session.keep(Row::beside(name, Unit::BYTES, Target::Ratio(target), each(ours), peer));
     }
     Ok(())
 }

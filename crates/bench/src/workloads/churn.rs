@@ -1,44 +1,21 @@
 //! The space on disk while values of shifting sizes are stored without end.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::anyhow;
 use cache_core::{CacheBackend, CacheKey, MEGABYTE, NewEntry};
 
-use crate::Outcome;
 use crate::case::Unit;
 use crate::plot::{Axis, Plot, Points};
 use crate::row::Row;
 use crate::session::Session;
 use crate::stores::{directory, open_ours};
 use crate::workload::Values;
+use crate::{Outcome, space};
 
 const LIMIT_MB: u64 = 32;
 /// Bytes of values, one phase after the other: metadata, thumbnails, both, metadata again.
 const PHASES: [(usize, usize); 4] = [(500, 4_000), (10_000, 200_000), (500, 200_000), (500, 4_000)];
-
-/// Space that `directory` and its files take, as `du` counts it.
-fn space_of(directory: &Path) -> u64 {
-    let blocks = |path: &Path| std::fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks());
-    let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    (files.map(|file| blocks(&file.path())).sum::<u64>() + blocks(directory)) * 512
-}
-
-/// Seconds and MiB, looked at on a thread of its own until `is_over`.
-fn watch(directory: &Path, is_over: &AtomicBool) -> Points {
-    let started = Instant::now();
-    let mut samples = Vec::new();
-    while !is_over.load(Ordering::SeqCst) {
-        let megabytes = space_of(directory) as f64 / MEGABYTE as f64;
-        samples.push((started.elapsed().as_secs_f64(), megabytes));
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    samples
-}
 
 /// Measures the row and draws the plot.
 pub fn run(session: &mut Session) -> Outcome<()> {
@@ -46,18 +23,13 @@ pub fn run(session: &mut Session) -> Outcome<()> {
     let root = directory()?;
     let cache = open_ours(&session.runtime, root.path().join("ours"), LIMIT_MB, 32 << 20)?;
     let poured = LIMIT_MB * MEGABYTE * if session.quick { 3 } else { 12 };
-    let is_over = AtomicBool::new(false);
     let mut live = Vec::new();
-    let samples = std::thread::scope(|scope| {
-        let looking = scope.spawn(|| watch(&root.path().join("ours"), &is_over));
-        let done = session.runtime.block_on(pour(&cache, poured, &mut live));
-        is_over.store(true, Ordering::SeqCst);
-        let samples = looking.join().map_err(|_| anyhow!("the watcher panicked"))?;
-        done.map(|()| samples)
+    let (samples, ()) = space::during(&root.path().join("ours"), || {
+        session.runtime.block_on(pour(&cache, poured, &mut live))
     })?;
-    let peak = samples.iter().map(|(_, megabytes)| *megabytes).fold(0.0, f64::max);
+    let peak = space::peak(&samples);
     let percent = peak * 100.0 / LIMIT_MB as f64;
-    session.keep(Row::counted("peak space on disk over a churn", Unit::SpacePercent, percent, 100.0));
+    session.keep(Row::counted("peak space on disk over a churn", Unit::SPACE_PERCENT, percent, 100.0));
     let end = samples.last().map_or(0.0, |(at, _)| *at);
     session.plots.push(Plot {
         title: "Space on disk over a churn".to_owned(),

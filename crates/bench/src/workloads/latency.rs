@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::case::Case;
-use crate::disk::reads;
+use crate::disk::reads::{self, Reading};
 use crate::plot::{Axis, Plot};
 use crate::redis::Rig;
 use crate::redis::hits::Hits;
@@ -21,7 +21,7 @@ const BYTES: usize = 1024;
 pub fn run(session: &mut Session, has_redis: bool) -> Outcome<()> {
     session.doing("latencies");
     let stores = Stores::create(&session.runtime, DataSet::new(image_keys(0, 50_000), BYTES))?;
-    draw(session, "on disk", raw_redb::NAME, &mut reads::hits(&stores, Access::Zipf))?;
+    draw(session, "on disk", raw_redb::NAME, &mut reads::hits(&stores, Access::Zipf, Reading::Each)?)?;
     if has_redis {
         let rig = Rig::start(&session.runtime)?;
         let hits = Hits::store(&rig, BYTES)?;

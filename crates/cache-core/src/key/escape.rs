@@ -2,9 +2,10 @@
 //!
 //! `:` `%` `*` `?` `[` `]` `{` `}` `\`, white space and control characters become `%XX` for each of their UTF-8 bytes,
 //! in upper case. An empty part is `%_` and an absent one `%-`. A part over 200 bytes is `%~` and the first 128 bits of
-//! its SHA-256 in hex. No escaped part starts with `%_`, `%-` or `%~`, so no two parts share a text.
+//! its SHA-256 in hex. No escaped part starts with `%_`, `%-` or `%~`, so no two parts share a text. The rest of a key that is
+//! too long becomes such a hash too, of its text and a byte that no text has.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use sha2::{Digest, Sha256};
 
@@ -18,17 +19,39 @@ const EMPTY: &str = "%_";
 const HASHED: &str = "%~";
 const HASH_DIGITS: usize = 32;
 
+/// Appends the text of `part` to `key`, escaped.
+pub(crate) fn push_part(key: &mut String, part: &impl Display) {
+    let start = key.len();
+    write!(key, "{part}").expect("writing to a String cannot fail");
+    let text = key.get(start..).unwrap_or_default();
+    if text.is_empty() || text.len() > LONGEST_PART || !is_plain(text) {
+        let text = text.to_owned();
+        key.truncate(start);
+        push_escaped(key, &text);
+    }
+}
+
+/// Replaces the text of `key` from `start` on by its hash, which no part has.
+pub(crate) fn hash_rest(key: &mut String, start: usize) {
+    let rest = key.split_off(start);
+    push_hash(key, Sha256::new().chain_update(rest).chain_update([0xFF]));
+}
+
+fn push_hash(key: &mut String, hash: Sha256) {
+    key.push_str(HASHED);
+    for byte in hash.finalize().iter().take(HASH_DIGITS / 2) {
+        write!(key, "{byte:02x}").expect("writing to a String cannot fail");
+    }
+}
+
 /// Appends `part` to `key`, escaped.
-pub(crate) fn push_escaped(key: &mut String, part: &str) {
+fn push_escaped(key: &mut String, part: &str) {
     if part.is_empty() {
         key.push_str(EMPTY);
         return;
     }
     if part.len() > LONGEST_PART {
-        key.push_str(HASHED);
-        for byte in Sha256::digest(part.as_bytes()).iter().take(HASH_DIGITS / 2) {
-            write!(key, "{byte:02x}").expect("writing to a String cannot fail");
-        }
+        push_hash(key, Sha256::new().chain_update(part));
         return;
     }
     for character in part.chars() {
@@ -50,6 +73,9 @@ pub(crate) fn is_canonical(segment: &str) -> bool {
     if let Some(digits) = segment.strip_prefix(HASHED) {
         return digits.len() == HASH_DIGITS && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     }
+    if is_plain(segment) {
+        return (1..=LONGEST_PART).contains(&segment.len());
+    }
     let Some(part) = unescape(segment) else { return false };
     if part.is_empty() || part.len() > LONGEST_PART {
         return false;
@@ -64,6 +90,11 @@ pub(crate) fn needs_escape(character: char) -> bool {
     matches!(character, ':' | '%' | '*' | '?' | '[' | ']' | '{' | '}' | '\\')
         || character.is_whitespace()
         || character.is_control()
+}
+
+/// Whether `text` is its own escaped form, apart from its length: what most parts are, and quick to see.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic() && !needs_escape(char::from(byte)))
 }
 
 fn unescape(segment: &str) -> Option<String> {

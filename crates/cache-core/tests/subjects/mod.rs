@@ -32,6 +32,6 @@ impl Subject for Memory {
     }
 
     async fn open(&self, _place: &str) -> Opened {
-        Opened::with_atomic(MemoryBackend::with_limit(LIMIT).with_clock(self.clock.clone()))
+        Opened::with_atomic(MemoryBackend::new().limit_bytes(LIMIT).clock(self.clock.clone()))
     }
 }

@@ -1,18 +1,18 @@
-//! Lookups: from the index to the rows in the database, or to the database itself while the index is loaded.
+//! Lookups: from the index to the record on disk, or to the database itself while the index is loaded.
 
 use cache_core::envelope::Rejected;
 use cache_core::{BackendKind, CacheKey, Entry, Lookup, MissCause};
 
 use super::DiskEngine;
 use crate::error::Fault;
-use crate::index::{Found, Shard, Unwritten};
-use crate::store::{Rows, Snapshot};
+use crate::index::{Found, PendingRemoval, Shard, Unwritten};
+use crate::store::{Location, Snapshot, Stored};
 
 /// The result of reading an entry that the index knows.
 enum ReadOutcome {
     Live(Entry),
     Miss,
-    /// The rows are gone because the entry left the index meanwhile; it may have been replaced.
+    /// The record is gone because the entry left the index meanwhile; it may have been replaced.
     Changed,
 }
 
@@ -75,7 +75,7 @@ impl DiskEngine {
         };
         let entry = match found {
             Some(Found::Unwritten(unwritten)) => Some(unwritten.entry).filter(|_| unwritten.key == *key),
-            Some(Found::Stored(rows)) => self.read(key, rows).and_then(Result::ok),
+            Some(Found::Stored(at)) => self.read(key, at).and_then(Result::ok),
             None if is_complete => None,
             None => self.find_in_database(key, hash),
         };
@@ -92,7 +92,7 @@ impl DiskEngine {
 
     /// Reads the entry that the index found.
     fn read_found(&self, key: &CacheKey, hash: u64, found: Found) -> ReadOutcome {
-        let rows = match found {
+        let at = match found {
             Found::Unwritten(Unwritten { key: of, entry }) if of == *key && entry.is_live(self.now()) => {
                 return ReadOutcome::Live(entry);
             }
@@ -100,18 +100,22 @@ impl DiskEngine {
                 self.remove_if_expired(hash);
                 return ReadOutcome::Miss;
             }
-            Found::Stored(rows) => rows,
+            Found::Stored(at) => at,
         };
-        match self.read(key, rows) {
+        // Without a snapshot the entry is found again when there is one: the database is closed, or its pages are moved.
+        let Some(read) = self.query(|snapshot| snapshot.read(at)) else { return ReadOutcome::Miss };
+        match read.map(|stored| self.opened(key, at, stored)) {
             Some(Ok(entry)) => return ReadOutcome::Live(entry),
-            // The entry is found again when the database is open again.
-            None if self.is_away() => {}
-            None if !self.index.shard(hash).holds(hash, rows.id) => return ReadOutcome::Changed,
-            None => self.remove_lost(hash, rows.id, MissCause::Absent),
+            None if !self.index.shard(hash).holds(hash, at.id) => return ReadOutcome::Changed,
+            None => self.remove_lost(key, hash, at.id, MissCause::Absent),
             Some(Err(Rejected::Expired)) => self.remove_if_expired(hash),
+            // Its blocks may have been freed while they were read.
             Some(Err(Rejected::Corrupt | Rejected::Lease { .. })) => {
+                if !self.index.shard(hash).holds(hash, at.id) {
+                    return ReadOutcome::Changed;
+                }
                 self.stats.lock().corrupt += 1;
-                self.remove_lost(hash, rows.id, MissCause::Corrupt);
+                self.remove_lost(key, hash, at.id, MissCause::Corrupt);
             }
             // Another build may still read the entry of another version; the entry of another key is that key's.
             Some(Err(Rejected::OtherVersion | Rejected::OtherKey)) => {}
@@ -119,10 +123,14 @@ impl DiskEngine {
         ReadOutcome::Miss
     }
 
-    /// Reads and verifies the value in `rows`; `None` if they are gone or the database is closed.
-    fn read(&self, key: &CacheKey, rows: Rows) -> Option<Result<Entry, Rejected>> {
-        let stored = self.query(|snapshot| snapshot.read(rows))?;
-        Some(stored?.open(self.keys.hash(key.as_str()), || self.now()))
+    /// Reads and verifies the value at `at`; `None` if it is gone or the database is closed.
+    fn read(&self, key: &CacheKey, at: Location) -> Option<Result<Entry, Rejected>> {
+        let stored = self.query(|snapshot| snapshot.read(at))?;
+        stored.map(|stored| self.opened(key, at, stored))
+    }
+
+    fn opened(&self, key: &CacheKey, at: Location, stored: Stored) -> Result<Entry, Rejected> {
+        stored.open(self.keys.hash(key.as_str()), at.id, || self.now())
     }
 
     /// Looks up in the database a key that the incomplete index does not know.
@@ -131,7 +139,7 @@ impl DiskEngine {
             return None;
         }
         let meta = self.query(|snapshot| snapshot.meta(key.as_str()))??;
-        self.read(key, meta.rows)?.ok().filter(|entry| entry.is_live(self.now()))
+        self.read(key, meta.at)?.ok().filter(|entry| entry.is_live(self.now()))
     }
 
     /// Queries the last snapshot; `None` if there is none or it fails.
@@ -141,10 +149,12 @@ impl DiskEngine {
         query(snapshot).map_err(|fault| self.read_failed(snapshot, fault)).ok()
     }
 
-    /// Removes an entry whose rows are gone or damaged.
-    fn remove_lost(&self, hash: u64, id: u64, cause: MissCause) {
+    /// Removes an entry whose record is gone or damaged.
+    fn remove_lost(&self, key: &CacheKey, hash: u64, id: u64, cause: MissCause) {
         let mut shard = self.index.shard(hash);
-        self.queue_removals(shard.remove_if(hash, id, cause));
+        // With its key, which cannot be read from the record.
+        let lost = shard.remove_if(hash, id, cause);
+        self.queue_removals(lost.map(|lost| PendingRemoval { key: Some(key.clone()), ..lost }));
     }
 
     /// Removes the entry of `hash` if it has expired. An entry from the future is a miss, but stays.

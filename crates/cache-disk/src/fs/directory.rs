@@ -19,6 +19,8 @@ const DATABASE: &str = "cache.redb";
 const REPLACEMENT: &str = "cache.redb.new";
 /// The last database that could not be read, set aside.
 const QUARANTINED: &str = "cache.redb.bad";
+/// A file for a moment, to try what the file system can do.
+const SCRATCH: &str = "cache.try";
 /// The lock file; it holds the id of the process that has the directory open.
 const LOCK: &str = "cache.lock";
 
@@ -42,6 +44,7 @@ impl Directory {
         let directory = Self { path: path.to_owned(), root, lock };
         // Left by a process that was killed in the middle of a clear; it takes space and is of no use.
         directory.remove_if_there(REPLACEMENT)?;
+        directory.remove_scratch_file();
         Ok(directory)
     }
 
@@ -117,6 +120,23 @@ impl Directory {
             return Ok(rustix::fs::unlinkat(&self.root, QUARANTINED, AtFlags::empty())?);
         }
         self.open_existing(QUARANTINED, OFlags::WRONLY)?.set_len(most)
+    }
+
+    /// Opens the directory again, for the values files.
+    pub(crate) fn root(&self) -> Result<File> {
+        self.root.try_clone().map_err(|error| io_error("cannot open", &self.path, error))
+    }
+
+    /// Creates an empty file to try the file system with.
+    pub(crate) fn scratch_file(&self) -> Result<File> {
+        self.remove_scratch_file();
+        self.open_private(SCRATCH)
+    }
+
+    /// Removes that file.
+    pub(crate) fn remove_scratch_file(&self) {
+        // One that stays is of a few blocks, and removed by the next opening.
+        let _ = self.remove_if_there(SCRATCH);
     }
 
     fn open_private(&self, name: &str) -> Result<File> {

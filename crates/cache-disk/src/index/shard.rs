@@ -1,32 +1,33 @@
-//! [`Shard`]: a hash table of slots, which are linked into a list in the order of use.
+//! [`Shard`]: a hash table of slots, which are linked into a list.
 //!
 //! A slot takes 32 bytes and the table five to ten more, so that a million entries take less than 64 MiB. Keys are not
 //! kept: a slot has the 64-bit hash of its key, and the stored row identifies the key.
 
-use std::cmp::Reverse;
+mod order;
+mod removal;
+
 use std::collections::{BTreeSet, HashMap};
-use std::mem;
 use std::sync::Arc;
 
 use cache_core::family_counters::{FamilyCounters, FamilyId};
 use cache_core::miss_log::MissLog;
-use cache_core::sync::atomic::{AtomicU64, Ordering};
-use cache_core::{CacheKey, Entry, MissCause, Timestamp};
+use cache_core::sync::atomic::Ordering;
+use cache_core::{CacheKey, Entry, Eviction, MissCause, Timestamp};
 use hashbrown::HashTable;
 
-use crate::store::{Meta, Rows};
-
-/// The slot that is both ends of the list; its `next` is the most recently used entry, its `previous` the least.
-const ENDS: u32 = 0;
-
-/// The most hits that are not moved in the list yet; see [`Shard::touch`].
-const MOST_TOUCHED: usize = 32;
+use self::order::{ENDS, ENDS_ALONE, MOST_TOUCHED};
+pub(super) use self::order::{Victim, age};
+use super::{Cost, Totals};
+use crate::budget;
+use crate::store::{Location, Meta};
 
 /// Keys whose misses a shard remembers.
 const LOGGED_MISSES: usize = 64;
 
 const UNWRITTEN: u64 = 1;
 const EXPIRES: u64 = 2;
+/// Hit since the hand passed, with [`Eviction::Sieve`].
+const MARKED: u64 = 4;
 
 /// An entry of the index.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +35,9 @@ struct Slot {
     hash: u64,
     /// `id << 16 | family << 8 | flags`: the number of a row has 48 bits for the id.
     packed: u64,
-    cost: u32,
-    /// The time of the last use, in insertions into the index.
+    /// As in [`Location::size`].
+    size: u32,
+    /// The time of the last use, in insertions into the index; with [`Eviction::Sieve`] of the insertion.
     tick: u32,
     previous: u32,
     next: u32,
@@ -46,8 +48,8 @@ impl Slot {
         self.packed >> 16
     }
 
-    fn rows(&self) -> Rows {
-        Rows { id: self.id(), cost: self.cost }
+    fn location(&self) -> Location {
+        Location { id: self.id(), size: self.size }
     }
 
     fn family(&self) -> FamilyId {
@@ -70,27 +72,17 @@ pub(crate) struct Unwritten {
 #[derive(Debug)]
 pub(crate) enum Found {
     Unwritten(Unwritten),
-    Stored(Rows),
+    Stored(Location),
 }
 
 /// An entry that left the index, to be removed from the store.
 #[derive(Debug, Clone)]
 pub(crate) struct PendingRemoval {
     pub(crate) hash: u64,
-    pub(crate) rows: Rows,
+    pub(crate) at: Location,
     /// The key, if the rows may never have been written: then the store may hold an older entry of the key, which has to
     /// go too. Not the value, to keep the memory of waiting removals small.
     pub(crate) key: Option<CacheKey>,
-}
-
-/// The least recently used entry of a shard; greater is older.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Oldest {
-    /// The age, in insertions.
-    age: u32,
-    /// Of two entries of one age, the one that was stored first is older.
-    id: Reverse<u64>,
-    pub(crate) hash: u64,
 }
 
 /// A shard; see the documentation of the module.
@@ -98,6 +90,11 @@ pub(crate) struct Oldest {
 pub(crate) struct Shard {
     table: HashTable<u32>,
     slots: Vec<Slot>,
+    eviction: Eviction,
+    /// Where [`Eviction::Sieve`] looks next for an entry to evict; at [`ENDS`] it begins with the oldest.
+    hand: u32,
+    /// How often the hand has passed the newest entry.
+    rounds: u32,
     unused: Vec<u32>,
     /// Slots that were hit and not moved in the list yet, in the order of the hits.
     touched: Vec<u32>,
@@ -105,23 +102,27 @@ pub(crate) struct Shard {
     /// The expiry of entries with a TTL, by id and in order.
     expires: HashMap<u64, Timestamp>,
     expiring: BTreeSet<(Timestamp, u64, u64)>,
-    /// The total cost of the entries of all shards.
-    total_cost: Arc<AtomicU64>,
+    total: Arc<Totals>,
+    cost: Cost,
     pub(crate) counts: FamilyCounters,
     pub(crate) misses: MissLog,
 }
 
 impl Shard {
-    pub(crate) fn new(total_cost: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(total: Arc<Totals>, eviction: Eviction) -> Self {
         Self {
             table: HashTable::new(),
-            slots: vec![Slot { hash: 0, packed: 0, cost: 0, tick: 0, previous: ENDS, next: ENDS }],
+            slots: vec![ENDS_ALONE],
+            eviction,
+            hand: ENDS,
+            rounds: 0,
             unused: Vec::new(),
             touched: Vec::with_capacity(MOST_TOUCHED),
             unwritten: HashMap::new(),
             expires: HashMap::new(),
             expiring: BTreeSet::new(),
-            total_cost,
+            total,
+            cost: Cost::default(),
             counts: FamilyCounters::default(),
             misses: MissLog::new(LOGGED_MISSES),
         }
@@ -200,36 +201,9 @@ impl Shard {
         if self.holds(hash, id) { self.remove(hash, cause) } else { None }
     }
 
-    /// Removes unwritten entries whose keys `matches`; returns how many.
-    pub(crate) fn remove_unwritten(
-        &mut self,
-        matches: impl Fn(&str) -> bool,
-        hash_of: impl Fn(&str) -> u64,
-    ) -> u64 {
-        let keys = self.unwritten.iter().map(|(id, unwritten)| (*id, unwritten.key.as_str()));
-        let found: Vec<(u64, u64)> =
-            keys.filter(|(_, key)| matches(key)).map(|(id, key)| (hash_of(key), id)).collect();
-        let removed =
-            found.iter().filter_map(|(hash, id)| self.remove_if(*hash, *id, MissCause::Invalidated));
-        removed.count() as u64
-    }
-
-    /// Removes stored entries whose ids `matches`; returns how many.
-    pub(crate) fn remove_stored(&mut self, matches: impl Fn(u64) -> bool) -> u64 {
-        let stored = self.table.iter().map(|at| self.slot(*at)).filter(|slot| !slot.is(UNWRITTEN));
-        let hashes: Vec<u64> = stored.filter(|slot| matches(slot.id())).map(|slot| slot.hash).collect();
-        for hash in &hashes {
-            self.take(*hash);
-        }
-        hashes.len() as u64
-    }
-
-    /// Returns the least recently used entry.
-    pub(crate) fn oldest(&mut self, now: u32) -> Option<Oldest> {
-        self.relink();
-        let oldest = self.slot(ENDS).previous;
-        let slot = if oldest == ENDS { return None } else { self.slot(oldest) };
-        Some(Oldest { age: now.wrapping_sub(slot.tick), id: Reverse(slot.id()), hash: slot.hash })
+    /// Where the entries are.
+    pub(super) fn locations(&self) -> impl Iterator<Item = Location> {
+        self.table.iter().map(|at| self.slot(*at).location())
     }
 
     /// Removes the entry of `hash` if it has expired.
@@ -242,17 +216,6 @@ impl Shard {
     pub(crate) fn remove_expired(&mut self, now: Timestamp) -> Option<PendingRemoval> {
         let (expires_at, id, hash) = *self.expiring.first()?;
         if expires_at <= now { self.remove_if(hash, id, MissCause::Expired) } else { None }
-    }
-
-    /// The time of the last use and the id of every entry, from the least to the most recently used.
-    pub(crate) fn order(&mut self) -> impl Iterator<Item = (u32, u64)> {
-        self.relink();
-        let mut at = ENDS;
-        std::iter::from_fn(move || {
-            at = self.slot(at).previous;
-            let slot = self.slot(at);
-            (at != ENDS).then(|| (slot.tick, slot.id()))
-        })
     }
 
     #[cfg(test)]
@@ -268,7 +231,7 @@ impl Shard {
 
     fn found(&self, slot: &Slot) -> Found {
         let unwritten = if slot.is(UNWRITTEN) { self.unwritten.get(&slot.id()) } else { None };
-        unwritten.map_or(Found::Stored(slot.rows()), |unwritten| Found::Unwritten(unwritten.clone()))
+        unwritten.map_or(Found::Stored(slot.location()), |unwritten| Found::Unwritten(unwritten.clone()))
     }
 
     fn add(
@@ -279,7 +242,8 @@ impl Shard {
         unwritten: Option<Unwritten>,
         tick: u32,
     ) -> u32 {
-        let Meta { rows: Rows { id, cost }, expires_at } = meta;
+        let Meta { at: location, expires_at } = meta;
+        let Location { id, size } = location;
         let mut packed = id << 16 | u64::from(family.to_byte()) << 8;
         if let Some(expires_at) = expires_at {
             packed |= EXPIRES;
@@ -292,9 +256,16 @@ impl Shard {
         }
         let counts = self.counts.of(family);
         counts.count += 1;
-        counts.bytes += u64::from(cost);
-        self.total_cost.fetch_add(u64::from(cost), Ordering::Relaxed);
-        let slot = Slot { hash, packed, cost, tick, previous: ENDS, next: ENDS };
+        counts.bytes += budget::cost(location);
+        let cost = Cost::of(location);
+        self.cost.rows += cost.rows;
+        self.cost.blocks += cost.blocks;
+        self.total.add(cost);
+        if self.table.is_empty() {
+            // As far as the others: its entries are not older than theirs.
+            self.rounds = self.total.rounds.load(Ordering::Relaxed);
+        }
+        let slot = Slot { hash, packed, size, tick, previous: ENDS, next: ENDS };
         let at = self.allocate(slot);
         let slots = &self.slots;
         self.table.insert_unique(hash, at, |at| slot_at(slots, *at).hash);
@@ -328,52 +299,18 @@ impl Shard {
         let id = slot.id();
         let counts = self.counts.of(slot.family());
         counts.count -= 1;
-        counts.bytes -= u64::from(slot.cost);
-        self.total_cost.fetch_sub(u64::from(slot.cost), Ordering::Relaxed);
+        counts.bytes -= budget::cost(slot.location());
+        let cost = Cost::of(slot.location());
+        self.cost.rows -= cost.rows;
+        self.cost.blocks -= cost.blocks;
+        self.total.subtract(cost);
         if slot.is(EXPIRES)
             && let Some(expires_at) = self.expires.remove(&id)
         {
             self.expiring.remove(&(expires_at, id, hash));
         }
         let unwritten = if slot.is(UNWRITTEN) { self.unwritten.remove(&id) } else { None };
-        Some(PendingRemoval { hash, rows: slot.rows(), key: unwritten.map(|unwritten| unwritten.key) })
-    }
-
-    /// Moves a slot to the front of the list, later and together with others.
-    ///
-    /// Its neighbours are not in the processor's cache: moved one at a time, each hit would wait for them under the lock.
-    fn touch(&mut self, at: u32, tick: u32) {
-        self.slot_mut(at).tick = tick;
-        self.touched.push(at);
-        if self.touched.len() == MOST_TOUCHED {
-            self.relink();
-        }
-    }
-
-    /// Brings the list up to date. Every other use of the list does this first.
-    fn relink(&mut self) {
-        let mut touched = mem::take(&mut self.touched);
-        for at in touched.drain(..) {
-            if self.slot(ENDS).next != at {
-                self.unlink(at);
-                self.link_behind(at, ENDS);
-            }
-        }
-        self.touched = touched;
-    }
-
-    /// Links a slot into the list behind `previous`, which was used more recently.
-    fn link_behind(&mut self, at: u32, previous: u32) {
-        let next = mem::replace(&mut self.slot_mut(previous).next, at);
-        self.slot_mut(next).previous = at;
-        let slot = self.slot_mut(at);
-        (slot.previous, slot.next) = (previous, next);
-    }
-
-    fn unlink(&mut self, at: u32) {
-        let Slot { previous, next, .. } = *self.slot(at);
-        self.slot_mut(previous).next = next;
-        self.slot_mut(next).previous = previous;
+        Some(PendingRemoval { hash, at: slot.location(), key: unwritten.map(|unwritten| unwritten.key) })
     }
 
     fn position(&self, hash: u64) -> Option<u32> {
@@ -401,23 +338,12 @@ mod tests {
     use super::*;
 
     fn order(shard: &mut Shard) -> Vec<u64> {
-        shard.order().map(|(_, id)| id).collect()
-    }
-
-    #[test]
-    fn a_hit_becomes_the_most_recently_used() {
-        let mut shard = Shard::new(Arc::default());
-        for id in 1..=4 {
-            assert!(stored(&mut shard, id * 100, id, 0).is_none());
-        }
-        assert!(matches!(shard.find(200, 9), Some((_, Found::Stored(Rows { id: 2, .. })))));
-        assert_eq!(order(&mut shard), [1, 3, 4, 2]);
-        assert_eq!(shard.oldest(9), Some(Oldest { age: 9, id: Reverse(1), hash: 100 }));
+        shard.order().map(|(.., id)| id).collect()
     }
 
     #[test]
     fn a_removed_entry_is_gone_and_its_slot_is_used_again() {
-        let mut shard = Shard::new(Arc::default());
+        let mut shard = Shard::new(Arc::default(), Eviction::Lru);
         for round in 0..100 {
             for id in 0..50 {
                 stored(&mut shard, id, round * 50 + id, 0);
@@ -427,7 +353,7 @@ mod tests {
             }
         }
         assert_eq!(
-            (shard.len(), shard.total_cost.load(Ordering::Relaxed), order(&mut shard).len()),
+            (shard.len(), shard.total.rows.load(Ordering::Relaxed), order(&mut shard).len()),
             (0, 0, 0)
         );
         assert_eq!(shard.slots.len(), 51);
@@ -435,9 +361,9 @@ mod tests {
 
     #[test]
     fn an_entry_loaded_late_is_the_least_recently_used_and_never_replaces() {
-        let mut shard = Shard::new(Arc::default());
+        let mut shard = Shard::new(Arc::default(), Eviction::Lru);
         stored(&mut shard, 1, 10, 5);
-        let meta = |id| Meta { rows: Rows { id, cost: 10 }, expires_at: None };
+        let meta = |id| Meta { at: Location { id, size: 10 }, expires_at: None };
         assert!(shard.insert_oldest(2, FamilyId::OTHER, meta(3), 0));
         assert!(!shard.insert_oldest(1, FamilyId::OTHER, meta(4), 0));
         assert_eq!(order(&mut shard), [3, 10]);
@@ -445,15 +371,15 @@ mod tests {
 
     #[test]
     fn expired_entries_leave_in_the_order_in_which_they_expire() {
-        let mut shard = Shard::new(Arc::default());
+        let mut shard = Shard::new(Arc::default(), Eviction::Lru);
         let at = Timestamp::from_millis;
         for (id, expires) in [(1, 30), (2, 10), (3, 20)] {
-            let meta = Meta { rows: Rows { id, cost: 10 }, expires_at: Some(at(expires)) };
+            let meta = Meta { at: Location { id, size: 10 }, expires_at: Some(at(expires)) };
             shard.insert(id, FamilyId::OTHER, meta, None, 0);
         }
         assert!(shard.remove_expired(at(9)).is_none());
-        assert_eq!(shard.remove_expired(at(25)).map(|removed| removed.rows.id), Some(2));
-        assert_eq!(shard.remove_expired(at(25)).map(|removed| removed.rows.id), Some(3));
+        assert_eq!(shard.remove_expired(at(25)).map(|removed| removed.at.id), Some(2));
+        assert_eq!(shard.remove_expired(at(25)).map(|removed| removed.at.id), Some(3));
         assert!(shard.remove_expired(at(25)).is_none());
         shard.take(1);
         assert!(shard.expiring.is_empty() && shard.expires.is_empty());

@@ -20,9 +20,14 @@ pub(super) fn pack(order: impl ExactSizeIterator<Item = u64>) -> Vec<u8> {
     packed
 }
 
-/// The saved order of use.
+/// The saved order of use: ascending, an id and its part as [`pair`] makes them.
 #[derive(Debug, Default)]
-pub(crate) struct UsageOrder(Vec<(u64, u8)>);
+pub(crate) struct UsageOrder(Vec<u64>);
+
+/// An id of at most 48 bits and its part, in one number that ascends with the id.
+fn pair(id: u64, part: u8) -> u64 {
+    id << 8 | u64::from(part)
+}
 
 impl UsageOrder {
     /// Unpacks the result of [`pack`]; leaves out what cannot be read.
@@ -31,18 +36,21 @@ impl UsageOrder {
         let mut id = 0_u64;
         while let Some((distance, rest)) = take_varint(packed) {
             let Some((part, rest)) = rest.split_first() else { break };
-            let Some(next) = id.checked_add(distance) else { break };
+            let Some(next) = id.checked_add(distance).filter(|id| *id < 1 << 48) else { break };
             id = next;
-            order.push((id, *part));
+            order.push(pair(id, *part));
             packed = rest;
         }
         Self(order)
     }
 
+    /// The number of parts.
+    pub(crate) const PARTS: u32 = 256;
+
     /// The part of the order that `id` was in; entries stored since then count as most recently used.
     pub(crate) fn part(&self, id: u64) -> u8 {
-        let found = self.0.binary_search_by_key(&id, |(known, _)| *known).ok().and_then(|at| self.0.get(at));
-        found.map_or(u8::MAX, |(_, part)| *part)
+        let found = self.0.binary_search_by_key(&id, |known| known >> 8).ok().and_then(|at| self.0.get(at));
+        found.map_or(u8::MAX, |known| (known & 0xff) as u8)
     }
 }
 
@@ -83,7 +91,7 @@ mod tests {
 
     #[test]
     fn damage_does_not_panic() {
-        let packed = pack([1, 2, 300, u64::MAX].into_iter());
+        let packed = pack([1, 2, 300, (1 << 48) - 1].into_iter());
         for cut in 0..packed.len() {
             let _ = UsageOrder::unpack(&packed[..cut]);
         }

@@ -7,7 +7,7 @@ use cache_core::{CacheKey, Entry};
 use super::Permit;
 use crate::budget;
 use crate::index::PendingRemoval;
-use crate::store::{Meta, Rows};
+use crate::store::{BLOCK, Location, Meta};
 
 /// The most operations in one transaction.
 const MOST_OPERATIONS: usize = 1000;
@@ -17,9 +17,9 @@ const MOST_OPERATIONS: usize = 1000;
 pub(crate) struct QueuedValue {
     pub(crate) key: CacheKey,
     pub(crate) hash: u64,
-    pub(crate) rows: Rows,
+    pub(crate) at: Location,
     /// The entry that it replaced in the index, which is removed with the same transaction.
-    pub(crate) replaced: Option<u64>,
+    pub(crate) replaced: Option<Location>,
     pub(crate) entry: Entry,
     /// Held until the value is written.
     pub(crate) _permit: Permit,
@@ -27,12 +27,12 @@ pub(crate) struct QueuedValue {
 
 impl QueuedValue {
     pub(crate) fn meta(&self) -> Meta {
-        Meta { rows: self.rows, expires_at: self.entry.expires_at }
+        Meta { at: self.at, expires_at: self.entry.expires_at }
     }
 
     /// The removal of whatever the file holds for the key, up to this value.
     pub(crate) fn to_removal(&self) -> PendingRemoval {
-        PendingRemoval { hash: self.hash, rows: self.rows, key: Some(self.key.clone()) }
+        PendingRemoval { hash: self.hash, at: self.at, key: Some(self.key.clone()) }
     }
 }
 
@@ -41,7 +41,7 @@ impl QueuedValue {
 pub(crate) struct WriteBehind {
     removals: VecDeque<PendingRemoval>,
     values: VecDeque<QueuedValue>,
-    /// The cost of the rows of all removals, in bytes.
+    /// The cost of all removals, in bytes.
     removal_cost: u64,
     end: QueuePosition,
 }
@@ -57,6 +57,17 @@ impl WriteBatch {
     pub(crate) fn is_empty(&self) -> bool {
         self.removals.is_empty() && self.values.is_empty()
     }
+}
+
+/// How much of the queue one transaction takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Most {
+    /// Bytes that are written to the database.
+    pub(crate) written: u64,
+    /// Bytes of blocks for which there is space.
+    pub(crate) in_blocks: u64,
+    /// Bytes of blocks that are written in one transaction, but for a single larger value.
+    pub(crate) batch_in_blocks: u64,
 }
 
 /// A position in the queue: how many removals and values were queued before it.
@@ -81,7 +92,7 @@ impl WriteBehind {
 
     pub(super) fn push_removal(&mut self, removal: PendingRemoval) {
         self.end.removals += 1;
-        self.removal_cost += rows_cost(&removal);
+        self.removal_cost += removal_cost(&removal);
         self.removals.push_back(removal);
     }
 
@@ -102,7 +113,7 @@ impl WriteBehind {
         }
     }
 
-    /// The cost of the rows of all removals, in bytes: they take space until they are removed.
+    /// The cost of all removals, in bytes: they take space until they are removed.
     pub(crate) fn removal_cost(&self) -> u64 {
         self.removal_cost
     }
@@ -113,34 +124,48 @@ impl WriteBehind {
         removals.chain(self.values.iter().map(|value| value.hash)).collect()
     }
 
-    /// Takes up to `most` bytes as [`budget::written`] counts them, or a single larger value.
+    /// Takes up to `most.written` bytes as [`budget::written`] counts them, and values with up to `most.in_blocks` bytes in
+    /// blocks, if there `is_room` a single larger one.
     ///
     /// If space is short, all removals go before any value: a page that many entries share is free only when the last of
     /// them is removed. If there `is_room`, both take turns, so that no value waits for removals of expired entries.
-    pub(crate) fn take(&mut self, most: u64, is_room: bool) -> WriteBatch {
+    pub(crate) fn take(&mut self, most: Most, is_room: bool) -> WriteBatch {
         let of_removal = budget::written(0, 1);
-        let for_removals = if is_room { most / 2 } else { most };
+        let for_removals = if is_room { most.written / 2 } else { most.written };
         let count =
             usize::try_from(for_removals / of_removal).unwrap_or(usize::MAX).clamp(1, MOST_OPERATIONS / 2);
         let mut batch = WriteBatch { removals: self.take_removals(count), values: Vec::new() };
         let mut bytes = of_removal * batch.removals.len() as u64;
+        let mut in_blocks = 0;
         while batch.removals.len() + batch.values.len() < MOST_OPERATIONS
             && let Some(next) = self.values.front()
         {
-            bytes += budget::written(u64::from(next.rows.cost), 1);
+            bytes += budget::written(budget::row_cost(next.at), 1);
+            in_blocks += next.at.blocks() * BLOCK;
             let is_alone = batch.values.is_empty() && (is_room || batch.removals.is_empty());
-            if bytes > most && !is_alone {
+            let is_one_of_many = in_blocks > most.batch_in_blocks && !batch.values.is_empty();
+            if bytes > most.written && !is_alone || in_blocks > most.in_blocks || is_one_of_many {
                 break;
             }
-            batch.values.extend(self.values.pop_front());
+            batch.values.extend(self.take_value());
         }
         batch
+    }
+
+    /// The space that the next value needs in blocks, in bytes.
+    pub(crate) fn next_in_blocks(&self) -> u64 {
+        self.values.front().map_or(0, |value| value.at.blocks() * BLOCK)
+    }
+
+    /// Takes the next value.
+    pub(crate) fn take_value(&mut self) -> Option<QueuedValue> {
+        self.values.pop_front()
     }
 
     /// Takes up to `most` removals, and no value.
     pub(crate) fn take_removals(&mut self, most: usize) -> Vec<PendingRemoval> {
         let taken: Vec<PendingRemoval> = self.removals.drain(..most.min(self.removals.len())).collect();
-        self.removal_cost -= taken.iter().map(rows_cost).sum::<u64>();
+        self.removal_cost -= taken.iter().map(removal_cost).sum::<u64>();
         if self.removals.is_empty() {
             // A million entries may have expired at once.
             self.removals.shrink_to(MOST_OPERATIONS);
@@ -154,9 +179,9 @@ impl WriteBehind {
     }
 }
 
-/// The cost of the rows that are in the file.
-fn rows_cost(removal: &PendingRemoval) -> u64 {
-    if removal.key.is_some() { 0 } else { u64::from(removal.rows.cost) }
+/// The cost of what is in the files.
+fn removal_cost(removal: &PendingRemoval) -> u64 {
+    if removal.key.is_some() { 0 } else { budget::cost(removal.at) }
 }
 
 #[cfg(test)]
@@ -165,20 +190,26 @@ mod tests {
 
     use super::*;
     use crate::queue::Backpressure;
+    use crate::store::packed_size;
 
-    fn value(cost: u32) -> QueuedValue {
+    fn value(record_bytes: usize) -> QueuedValue {
         let key = CacheKey::parse("image:1").unwrap();
         let entry = NewEntry::new("a value").stored_at(Timestamp::from_millis(1));
         let permit = Backpressure::default().try_acquire(7).unwrap();
-        QueuedValue { key, hash: 1, rows: Rows { id: 1, cost }, replaced: None, entry, _permit: permit }
+        let at = Location { id: 1, size: packed_size("image:1", record_bytes) };
+        QueuedValue { key, hash: 1, at, replaced: None, entry, _permit: permit }
     }
 
     fn removal(id: u64) -> PendingRemoval {
-        PendingRemoval { hash: id, rows: Rows { id, cost: 7 }, key: None }
+        PendingRemoval { hash: id, at: Location { id, size: 7 }, key: None }
     }
 
     fn counts(batch: &WriteBatch) -> (usize, usize) {
         (batch.removals.len(), batch.values.len())
+    }
+
+    fn most(operations: u64) -> Most {
+        Most { written: operations * budget::written(0, 1), in_blocks: 1 << 30, batch_in_blocks: 1 << 20 }
     }
 
     #[test]
@@ -188,11 +219,11 @@ mod tests {
             queued.push_value(value(100));
             queued.push_removal(removal(id));
         }
-        let (end, most) = (queued.end(), 8 * budget::written(0, 1));
-        assert_eq!(counts(&queued.take(most, false)), (8, 0));
-        assert_eq!(counts(&queued.take(most, false)), (2, 5));
+        let end = queued.end();
+        assert_eq!(counts(&queued.take(most(8), false)), (8, 0));
+        assert_eq!(counts(&queued.take(most(8), false)), (2, 5));
         assert!(!queued.start().reaches(end));
-        assert_eq!(counts(&queued.take(most, false)), (0, 5));
+        assert_eq!(counts(&queued.take(most(8), false)), (0, 5));
         assert!(queued.start().reaches(end) && queued.is_empty());
     }
 
@@ -203,16 +234,20 @@ mod tests {
             queued.push_removal(removal(id));
         }
         queued.push_value(value(1_000_000));
-        assert_eq!(queued.removal_cost(), 7000);
-        assert_eq!(counts(&queued.take(8 * budget::written(0, 1), true)), (4, 1));
-        assert_eq!(queued.removal_cost(), 6972);
+        let whole = queued.removal_cost();
+        assert_eq!(whole, 1000 * budget::cost(Location { id: 1, size: 7 }));
+        assert_eq!(counts(&queued.take(most(8), true)), (4, 1));
+        assert_eq!(queued.removal_cost(), whole / 1000 * 996);
     }
 
     #[test]
-    fn a_value_larger_than_a_batch_is_taken_alone() {
+    fn values_are_taken_as_far_as_there_is_space_for_their_blocks() {
         let mut queued = WriteBehind::default();
-        queued.push_value(value(1_000_000));
-        queued.push_value(value(1_000_000));
-        assert_eq!(counts(&queued.take(10_000, true)), (0, 1));
+        (0..3).for_each(|_| queued.push_value(value(2_000_000)));
+        // A value larger than a batch is taken alone.
+        assert_eq!(counts(&queued.take(most(8), true)), (0, 1));
+        let full = Most { in_blocks: 1_999_999, ..most(8) };
+        assert_eq!(counts(&queued.take(full, true)), (0, 0));
+        assert!(queued.next_in_blocks() > 2_000_000);
     }
 }

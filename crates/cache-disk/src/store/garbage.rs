@@ -5,7 +5,9 @@
 //! their rows in `state`. The writer deletes the rows later. After a crash the notes are read at the next opening, so no
 //! row is left for ever.
 
-use super::schema::{GARBAGE_NAMES, Rows};
+use super::location::Location;
+use super::schema::GARBAGE_NAMES;
+use crate::budget;
 
 /// The fewest entries that get a note: for fewer it would cost as much as it saves. Lower in tests, whose groups are small.
 const FEWEST: usize = if cfg!(feature = "shuttle") {
@@ -20,24 +22,24 @@ const MOST: usize = 256;
 
 /// Rows that one note in `state` names, by ascending ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct GarbageNote(Vec<Rows>);
+pub(crate) struct GarbageNote(Vec<Location>);
 
 impl GarbageNote {
     /// Splits `rows`, given by ascending ids, into notes; none for few rows, which are better deleted at once.
-    pub(super) fn of(rows: &[Rows]) -> Vec<Self> {
+    pub(super) fn of(rows: &[Location]) -> Vec<Self> {
         if rows.len() < FEWEST {
             return Vec::new();
         }
         rows.chunks(MOST).map(|some| Self(some.to_vec())).collect()
     }
 
-    pub(crate) fn rows(&self) -> &[Rows] {
+    pub(crate) fn rows(&self) -> &[Location] {
         &self.0
     }
 
-    /// The cost of the rows on disk, in bytes.
+    /// The cost of the rows in the database, in bytes.
     pub(crate) fn cost(&self) -> u64 {
-        self.0.iter().map(|rows| u64::from(rows.cost)).sum()
+        self.0.iter().map(|rows| budget::row_cost(*rows)).sum()
     }
 
     /// Its name in `state`. A key is removed once, so no other note begins with the same id.
@@ -51,7 +53,12 @@ impl GarbageNote {
 
     /// Reads what [`Self::to_bytes`] wrote; leaves out what cannot be read.
     pub(super) fn from_bytes(bytes: &[u8]) -> Self {
-        Self(bytes.chunks_exact(Rows::BYTES).filter_map(|row| Some(Rows::from_bytes(row)?.0)).collect())
+        Self(
+            bytes
+                .chunks_exact(Location::BYTES)
+                .filter_map(|row| Some(Location::from_bytes(row)?.0))
+                .collect(),
+        )
     }
 }
 
@@ -61,10 +68,9 @@ mod tests {
 
     #[test]
     fn a_note_reads_back_and_fits_a_page() {
-        let rows: Vec<Rows> = (1..=1000).map(|id| Rows { id, cost: 7 }).collect();
+        let rows: Vec<Location> = (1..=1000).map(|id| Location { id, size: 7 }).collect();
         let notes = GarbageNote::of(&rows);
         assert_eq!(notes.iter().map(|note| note.rows().len()).collect::<Vec<_>>(), [256, 256, 256, 232]);
-        assert_eq!(notes.iter().map(GarbageNote::cost).sum::<u64>(), 7000);
         for note in &notes {
             let bytes = note.to_bytes();
             assert!(bytes.len() < 3200 && GarbageNote::from_bytes(&bytes) == *note);
@@ -74,7 +80,7 @@ mod tests {
 
     #[test]
     fn few_rows_get_no_note() {
-        let rows = [Rows { id: 1, cost: 7 }; FEWEST];
+        let rows = [Location { id: 1, size: 7 }; FEWEST];
         assert_eq!((GarbageNote::of(&rows[1..]).len(), GarbageNote::of(&rows).len()), (0, 1));
     }
 }

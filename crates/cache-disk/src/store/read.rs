@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use cache_core::panics::PanicSafeDrop;
-use redb::{ReadOnlyTable, ReadableTable};
+use redb::ReadOnlyTable;
 
 use super::garbage::GarbageNote;
-use super::record::{FirstRow, Stored};
-use super::schema::{FORMAT, FORMAT_NAME, GARBAGE_NAMES, Meta, NAMESPACE_NAME, ORDER_NAMES, Rows};
+use super::location::Location;
+use super::record::Stored;
+use super::schema::{
+    FORMAT, FORMAT_NAME, GARBAGE_NAMES, Meta, NAMESPACE_NAME, NEXT_ID_NAME, ORDER_NAMES, VALUES_NAME,
+};
 use crate::error::{Fault, catch_panics};
+use crate::values::{SectionBits, Values};
 
 /// The committed state at one moment.
 pub(crate) struct Snapshot {
@@ -18,30 +23,37 @@ pub(crate) struct Snapshot {
     pub(crate) opening: u64,
     pub(super) data: PanicSafeDrop<ReadOnlyTable<u64, &'static [u8]>>,
     pub(super) meta: PanicSafeDrop<ReadOnlyTable<&'static str, &'static [u8]>>,
+    pub(super) values: Arc<Values>,
 }
 
 impl Snapshot {
-    /// Reads the value in `rows`; `None` if they are gone.
-    pub(crate) fn read(&self, rows: Rows) -> Result<Option<Stored>, Fault> {
-        catch_panics(|| {
-            // A value of one row takes one look-up, a longer one a range.
-            if !rows.are_many() {
-                let Some(row) = self.data.get(rows.first())? else { return Ok(None) };
-                let Some(first) = FirstRow::parse(row.value()) else { return Ok(None) };
-                return first.into_stored(|_| Ok(false)).map(Some);
-            }
-            let mut range = self.data.range(rows.first()..=rows.last())?;
-            let Some(row) = range.next() else { return Ok(None) };
-            let (number, row) = row?;
-            let first = FirstRow::parse(row.value()).filter(|_| number.value() == rows.first());
-            let Some(first) = first else { return Ok(None) };
-            let next_row = |payload: &mut Vec<u8>| {
-                let Some(row) = range.next() else { return Ok(false) };
-                payload.extend_from_slice(row?.1.value());
-                Ok::<_, redb::Error>(true)
-            };
-            first.into_stored(next_row).map(Some)
-        })
+    /// Reads the record at `at`; `None` if it is gone.
+    pub(crate) fn read(&self, at: Location) -> Result<Option<Stored>, Fault> {
+        if at.blocks() == 0 {
+            return catch_panics(|| {
+                Ok(self.data.get(at.id)?.and_then(|row| Stored::copied_from(row.value())))
+            });
+        }
+        let mut record = Vec::with_capacity(at.record_bytes());
+        // A block that cannot be read concerns its value alone.
+        if let Err(error) = self.values.read(at, at.bytes_in_blocks(), &mut record) {
+            cache_core::log::warn!(limit: self.values.path(), %error, "disk cache cannot read a value");
+            return Ok(Some(Stored::unreadable()));
+        }
+        if at.row_bytes() > 0 {
+            let row = |row: redb::AccessGuard<'_, &'static [u8]>| record.extend_from_slice(row.value());
+            catch_panics(|| Ok(self.data.get(at.id)?.map(row)))?;
+        }
+        Ok(Stored::shared_from(record))
+    }
+
+    /// The space of the values files on the disk, in bytes.
+    pub(crate) fn values_bytes(&self) -> u64 {
+        self.values.taken_bytes()
+    }
+
+    pub(crate) fn values(&self) -> Arc<Values> {
+        Arc::clone(&self.values)
     }
 
     /// Reads the row of `meta` for `key`.
@@ -79,11 +91,6 @@ impl Snapshot {
             Ok(None)
         })
     }
-
-    /// The highest id in use.
-    pub(crate) fn last_id(&self) -> Result<u64, Fault> {
-        catch_panics(|| Ok(self.data.last()?.map_or(0, |(number, _)| number.value() >> 16)))
-    }
 }
 
 impl fmt::Debug for Snapshot {
@@ -112,6 +119,18 @@ impl StateRows {
 
     pub(crate) fn is_of(&self, namespace: &str) -> bool {
         self.0.get(NAMESPACE_NAME).is_some_and(|name| name == namespace.as_bytes())
+    }
+
+    /// The identity of the values files and the bits of their numbers; `None` if they cannot be used.
+    pub(crate) fn values(&self) -> Option<(u64, SectionBits)> {
+        let (generation, bits) = self.0.get(VALUES_NAME)?.split_first_chunk()?;
+        Some((u64::from_le_bytes(*generation), SectionBits::from_byte(*bits.first()?)?))
+    }
+
+    /// An id above all that entries have had.
+    pub(crate) fn next_id(&self) -> u64 {
+        let next = self.0.get(NEXT_ID_NAME).and_then(|next| next.as_slice().try_into().ok());
+        next.map_or(1, u64::from_le_bytes)
     }
 
     /// The packed order of use.

@@ -1,81 +1,92 @@
-//! The layout of an entry in rows of one page each.
-//!
-//! Row 0: payload length (u32), key length (u16), the envelope's header, the full key, the start of the payload. Further
-//! rows hold the rest of the payload. A row of at most 4,080 bytes fills exactly one page of the B-tree, so that any freed
-//! page fits any row: the file cannot fragment.
+//! The layout of a record: payload length (u32), key length (u16), the envelope's header, the full key, the payload.
+
+use std::io::IoSlice;
 
 use bytes::Bytes;
-use cache_core::envelope::{HEADER_LENGTH, Header, KeyHash, Rejected};
+use cache_core::envelope::{self, HEADER_LENGTH, Header, KeyHash, Rejected};
 use cache_core::{Entry, Timestamp};
-
-/// The longest row, in bytes.
-pub(crate) const ROW_BYTES: usize = 4080;
 
 const LENGTHS: usize = 6;
 const KEY_AT: usize = LENGTHS + HEADER_LENGTH;
 
-/// Bytes of the record of `key` and `payload`, over all rows.
+/// Bytes at the beginning of a record that hold all of its key.
+pub(super) const HEAD_AND_KEY: usize = KEY_AT + 1024;
+
+/// The length of the record of `key` and `payload`, in bytes.
 pub(crate) fn record_bytes(key: &str, payload: &[u8]) -> usize {
     KEY_AT + key.len() + payload.len()
 }
 
-/// Lays out `entry` of `key` in rows: returns the first row, and the payload of the following ones.
-pub(super) fn lay_out<'a>(key: &str, key_hash: KeyHash, entry: &'a Entry) -> (Vec<u8>, &'a [u8]) {
-    let payload = &*entry.payload;
-    let here = payload.len().min(ROW_BYTES - KEY_AT - key.len());
-    let (start, rest) = payload.split_at(here);
-    let mut first = Vec::with_capacity(KEY_AT + key.len() + here);
-    let payload_length =
-        u32::try_from(payload.len()).expect("a record is at most 65,536 rows of 4,080 bytes");
-    let key_length = u16::try_from(key.len()).expect("a key has at most 1 KiB");
-    first.extend_from_slice(&payload_length.to_le_bytes());
-    first.extend_from_slice(&key_length.to_le_bytes());
-    first.extend_from_slice(Header::seal(entry, key_hash, 0).as_bytes());
-    first.extend_from_slice(key.as_bytes());
-    first.extend_from_slice(start);
-    (first, rest)
-}
-
-/// Row 0 of a record as it was read; every field may be damaged.
+/// A record that is to be written.
 #[derive(Debug)]
-pub(super) struct FirstRow<'a> {
-    key: &'a [u8],
-    header: &'a [u8],
-    payload_length: usize,
+pub(crate) struct Record<'a> {
+    /// Everything before the payload.
+    head: Vec<u8>,
     payload: &'a [u8],
 }
 
-impl<'a> FirstRow<'a> {
-    /// Parses a row; `None` if its lengths contradict each other.
-    pub(super) fn parse(row: &'a [u8]) -> Option<Self> {
-        let (payload_length, rest) = row.split_first_chunk()?;
+impl<'a> Record<'a> {
+    pub(crate) fn new(key: &str, key_hash: KeyHash, id: u64, entry: &'a Entry) -> Self {
+        let payload = &*entry.payload;
+        let mut head = Vec::with_capacity(KEY_AT + key.len());
+        let payload_length = u32::try_from(payload.len()).expect("a payload has at most 128 MiB");
+        let key_length = u16::try_from(key.len()).expect("a key has at most 1 KiB");
+        head.extend_from_slice(&payload_length.to_le_bytes());
+        head.extend_from_slice(&key_length.to_le_bytes());
+        head.extend_from_slice(Header::seal(entry, key_hash, id.into()).as_bytes());
+        head.extend_from_slice(key.as_bytes());
+        Self { head, payload }
+    }
+
+    /// The first `length` bytes.
+    pub(crate) fn start(&self, length: usize) -> [IoSlice<'_>; 2] {
+        let of_head = length.min(self.head.len());
+        let head = self.head.get(..of_head).unwrap_or_default();
+        let payload = self.payload.get(..length - of_head).unwrap_or(self.payload);
+        [IoSlice::new(head), IoSlice::new(payload)]
+    }
+
+    /// The last `length` bytes.
+    pub(super) fn end(&self, length: usize) -> Vec<u8> {
+        let of_payload = length.min(self.payload.len());
+        let (_, payload) = self.payload.split_at(self.payload.len() - of_payload);
+        let (_, head) = self.head.split_at(self.head.len() - (length - of_payload).min(self.head.len()));
+        [head, payload].concat()
+    }
+}
+
+/// A record as it was read; every field may be damaged.
+#[derive(Debug)]
+pub(super) struct Parsed<'a> {
+    key: &'a [u8],
+    header: &'a [u8],
+    payload: &'a [u8],
+    /// Whether the payload has the length that the record names.
+    is_whole: bool,
+}
+
+impl<'a> Parsed<'a> {
+    /// Parses a record or its beginning; `None` if its lengths contradict each other, or it was never written.
+    pub(super) fn of(record: &'a [u8]) -> Option<Self> {
+        let (payload_length, rest) = record.split_first_chunk()?;
         let (key_length, rest) = rest.split_first_chunk()?;
         let (header, rest) = rest.split_at_checked(HEADER_LENGTH)?;
         let (key, payload) = rest.split_at_checked(usize::from(u16::from_le_bytes(*key_length)))?;
-        let payload_length = u32::from_le_bytes(*payload_length) as usize;
-        (payload.len() <= payload_length).then_some(Self { key, header, payload_length, payload })
+        // The blocks of a hole are zeros.
+        if header.iter().all(|byte| *byte == 0) {
+            return None;
+        }
+        let is_whole = payload.len() == u32::from_le_bytes(*payload_length) as usize;
+        Some(Self { key, header, payload, is_whole })
     }
 
-    /// The key in the row; `None` if it is no text.
+    /// The key; `None` if it is no text.
     pub(super) fn key(&self) -> Option<&'a str> {
         std::str::from_utf8(self.key).ok()
     }
 
-    /// Joins the payload from this row and the following ones; `next_row` appends one of them, and returns whether there
-    /// was one.
-    pub(super) fn into_stored<E>(
-        self,
-        mut next_row: impl FnMut(&mut Vec<u8>) -> Result<bool, E>,
-    ) -> Result<Stored, E> {
-        let header = Header::parse(self.header);
-        if self.payload.len() == self.payload_length {
-            return Ok(Stored { header, payload: Bytes::copy_from_slice(self.payload) });
-        }
-        // The length is not verified yet: the reservation is bounded by the largest payload.
-        let mut payload = Vec::with_capacity(self.payload_length.min(cache_core::envelope::LARGEST_PAYLOAD));
-        payload.extend_from_slice(self.payload);
-        while payload.len() < self.payload_length && next_row(&mut payload)? {}
-        Ok(Stored { header, payload: payload.into() })
+    fn header(&self) -> Result<Header, Rejected> {
+        if self.is_whole { Header::parse(self.header) } else { Err(Rejected::Corrupt) }
     }
 }
 
@@ -87,9 +98,39 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// Returns the entry if it is sound, live, and the one of `key`.
-    pub(crate) fn open(self, key: KeyHash, now: impl FnOnce() -> Timestamp) -> Result<Entry, Rejected> {
-        self.header?.open(key, self.payload, now)
+    /// A value that cannot be read.
+    pub(super) fn unreadable() -> Self {
+        Self { header: Err(Rejected::Corrupt), payload: Bytes::new() }
+    }
+
+    /// Parses a whole record, whose payload is copied.
+    pub(super) fn copied_from(record: &[u8]) -> Option<Self> {
+        let parsed = Parsed::of(record)?;
+        Some(Self { header: parsed.header(), payload: Bytes::copy_from_slice(parsed.payload) })
+    }
+
+    /// Parses a whole record, whose payload is shared.
+    pub(super) fn shared_from(record: Vec<u8>) -> Option<Self> {
+        let parsed = Parsed::of(&record)?;
+        let (header, at) = (parsed.header(), record.len() - parsed.payload.len());
+        Some(Self { header, payload: Bytes::from(record).slice(at..) })
+    }
+
+    /// Returns the entry if it is sound, live, and the one of `key` with this `id`.
+    ///
+    /// Blocks that were never written hold what another file, or an earlier record of the key, had there, on a file system that
+    /// does not order data and metadata and lost its power.
+    pub(crate) fn open(
+        self,
+        key: KeyHash,
+        id: u64,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Result<Entry, Rejected> {
+        let header = self.header?;
+        if envelope::nonce(header.as_bytes()) != Some(id.into()) {
+            return Err(Rejected::Corrupt);
+        }
+        header.open(key, self.payload, now)
     }
 }
 
@@ -104,53 +145,54 @@ mod tests {
         KeyHasher::new("app").hash(key)
     }
 
-    fn rows(key: &str, entry: &Entry) -> Vec<Vec<u8>> {
-        let (first, rest) = lay_out(key, hash(key), entry);
-        std::iter::once(first).chain(rest.chunks(ROW_BYTES).map(<[u8]>::to_vec)).collect()
+    fn bytes(key: &str, entry: &Entry) -> Vec<u8> {
+        let record = Record::new(key, hash(key), 7, entry);
+        let length = record_bytes(key, &entry.payload);
+        let at = length / 3;
+        let mut bytes: Vec<u8> = record.start(at).iter().flat_map(|part| part.to_vec()).collect();
+        bytes.extend(record.end(length - at));
+        bytes
     }
 
-    fn round_trip(rows: &[Vec<u8>], key: &str) -> Option<Result<Entry, Rejected>> {
-        let first = FirstRow::parse(rows.first()?)?;
-        let mut following = rows.iter().skip(1);
-        let next = |payload: &mut Vec<u8>| {
-            let row = following.next();
-            payload.extend(row.into_iter().flatten());
-            Ok::<_, ()>(row.is_some())
-        };
-        let stored = first.into_stored(next).unwrap();
-        Some(stored.open(hash(key), || Timestamp::from_millis(5)))
+    fn open(record: &[u8], key: &str) -> Option<Result<Entry, Rejected>> {
+        let now = || Timestamp::from_millis(5);
+        let copied = Stored::copied_from(record).map(|stored| stored.open(hash(key), 7, now));
+        let shared = Stored::shared_from(record.to_vec()).map(|stored| stored.open(hash(key), 7, now));
+        assert_eq!(copied, shared);
+        copied
     }
 
     #[test]
-    fn records_of_every_size_around_a_row_come_back_and_no_row_is_too_long() {
+    fn a_record_in_two_parts_comes_back() {
         let key = "image:1:metadata";
-        for size in [0, 1, 3981, 3982, 3983, 8061, 8062, 8063, 100_000] {
+        for size in [0, 1, 100, 3981, 100_000] {
             let payload: Vec<u8> = (0..=255).cycle().take(size).collect();
             let entry = NewEntry::new(payload).stored_at(Timestamp::from_millis(5));
-            let rows = rows(key, &entry);
-            assert!(rows.iter().all(|row| row.len() <= ROW_BYTES));
-            assert_eq!(rows.iter().map(Vec::len).sum::<usize>(), record_bytes(key, &entry.payload));
-            assert_eq!(round_trip(&rows, key), Some(Ok(entry)));
-            assert_eq!(round_trip(&rows, "image:2:metadata"), Some(Err(Rejected::OtherKey)));
+            let record = bytes(key, &entry);
+            assert_eq!(record.len(), record_bytes(key, &entry.payload));
+            assert_eq!(open(&record, key), Some(Ok(entry)));
+            assert_eq!(open(&record, "image:2:metadata"), Some(Err(Rejected::OtherKey)));
         }
     }
 
     #[test]
-    fn no_damaged_or_missing_row_gives_a_value() {
+    fn no_damaged_or_cut_record_gives_a_value() {
         let key = "image:1:metadata";
         let entry = NewEntry::new(vec![7; 9000]).stored_at(Timestamp::from_millis(5));
-        let rows = rows(key, &entry);
-        for (at, row) in rows.iter().enumerate() {
-            for byte in (0..row.len()).step_by(if at == 0 { 1 } else { 97 }) {
-                let mut damaged = rows.clone();
-                damaged[at][byte] ^= 0x10;
-                match round_trip(&damaged, key) {
-                    None | Some(Err(_)) => {}
-                    // The text of the key in row 0 is for deletion only; the hash in the header identifies the key.
-                    Some(Ok(found)) => assert_eq!((found, at), (entry.clone(), 0)),
-                }
+        let record = bytes(key, &entry);
+        for byte in (0..200).chain((200..record.len()).step_by(97)) {
+            let mut damaged = record.clone();
+            damaged[byte] ^= 0x10;
+            match open(&damaged, key) {
+                None | Some(Err(_)) => {}
+                // The text of the key is for deletion only; the hash in the header identifies the key.
+                Some(Ok(found)) => assert_eq!(found, entry),
             }
         }
-        assert!(matches!(round_trip(&rows[..2], key), Some(Err(Rejected::Corrupt))));
+        assert!(matches!(open(&record[..9000], key), Some(Err(Rejected::Corrupt))));
+        assert!(open(&vec![0; 9000], key).is_none());
+        let mut torn = record;
+        torn[4096..].fill(0);
+        assert!(matches!(open(&torn, key), Some(Err(Rejected::Corrupt))));
     }
 }

@@ -1,13 +1,17 @@
 //! [`Batch`]: the operations of a write transaction.
 
-use cache_core::envelope::KeyHash;
+use std::collections::HashSet;
+use std::ops::Bound;
+
+use cache_core::Invalidation;
 use cache_core::panics::PanicSafeDrop;
-use cache_core::{Entry, Invalidation};
 use redb::{ReadableTable, Table};
 
 use super::garbage::GarbageNote;
-use super::record::{self, FirstRow, ROW_BYTES};
-use super::schema::{FORMAT, FORMAT_NAME, Meta, NAMESPACE_NAME, ORDER_NAMES, Rows};
+use super::location::{Location, ROW_BYTES};
+use super::record::{HEAD_AND_KEY, Parsed, Record};
+use super::schema::{FORMAT, FORMAT_NAME, Meta, NAMESPACE_NAME, NEXT_ID_NAME, ORDER_NAMES, VALUES_NAME};
+use crate::values::{SectionBits, Values};
 
 /// The tables inside a write transaction.
 pub(crate) struct Batch<'t> {
@@ -15,6 +19,9 @@ pub(crate) struct Batch<'t> {
     pub(super) meta: PanicSafeDrop<Table<'t, &'static str, &'static [u8]>>,
     pub(super) state: PanicSafeDrop<Table<'t, &'static str, &'static [u8]>>,
     pub(super) counters: PanicSafeDrop<Table<'t, &'static str, &'static [u8]>>,
+    pub(super) values: &'t Values,
+    /// The entries whose blocks can be freed once this is committed.
+    pub(super) freed: Vec<Location>,
     pub(super) is_aborted: bool,
 }
 
@@ -24,91 +31,110 @@ impl Batch<'_> {
         self.is_aborted = true;
     }
 
-    /// Writes an entry in place of the one that its key had.
-    pub(crate) fn insert(
-        &mut self,
-        key: &str,
-        hash: KeyHash,
-        meta: Meta,
-        entry: &Entry,
-    ) -> Result<(), redb::Error> {
-        let (first, rest) = record::lay_out(key, hash, entry);
-        self.data.insert(meta.rows.first(), first.as_slice())?;
-        for (row, number) in rest.chunks(ROW_BYTES).zip(meta.rows.first() + 1..) {
-            self.data.insert(number, row)?;
+    /// Writes an entry in place of the one that its key had. Its blocks are written already.
+    pub(crate) fn insert(&mut self, key: &str, meta: Meta, record: &Record<'_>) -> Result<(), redb::Error> {
+        let in_row = meta.at.row_bytes();
+        if in_row > 0 {
+            self.data.insert(meta.at.id, record.end(in_row).as_slice())?;
         }
         let replaced =
             self.meta.insert(key, meta.to_bytes().as_slice())?.and_then(|old| Meta::from_bytes(old.value()));
-        replaced.map_or(Ok(()), |old| self.remove_rows(old.rows))
+        replaced.map_or(Ok(()), |old| self.remove_record(old.at))
     }
 
     /// Removes the entry of `key` unless it is newer than `id`.
     pub(crate) fn remove_key_up_to(&mut self, key: &str, id: u64) -> Result<(), redb::Error> {
-        let newest = self.meta.get(key)?.map(|meta| rows_named_in(meta.value()));
+        let newest = self.meta.get(key)?.map(|meta| location_in(meta.value()));
         if let Some(newest) = newest.filter(|newest| newest.id <= id) {
             self.meta.remove(key)?;
-            self.remove_rows(newest)?;
+            self.remove_record(newest)?;
         }
         Ok(())
     }
 
-    /// Removes every key that matches `what` from `meta`, but not the rows of the entries, which it returns.
-    pub(crate) fn unlink(&mut self, what: &Invalidation) -> Result<Vec<(String, Rows)>, redb::Error> {
+    /// Removes keys that match `what` from `meta`, beginning with `from` and looking at up to `most`, but not the rows of the
+    /// entries, which it adds to `unlinked`; returns the key to go on with, if that is not all.
+    pub(crate) fn unlink(
+        &mut self,
+        what: &Invalidation,
+        from: &str,
+        most: usize,
+        unlinked: &mut Vec<(String, Location)>,
+    ) -> Result<Option<String>, redb::Error> {
         let prefix = match what {
             Invalidation::Key(key) => {
                 let removed = self.meta.remove(key.as_str())?;
-                return Ok(removed
-                    .map(|meta| (key.to_string(), rows_named_in(meta.value())))
-                    .into_iter()
-                    .collect());
+                unlinked.extend(removed.map(|meta| (key.to_string(), location_in(meta.value()))));
+                return Ok(None);
             }
             Invalidation::Group(group) => group.as_str(),
             Invalidation::Pattern(pattern) => pattern.literal_prefix(),
             Invalidation::Everything => "",
         };
-        let mut unlinked = Vec::new();
-        let mut keep = |key: &str, meta: &[u8]| {
-            let is_kept = !what.matches(key);
-            if !is_kept {
-                unlinked.push((key.to_owned(), rows_named_in(meta)));
-            }
-            is_kept
-        };
-        match prefix_end(prefix) {
-            Some(end) => self.meta.retain_in(prefix..end.as_str(), &mut keep)?,
-            None => self.meta.retain_in(prefix.., &mut keep)?,
-        }
-        Ok(unlinked)
-    }
-
-    /// Removes the entry of `id`, whose key is read from its first row; returns whether there was one.
-    pub(crate) fn remove_id(&mut self, id: u64) -> Result<bool, redb::Error> {
-        let rows = Rows { id, cost: u32::MAX };
-        let key = match self.data.remove(rows.first())? {
-            Some(row) => FirstRow::parse(row.value()).and_then(|row| row.key()).map(str::to_owned),
-            None => return Ok(false),
-        };
-        let meta = match &key {
-            Some(key) => self.meta.remove(key.as_str())?.and_then(|meta| Meta::from_bytes(meta.value())),
+        let first = from.max(prefix);
+        let end = prefix_end(prefix);
+        let range = (Bound::Included(first), bound(end.as_deref()));
+        let rest = match self.meta.range::<&str>(range)?.nth(most) {
+            Some(row) => Some(row?.0.value().to_owned()),
             None => None,
         };
-        if let (Some(key), Some(newer)) = (&key, meta.filter(|meta| meta.rows.id != id)) {
-            self.meta.insert(key.as_str(), newer.to_bytes().as_slice())?;
+        if rest.as_deref().is_some_and(|rest| rest <= first) {
+            return Err(redb::Error::Corrupted("keys are not where they belong".to_owned()));
         }
-        if meta.is_none_or(|meta| meta.rows.id != id || meta.rows.are_many()) {
-            self.remove_rows(rows)?;
-        }
-        Ok(true)
+        let range = (Bound::Included(first), bound(rest.as_deref().or(end.as_deref())));
+        self.meta.retain_in::<&str, _>(range, |key, meta| {
+            let is_kept = !what.matches(key);
+            if !is_kept {
+                unlinked.push((key.to_owned(), location_in(meta)));
+            }
+            is_kept
+        })?;
+        Ok(rest)
     }
 
-    /// Writes notes of `rows`, whose keys were unlinked; removes them at once if they are few.
-    pub(crate) fn note_garbage(&mut self, mut rows: Vec<Rows>) -> Result<Vec<GarbageNote>, redb::Error> {
-        // A damaged row of `meta` refers to no rows.
-        rows.retain(|rows| rows.id > 0);
+    /// Removes the entries at `all`, whose keys are read from their records; returns how many there were.
+    pub(crate) fn remove_entries(&mut self, all: &[Location]) -> Result<usize, redb::Error> {
+        let (mut removed, mut unreadable) = (0, HashSet::new());
+        for at in all {
+            let row = if at.row_bytes() > 0 {
+                self.data.remove(at.id)?.map(|row| row.value().to_vec())
+            } else {
+                None
+            };
+            if at.blocks() == 0 && row.is_none() {
+                continue;
+            }
+            let head = if at.blocks() > 0 { self.head_in_blocks(*at) } else { row };
+            match head
+                .as_deref()
+                .map(|head| Parsed::of(head).and_then(|record| record.key().map(str::to_owned)))
+            {
+                Some(Some(key)) => self.unlink_entry(&key, at.id)?,
+                Some(None) => drop(unreadable.insert(at.id)),
+                // A hole, which no key leads to: the entry was never written.
+                None => continue,
+            }
+            removed += 1;
+            self.free_blocks(*at);
+        }
+        if !unreadable.is_empty() {
+            // Damaged: their keys are found by their ids.
+            self.meta.retain(|_, meta| !unreadable.contains(&location_in(meta).id))?;
+        }
+        Ok(removed)
+    }
+
+    /// Writes notes of the rows of `entries`, whose keys were unlinked; removes them at once if they are few.
+    pub(crate) fn note_garbage(&mut self, entries: Vec<Location>) -> Result<Vec<GarbageNote>, redb::Error> {
+        let mut rows = entries;
+        for at in &rows {
+            self.free_blocks(*at);
+        }
+        rows.retain(|at| at.row_bytes() > 0);
         rows.sort_unstable();
         let notes = GarbageNote::of(&rows);
         if notes.is_empty() {
-            self.remove_all_rows(&rows)?;
+            self.remove_rows(&rows)?;
         }
         for note in &notes {
             self.state.insert(note.name().as_str(), note.to_bytes().as_slice())?;
@@ -118,27 +144,45 @@ impl Batch<'_> {
 
     /// Removes the rows that `note` names, and the note.
     pub(crate) fn remove_garbage(&mut self, note: &GarbageNote) -> Result<(), redb::Error> {
-        self.remove_all_rows(note.rows())?;
+        self.remove_rows(note.rows())?;
         self.state.remove(note.name().as_str())?;
         Ok(())
     }
 
-    /// Removes `rows`, given by ascending ids: entries with consecutive ids are removed as one range.
-    pub(crate) fn remove_all_rows(&mut self, rows: &[Rows]) -> Result<(), redb::Error> {
-        for run in rows.chunk_by(|one, next| one.id + 1 == next.id) {
+    /// Removes the records of `entries`.
+    pub(crate) fn remove_records(&mut self, entries: &[Location]) -> Result<(), redb::Error> {
+        entries.iter().try_for_each(|at| self.remove_record(*at))
+    }
+
+    /// Removes the rows of `entries`, given by ascending ids: many that follow each other are removed as one range.
+    pub(crate) fn remove_rows(&mut self, entries: &[Location]) -> Result<(), redb::Error> {
+        for run in entries.chunk_by(|one, next| one.end() == next.id) {
             match run {
-                [one] => self.remove_rows(*one)?,
-                [first, .., last] => self.data.retain_in(first.first()..=last.last(), |_, _| false)?,
+                [one] => drop(self.data.remove(one.id)?),
+                [first, .., last] => self.data.retain_in(first.id..=last.id, |_, _| false)?,
                 [] => {}
             }
         }
         Ok(())
     }
 
-    /// Writes the format and the namespace, by which the next opening recognizes the file.
-    pub(crate) fn identify(&mut self, namespace: &str) -> Result<(), redb::Error> {
+    /// Writes the format, the namespace and the identity of the values files, by which the next opening recognizes the file.
+    pub(crate) fn identify(
+        &mut self,
+        namespace: &str,
+        generation: u64,
+        bits: SectionBits,
+    ) -> Result<(), redb::Error> {
+        let values = [&generation.to_le_bytes()[..], &[bits.to_byte()]].concat();
         self.state.insert(FORMAT_NAME, FORMAT)?;
+        self.state.insert(VALUES_NAME, values.as_slice())?;
         self.state.insert(NAMESPACE_NAME, namespace.as_bytes())?;
+        Ok(())
+    }
+
+    /// Notes that every id of an entry is below `next`.
+    pub(crate) fn set_next_id(&mut self, next: u64) -> Result<(), redb::Error> {
+        self.state.insert(NEXT_ID_NAME, next.to_le_bytes().as_slice())?;
         Ok(())
     }
 
@@ -167,19 +211,47 @@ impl Batch<'_> {
         Ok(self.counters.remove(name)?.map(|value| value.value().to_vec()))
     }
 
-    fn remove_rows(&mut self, rows: Rows) -> Result<(), redb::Error> {
-        if rows.are_many() {
-            self.data.retain_in(rows.first()..=rows.last(), |_, _| false)?;
-        } else {
-            self.data.remove(rows.first())?;
+    /// Reads the beginning of a record in blocks, which is empty if it cannot be read; `None` if it is a hole.
+    fn head_in_blocks(&self, at: Location) -> Option<Vec<u8>> {
+        let mut head = Vec::new();
+        match self.values.read(at, at.bytes_in_blocks().min(HEAD_AND_KEY), &mut head) {
+            Ok(()) => head.iter().any(|byte| *byte != 0).then_some(head),
+            Err(_) => Some(Vec::new()),
+        }
+    }
+
+    /// Removes `key` if its entry is the one of `id`.
+    fn unlink_entry(&mut self, key: &str, id: u64) -> Result<(), redb::Error> {
+        let removed = self.meta.remove(key)?.and_then(|meta| Meta::from_bytes(meta.value()));
+        if let Some(newer) = removed.filter(|meta| meta.at.id != id) {
+            self.meta.insert(key, newer.to_bytes().as_slice())?;
         }
         Ok(())
     }
+
+    fn remove_record(&mut self, at: Location) -> Result<(), redb::Error> {
+        self.free_blocks(at);
+        if at.row_bytes() > 0 {
+            self.data.remove(at.id)?;
+        }
+        Ok(())
+    }
+
+    fn free_blocks(&mut self, at: Location) {
+        if at.blocks() > 0 {
+            self.freed.push(at);
+        }
+    }
 }
 
-/// The rows that a row of `meta` refers to; none exist if it cannot be read, as ids begin with 1.
-fn rows_named_in(meta: &[u8]) -> Rows {
-    Meta::from_bytes(meta).map_or(Rows { id: 0, cost: 0 }, |meta| meta.rows)
+/// The bound of a range of keys that ends before `end`, or nowhere.
+fn bound(end: Option<&str>) -> Bound<&str> {
+    end.map_or(Bound::Unbounded, Bound::Excluded)
+}
+
+/// The location that a row of `meta` holds; one of nothing if it cannot be read, as ids begin with 1.
+fn location_in(meta: &[u8]) -> Location {
+    Meta::from_bytes(meta).map_or(Location { id: 0, size: 0 }, |meta| meta.at)
 }
 
 /// The first text behind all texts that begin with `prefix`; `None` if there is none.

@@ -10,11 +10,21 @@ use super::flush::Flush;
 use crate::budget;
 use crate::database_file::OpenDatabase;
 use crate::error::Fault;
-use crate::queue::{Command, CounterChange, Invalidate};
-use crate::store::{Batch, CommitMode, Rows};
+use crate::queue::{Command, CounterChange, Cursor, Invalidate};
+use crate::store::{Batch, CommitMode, Location, Written};
+
+/// Keys that one transaction looks at for an invalidation, which takes milliseconds: others are served before it goes on.
+/// Fewer in tests.
+const KEYS_AT_ONCE: usize = if cfg!(feature = "shuttle") {
+    2
+} else if cfg!(feature = "testing") {
+    16
+} else {
+    2048
+};
 
 impl Writer {
-    /// Executes the queued commands, all invalidations in one durable commit.
+    /// Executes the queued commands, all invalidations in one durable commit: of those with many entries, one part.
     pub(super) fn serve(&mut self, commands: Vec<Command>) {
         if self.engine.is_suspended() {
             self.release_directory();
@@ -28,6 +38,7 @@ impl Writer {
                     let position = self.engine.queue.write_behind(|queued| queued.end());
                     self.flushes.push(Flush { position, ack });
                 }
+                Command::Free { opening, blocks } => self.free_later(opening, blocks),
                 Command::Reopen { opening, fault } => self.read_failed(opening, &fault),
                 Command::Resume(ack) => {
                     let resumed = self.resume();
@@ -35,6 +46,8 @@ impl Writer {
                 }
             }
         }
+        // Behind the others, which need not wait for all of them.
+        invalidations.append(&mut self.unfinished);
         if !invalidations.is_empty() {
             self.invalidate(invalidations);
         }
@@ -49,18 +62,28 @@ impl Writer {
             // Nothing is stored or served from here on.
             done = Ok(Vec::new());
         }
-        let done: Result<Vec<u64>, Fault> = done.or_else(|fault| {
+        let done: Result<Vec<Progress>, Fault> = done.or_else(|fault| {
             cache_core::log::warn!(
                 limit: self.directory.path(), cause = %fault,
                 "disk cache cannot make an invalidation durable, starting empty"
             );
-            Ok(vec![self.replace()?])
+            Ok(all_for_the_clear(&waiting, self.replace()?))
         });
-        for (at, Invalidate { what, ack, .. }) in waiting.into_iter().enumerate() {
+        for (at, mut waiting) in waiting.into_iter().enumerate() {
+            let progress = done.as_ref().map(|done| done.get(at).cloned().unwrap_or_default());
+            if let Ok(Progress { removed, rest: Some(rest) }) = progress {
+                waiting.from = rest;
+                waiting.removed += removed;
+                // They are removed.
+                waiting.entries = Vec::new();
+                self.unfinished.push(waiting);
+                continue;
+            }
+            let Invalidate { what, removed: before, ack, .. } = waiting;
             // After the removal, and also where it failed: the caller may have gone away.
             self.engine.invalidate_near(&what);
-            let answer = match &done {
-                Ok(removed) => Ok(removed.get(at).copied().unwrap_or(0)),
+            let answer = match progress {
+                Ok(Progress { removed, .. }) => Ok(before + removed),
                 Err(fault) => {
                     let message = format!(
                         "the disk cache can neither remove the stale entries nor start empty: {fault}"
@@ -74,10 +97,16 @@ impl Writer {
     }
 
     /// Removes the entries that `waiting` names, at the second try after reopening the file; returns how many for
-    /// each, or all for the first if they left with a whole file.
-    fn try_invalidate(&mut self, waiting: &[Invalidate]) -> Result<Vec<u64>, Fault> {
-        let clears = waiting.iter().any(|one| one.what.contains(&Invalidation::Everything));
-        let done = if clears { self.clear().map(|removed| vec![removed]) } else { self.remove(waiting) };
+    /// each: if they left with a whole file, all for the first that clears everything.
+    fn try_invalidate(&mut self, waiting: &[Invalidate]) -> Result<Vec<Progress>, Fault> {
+        // One that goes on in parts could not start an empty file.
+        let clears =
+            waiting.iter().any(|one| one.from.is_start() && one.what.contains(&Invalidation::Everything));
+        let done = if clears {
+            self.clear().map(|removed| all_for_the_clear(waiting, removed))
+        } else {
+            self.remove(waiting)
+        };
         done.or_else(|fault| {
             // Closes the file, with which lazily committed values go: they could bring back a removed value.
             self.fail(&fault);
@@ -86,30 +115,32 @@ impl Writer {
         })
     }
 
-    /// Removes the entries that `waiting` names, durably; returns how many for each.
-    fn remove(&mut self, waiting: &[Invalidate]) -> Result<Vec<u64>, Fault> {
+    /// Removes entries that `waiting` names, durably, as many as one transaction should; returns how many for each.
+    fn remove(&mut self, waiting: &[Invalidate]) -> Result<Vec<Progress>, Fault> {
         let Some(file) = self.file.get_mut() else { return Err(Fault::Unavailable) };
         let commit = if is_planted(Plant::LazyDelete) { CommitMode::Lazy } else { CommitMode::Durable };
         let (is_dirty, is_complete) = (file.is_dirty, self.engine.is_complete());
-        let (unlinked, garbage, is_changed) = file.store.write(commit, |batch| {
-            let (unlinked, has_removed) = remove_keys(batch, waiting)?;
-            let mut rows: Vec<Rows> = unlinked.iter().flatten().map(|(_, rows)| *rows).collect();
-            // Removals of an earlier lazy commit must be durable, too, before this is acknowledged.
-            let is_changed = is_dirty || has_removed || !rows.is_empty();
-            let garbage = if is_complete {
-                batch.note_garbage(rows)?
-            } else {
-                // An entry that the running load has read would refer to rows of garbage.
-                rows.sort_unstable();
-                batch.remove_all_rows(&rows)?;
-                Vec::new()
-            };
-            if !is_changed {
-                batch.abort();
-            }
-            Ok((unlinked, garbage, is_changed))
-        })?;
+        let Written { value: (unlinked, garbage, is_changed), freed } =
+            file.store.write(commit, |batch| {
+                let (unlinked, has_removed) = remove_keys(batch, waiting)?;
+                let entries: Vec<Location> =
+                    unlinked.iter().flat_map(|one| &one.entries).map(|(_, at)| *at).collect();
+                // Removals of an earlier lazy commit must be durable, too, before this is acknowledged.
+                let is_changed = is_dirty || has_removed || !entries.is_empty();
+                let garbage = if is_complete {
+                    batch.note_garbage(entries)?
+                } else {
+                    // An entry that the running load has read would refer to garbage.
+                    batch.remove_records(&entries)?;
+                    Vec::new()
+                };
+                if !is_changed {
+                    batch.abort();
+                }
+                Ok((unlinked, garbage, is_changed))
+            })?;
         file.garbage.extend(garbage);
+        file.free(&freed);
         file.is_dirty = is_changed;
         if is_changed {
             self.publish()?;
@@ -118,13 +149,22 @@ impl Writer {
             }
         }
         let index = &self.engine.index;
-        let is_in_index = |(key, rows): &&(String, Rows)| {
+        let is_in_index = |(key, at): &&(String, Location)| {
             let hash = index.hash(key);
-            index.shard(hash).remove_if(hash, rows.id, MissCause::Invalidated).is_some()
+            if !is_complete {
+                // The running load may have read the key, and its blocks can still be read. It looks for this under the lock
+                // of the shard.
+                self.engine.load.supersede(hash);
+            }
+            index.shard(hash).remove_if(hash, at.id, MissCause::Invalidated).is_some()
         };
-        let removed = unlinked.iter().map(|one| one.iter().filter(is_in_index).count() as u64).collect();
+        let progress = |one: Unlinked| Progress {
+            removed: one.entries.iter().filter(is_in_index).count() as u64,
+            rest: one.rest,
+        };
+        let progress = unlinked.into_iter().map(progress).collect();
         self.set_allowance();
-        Ok(removed)
+        Ok(progress)
     }
 
     /// Replaces the database by an empty file, so that its space is free at once; keeps the counters. Returns how many
@@ -142,7 +182,8 @@ impl Writer {
             return Err(Fault::Unavailable.into_error("cannot count"));
         };
         let room = most.saturating_sub(file.counter_bytes);
-        match file.store.write(CommitMode::Lazy, |batch| change_counter(batch, key, change, room)) {
+        let written = file.store.write(CommitMode::Lazy, |batch| change_counter(batch, key, change, room));
+        match written.map(|written| written.value) {
             Ok(Some((answer, difference))) => {
                 file.counter_bytes = file.counter_bytes.saturating_add_signed(difference);
                 file.is_dirty = true;
@@ -162,24 +203,57 @@ impl Writer {
     }
 }
 
-/// Keys that were removed, and the rows of their entries.
-type Unlinked = Vec<(String, Rows)>;
+/// How far an invalidation came in one transaction.
+#[derive(Debug, Default, Clone)]
+struct Progress {
+    removed: u64,
+    /// Where the next transaction begins, if this was not all.
+    rest: Option<Cursor>,
+}
 
-/// Removes the entries that `waiting` names; the rows of the returned ones, given for each call, remain. Also returns
+/// Gives the count of a file that left as a whole to the first of `waiting` that clears everything, or to the first of all.
+fn all_for_the_clear(waiting: &[Invalidate], removed: u64) -> Vec<Progress> {
+    let clear = waiting.iter().position(|one| one.what.contains(&Invalidation::Everything)).unwrap_or(0);
+    let mut done = vec![Progress::default(); clear];
+    done.push(Progress::all(removed));
+    done
+}
+
+impl Progress {
+    fn all(removed: u64) -> Self {
+        Self { removed, rest: None }
+    }
+}
+
+/// What one invalidation removed from the table of keys in one transaction.
+#[derive(Debug, Default)]
+struct Unlinked {
+    /// Keys, and where the records of their entries are.
+    entries: Vec<(String, Location)>,
+    rest: Option<Cursor>,
+}
+
+/// Removes entries that `waiting` names; the records of the returned ones, given for each call, remain. Also returns
 /// whether any were removed completely.
 fn remove_keys(batch: &mut Batch<'_>, waiting: &[Invalidate]) -> Result<(Vec<Unlinked>, bool), redb::Error> {
     let (mut all, mut has_removed) = (Vec::with_capacity(waiting.len()), false);
-    for Invalidate { what, ids, .. } in waiting {
-        let mut unlinked = Vec::new();
-        for one in what {
-            // Also a key that the index does not know: an entry that was evicted or replaced lazily may still be in the
-            // last durable state.
-            unlinked.extend(batch.unlink(one)?);
+    for Invalidate { what, entries, from, .. } in waiting {
+        let mut unlinked = Unlinked::default();
+        // Also a key that the index does not know: an entry that was evicted or replaced lazily may still be in the last
+        // durable state.
+        for (at, one) in what.iter().enumerate().skip(from.at) {
+            let first = if at == from.at { from.key.as_str() } else { "" };
+            let rest = batch.unlink(one, first, KEYS_AT_ONCE, &mut unlinked.entries)?;
+            unlinked.rest = match rest {
+                Some(key) => Some(Cursor { at, key }),
+                None if unlinked.entries.len() < KEYS_AT_ONCE || at + 1 == what.len() => continue,
+                None => Some(Cursor { at: at + 1, key: String::new() }),
+            };
+            break;
         }
-        let known: HashSet<u64> = unlinked.iter().map(|(_, rows)| rows.id).collect();
-        for id in ids.iter().filter(|id| !known.contains(id)) {
-            has_removed |= batch.remove_id(*id)?;
-        }
+        let known: HashSet<u64> = unlinked.entries.iter().map(|(_, at)| at.id).collect();
+        let others: Vec<Location> = entries.iter().filter(|at| !known.contains(&at.id)).copied().collect();
+        has_removed |= batch.remove_entries(&others)? > 0;
         all.push(unlinked);
     }
     Ok((all, has_removed))

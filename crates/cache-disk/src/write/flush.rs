@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
+use cache_core::MissCause;
+
 use super::{FileState, Writer};
 use crate::budget;
 use crate::error::Fault;
 use crate::index::PendingRemoval;
-use crate::queue::{Ack, QueuePosition, QueuedValue, WriteBatch};
-use crate::store::{Batch, CommitMode, Rows};
+use crate::queue::{Ack, Most, QueuePosition, QueuedValue, WriteBatch};
+use crate::store::{Batch, CommitMode, Record};
 
 /// The most bytes of values in one transaction.
 const MOST_BATCH_BYTES: u64 = 1 << 20;
+/// The most bytes of blocks that are written before commands are served again.
+const BATCH_IN_BLOCKS: u64 = 1 << 20;
 
 /// A caller that waits until everything that was queued before `position` is on the disk.
 #[derive(Debug)]
@@ -22,7 +26,11 @@ pub(super) struct Flush {
 impl Writer {
     /// Takes what the next transaction writes.
     pub(super) fn take_batch(&self) -> WriteBatch {
-        let most = MOST_BATCH_BYTES.min(self.budget.interval);
+        let most = Most {
+            written: MOST_BATCH_BYTES.min(self.interval()),
+            in_blocks: self.room_for_blocks(),
+            batch_in_blocks: BATCH_IN_BLOCKS,
+        };
         self.engine.queue.write_behind(|queued| {
             let is_room = self.is_room_beside(self.garbage_cost() + queued.removal_cost());
             queued.take(most, is_room)
@@ -31,57 +39,79 @@ impl Writer {
 
     /// Writes values and removes entries that left the index, in one lazy commit.
     pub(super) fn write(&mut self, batch: WriteBatch) {
-        self.lengthen_when_needed();
-        self.wait_for_readers();
+        self.wait_for_readers(self.interval());
         let WriteBatch { mut removals, values } = batch;
-        let replaced = values.iter().filter_map(|value| Some((value.replaced?, value)));
-        removals.extend(replaced.map(|(id, value)| PendingRemoval {
-            hash: value.hash,
-            rows: Rows { id, ..value.rows },
-            key: None,
-        }));
+        let replaced = values.iter().filter_map(|value| Some((value.replaced?, value.hash)));
+        removals.extend(replaced.map(|(at, hash)| PendingRemoval { hash, at, key: None }));
         // A value that was replaced, invalidated or evicted while it was queued must not reach the file, and the value
         // before it must not stay there.
-        let holds =
-            |value: &QueuedValue| self.engine.index.shard(value.hash).holds(value.hash, value.rows.id);
+        let holds = |value: &QueuedValue| self.engine.index.shard(value.hash).holds(value.hash, value.at.id);
         let (values, dropped): (Vec<_>, Vec<_>) = values.into_iter().partition(holds);
         removals.extend(dropped.iter().map(QueuedValue::to_removal));
-        let bytes: u64 = values.iter().map(|value| u64::from(value.rows.cost)).sum();
-        let done = if bytes > self.budget.interval {
-            // More than may be written between two durable commits: the removals go first, or old and new values would
-            // take space together. Freed pages are used again after the second durable commit.
-            self.commit_batch(&[], &removals).and_then(|()| {
-                self.sync()?;
-                self.sync()?;
-                self.commit_batch(&values, &[])
-            })
-        } else {
-            self.commit_batch(&values, &removals)
-        };
-        if let Err(fault) = done {
+        if let Err(fault) = self.commit_batch(&values, &removals) {
             self.undo_later(&values, &removals);
             self.fail(&fault);
         }
     }
 
-    fn commit_batch(&mut self, values: &[QueuedValue], removals: &[PendingRemoval]) -> Result<(), Fault> {
+    /// Removes what the file holds for the keys of `dropped`, which are not to be written.
+    pub(super) fn drop_values(&mut self, dropped: impl IntoIterator<Item = QueuedValue>) {
+        let values: Vec<QueuedValue> = dropped.into_iter().collect();
+        for value in &values {
+            self.engine.index.shard(value.hash).remove_if(value.hash, value.at.id, MissCause::Evicted);
+        }
+        self.write(WriteBatch { removals: Vec::new(), values });
+    }
+
+    fn commit_batch<'v>(
+        &mut self,
+        values: &'v [QueuedValue],
+        removals: &[PendingRemoval],
+    ) -> Result<(), Fault> {
         let engine = Arc::clone(&self.engine);
-        let bytes = values.iter().map(|value| u64::from(value.rows.cost)).sum();
+        let bytes = values.iter().map(|value| budget::row_cost(value.at)).sum();
+        let record = |value: &'v QueuedValue| {
+            let key = value.key.as_str();
+            Record::new(key, engine.keys.hash(key), value.at.id, &value.entry)
+        };
+        let records: Vec<Record<'_>> = values.iter().map(record).collect();
+        self.write_blocks(values, &records)?;
+        // What the blocks take is not left to the database.
+        self.set_allowance();
+        let next_id = self.file.get().map_or(0, |file| file.next_id);
+        let next_id = values.iter().map(|value| value.at.end()).fold(next_id, u64::max);
         let commit = self.commit(budget::written(bytes, values.len() + removals.len()), |batch| {
             remove_all(batch, removals)?;
-            for value in values {
-                let key = value.key.as_str();
-                batch.insert(key, engine.keys.hash(key), value.meta(), &value.entry)?;
+            for (value, record) in values.iter().zip(&records) {
+                batch.insert(value.key.as_str(), value.meta(), record)?;
             }
-            Ok(())
+            if values.is_empty() { Ok(()) } else { batch.set_next_id(next_id) }
         })?;
+        if let Some(file) = self.file.get_mut() {
+            file.next_id = next_id;
+        }
         for value in values {
-            engine.index.shard(value.hash).mark_stored(value.hash, value.rows.id);
+            engine.index.shard(value.hash).mark_stored(value.hash, value.at.id);
         }
         if commit == CommitMode::Lazy {
             self.undo_later(values, removals);
         }
         Ok(())
+    }
+
+    /// Writes the parts of `records` that are in blocks; those of a batch that fails are freed.
+    fn write_blocks(&mut self, values: &[QueuedValue], records: &[Record<'_>]) -> Result<(), Fault> {
+        let files = Arc::clone(&self.store()?.values);
+        let in_blocks = || values.iter().zip(records).filter(|(value, _)| value.at.blocks() > 0);
+        let written = in_blocks()
+            .try_for_each(|(value, record)| files.write(value.at, record.start(value.at.bytes_in_blocks())));
+        written.map_err(|error| {
+            for (value, _) in in_blocks() {
+                // What stays is found when the file is reopened.
+                let _ = files.free(value.at.id..value.at.end());
+            }
+            Fault::Redb(error.into())
+        })
     }
 
     /// Records the removals to apply if a fault comes before the next durable commit: of the written values, and of
@@ -98,7 +128,7 @@ impl Writer {
         bytes: u64,
         work: impl FnOnce(&mut Batch<'_>) -> Result<(), redb::Error>,
     ) -> Result<CommitMode, Fault> {
-        let most = self.budget.interval;
+        let most = self.interval();
         if self.file.get().is_some_and(|file| file.unsynced_bytes > 0 && file.unsynced_bytes + bytes > most) {
             self.sync()?;
         }
@@ -114,9 +144,10 @@ impl Writer {
         bytes: u64,
         work: impl FnOnce(&mut Batch<'_>) -> Result<(), redb::Error>,
     ) -> Result<(), Fault> {
-        self.store()?.write(commit, work)?;
+        let written = self.store()?.write(commit, work)?;
         self.publish()?;
         if let Some(file) = self.file.get_mut() {
+            file.free(&written.freed);
             file.is_dirty = true;
             file.unsynced_bytes += bytes;
             file.written_bytes += bytes;
@@ -143,6 +174,16 @@ impl Writer {
             self.synced();
         }
         Ok(())
+    }
+
+    /// Makes all blocks that were written durable.
+    ///
+    /// Only for a flush and at the end: a commit does not wait for blocks, because a row whose blocks were lost is a miss.
+    pub(super) fn sync_values(&self) -> Result<(), Fault> {
+        self.file
+            .get()
+            .map_or(Ok(()), |file| file.store.values.sync())
+            .map_err(|error| Fault::Redb(error.into()))
     }
 
     /// Notes that a durable commit succeeded.
@@ -178,7 +219,10 @@ impl Writer {
         if self.is_open() && !self.flushes.iter().any(is_written) {
             return;
         }
-        if let Err(fault) = self.sync() {
+        // A commit that changes nothing takes pages all the same, until readers get another snapshot.
+        let is_dirty = self.file.get().is_some_and(|file| file.is_dirty);
+        let synced = self.sync_values().and_then(|()| if is_dirty { self.sync() } else { Ok(()) });
+        if let Err(fault) = synced {
             self.fail(&fault);
         }
         let is_open = self.is_open();
@@ -191,12 +235,13 @@ impl Writer {
 
 /// Removes entries that left the index, or whose values were lost.
 pub(super) fn remove_all(batch: &mut Batch<'_>, removals: &[PendingRemoval]) -> Result<(), redb::Error> {
-    for PendingRemoval { rows, key, .. } in removals {
+    let mut stored = Vec::new();
+    for PendingRemoval { at, key, .. } in removals {
         match key {
-            // Its own rows may not be there; those of an older value may be, or those of a newer one.
-            Some(key) => batch.remove_key_up_to(key.as_str(), rows.id)?,
-            None => drop(batch.remove_id(rows.id)?),
+            // Its own record may not be there; that of an older value may be, or that of a newer one.
+            Some(key) => batch.remove_key_up_to(key.as_str(), at.id)?,
+            None => stored.push(*at),
         }
     }
-    Ok(())
+    batch.remove_entries(&stored).map(drop)
 }

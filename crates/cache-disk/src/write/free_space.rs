@@ -1,4 +1,4 @@
-//! Space: how much the live entries may cost, when the file gets its whole length, and removals when there is no space left.
+//! Space: how much the live entries may cost, compaction of the database, and removals when there is no space left.
 
 use std::thread;
 use std::time::Duration;
@@ -8,7 +8,6 @@ use cache_core::{Clock, SystemClock};
 
 use super::flush::remove_all;
 use super::{FileState, Remedy, Writer};
-use crate::database_file::OpenDatabase;
 use crate::error::Fault;
 use crate::store::{Batch, CommitMode};
 
@@ -27,56 +26,92 @@ impl Writer {
         self.file.get().map_or(0, |file| file.counter_bytes)
     }
 
-    /// Tells callers how much the live entries may cost.
+    /// The cost of everything in the database, in bytes.
+    pub(super) fn rows_cost(&self) -> u64 {
+        self.engine.index.rows_cost() + self.counter_bytes() + self.garbage_cost()
+    }
+
+    /// Bytes that may be written between two durable commits, as [`budget::written`](crate::budget::written) counts them.
+    pub(super) fn interval(&self) -> u64 {
+        self.budget.interval(self.engine.index.rows_cost())
+    }
+
+    /// The space that is kept for removals, in bytes.
+    pub(super) fn reserve(&self) -> u64 {
+        self.budget.reserve(self.engine.index.rows_cost())
+    }
+
+    /// The space of the database and the values files together, in bytes.
+    pub(super) fn whole(&self) -> u64 {
+        self.budget.whole(self.directory.quarantined_bytes())
+    }
+
+    /// Tells callers how much the live entries may cost, and redb how much its file may take.
     pub(super) fn set_allowance(&self) {
+        let Some(file) = self.file.get() else { return };
+        let (space, taken) = (self.engine.space.load(), file.store.values.taken_bytes());
+        // redb may prefer pages that were never written to free ones: a removal needs some where everything else finds none.
+        let reserve = if self.freeing.is_some() { 0 } else { self.reserve() };
+        space.set_most(self.whole().saturating_sub(taken + reserve));
         // While there is more garbage and no room beside it, nothing is written: no entry has to go for it.
-        let garbage = self.garbage_cost().min(self.budget.interval);
-        let live = self.budget.live_bytes().saturating_sub(self.counter_bytes()).saturating_sub(garbage);
-        self.engine.allowance.store(live, Ordering::Relaxed);
+        let beside = self.counter_bytes() + self.garbage_cost().min(self.interval());
+        let rows = self.engine.index.rows_cost();
+        let live = self.budget.live_bytes(rows + beside);
+        self.engine.allowance.store(live.saturating_sub(beside), Ordering::Relaxed);
     }
 
-    /// Gives the file its whole length when redb is about to double it and would be refused.
-    pub(super) fn lengthen_when_needed(&mut self) {
-        let space = self.engine.space.load();
-        let (length, whole) = (space.length(), self.budget.file_bytes(0));
-        let leaving = self.garbage_cost() + self.engine.queue.write_behind(|queued| queued.removal_cost());
-        let needed = self.engine.index.cost() + leaving + self.counter_bytes() + 4 * self.budget.interval;
-        let is_filling = needed > length / 10 * 9;
-        if self.is_open()
-            && is_filling
-            && length < whole
-            && length * 2 > space.most
-            && let Err(fault) = self.lengthen()
-        {
+    /// Whether so much of the database's file is free pages that it is worth to move the others together.
+    ///
+    /// Rows that lie apart cannot be moved together: after a compaction, there is none before many more have come or left.
+    fn is_compaction_due(&self) -> bool {
+        let (rows, taken) = (self.rows_cost(), self.engine.space.load().written_bytes());
+        let free = taken.saturating_sub(self.budget.needed(rows));
+        self.compacted_rows.is_none_or(|before| rows.abs_diff(before) > before / 4)
+            && free > (taken / 4).max(self.budget.whole(0) / 64)
+    }
+
+    /// Gives free pages of the database's file back, for values in blocks; returns whether it did.
+    ///
+    /// # Cost
+    /// Reads and writes the pages behind the new end of the file. Commands wait, and readers miss.
+    pub(super) fn compact(&mut self) -> bool {
+        if !self.is_compaction_due() {
+            return false;
+        }
+        let before = self.engine.space.load().written_bytes();
+        let done = self.sync().and_then(|()| {
+            self.engine.snapshot.store(None);
+            self.wait_for_readers(0);
+            let whole = self.whole();
+            if let FileState::Open(file) = &mut self.file {
+                file.retired.clear();
+                // It may take the pages that are kept for removals.
+                let most = whole.saturating_sub(file.store.values.taken_bytes());
+                self.engine.space.load().set_most(most);
+                if file.store.compact()? {
+                    self.compacted_rows = Some(self.rows_cost());
+                }
+            }
+            self.publish()?;
+            // The commits of a compaction do not write the list of free pages, without which opening takes long after a crash.
+            self.sync()
+        });
+        if let Err(fault) = done {
             self.fail(&fault);
+            return true;
         }
+        self.set_allowance();
+        self.engine.space.load().written_bytes() < before
     }
 
-    /// Closes the file and opens it with its whole length, for which a quarantined one beside it is removed. Readers miss
-    /// meanwhile, for a few milliseconds; the index stays as it is.
-    fn lengthen(&mut self) -> Result<(), Fault> {
-        self.sync()?;
-        self.engine.snapshot.store(None);
-        if let FileState::Open(file) = std::mem::replace(&mut self.file, FileState::Closed(Remedy::Reopen)) {
-            file.store.close()?;
-        }
-        self.remove_quarantined();
-        let opened = OpenDatabase::open_lengthened(&self.directory, &self.engine.config)?;
-        if opened.is_new {
-            return self.install(opened).map(drop);
-        }
-        self.open(opened);
-        self.publish()
-    }
-
-    /// Waits for readers of old snapshots, because their pages cannot be used again; after 250 ms the writer continues
-    /// with the pages that are free.
-    pub(super) fn wait_for_readers(&mut self) {
+    /// Waits for readers of snapshots before which more than `most` bytes were written, because their pages cannot be used
+    /// again; after 250 ms the writer continues with the pages that are free.
+    pub(super) fn wait_for_readers(&mut self, most: u64) {
         let deadline = SystemClock.monotonic().saturating_add(LONGEST_WAIT_FOR_READERS);
         while let Some(file) = self.file.get_mut() {
             while file.retired.pop_front_if(|(snapshot, _)| snapshot.strong_count() == 0).is_some() {}
-            let kept = file.retired.front().map_or(0, |(_, written)| file.written_bytes - written);
-            if kept < self.budget.interval || SystemClock.monotonic() >= deadline {
+            let kept = file.retired.front().map(|(_, written)| file.written_bytes - written);
+            if kept.is_none_or(|kept| kept < most) || SystemClock.monotonic() >= deadline {
                 return;
             }
             thread::sleep(Duration::from_millis(1));
@@ -85,7 +120,7 @@ impl Writer {
 
     /// Whether the limit allows `more` bytes beside the live entries.
     pub(super) fn is_room_beside(&self, more: u64) -> bool {
-        self.engine.index.cost() + more + self.counter_bytes() <= self.budget.live_bytes()
+        self.engine.index.cost() + more <= self.engine.allowance.load(Ordering::Relaxed)
     }
 
     /// Removes entries that left the index while hardly any page is free; commands are served in between.
@@ -131,16 +166,14 @@ impl Writer {
 
     /// Handles a write that the limit refused; returns how to reopen the file.
     pub(super) fn refused(&mut self) -> Remedy {
-        if self.engine.space.load().length() < self.budget.file_bytes(0) {
-            return Remedy::Lengthen;
-        }
+        self.remove_quarantined();
         if self.freeing.is_none() {
             self.budget.refused();
         }
         self.out_of_space()
     }
 
-    /// Handles a write for which the disk had no space, when the file took `taken` bytes of it; returns how to reopen the file.
+    /// Handles a write for which the disk had no space, when the files took `taken` bytes of it; returns how to reopen the file.
     pub(super) fn disk_is_full(&mut self, taken: u64) -> Remedy {
         // Less than is live, so that each failure evicts.
         let live = self.engine.index.cost();
@@ -156,8 +189,9 @@ impl Writer {
     /// Limits the writer to removals after a write found no space; returns how to reopen the file. If not even the smallest
     /// removal found space, the file is replaced.
     pub(super) fn out_of_space(&mut self) -> Remedy {
+        let before = self.freeing.replace(FREED_AT_FIRST);
         self.set_allowance();
-        if self.freeing.replace(FREED_AT_FIRST) != Some(FREED_AT_FIRST) {
+        if before != Some(FREED_AT_FIRST) {
             return Remedy::Reopen;
         }
         cache_core::log::warn!(
@@ -169,7 +203,7 @@ impl Writer {
     }
 
     /// Removes a quarantined file for its space.
-    pub(super) fn remove_quarantined(&self) {
+    fn remove_quarantined(&self) {
         if let Err(error) = self.directory.shrink_quarantined(0) {
             cache_core::log::warn!(
                 limit: self.directory.path(), %error, "cannot remove the damaged disk cache"

@@ -1,8 +1,9 @@
 //! Recovery after a fault: redb refuses every call until its file is reopened, so the writer reopens or replaces it. If the
 //! directory is lost, the cache is suspended until an empty database is begun in a new directory.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cache_core::panics::{contained, count};
 use cache_core::{Clock, Error, ErrorKind, MissCause, SystemClock};
@@ -16,7 +17,10 @@ use crate::fs::{Directory, Shortage};
 use crate::index::UsageOrder;
 use crate::index_load;
 use crate::queue::WriteBehind;
-use crate::store::CommitMode;
+use crate::store::{CommitMode, Store};
+
+/// How long a second file that is replaced waits until the one before it is closed.
+const CLOSES_WITHIN: Duration = Duration::from_secs(10);
 
 impl Writer {
     /// Closes the file after a fault; values that were not durable are lost.
@@ -26,13 +30,13 @@ impl Writer {
         let damaged = if fault.is_damage() { Remedy::SetAside } else { Remedy::Reopen };
         let remedy = match space.take_shortage() {
             // The file is not damaged, whatever redb reports.
-            Some(Shortage::Disk) => self.disk_is_full(space.taken_bytes()),
+            Some(Shortage::Disk) => self.disk_is_full(space.taken_bytes() + self.values_bytes()),
             Some(Shortage::Limit) => self.refused().max(damaged),
             None => damaged,
         };
         self.close(remedy);
         for removal in self.unsynced.drain(..) {
-            self.engine.index.shard(removal.hash).remove_if(removal.hash, removal.rows.id, MissCause::Absent);
+            self.engine.index.shard(removal.hash).remove_if(removal.hash, removal.at.id, MissCause::Absent);
             self.pending_removals.push(removal);
         }
     }
@@ -44,6 +48,7 @@ impl Writer {
         self.close(Remedy::Replace);
         self.retry_at = SystemClock.monotonic().saturating_add(RETRY_EVERY);
         self.freeing = None;
+        self.unfinished.clear();
         self.unsynced.clear();
         let cause = Error::new(ErrorKind::Unavailable, format!("its writer panicked: {message}"));
         count(message);
@@ -91,10 +96,6 @@ impl Writer {
         let opened = match remedy {
             _ if self.engine.is_suspended() => return Err(Fault::Unavailable),
             Remedy::Reopen => OpenDatabase::open(directory, config)?,
-            Remedy::Lengthen => {
-                self.remove_quarantined();
-                OpenDatabase::open_lengthened(directory, config)?
-            }
             Remedy::SetAside => OpenDatabase::set_aside(directory, config, &"it is damaged")?,
             Remedy::Replace => return self.replace().map(drop),
         };
@@ -102,7 +103,11 @@ impl Writer {
             return self.install(opened).map(drop);
         }
         let order = self.open(opened);
-        self.store()?.write(CommitMode::Durable, |batch| remove_all(batch, &self.pending_removals))?;
+        let written =
+            self.store()?.write(CommitMode::Durable, |batch| remove_all(batch, &self.pending_removals))?;
+        if let Some(file) = self.file.get_mut() {
+            file.free(&written.freed);
+        }
         self.pending_removals.clear();
         self.load_index(order)
     }
@@ -117,16 +122,25 @@ impl Writer {
             written_bytes: 0,
             retired: VecDeque::new(),
             garbage: GarbageQueue::new(opened.garbage),
+            freed: Vec::new(),
+            refused: Vec::new(),
+            next_id: opened.next_id,
             counter_bytes: opened.counter_bytes,
         });
+        self.set_allowance();
         opened.order
     }
 
-    /// Publishes the file to readers, and loads the index from it.
-    pub(super) fn load_index(&mut self, order: UsageOrder) -> Result<(), Fault> {
+    /// Publishes the file to readers, and loads the index from it, in the `saved` order of use or the one until now.
+    ///
+    /// What the index knew of an earlier opening goes first: an invalidation whose commit failed may have been committed all
+    /// the same, and the blocks of the entries that it removed can still be read.
+    pub(super) fn load_index(&mut self, saved: UsageOrder) -> Result<(), Fault> {
         // Before readers see the file: an entry that the running load has read may have been invalidated.
         let load = index_load::begin(&self.engine);
-        self.remove_garbage_from_index();
+        let until_now = self.engine.index.packed_usage_order();
+        let known = self.engine.index.remove_stored();
+        let order = if known > 0 { UsageOrder::unpack(&until_now) } else { saved };
         self.publish()?;
         self.synced();
         index_load::spawn(&self.engine, order, load)
@@ -169,20 +183,38 @@ impl Writer {
         let load = index_load::begin(&self.engine);
         let removed = self.engine.index.remove_stored();
         index_load::end(&self.engine, load);
-        drop(old);
+        if let FileState::Open(old) = old {
+            self.close_replaced(old.store);
+        }
         self.synced();
         Ok(removed)
     }
 
-    /// Removes the entries of garbage from the index: an invalidation that failed may have been committed all the same, and
-    /// its entries are still in the index, with rows that can be read.
-    fn remove_garbage_from_index(&self) {
-        let Some(file) = self.file.get() else { return };
-        let garbage: HashSet<u64> = file.garbage.ids().collect();
-        if !garbage.is_empty() {
-            for mut shard in self.engine.index.shards() {
-                shard.remove_stored(|id| garbage.contains(&id));
+    /// Closes a database that was replaced, and removes its values files, in a thread of its own: redb commits once more, and the
+    /// blocks are freed, which takes tenths of a second for some hundred megabytes. Until then they take space, and no value is
+    /// written.
+    fn close_replaced(&self, old: Store) {
+        let values = Arc::clone(&old.values);
+        let remove = move || {
+            if let Err(error) = values.remove_all() {
+                // The next opening removes them.
+                cache_core::log::warn!(%error, "disk cache cannot remove old values");
             }
+        };
+        self.replaced.wait(CLOSES_WITHIN);
+        self.replaced.unset();
+        let (replaced, engine) = (Arc::clone(&self.replaced), Arc::clone(&self.engine));
+        let removed = remove.clone();
+        let close = move || {
+            removed();
+            drop(old);
+            replaced.set();
+            engine.queue.wake();
+        };
+        if cache_core::sync::spawn("cache-disk-close", close).is_err() {
+            // The database was closed here, with the work of the thread.
+            remove();
+            self.replaced.set();
         }
     }
 

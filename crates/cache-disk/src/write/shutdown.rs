@@ -23,15 +23,24 @@ impl Writer {
         self.recover();
         self.serve(commands);
         self.engine.load.wait(DRAIN_FOR);
+        self.replaced.wait(DRAIN_FOR);
         while SystemClock.monotonic() < deadline && self.work() {
             self.answer_flushes_when_due();
         }
         self.answer_flushes_when_due();
         self.serve(self.engine.queue.take_commands());
+        while !self.unfinished.is_empty() {
+            self.serve(Vec::new());
+        }
         if self.engine.is_complete() {
             self.save_order();
         }
         self.drop_unwritten();
+        self.free_again();
+        while self.free_blocks() {}
+        if let Err(cause) = self.sync_values() {
+            cache_core::log::warn!(%cause, "disk cache values may be lost with the power");
+        }
         self.engine.snapshot.store(None);
         let file = std::mem::replace(&mut self.file, FileState::Closed(Remedy::Reopen));
         if let FileState::Open(file) = file
@@ -65,7 +74,7 @@ impl Writer {
     /// Commits the pending removals, and makes every commit so far durable.
     fn commit_pending_removals(&mut self) -> Result<(), Fault> {
         let removals = std::mem::take(&mut self.pending_removals);
-        let most = usize::try_from(self.budget.interval / budget::written(0, 1)).unwrap_or(usize::MAX);
+        let most = usize::try_from(self.interval() / budget::written(0, 1)).unwrap_or(usize::MAX);
         let mut commits = removals.chunks(most).map(|some| {
             self.commit(budget::written(0, some.len()), |batch| remove_all(batch, some)).map(drop)
         });

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::Writer;
 use crate::budget;
 use crate::error::Fault;
-use crate::store::{Batch, GarbageNote, Rows};
+use crate::store::{Batch, GarbageNote, Location};
 
 /// The notes of garbage that is still to be deleted, oldest first.
 #[derive(Debug)]
@@ -23,10 +23,6 @@ impl GarbageQueue {
     pub(super) fn extend(&mut self, notes: Vec<GarbageNote>) {
         self.cost += notes.iter().map(GarbageNote::cost).sum::<u64>();
         self.notes.extend(notes);
-    }
-
-    pub(super) fn ids(&self) -> impl Iterator<Item = u64> {
-        self.notes.iter().flat_map(GarbageNote::rows).map(|rows| rows.id)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -55,7 +51,7 @@ impl Writer {
 
     /// Whether garbage takes more than the space that is kept free for it.
     pub(super) fn has_much_garbage(&self) -> bool {
-        self.garbage_cost() > self.budget.interval
+        self.garbage_cost() > self.interval()
     }
 
     /// Whether garbage takes so much space that no value may be written before more of it is deleted.
@@ -68,9 +64,9 @@ impl Writer {
         if self.file.get().is_none_or(|file| file.garbage.is_empty()) {
             return;
         }
-        self.wait_for_readers();
+        self.wait_for_readers(self.interval());
         // While hardly any page is free, after one note there is space for all others.
-        let most = if self.freeing.is_some() { 0 } else { self.budget.interval };
+        let most = if self.freeing.is_some() { 0 } else { self.interval() };
         let Some(notes) = self.file.get_mut().map(|file| file.garbage.take(most)) else { return };
         let done = if self.freeing.is_some() {
             self.vacuum_in_steps(&notes)
@@ -98,8 +94,8 @@ fn written(notes: &[GarbageNote]) -> u64 {
     budget::written(0, notes.iter().map(|note| note.rows().len() + 1).sum())
 }
 
-fn remove_rows(batch: &mut Batch<'_>, rows: &[Rows]) -> Result<(), redb::Error> {
-    batch.remove_all_rows(rows)
+fn remove_rows(batch: &mut Batch<'_>, rows: &[Location]) -> Result<(), redb::Error> {
+    batch.remove_rows(rows)
 }
 
 fn remove_garbage(batch: &mut Batch<'_>, notes: &[GarbageNote]) -> Result<(), redb::Error> {

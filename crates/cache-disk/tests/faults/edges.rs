@@ -8,10 +8,10 @@ use cache_core::{
 };
 use cache_disk::DiskBackend;
 
-use super::histories::{WRITER, fill, found, hits, open_on};
+use super::histories::WRITER;
 use super::storage::{Faulty, tapped};
 use super::support::{config, eventually, in_memory, key, open, runtime};
-use super::world::{World, value};
+use super::world::{World, fill, found, hits, open_on, value};
 
 /// How long a write waits for a permit while the disk works.
 const WAITS_FOR_ROOM: Duration = Duration::from_millis(250);

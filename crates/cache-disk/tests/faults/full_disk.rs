@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use testkit::Lines;
 use tracing::Level;
 
-use super::support::{Dice, eventually, key, on_disk, open, runtime};
+use super::support::{Dice, eventually, key, on_disk, open, runtime, what};
 use super::world::World;
 
 const RECOVERS_WITHIN: Duration = Duration::from_secs(5);
@@ -151,7 +151,55 @@ fn a_full_disk_is_named_and_logged_once_and_nothing_is_taken_for_damaged() {
         assert!(warnings.iter().all(|line| !line.contains(word)), "{word}: {warnings:#?}");
     }
     let left: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(left.iter().all(|name| name == "cache.redb" || name == "cache.lock"), "{left:?}");
+    let is_expected = |name: &std::ffi::OsString| {
+        name == "cache.redb" || name == "cache.lock" || name.to_string_lossy().starts_with("values-")
+    };
+    assert!(left.iter().all(is_expected), "{left:?}");
+}
+
+/// A full disk evicts what does not fit, and not the rest.
+#[test]
+fn on_a_full_disk_large_values_are_kept_as_far_as_they_fit_and_a_disk_with_space_is_used() {
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("SKIPPED: nothing can be mounted here");
+        return;
+    };
+    let directory = disk.path().join("cache");
+    let world = World::of((0..60).map(|id| key(&format!("image:{id}:tiles"))));
+    runtime().block_on(async {
+        let cache = open(&directory).await;
+        let fill = async || {
+            for row in 0..world.rows.len() {
+                let _ = world.read(&cache, row, 100_000).await;
+                let _ = cache.flush().await;
+            }
+            world.look_at_blocks(&cache).await.1
+        };
+        for round in 0..3 {
+            let kept = fill().await;
+            println!("round {round}: {kept} bytes are kept on a disk of 5 MB");
+            assert!(kept > 2_500_000, "round {round}: only {kept} bytes are kept on a disk of 5 MB");
+            // Another program takes a part of the disk, and frees it again.
+            world.change(&cache, what("everything")).await.unwrap();
+            let filler = disk.path().join("filler");
+            eventually(RECOVERS_WITHIN, "a clear frees space", async || {
+                fs::write(&filler, vec![0; 2 << 20]).is_ok()
+            })
+            .await;
+            let beside = fill().await;
+            println!("round {round}: {beside} bytes are kept beside a file of 2 MB");
+            assert!(beside > 1_000_000, "round {round}: only {beside} bytes are kept beside a file of 2 MB");
+            fs::remove_file(&filler).unwrap();
+            eventually(RECOVERS_WITHIN, "the space is used again", async || fill().await > 2_500_000).await;
+        }
+        disk.grow();
+        eventually(RECOVERS_WITHIN, "all is well", async || {
+            fill().await > 5_000_000 && cache.health().await.status == HealthStatus::Ok
+        })
+        .await;
+        world.frees_all_other_blocks(&cache, &directory).await;
+        cache.close().await.unwrap();
+    });
 }
 
 /// A file that is too large would end the child by a signal.

@@ -10,29 +10,16 @@ use cache_core::{
     CacheBackend, CacheBackendExt, CacheKey, ErrorKind, FillOutcome, Invalidation, ManualClock, NewEntry,
 };
 use cache_core::{HealthStatus, MissCause};
-use cache_disk::{DiskBackend, DiskConfig};
+use cache_disk::{DiskBackend, DiskConfig, ValuesOperation};
 
 use super::storage::{Faulty, tapped};
-use super::support::{Dice, SMALL_LIMIT, config, eventually, in_memory, key, open, runtime, what};
-use super::world::{World, value, version};
+use super::support::{
+    Dice, SMALL_LIMIT, config, eventually, in_memory, key, open, runtime, until_complete, what,
+};
+use super::world::{World, fill, found, hits, open_on, value};
 
 const LOADER: &str = "cache-disk-load";
 pub(super) const WRITER: &str = "cache-disk";
-
-/// Opens the store through `disk`, with so little page cache that reads go to the file.
-pub(super) async fn open_on(directory: &Path, disk: &Arc<Faulty>) -> DiskBackend {
-    DiskBackend::open(tapped(config(directory).page_cache_bytes(0), disk)).await.unwrap()
-}
-
-pub(super) async fn fill(cache: &DiskBackend, key: &CacheKey, number: u64, size: usize) {
-    let token = cache.lookup(key).await.unwrap().token;
-    let outcome = cache.fill(key, token, NewEntry::new(value(key, number, size))).await.unwrap();
-    assert_eq!(outcome, FillOutcome::Stored, "{key}");
-}
-
-pub(super) async fn found(cache: &DiskBackend, key: &CacheKey) -> Option<u64> {
-    cache.get(key).await.unwrap().map(|entry| version(key, &entry.payload))
-}
 
 async fn invalidate(cache: &DiskBackend, text: &str) {
     let _ = cache.invalidate(&[what(text)]).await.unwrap();
@@ -225,6 +212,36 @@ fn entries_invalidated_while_the_index_is_loaded_stay_away() {
     });
 }
 
+/// History 9, at start, with a value in blocks, which can be read until they are freed; here they never are.
+///
+/// 1. The loader takes a snapshot. 2. The value is invalidated. 3. The loader finds its key in the snapshot.
+#[test]
+fn values_in_blocks_that_are_invalidated_while_the_index_is_loaded_stay_away() {
+    runtime().block_on(async {
+        for text in ["key image:7:large", "group image:7", "pattern image:7*"] {
+            let (root, disk, large) = (in_memory(), Faulty::sound(), key("image:7:large"));
+            big(root.path()).await;
+            let cache = open(root.path()).await;
+            until_complete(&cache).await;
+            fill(&cache, &large, 1, 60_000).await;
+            cache.close().await.unwrap();
+            disk.stall(LOADER);
+            let freeing_nothing = config(root.path())
+                .page_cache_bytes(0)
+                .before_values(|operation| Ok(!matches!(operation, ValuesOperation::Free { .. })));
+            let cache = DiskBackend::open(tapped(freeing_nothing, &disk)).await.unwrap();
+            assert_eq!(found(&cache, &large).await, Some(1));
+            // The loader reads from its snapshot by now, and waits.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            invalidate(&cache, text).await;
+            disk.release();
+            until_complete(&cache).await;
+            assert_eq!(found(&cache, &large).await, None, "{text}");
+            cache.close().await.unwrap();
+        }
+    });
+}
+
 /// History 9, later: after a fault the file is reopened, and the index loaded again.
 #[test]
 fn entries_invalidated_while_the_file_is_reopened_stay_away() {
@@ -280,14 +297,6 @@ fn an_outage_loses_nothing_that_is_on_the_disk() {
         assert_eq!(hits(&cache, &keys).await, keys.len(), "{during} were found during the outage");
         cache.close().await.unwrap();
     });
-}
-
-/// Waits until the index is complete.
-async fn until_complete(cache: &DiskBackend) {
-    eventually(Duration::from_secs(5), "the index is complete", async || {
-        !cache.stats().await.unwrap().approximate
-    })
-    .await;
 }
 
 /// The database holds an old value, the index a newer one that expires: the old one must not be seen.
@@ -424,15 +433,6 @@ fn keys_with_one_hash_are_never_served_for_each_other_and_a_delete_removes_its_o
             cache.close().await.unwrap();
         }
     });
-}
-
-/// The number of `keys` that are found, each with its own value.
-pub(super) async fn hits(cache: &DiskBackend, keys: &[CacheKey]) -> usize {
-    let mut hits = 0;
-    for key in keys {
-        hits += usize::from(found(cache, key).await.is_some());
-    }
-    hits
 }
 
 /// History 11: a fill after an invalidation never uncovers the value before it, even if the fill is lost.

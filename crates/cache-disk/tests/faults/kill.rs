@@ -99,11 +99,21 @@ fn number(number: &std::sync::atomic::AtomicU64) -> u64 {
     number.load(Ordering::SeqCst)
 }
 
-/// Kills `cycles` victims; returns the entries that survived, the acknowledged invalidations, and the slowest opening.
-pub(crate) fn kill_and_look(cycles: usize, seed: u64) -> (usize, u64, Duration) {
+/// What is left of the victims.
+pub(crate) struct Left {
+    /// The entries that survived.
+    survivors: usize,
+    /// The bytes of them that are in blocks of values files.
+    in_blocks: u64,
+    acknowledged: u64,
+    slowest_opening: Duration,
+}
+
+/// Kills `cycles` victims.
+pub(crate) fn kill_and_look(cycles: usize, seed: u64) -> Left {
     let (dice, root, world, runtime) = (Dice::new(seed), on_disk(), World::new(), runtime());
     let tally = Tally::new("kill -9 cycles", seed);
-    let (mut survivors, mut slowest) = (0, Duration::ZERO);
+    let (mut survivors, mut in_blocks, mut slowest_opening) = (0, 0, Duration::ZERO);
     for _ in 0..cycles {
         tally.attempt();
         let mut victim = Victim::start(root.path(), &world, dice.next());
@@ -112,27 +122,31 @@ pub(crate) fn kill_and_look(cycles: usize, seed: u64) -> (usize, u64, Duration) 
         runtime.block_on(async {
             let start = Instant::now();
             let cache = open(&root.path().join("cache")).await;
-            slowest = slowest.max(start.elapsed());
+            slowest_opening = slowest_opening.max(start.elapsed());
             tally.healed(start.elapsed());
             // The first time while the index is loaded.
             survivors += world.look_at_all(&cache).await;
-            world.look_at_all(&cache).await;
+            in_blocks += world.frees_all_other_blocks(&cache, &root.path().join("cache")).await;
             cache.close().await.unwrap();
         });
     }
     let acknowledged = world.rows.iter().map(|row| number(&row.acknowledged)).sum();
-    (survivors, acknowledged, slowest)
+    Left { survivors, in_blocks, acknowledged, slowest_opening }
 }
 
+/// Also frees the blocks of values that the victim could not commit.
 #[test]
 fn killed_at_any_moment_no_acknowledged_invalidation_is_undone() {
     let cycles = repeat("CACHE_DISK_KILLS", 30);
-    let (survivors, acknowledged, slowest) = kill_and_look(cycles, seed(1));
+    let Left { survivors, in_blocks, acknowledged, slowest_opening: slowest } =
+        kill_and_look(cycles, seed(1));
     println!(
-        "{cycles} kills: {survivors} entries survived, {acknowledged} invalidations held, opened in {slowest:?}"
+        "{cycles} kills: {survivors} entries survived with {in_blocks} bytes in blocks, {acknowledged} invalidations \
+         held, opened in {slowest:?}"
     );
     assert!(slowest <= REOPEN_WITHIN, "opening took {slowest:?}");
     assert!(survivors > 0 && acknowledged > 0, "nothing was tested");
+    assert!(in_blocks > 100_000 * cycles as u64, "there was no flood of large values");
 }
 
 /// The kill must reveal the planted bug: otherwise the test above proves nothing.
@@ -184,7 +198,7 @@ async fn live(root: &Path, world: &World, dice: &Dice, operations: usize) {
                     println!("acknowledged {at} {version}");
                 }
             } else {
-                let size = *dice.pick(&[100, 900, 4_000, 9_000, 60_000]);
+                let size = *dice.pick(&[100, 900, 4_000, 9_000, 60_000, 200_000]);
                 world.read(&cache, dice.below(world.rows.len()), size).await.unwrap();
             }
             tokio::task::yield_now().await;

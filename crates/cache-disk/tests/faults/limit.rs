@@ -10,7 +10,8 @@ use cache_disk::{DiskBackend, DiskConfig};
 use testkit::reliability::{Tally, seed, times};
 
 use super::sampler::{Sampler, space_of};
-use super::support::{Dice, config, eventually, on_disk, repeat, runtime, what};
+use super::storage::{Faulty, tapped};
+use super::support::{Dice, config, eventually, in_memory, on_disk, repeat, runtime, what};
 use super::world::value;
 
 const MEGABYTE: u64 = 1 << 20;
@@ -29,13 +30,15 @@ const MIXED: Range<usize> = 200..200_000;
 struct Flood<'a> {
     directory: &'a Path,
     limit: u64,
+    has_holes: bool,
     dice: &'a Dice,
     stored: Vec<(CacheKey, u64)>,
 }
 
 impl Flood<'_> {
     async fn open(&self) -> DiskBackend {
-        DiskBackend::open(config(self.directory).limit_bytes(self.limit)).await.unwrap()
+        let config = config(self.directory).limit_bytes(self.limit);
+        DiskBackend::open(if self.has_holes { config } else { config.without_holes() }).await.unwrap()
     }
 
     /// Stores `bytes` in values of `sizes`, with reads, and with invalidations if `clears`.
@@ -86,7 +89,7 @@ impl Flood<'_> {
 
 /// Flushes; at the limit the file may be reopened, which fails a flush.
 async fn flush(cache: &DiskBackend) {
-    eventually(Duration::from_secs(2), "a flush", async || cache.flush().await.is_ok()).await;
+    eventually(Duration::from_secs(5), "a flush", async || cache.flush().await.is_ok()).await;
 }
 
 fn must_hold(limit: u64, most: u64, when: &str) {
@@ -94,11 +97,11 @@ fn must_hold(limit: u64, most: u64, when: &str) {
 }
 
 /// Floods a store of `limit` bytes with values of shifting sizes.
-fn flood_with_shifting_sizes(limit: u64, least_live: [(Range<usize>, u64); 5]) {
+fn flood_with_shifting_sizes(limit: u64, has_holes: bool, least_live: &[(Range<usize>, u64)]) {
     let (root, dice, tally) = (on_disk(), Dice::new(seed(limit)), Tally::new(ROW, seed(limit)));
     let mut peak = 0;
     let sampler = Sampler::start(root.path());
-    let mut flood = Flood { directory: root.path(), limit, dice: &dice, stored: Vec::new() };
+    let mut flood = Flood { directory: root.path(), limit, has_holes, dice: &dice, stored: Vec::new() };
     runtime().block_on(async {
         let mut cache = flood.open().await;
         for (sizes, least) in least_live {
@@ -119,9 +122,11 @@ fn flood_with_shifting_sizes(limit: u64, least_live: [(Range<usize>, u64); 5]) {
                 stats.count,
                 "the count differs from the entries that are there"
             );
-            // A reader that stalls may cause one; more of them show that space is freed in the wrong place.
-            assert!(stats.errors <= 2, "{sizes:?}: {} writes were refused", stats.errors);
-            assert!(live >= least, "{sizes:?}: only {live} % of the limit hold live values");
+            // A reader that stalls may cause one; more of them show that space is freed in the wrong place. Without holes redb
+            // also doubles the length of its file, all of which counts; and with the smallest limit few pages are left over.
+            let most_refused = if has_holes && limit > 8 * MEGABYTE { 2 } else { 30 };
+            assert!(stats.errors <= most_refused, "{sizes:?}: {} writes were refused", stats.errors);
+            assert!(live >= *least, "{sizes:?}: only {live} % of the limit hold live values");
             cache.close().await.unwrap();
             cache = flood.open().await;
         }
@@ -148,13 +153,28 @@ fn flood_with_shifting_sizes(limit: u64, least_live: [(Range<usize>, u64); 5]) {
 #[test]
 fn the_limit_is_never_exceeded_while_sizes_shift() {
     let phases = [(SMALL, 52), (IMAGES, 80), (PAGES, 77), (SMALL, 52), (MIXED, 80)];
-    flood_with_shifting_sizes(repeat("CACHE_DISK_LIMIT_MB", 10) as u64 * MEGABYTE, phases);
+    flood_with_shifting_sizes(repeat("CACHE_DISK_LIMIT_MB", 10) as u64 * MEGABYTE, true, &phases);
 }
 
 #[test]
 fn twenty_megabytes_are_never_exceeded_while_sizes_shift() {
     let phases = [(MIXED, 80), (SMALL, 52), (PAGES, 77), (IMAGES, 80), (SMALL, 52)];
-    flood_with_shifting_sizes(20 * MEGABYTE, phases);
+    flood_with_shifting_sizes(20 * MEGABYTE, true, &phases);
+}
+
+/// The whole length of the database counts there, and every value is a file of its own.
+#[test]
+fn without_holes_the_limit_is_never_exceeded_while_sizes_shift() {
+    let phases = [(MIXED, 75), (SMALL, 20)];
+    flood_with_shifting_sizes(8 * MEGABYTE, false, &phases);
+}
+
+/// Values without blocks: the pages of small ones and those of larger ones give way to each other.
+#[test]
+fn the_limit_is_never_exceeded_by_rows_alone() {
+    let (tiny, page, small) = (200..400, 3_000..3_900, SMALL);
+    let phases = [(page.clone(), 40), (tiny, 30), (page.clone(), 40), (small, 40), (page, 40)];
+    flood_with_shifting_sizes(repeat("CACHE_DISK_ROWS_MB", 8) as u64 * MEGABYTE, true, &phases);
 }
 
 /// Kills one process after the other that floods the store, the later ones with lower limits.
@@ -200,7 +220,7 @@ fn a_flood_stays_within_the_limit_while_it_is_watched() {
     let given = std::env::var(DIRECTORY);
     let directory = given.as_ref().map_or(own.path(), Path::new);
     let dice = Dice::new(u64::from(std::process::id()));
-    let mut flood = Flood { directory, limit, dice: &dice, stored: Vec::new() };
+    let mut flood = Flood { directory, limit, has_holes: true, dice: &dice, stored: Vec::new() };
     runtime().block_on(async {
         let cache = flood.open().await;
         println!("\nopened");
@@ -267,12 +287,31 @@ fn a_busy_counter_takes_no_space() {
     must_hold(limit, sampler.most(), "increments");
 }
 
+/// A commit that changes nothing frees no page that the last reader could still use.
+#[test]
+fn flushes_that_have_nothing_to_write_take_no_space() {
+    let root = in_memory();
+    runtime().block_on(async {
+        let cache = DiskBackend::open(config(root.path())).await.unwrap();
+        let key = CacheKey::builder("image", 1).build().unwrap();
+        cache.set(&key, NewEntry::new(vec![1; 9_000])).await.unwrap();
+        cache.flush().await.unwrap();
+        let before = space_of(root.path());
+        for _ in 0..500 {
+            cache.flush().await.unwrap();
+        }
+        let more = space_of(root.path()).saturating_sub(before);
+        assert!(more < 100_000, "500 flushes took {more} bytes");
+        cache.close().await.unwrap();
+    });
+}
+
 /// During a clear, the old and the new file exist side by side for a moment.
 #[test]
 fn clearing_a_full_store_does_not_exceed_the_limit() {
     let (root, limit, dice) = (on_disk(), 8 * MEGABYTE, Dice::new(6));
     let sampler = Sampler::start(root.path());
-    let mut flood = Flood { directory: root.path(), limit, dice: &dice, stored: Vec::new() };
+    let mut flood = Flood { directory: root.path(), limit, has_holes: true, dice: &dice, stored: Vec::new() };
     runtime().block_on(async {
         let cache = flood.open().await;
         for id in 0..400 {
@@ -289,6 +328,30 @@ fn clearing_a_full_store_does_not_exceed_the_limit() {
         cache.close().await.unwrap();
     });
     must_hold(limit, sampler.most(), "clear");
+}
+
+/// The file that a clear has replaced takes space until it is closed: invalidations do not wait for that, values do.
+#[test]
+fn after_a_clear_no_value_is_written_before_the_old_file_is_closed() {
+    let (root, disk) = (on_disk(), Faulty::sound());
+    runtime().block_on(async {
+        let cache = DiskBackend::open(tapped(config(root.path()), &disk)).await.unwrap();
+        let key = |id: usize| CacheKey::builder("image", id).build().unwrap();
+        for id in 0..200 {
+            cache.set(&key(id), NewEntry::new(vec![1; 1_000])).await.unwrap();
+        }
+        cache.flush().await.unwrap();
+        disk.stall("cache-disk-close");
+        let _ = cache.clear().await.unwrap();
+        cache.set(&key(7), NewEntry::new(vec![2; 1_000])).await.unwrap();
+        let _ = cache.invalidate(&[what("key image:8")]).await.unwrap();
+        let flushed = tokio::time::timeout(Duration::from_millis(300), cache.flush()).await;
+        assert!(flushed.is_err(), "a value was written beside the old file");
+        disk.release();
+        flush(&cache).await;
+        assert!(cache.get(&key(7)).await.unwrap().is_some());
+        cache.close().await.unwrap();
+    });
 }
 
 /// A file that a killed process left unfinished is not kept beside a full store.

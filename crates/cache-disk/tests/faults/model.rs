@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use testkit::reliability::Tally;
 use tokio::runtime::Runtime;
 
-use super::storage::{Faulty, tapped};
+use super::storage::{Faulty, tapped, values_on};
 use super::support::{SMALL_LIMIT, config, in_memory, runtime};
 
 /// A disk store that can be left as a killed process would leave it.
@@ -22,16 +22,18 @@ struct MortalDisk {
     root: TempDir,
     runtime: Arc<Runtime>,
     hash_mask: u64,
+    has_holes: bool,
     disk: Mutex<Option<Arc<Faulty>>>,
 }
 
 impl MortalDisk {
-    fn new(runtime: &Arc<Runtime>, hash_mask: u64) -> Self {
+    fn new(runtime: &Arc<Runtime>, hash_mask: u64, has_holes: bool) -> Self {
         Self {
             clock: Arc::default(),
             root: in_memory(),
             runtime: Arc::clone(runtime),
             hash_mask,
+            has_holes,
             disk: Mutex::default(),
         }
     }
@@ -59,6 +61,7 @@ impl Subject for MortalDisk {
         let disk = Faulty::sound();
         *self.disk.lock().unwrap() = Some(Arc::clone(&disk));
         let config = config(&self.directory(place)).clock(self.clock.clone()).hash_mask(self.hash_mask);
+        let config = values_on(if self.has_holes { config } else { config.without_holes() }, &disk);
         Opened::with_atomic(DiskBackend::open(tapped(config, &disk)).await.unwrap())
     }
 
@@ -72,22 +75,27 @@ impl Subject for MortalDisk {
     }
 }
 
-fn check(hash_mask: u64, steps: Steps) {
+fn check(hash_mask: u64, has_holes: bool, steps: Steps) {
     let (runtime, tally) = (Arc::new(runtime()), Tally::new("model sequences", None));
     let disk = || {
         tally.attempt();
-        MortalDisk::new(&runtime, hash_mask)
+        MortalDisk::new(&runtime, hash_mask, has_holes)
     };
     model::check(disk, steps);
 }
 
 #[test]
 fn every_hit_equals_the_model_also_after_reopening_and_after_kill_9() {
-    check(u64::MAX, Steps { operations: 80, ..Steps::default() });
+    check(u64::MAX, true, Steps { operations: 80, ..Steps::default() });
 }
 
 /// With two bits for all hashes, nearly every key shares its hash with others.
 #[test]
 fn every_hit_equals_the_model_when_hashes_collide() {
-    check(0b11, Steps { operations: 80, ..Steps::default() });
+    check(0b11, true, Steps { operations: 80, ..Steps::default() });
+}
+
+#[test]
+fn every_hit_equals_the_model_where_every_value_is_a_file_of_its_own() {
+    check(u64::MAX, false, Steps { operations: 80, ..Steps::default() });
 }

@@ -3,14 +3,17 @@
 //! Writes since the last successful sync may be on the disk or not, in any order, and torn at sectors. Writes before a
 //! failed sync may be lost, although later syncs succeed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::storage::{Head, Operation, Tap, Verdict};
+use cache_disk::{DiskConfig, ValuesOperation};
+
+use super::storage::{EIO, Head, Operation, Tap, Verdict, tapped};
 use super::support::Dice;
 
 const SECTOR: usize = 512;
@@ -42,18 +45,29 @@ pub(crate) enum Event {
         file: usize,
         is_ok: bool,
     },
+    /// The part of a value that is in blocks was written, from the block of this number on.
+    WriteBlocks {
+        id: u64,
+        data: Vec<u8>,
+    },
+    FreeBlocks(Range<u64>),
+    SyncBlocks {
+        is_ok: bool,
+    },
     /// The store acknowledged an invalidation.
     Acknowledged,
 }
 
 impl Recorder {
-    /// A recorder for a file that holds `content`, all of it durable.
-    pub(crate) fn of(content: Vec<u8>) -> Self {
-        let events = vec![
+    /// A recorder for a file that holds `content` and for values files that hold `blocks`, all of it durable.
+    pub(crate) fn of(content: Vec<u8>, blocks: BTreeMap<u64, Vec<u8>>) -> Self {
+        let mut events = vec![
             Event::Created(0),
             Event::Write { file: 0, offset: 0, data: content },
             Event::Sync { file: 0, is_ok: true },
         ];
+        events.extend(blocks.into_iter().map(|(id, data)| Event::WriteBlocks { id, data }));
+        events.push(Event::SyncBlocks { is_ok: true });
         Self { events: Mutex::new(events), ..Self::default() }
     }
 
@@ -62,6 +76,29 @@ impl Recorder {
         let recorder = Self::default();
         recorder.fail_after(syncs);
         recorder
+    }
+
+    /// Records an operation on the values files; returns whether it is to be done.
+    fn before_values(&self, operation: &ValuesOperation<'_>) -> io::Result<bool> {
+        let event = match operation {
+            ValuesOperation::Read { .. } => return Ok(true),
+            ValuesOperation::Write { id, parts } => {
+                Event::WriteBlocks { id: *id, data: parts.iter().flat_map(|part| part.to_vec()).collect() }
+            }
+            ValuesOperation::Free { ids } => Event::FreeBlocks(ids.clone()),
+            ValuesOperation::Sync => {
+                let fails = self.is_sync_to_fail();
+                self.events().push(Event::SyncBlocks { is_ok: !fails });
+                return if fails { Err(io::Error::from_raw_os_error(EIO)) } else { Ok(false) };
+            }
+        };
+        self.events().push(event);
+        Ok(true)
+    }
+
+    fn is_sync_to_fail(&self) -> bool {
+        self.syncs_until_failure.load(Ordering::SeqCst) > 0
+            && self.syncs_until_failure.fetch_sub(1, Ordering::SeqCst) == 1
     }
 
     /// Lets the sync after `syncs` others fail from now on.
@@ -79,6 +116,12 @@ impl Recorder {
     pub(crate) fn events(&self) -> MutexGuard<'_, Vec<Event>> {
         self.events.lock().unwrap()
     }
+}
+
+/// Opens the files of a store through `recorder`, which also records what is done to its values files.
+pub(crate) fn recorded(config: DiskConfig, recorder: &Arc<Recorder>) -> DiskConfig {
+    let values = Arc::clone(recorder);
+    tapped(config, recorder).before_values(move |operation| values.before_values(&operation))
 }
 
 impl Tap for Recorder {
@@ -112,10 +155,9 @@ impl Tap for Recorder {
             }
             Operation::SetLength(length) => (Event::SetLength { file, length }, Verdict::Pass),
             Operation::Sync => {
-                let fails = self.syncs_until_failure.load(Ordering::SeqCst) > 0
-                    && self.syncs_until_failure.fetch_sub(1, Ordering::SeqCst) == 1;
+                let fails = self.is_sync_to_fail();
                 let verdict =
-                    if fails { Verdict::Fail(io::Error::from_raw_os_error(5)) } else { Verdict::Skip };
+                    if fails { Verdict::Fail(io::Error::from_raw_os_error(EIO)) } else { Verdict::Skip };
                 (Event::Sync { file, is_ok: !fails }, verdict)
             }
         };
@@ -127,6 +169,8 @@ impl Tap for Recorder {
 /// The content of one file on the disk, as events go on.
 #[derive(Debug, Default)]
 pub(crate) struct Disk<'a> {
+    /// The number of the file.
+    pub(crate) file: usize,
     durable: Vec<u8>,
     pending: Vec<&'a Event>,
 }
@@ -145,11 +189,19 @@ impl<'a> Disk<'a> {
         let is_settled = !is_new || events[at..].iter().any(|event| matches!(event, Event::Acknowledged));
         let before = in_use.next_back().map_or(last, |(.., before)| before);
         let file = if is_settled || dice.one_in(2) { last } else { before };
-        let mut disk = Self::default();
+        let mut disk = Self { file, ..Self::default() };
         for event in events {
             disk.apply(file, event, dice);
         }
         disk
+    }
+
+    /// The content of `file` after `events` if the power stays on.
+    pub(crate) fn content(events: &[Event], file: usize) -> Vec<u8> {
+        let mut content = Vec::new();
+        let is_of_file = |event: &&Event| matches!(event, Event::Write { file: of, .. } | Event::SetLength { file: of, .. } if *of == file);
+        events.iter().filter(is_of_file).for_each(|event| write(&mut content, event, |_| true));
+        content
     }
 
     fn apply(&mut self, of: usize, event: &'a Event, dice: &Dice) {
@@ -198,7 +250,7 @@ fn write(file: &mut Vec<u8>, event: &Event, reaches: impl Fn(usize) -> bool) {
             }
         }
         Event::SetLength { length, .. } => file.resize(usize::try_from(*length).unwrap(), 0),
-        Event::Created(_) | Event::Opened(_) | Event::Sync { .. } | Event::Acknowledged => {}
+        _ => {}
     }
 }
 

@@ -53,9 +53,26 @@ impl Drop for Sampler {
 
 /// Space that `directory` and its files take, in bytes, as `du` counts it.
 pub(crate) fn space_of(directory: &Path) -> u64 {
-    let blocks = |path: &Path| fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks());
-    // A file that is removed while the directory is read counts as zero.
     let files = fs::read_dir(directory).into_iter().flatten().flatten();
-    let sum: u64 = files.map(|file| blocks(&file.path())).sum();
-    (sum + blocks(directory)) * 512
+    files.map(|file| file_space(&file.path())).sum::<u64>() + file_space(directory)
+}
+
+/// Space that the values files in `directory` take, in bytes.
+pub(crate) fn values_space_of(directory: &Path) -> u64 {
+    values_files(directory).iter().map(|path| file_space(path)).sum()
+}
+
+/// The paths of the values files in `directory`, in the order of their names.
+pub(crate) fn values_files(directory: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(directory).into_iter().flatten().flatten();
+    let is_values =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("values-"));
+    let mut paths: Vec<PathBuf> = files.map(|file| file.path()).filter(is_values).collect();
+    paths.sort();
+    paths
+}
+
+/// A file that is removed while it is looked at counts as zero.
+fn file_space(path: &Path) -> u64 {
+    fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks() * 512)
 }

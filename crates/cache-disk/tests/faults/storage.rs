@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
-use cache_disk::DiskConfig;
+use cache_disk::{DiskConfig, ValuesOperation};
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
@@ -54,6 +54,25 @@ pub(crate) fn tapped(config: DiskConfig, tap: &Arc<impl Tap>) -> DiskConfig {
         let is_new = inner.len().is_ok_and(|length| length == 0);
         let file = tap.open((!is_new && inner.read(0, &mut head).is_ok()).then_some(&head));
         Box::new(Tapped { inner, file, tap: Arc::clone(&tap) })
+    })
+}
+
+/// Reads and writes the values files of a store through `disk`, which counts the operations on them.
+pub(crate) fn values_on(config: DiskConfig, disk: &Arc<Faulty>) -> DiskConfig {
+    let disk = Arc::clone(disk);
+    config.before_values(move |operation| {
+        let like = match operation {
+            ValuesOperation::Read { .. } => Operation::Read,
+            ValuesOperation::Write { .. } => Operation::Write { offset: 0, data: &[] },
+            // As a write: a dead disk does not do it.
+            ValuesOperation::Free { .. } => Operation::SetLength(0),
+            ValuesOperation::Sync => Operation::Sync,
+        };
+        match disk.before(0, like) {
+            Verdict::Pass => Ok(true),
+            Verdict::Skip => Ok(false),
+            Verdict::Fail(error) => Err(error),
+        }
     })
 }
 

@@ -5,13 +5,16 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cache_core::{CacheKey, Invalidation};
+use cache_core::{CacheBackend, CacheKey, Invalidation};
 use cache_disk::{DiskBackend, DiskConfig};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
 /// The smallest limit: the backend evicts, syncs and reopens most often.
 pub(crate) const SMALL_LIMIT: u64 = 8 << 20;
+
+/// Where files are in memory.
+pub(crate) const MEMORY: &str = "/dev/shm";
 
 /// Repeatable random numbers, which threads may share.
 ///
@@ -66,7 +69,7 @@ pub(crate) fn on_disk() -> TempDir {
 
 /// A directory in memory if possible, for tests that open hundreds of stores.
 pub(crate) fn in_memory() -> TempDir {
-    let memory = Path::new("/dev/shm");
+    let memory = Path::new(MEMORY);
     if memory.is_dir()
         && let Ok(directory) = TempDir::new_in(memory)
     {
@@ -94,6 +97,14 @@ pub(crate) fn key(text: &str) -> CacheKey {
 /// `key image:5:a`, `group image:5`, `pattern image:*`, `everything`.
 pub(crate) fn what(text: &str) -> Invalidation {
     text.parse().unwrap()
+}
+
+/// Waits until the index is complete.
+pub(crate) async fn until_complete(cache: &DiskBackend) {
+    eventually(Duration::from_secs(5), "the index is complete", async || {
+        !cache.stats().await.unwrap().approximate
+    })
+    .await;
 }
 
 /// Copies the files of a directory as a process leaves them that is killed now.

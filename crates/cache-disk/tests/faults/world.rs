@@ -3,12 +3,19 @@
 //! Every read is checked: the value must be one of its key, byte by byte, and not older than the last invalidation that was
 //! acknowledged before the read began.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use cache_core::envelope::HEADER_LENGTH;
 use cache_core::{CacheBackend, CacheKey, FillOutcome, Invalidation, NewEntry, Result};
+use cache_disk::DiskBackend;
 
-use super::support::{Dice, key, what};
+use super::sampler::values_space_of;
+use super::storage::{Faulty, tapped};
+use super::support::{Dice, MEMORY, config, key, until_complete, what};
 
 /// Rows of a database.
 #[derive(Debug)]
@@ -77,15 +84,52 @@ impl World {
 
     /// Reads every row without loading; returns how many were hits.
     pub(crate) async fn look_at_all(&self, cache: &dyn CacheBackend) -> usize {
-        let mut hits = 0;
+        self.look_at_blocks(cache).await.0
+    }
+
+    /// Reads every row without loading; returns how many were hits, and the space of their blocks in values files, in bytes.
+    pub(crate) async fn look_at_blocks(&self, cache: &dyn CacheBackend) -> (usize, u64) {
+        let (mut hits, mut bytes) = (0, 0);
         for row in &self.rows {
             let oldest = row.acknowledged.load(Ordering::SeqCst);
             if let Ok(Some(entry)) = cache.get(&row.key).await {
                 row.check(&entry.payload, oldest);
                 hits += 1;
+                bytes += in_blocks(&row.key, entry.payload.len());
             }
         }
-        hits
+        (hits, bytes)
+    }
+
+    /// Waits until the index is complete and the values files take no more space than the values that are found; returns that
+    /// space, in bytes.
+    ///
+    /// # Panics
+    /// When blocks that no entry has are not freed within five seconds.
+    pub(crate) async fn frees_all_other_blocks(&self, cache: &DiskBackend, directory: &Path) -> u64 {
+        until_complete(cache).await;
+        let start = Instant::now();
+        loop {
+            // Where there are no holes, the database may reach the limit, which fails a flush.
+            let is_flushed = cache.flush().await.is_ok();
+            let (_, live) = self.look_at_blocks(cache).await;
+            let taken = values_space_of(directory);
+            assert!(
+                !is_flushed || taken >= live,
+                "values of {live} bytes in blocks were found in files that take {taken}"
+            );
+            // A file system on a disk may note in further blocks where the parts of a file are.
+            let notes = if directory.starts_with(MEMORY) { 0 } else { 16 << 10 };
+            if is_flushed && taken <= live + notes {
+                return live;
+            }
+            assert!(
+                start.elapsed() < Duration::from_secs(5),
+                "values files take {taken} bytes, and what is found is {live}: {:?}",
+                cache.stats().await
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Changes the rows that `what` covers, as the commit of a database would; the invalidation follows.
@@ -127,6 +171,18 @@ pub(crate) fn value(key: &CacheKey, version: u64, size: usize) -> Bytes {
     bytes.into()
 }
 
+/// The space that a value of this size takes in a values file, in bytes; the rest of it is in a row.
+pub(crate) fn in_blocks(key: &CacheKey, size: usize) -> u64 {
+    let record = 6 + HEADER_LENGTH + key.as_str().len() + size;
+    let (whole, rest) = (record / 4096, record % 4096);
+    let longest_in_row = match whole {
+        0 => 4080,
+        1..4 => 2000,
+        _ => 0,
+    };
+    4096 * (whole + usize::from(rest > longest_in_row)) as u64
+}
+
 /// Parses the version from `payload`.
 ///
 /// # Panics
@@ -147,4 +203,28 @@ fn noise(key: &CacheKey, version: u64) -> impl Iterator<Item = u8> {
     let seed = key.as_str().bytes().fold(version, |seed, byte| seed.wrapping_mul(31) ^ u64::from(byte));
     let dice = Dice::new(seed);
     std::iter::repeat_with(move || dice.next().to_le_bytes()).flatten()
+}
+
+/// Opens the store through `disk`, with so little page cache that reads go to the file.
+pub(crate) async fn open_on(directory: &Path, disk: &Arc<Faulty>) -> DiskBackend {
+    DiskBackend::open(tapped(config(directory).page_cache_bytes(0), disk)).await.unwrap()
+}
+
+pub(crate) async fn fill(cache: &DiskBackend, key: &CacheKey, number: u64, size: usize) {
+    let token = cache.lookup(key).await.unwrap().token;
+    let outcome = cache.fill(key, token, NewEntry::new(value(key, number, size))).await.unwrap();
+    assert_eq!(outcome, FillOutcome::Stored, "{key}");
+}
+
+pub(crate) async fn found(cache: &DiskBackend, key: &CacheKey) -> Option<u64> {
+    cache.get(key).await.unwrap().map(|entry| version(key, &entry.payload))
+}
+
+/// The number of `keys` that are found, each with its own value.
+pub(crate) async fn hits(cache: &DiskBackend, keys: &[CacheKey]) -> usize {
+    let mut hits = 0;
+    for key in keys {
+        hits += usize::from(found(cache, key).await.is_some());
+    }
+    hits
 }

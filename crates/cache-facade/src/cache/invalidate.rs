@@ -59,7 +59,7 @@ impl Cache {
         &self,
         what: impl Invalidates,
         commit: F,
-    ) -> Result<Changed<O::Value>, ChangeError<O::Value, O::Error>>
+    ) -> Result<Changed<O::Value>, ChangeError<O::Error>>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = O> + Send + 'static,
@@ -172,14 +172,14 @@ impl Cache {
 }
 
 /// The name of an outcome in the span.
-fn name_of<T, E>(outcome: &Result<Changed<T>, ChangeError<T, E>>) -> &'static str {
+fn name_of<T, E>(outcome: &Result<Changed<T>, ChangeError<E>>) -> &'static str {
     match outcome {
         Ok(Changed { invalidated: Invalidated::Applied { .. }, .. }) => "applied",
         Ok(Changed { invalidated: Invalidated::Journaled { .. }, .. }) => "journaled",
         Err(ChangeError::NotBegun(_)) => "not begun",
         Err(ChangeError::Failed(_)) => "failed",
         Err(ChangeError::Panicked(_)) => "panicked",
-        Err(ChangeError::NotInvalidated { .. }) => "not invalidated",
+        Err(ChangeError::NotInvalidated(_)) => "not invalidated",
     }
 }
 
@@ -191,7 +191,7 @@ impl CacheEngine {
         &self,
         stale: &[Invalidation],
         commit: BoxFuture<'static, Commit<T, E>>,
-    ) -> Result<Changed<T>, ChangeError<T, E>> {
+    ) -> Result<Changed<T>, ChangeError<E>> {
         let mut intent = self.journal.intend(stale).await.map_err(ChangeError::NotBegun)?;
         intent.begin_commit();
         let committed = caught_in(commit).await;
@@ -200,7 +200,7 @@ impl CacheEngine {
             Ok(Commit::Done(value)) => {
                 return match self.invalidate(stale, Some(intent)).await {
                     Ok(invalidated) => Ok(Changed { value, invalidated }),
-                    Err(cause) => Err(ChangeError::NotInvalidated { value, cause }),
+                    Err(cause) => Err(ChangeError::NotInvalidated(cause)),
                 };
             }
             Ok(Commit::RolledBack(error)) => {

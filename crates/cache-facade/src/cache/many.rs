@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use cache_core::CacheKey;
-use futures_util::{StreamExt, stream};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use futures_util::{FutureExt, StreamExt, stream};
 
 use super::Cache;
-use crate::encoding::Typed;
+use crate::call::{Call, Load};
+use crate::encoding::{CacheValue, Typed};
 use crate::load::engine::CacheEngine;
-use crate::load::{LoadError, LoadOptions, Request, many, run_loader};
+use crate::load::{LoadOptions, LoadResult, LoaderError, Request, many, run_loader};
 use crate::time_budget::TimeBudget;
 
 /// Progress of a [`Cache::warm`].
@@ -26,7 +25,7 @@ pub struct Warmed {
 impl Cache {
     /// Returns the values stored for `keys`, in their order. One round trip for each 500 keys, where the backend can read
     /// many at once. The keys of a part that is not answered within 250 ms are misses.
-    pub async fn get_many<T: DeserializeOwned>(&self, keys: &[CacheKey]) -> Vec<Option<T>> {
+    pub async fn get_many<T: CacheValue>(&self, keys: &[CacheKey]) -> Vec<Option<T>> {
         let engine = &self.engine;
         if !engine.enabled {
             return keys.iter().map(|_| None).collect();
@@ -47,20 +46,20 @@ impl Cache {
     /// #     async fn names(&self, ids: Vec<u64>) -> std::io::Result<Vec<(u64, String)>> { Ok(Vec::new()) }
     /// # }
     /// # async fn example(cache: cache_facade::Cache, db: Db) -> Result<(), Box<dyn std::error::Error>> {
-    /// use cache_facade::{CacheKey, LoadOptions};
+    /// use cache_facade::CacheKey;
     ///
     /// let mut items = Vec::new();
     /// for id in 1..=100_u64 {
     ///     items.push((id, CacheKey::builder("user", id).part("name").build()?));
     /// }
-    /// let names = cache.get_or_load_many(items, LoadOptions::new(), async move |ids| db.names(ids).await).await?;
+    /// let names = cache.get_or_load_many(items, async move |ids| db.names(ids).await).await?;
     /// println!("{:?}", names.get(&7));
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// `load` gives pairs of item and value, in any order. An item that it leaves out is left out of the result and not
-    /// stored, unless the options say how long a `None` is kept ([`LoadOptions::negative`]): then it is a `None`. Items that
+    /// stored, unless the options say how long a `None` is kept ([`Load::negative`]): then it is a `None`. Items that
     /// were not requested are ignored. Values that other callers are loading, one or many, are waited for and not loaded
     /// again; while the backend does not answer, every caller loads for itself. The promises of
     /// [`get_or_load`](Self::get_or_load) on freshness and on the loader hold here: each value is stored by the token of its
@@ -78,22 +77,57 @@ impl Cache {
     /// One round trip for all hits and one for all fills, where the backend can do it. Large batches go in parts of 500 keys
     /// and a mebibyte, each with a round trip and a wait of 250 ms at most. A part that is not answered in time is loaded,
     /// and so are all parts after it if the next one is not answered either.
-    pub async fn get_or_load_many<I, T, E, F, Fut, R>(
+    pub fn get_or_load_many<I, T, E, F, Fut, R>(
         &self,
         items: impl IntoIterator<Item = (I, CacheKey)> + Send,
-        options: LoadOptions<T>,
         load: F,
-    ) -> Result<HashMap<I, T>, LoadError<E>>
+    ) -> Load<T, impl Call<LoadOptions<T>, Output = LoadResult<HashMap<I, T>, E>>, LoadResult<HashMap<I, T>, E>>
     where
         I: Eq + Hash + Clone + Send + 'static,
-        T: Serialize + DeserializeOwned + Send + 'static,
-        E: Send + Sync + 'static,
+        T: CacheValue,
+        E: LoaderError,
         F: FnOnce(Vec<I>) -> Fut + Clone + Send + 'static,
         Fut: Future<Output = Result<R, E>> + Send + 'static,
         R: IntoIterator<Item = (I, T)> + 'static,
     {
         let items: Vec<(I, CacheKey)> = items.into_iter().collect();
-        let absent = options.absent;
+        self.load_many(items, LoadOptions::new(), load)
+    }
+
+    /// Makes the call of [`get_or_load_many`](Self::get_or_load_many).
+    pub(crate) fn load_many<I, T, E, F, Fut, R>(
+        &self,
+        items: Vec<(I, CacheKey)>,
+        options: LoadOptions<T>,
+        load: F,
+    ) -> Load<T, impl Call<LoadOptions<T>, Output = LoadResult<HashMap<I, T>, E>>, LoadResult<HashMap<I, T>, E>>
+    where
+        I: Eq + Hash + Clone + Send + 'static,
+        T: CacheValue,
+        E: LoaderError,
+        F: FnOnce(Vec<I>) -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = Result<R, E>> + Send + 'static,
+        R: IntoIterator<Item = (I, T)> + 'static,
+    {
+        // Boxed to keep the caller's future small.
+        Load::new(options, move |options| self.values_of_many(items, options, load).boxed())
+    }
+
+    async fn values_of_many<I, T, E, F, Fut, R>(
+        &self,
+        items: Vec<(I, CacheKey)>,
+        options: LoadOptions<T>,
+        load: F,
+    ) -> LoadResult<HashMap<I, T>, E>
+    where
+        I: Eq + Hash + Clone + Send + 'static,
+        T: CacheValue,
+        E: LoaderError,
+        F: FnOnce(Vec<I>) -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = Result<R, E>> + Send + 'static,
+        R: IntoIterator<Item = (I, T)> + 'static,
+    {
+        let absent = options.absent();
         let mut loader = move || many(load.clone(), absent);
         if !self.engine.enabled {
             return run_loader(loader(), items.into_iter().map(|(item, _)| item).collect()).await;
@@ -106,25 +140,21 @@ impl Cache {
                 None => request.alone.push(item),
             }
         }
-        let values = async {
-            request.look_up(scoped, CacheEngine::hit).await?;
-            request.run(&mut loader).await?;
-            Ok::<_, LoadError<E>>(request.values)
-        };
-        // Boxed to keep the caller's future small.
-        Box::pin(values).await
+        request.look_up(scoped, CacheEngine::hit).await?;
+        request.run(&mut loader).await?;
+        Ok(request.values)
     }
 
     /// Calls `load` for each of `items`, `concurrency` of them at a time, and `progress` after each.
     ///
     /// ```
+    /// # async fn name_of(id: u64) -> std::io::Result<String> { Ok(String::new()) }
     /// # async fn example(cache: cache_facade::Cache) {
     /// use cache_facade::images;
     ///
     /// let warmed = cache
     ///     .warm(1..=100, 8, async |cache, id| {
-    ///         let load = async move || Ok::<_, std::io::Error>(format!("image {id}"));
-    ///         cache.get_or_load(&images::image_metadata(id), load).await
+    ///         cache.get_or_load(&images::image_metadata(id), async move || name_of(id).await).await
     ///     }, |warmed| eprintln!("{} of 100", warmed.done))
     ///     .await;
     /// # }

@@ -11,8 +11,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use cache_core::{
-    AtomicBackend, BackendKind, CacheBackend, CacheKey, CachePattern, Codec, MemoryBackend, NullBackend,
-    Result,
+    AtomicBackend, BackendKind, CacheBackend, CacheKey, CachePattern, Clock, Codec, MemoryBackend,
+    NullBackend, Result,
 };
 
 pub use self::many::Warmed;
@@ -87,6 +87,15 @@ impl Cache {
     pub fn memory() -> Self {
         let backend = Arc::new(MemoryBackend::new());
         Self::builder(backend.clone()).atomic(backend).build()
+    }
+
+    /// Creates a cache as [`memory`](Self::memory) does, whose values expire by `clock`: a
+    /// [`ManualClock`](crate::ManualClock) that a test advances.
+    pub fn memory_with_clock(clock: Arc<dyn Clock>) -> Self {
+        let backend = Arc::new(MemoryBackend::new().clock(Arc::clone(&clock)));
+        let config = CacheConfig::builder().clock(clock).build();
+        let config = config.expect("the defaults do not contradict each other");
+        Self::builder(backend.clone()).atomic(backend).config(config).build()
     }
 
     /// Creates a cache that stores nothing: every caller loads for itself.

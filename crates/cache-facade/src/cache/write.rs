@@ -1,14 +1,15 @@
 //! Writes of values that no database holds, counters and claims.
 
+use std::borrow::Borrow;
 use std::pin::pin;
-use std::time::Duration;
 
 use bytes::Bytes;
 use cache_core::{AtomicBackend, CacheKey, Error, ErrorKind, NewEntry, Result};
-use serde::Serialize;
 
 use super::Cache;
+use crate::call::{Call, Set};
 use crate::catch_panic::catch_panic;
+use crate::encoding::{StoredValue, encoded};
 use crate::lifetime::Lifetime;
 use crate::load::{Part, of_values};
 use crate::time_budget::{self, TimeBudget};
@@ -20,8 +21,15 @@ impl Cache {
     /// invalidation that runs at the same time, one that timed out may land after a later invalidation, and after a crash
     /// the value before it may be back. Load values that come from elsewhere by [`get_or_load`](Self::get_or_load).
     ///
-    /// The value lives as long as the configuration of its key's family says. With caching switched off nothing is stored,
-    /// and that is no error.
+    /// The value lives as long as the configuration of its key's family says, or as [`Set::ttl`] does. With caching switched off
+    /// nothing is stored, and that is no error. [`Bytes`] are stored without a codec.
+    ///
+    /// ```
+    /// # async fn example(cache: cache_facade::Cache, key: cache_facade::CacheKey) -> cache_facade::Result<()> {
+    /// cache.set(&key, "a draft").ttl(std::time::Duration::from_secs(60)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// `Encode` when the codec cannot encode it, `TooLarge` for a value over the backend's limit, `InvalidKey` when the
@@ -29,44 +37,22 @@ impl Cache {
     ///
     /// # Cancellation
     /// The value may or may not be stored.
-    pub async fn set<T: Serialize + ?Sized + Sync>(&self, key: &CacheKey, value: &T) -> Result<()> {
-        self.store(key, || self.encoded(value), None).await
-    }
-
-    /// Stores `value` for at most `expires_in`; see [`set`](Self::set).
-    ///
-    /// # Errors
-    /// As for [`set`](Self::set).
-    pub async fn set_expiring<T: Serialize + ?Sized + Sync>(
+    pub fn set<T: StoredValue + ?Sized>(
         &self,
         key: &CacheKey,
         value: &T,
-        expires_in: Duration,
-    ) -> Result<()> {
-        self.store(key, || self.encoded(value), Some(expires_in)).await
+    ) -> Set<impl Call<Lifetime, Output = Result<()>>> {
+        self.set_in(key, Lifetime::new(), value)
     }
 
-    /// Stores bytes without a codec; see [`set`](Self::set).
-    ///
-    /// # Errors
-    /// As for [`set`](Self::set).
-    pub async fn set_bytes(&self, key: &CacheKey, value: impl Into<Bytes>) -> Result<()> {
-        let value = value.into();
-        self.store(key, || Ok(NewEntry::new(value)), None).await
-    }
-
-    /// Stores bytes without a codec for at most `expires_in`; see [`set`](Self::set).
-    ///
-    /// # Errors
-    /// As for [`set`](Self::set).
-    pub async fn set_bytes_expiring(
+    /// Makes the call of [`set`](Self::set), for a key that it may own.
+    pub(crate) fn set_in<T: StoredValue + ?Sized>(
         &self,
-        key: &CacheKey,
-        value: impl Into<Bytes>,
-        expires_in: Duration,
-    ) -> Result<()> {
-        let value = value.into();
-        self.store(key, || Ok(NewEntry::new(value)), Some(expires_in)).await
+        key: impl Borrow<CacheKey> + Send,
+        lifetime: Lifetime,
+        value: &T,
+    ) -> Set<impl Call<Lifetime, Output = Result<()>>> {
+        Set::new(lifetime, move |lifetime| self.store(key, value, lifetime))
     }
 
     /// Stores many values; see [`set`](Self::set). One round trip for each 500 values or mebibyte, where the backend can
@@ -74,7 +60,7 @@ impl Cache {
     ///
     /// # Errors
     /// As for [`set`](Self::set), of the first part that fails; the parts before it are stored, and some of it may be.
-    pub async fn set_many<'a, T: Serialize + Sync + 'a>(
+    pub async fn set_many<'a, T: StoredValue + 'a>(
         &self,
         values: impl IntoIterator<Item = (&'a CacheKey, &'a T)>,
     ) -> Result<()> {
@@ -84,7 +70,7 @@ impl Cache {
         let mut entries = Vec::new();
         for (key, value) in values {
             let key = self.scoped_key(key)?.into_owned();
-            let entry = self.timed(&key, self.encoded(value)?, None);
+            let entry = self.timed(&key, encoded(self.codec, value)?, Lifetime::new());
             entries.push((key, entry));
         }
         for Part { values: entries, bytes } in of_values(entries, |(_, entry)| entry) {
@@ -93,18 +79,18 @@ impl Cache {
         Ok(())
     }
 
-    async fn store(
+    async fn store<T: StoredValue + ?Sized>(
         &self,
-        key: &CacheKey,
-        entry: impl FnOnce() -> Result<NewEntry>,
-        expires_in: Option<Duration>,
+        key: impl Borrow<CacheKey>,
+        value: &T,
+        lifetime: Lifetime,
     ) -> Result<()> {
         if !self.engine.enabled {
             return Ok(());
         }
-        let entry = entry()?;
-        let key = self.scoped_key(key)?;
-        let entry = self.timed(&key, entry, expires_in);
+        let entry = encoded(self.codec, value)?;
+        let key = self.scoped_key(key.borrow())?;
+        let entry = self.timed(&key, entry, lifetime);
         self.in_time(entry.payload.len(), self.engine.backend.set(&key, entry)).await
     }
 
@@ -120,14 +106,9 @@ impl Cache {
         })
     }
 
-    fn encoded<T: Serialize + ?Sized>(&self, value: &T) -> Result<NewEntry> {
-        self.codec.encode(value).map(NewEntry::from)
-    }
-
     /// Sets the times of `entry`: the caller's, else those of the key's family. Never stale ones, because no load could
     /// replace the value.
-    fn timed(&self, key: &CacheKey, entry: NewEntry, expires_in: Option<Duration>) -> NewEntry {
-        let said = Lifetime { expire: expires_in, ..Lifetime::new() };
+    fn timed(&self, key: &CacheKey, entry: NewEntry, said: Lifetime) -> NewEntry {
         self.engine.lifetime(key, said).without_stale().timed(entry)
     }
 

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{Clock, Result, Steady};
+use cache_core::{Clock, Eviction, Result, Steady};
 
-use super::{CacheConfig, Fallback, RedisConfig, settings};
+use super::{CacheConfig, Fallback, RedisConfigBuilder, settings};
 use crate::lifetime::Lifetime;
 
 /// Builds a [`CacheConfig`] from code; made by [`CacheConfig::builder`]. It never reads the environment.
@@ -52,14 +52,14 @@ impl CacheConfigBuilder {
     /// Sets the time to live of entries whose load or call gives none, at least a second. Default: until they are
     /// invalidated or evicted.
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
-        self.config.lifetimes.default.expire = Some(ttl);
+        self.config.lifetimes.default.ttl = Some(ttl);
         self
     }
 
     /// Sets the time to live of entries of `family` (a key's first segment) whose load or call gives none. Default: as
     /// [`default_ttl`](Self::default_ttl).
     pub fn family_ttl(mut self, family: impl Into<String>, ttl: Duration) -> Self {
-        self.config.lifetimes.family(family).expire = Some(ttl);
+        self.config.lifetimes.family(family).ttl = Some(ttl);
         self
     }
 
@@ -109,6 +109,11 @@ impl CacheConfigBuilder {
         Self { config: CacheConfig { page_cache_mb: size_mb, ..self.config } }
     }
 
+    /// Sets the order in which the disk cache evicts. Default: the least recently used entry first.
+    pub fn eviction(self, eviction: Eviction) -> Self {
+        Self { config: CacheConfig { eviction, ..self.config } }
+    }
+
     /// Sets the memory for values that were read, in megabytes: a hit there asks neither the disk nor Redis, and is as fresh as
     /// the store. Default: 0, nothing is kept in memory.
     ///
@@ -136,9 +141,10 @@ impl CacheConfigBuilder {
         Self { config: CacheConfig { load_timeout: timeout, ..self.config } }
     }
 
-    /// Sets the connection to Redis; [`RedisConfig::at`] enables it. Default: not used.
-    pub fn redis(self, redis: RedisConfig) -> Self {
-        Self { config: CacheConfig { redis, ..self.config } }
+    /// Sets the connection to Redis: [`RedisConfig::at`](crate::RedisConfig::at) a host, or
+    /// [`RedisConfig::from_url`](crate::RedisConfig::from_url). Default: not used.
+    pub fn redis(self, redis: RedisConfigBuilder) -> Self {
+        Self { config: CacheConfig { redis: redis.0, ..self.config } }
     }
 
     /// Sets the clock, for tests. A clock that panics stands still meanwhile. Default: the operating system's.
@@ -163,6 +169,7 @@ mod tests {
     use cache_core::ErrorKind;
 
     use super::*;
+    use crate::RedisConfig;
 
     #[test]
     fn every_setting_out_of_range_is_named_in_one_error() {
@@ -170,7 +177,7 @@ mod tests {
             .size_mb(7)
             .namespace("a:b")
             .verify(f64::NAN)
-            .redis(RedisConfig::at("").with_pool_size(0))
+            .redis(RedisConfig::at("").pool_size(0))
             .build()
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);

@@ -4,9 +4,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cache_core::{Credentials, CredentialsProvider};
+use cache_core::{CredentialsProvider, Error, ErrorKind, Result};
 
 use super::addresses::{self, Address};
+use super::redis_builder::RedisConfigBuilder;
+use super::redis_url;
 use super::sentinels::Sentinels;
 
 /// A text that neither `Debug` nor an error shows.
@@ -85,165 +87,28 @@ pub struct RedisConfig {
 }
 
 impl RedisConfig {
-    /// A Redis at `host`, enabled, with the defaults for the rest.
-    pub fn at(host: impl Into<String>) -> Self {
-        Self { enabled: true, host: super::redis_url::without_brackets(&host.into()), ..Self::default() }
+    /// Starts to build the settings of a Redis at `host`, enabled, with the defaults for the rest.
+    pub fn at(host: impl Into<String>) -> RedisConfigBuilder {
+        let host = redis_url::without_brackets(&host.into());
+        RedisConfigBuilder(Self { enabled: true, host, ..Self::default() })
     }
 
-    /// Sets the port. Default: 6379.
-    #[must_use]
-    pub fn with_port(self, port: u16) -> Self {
-        Self { port, ..self }
-    }
-
-    /// Sets the number of the database. Default: 0.
-    #[must_use]
-    pub fn with_db(self, db: u32) -> Self {
-        Self { db, ..self }
-    }
-
-    /// Sets the user of an access control list. Default: none.
-    #[must_use]
-    pub fn with_username(self, username: impl Into<String>) -> Self {
-        Self { username: Some(username.into()), ..self }
-    }
-
-    /// Sets the password. Default: none.
-    #[must_use]
-    pub fn with_password(self, password: impl Into<String>) -> Self {
-        Self { password: Some(Secret::new(password)), ..self }
-    }
-
-    /// Sets the file that holds the user, read again for each new connection. Default: none.
-    #[must_use]
-    pub fn with_username_file(self, path: impl Into<PathBuf>) -> Self {
-        Self { username_file: Some(path.into()), ..self }
-    }
-
-    /// Sets the file that holds the password, read again for each new connection: one that is rotated needs no restart. The
-    /// end of its line does not count. Default: none.
-    #[must_use]
-    pub fn with_password_file(self, path: impl Into<PathBuf>) -> Self {
-        Self { password_file: Some(path.into()), ..self }
-    }
-
-    /// Sets what gives the password, and perhaps the user, of each new connection: for tokens that end after a while. It wins
-    /// over the other settings of the login. Default: none.
-    ///
-    /// It is called for each new connection, of which there is one a second at least, so that it ought to keep a token as
-    /// long as that is good, and has half of [`connect_timeout`](Self::connect_timeout) to answer. Where it fails, panics or is
-    /// late, the last credentials that the server has accepted are used, with a warning.
+    /// Starts to build the settings of the Redis at `url`: `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS.
     ///
     /// ```
-    /// use cache_facade::{Credentials, RedisConfig};
+    /// use cache_facade::{CacheConfig, RedisConfig};
     ///
-    /// # async fn current_token() -> std::io::Result<String> { Ok(String::new()) }
-    /// let redis = RedisConfig::at("cache.internal").with_credentials(|| async {
-    ///     let token = current_token().await?;
-    ///     Ok::<_, std::io::Error>(Credentials::new(token).with_username("cache"))
-    /// });
+    /// let config = CacheConfig::builder().redis(RedisConfig::from_url("rediss://me:secret@cache.internal")?).build()?;
+    /// assert!(config.redis().encrypted());
+    /// # Ok::<(), cache_facade::Error>(())
     /// ```
-    #[must_use]
-    pub fn with_credentials<F, Fut, E>(self, provide: F) -> Self
-    where
-        F: Fn() -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<Credentials, E>> + Send + 'static,
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        Self { credentials: Some(CredentialsProvider::new(provide)), ..self }
-    }
-
-    /// Sets how the servers are found. Default: [`RedisMode::Auto`].
-    #[must_use]
-    pub fn with_mode(self, mode: RedisMode) -> Self {
-        Self { mode, ..self }
-    }
-
-    /// Names more nodes of a cluster, as pairs of host and port, which are asked for the others while the first one is away.
-    /// Default: none.
-    #[must_use]
-    pub fn with_nodes<H: Into<String>>(self, nodes: impl IntoIterator<Item = (H, u16)>) -> Self {
-        Self { nodes: nodes.into_iter().map(|(host, port)| (host.into(), port)).collect(), ..self }
-    }
-
-    /// Maps addresses that nodes of a cluster announce to addresses at which they can be reached, for clusters behind a
-    /// translation of addresses. Default: none.
-    #[must_use]
-    pub fn with_node_map(self, pairs: impl IntoIterator<Item = ((String, u16), (String, u16))>) -> Self {
-        Self { node_map: pairs.into_iter().collect(), ..self }
-    }
-
-    /// Sets the name that certificates must hold. Default: the host; for nodes of a cluster that announce an IP address, the
-    /// host of the first node.
-    #[must_use]
-    pub fn with_tls_name(self, name: impl Into<String>) -> Self {
-        Self { tls_name: Some(name.into()), ..self }
-    }
-
-    /// Names the Sentinels of a replicated Redis, as pairs of host and port; they tell the address of the master, instead of host
-    /// and port. User, password and TLS are those of the master. Default: none.
-    #[must_use]
-    pub fn with_sentinels<H: Into<String>>(mut self, addresses: impl IntoIterator<Item = (H, u16)>) -> Self {
-        self.sentinels.addresses = addresses.into_iter().map(|(host, port)| (host.into(), port)).collect();
-        self
-    }
-
-    /// Names the master, where the [Sentinels](Self::with_sentinels) watch several. Default: the only one.
-    #[must_use]
-    pub fn with_sentinel_master(mut self, name: impl Into<String>) -> Self {
-        self.sentinels.master = Some(name.into());
-        self
-    }
-
-    /// Sets the user and the password of the [Sentinels](Self::with_sentinels) themselves. Default: none.
-    #[must_use]
-    pub fn with_sentinel_login(mut self, username: Option<String>, password: impl Into<String>) -> Self {
-        (self.sentinels.username, self.sentinels.password) = (username, Some(Secret::new(password)));
-        self
-    }
-
-    /// Sets whether the connection is encrypted. Default: [`Tls::Auto`].
-    #[must_use]
-    pub fn with_tls(self, tls: Tls) -> Self {
-        Self { tls, ..self }
-    }
-
-    /// Sets the PEM file of the authority that signed the server's certificate. Default: Mozilla's roots, which
-    /// are compiled in.
-    #[must_use]
-    pub fn with_ca_file(self, path: impl Into<PathBuf>) -> Self {
-        Self { ca_file: Some(path.into()), ..self }
-    }
-
-    /// Sets the PEM files of the client's certificate and key. Default: none.
-    #[must_use]
-    pub fn with_client_certificate(self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        Self { client_cert: Some(cert.into()), client_key: Some(key.into()), ..self }
-    }
-
-    /// Sets how many connections requests share, 1 to 1024, spread by what is in flight. Default: 1, on which the most requests
-    /// travel together.
-    #[must_use]
-    pub fn with_pool_size(self, pool_size: u32) -> Self {
-        Self { pool_size, ..self }
-    }
-
-    /// Sets how long an answer may take. Default: 250 milliseconds.
-    #[must_use]
-    pub fn with_timeout(self, timeout: Duration) -> Self {
-        Self { timeout, ..self }
-    }
-
-    /// Sets how long connecting may take. Default: 500 milliseconds, 1.5 seconds with TLS.
-    #[must_use]
-    pub fn with_connect_timeout(self, timeout: Duration) -> Self {
-        Self { connect_timeout: Some(timeout), ..self }
-    }
-
-    /// Sets whether what a restarted server brings back is served. Default: false, because it may be stale.
-    #[must_use]
-    pub fn with_trust_restart(self, trust: bool) -> Self {
-        Self { trust_restart: trust, ..self }
+    ///
+    /// # Errors
+    /// `Configuration` for a text of another form. The error does not repeat it, because of its password.
+    pub fn from_url(url: &str) -> Result<RedisConfigBuilder> {
+        let read = redis_url::read(url, &Self { enabled: true, ..Self::default() });
+        let refused = || Error::new(ErrorKind::Configuration, format!("the URL is no {}", redis_url::FORM));
+        read.map(RedisConfigBuilder).ok_or_else(refused)
     }
 
     /// Whether Redis is the wanted backend. Default: false.
@@ -426,8 +291,8 @@ mod tests {
     #[test]
     fn auto_means_tls_where_managed_servers_want_it_and_nowhere_else() {
         let auto = |host: &str, port, password: bool| {
-            let redis = RedisConfig::at(host).with_port(port);
-            if password { redis.with_password("x") } else { redis }.encrypted()
+            let redis = RedisConfig::at(host).port(port);
+            if password { redis.password("x") } else { redis }.0.encrypted()
         };
         assert!(auto("cache", 6380, false));
         assert!(
@@ -443,22 +308,33 @@ mod tests {
 
     #[test]
     fn a_word_about_tls_wins_over_the_guess() {
-        assert!(RedisConfig::at("localhost").with_tls(Tls::On).encrypted());
-        assert!(!RedisConfig::at("x").with_port(6380).with_tls(Tls::Off).encrypted());
+        assert!(RedisConfig::at("localhost").tls(Tls::On).0.encrypted());
+        assert!(!RedisConfig::at("x").port(6380).tls(Tls::Off).0.encrypted());
     }
 
     #[test]
     fn connecting_takes_longer_with_tls_unless_it_is_said() {
-        assert_eq!(RedisConfig::at("x").connect_timeout(), Duration::from_millis(500));
-        assert_eq!(RedisConfig::at("x").with_port(6380).connect_timeout(), Duration::from_millis(1500));
+        assert_eq!(RedisConfig::at("x").0.connect_timeout(), Duration::from_millis(500));
+        assert_eq!(RedisConfig::at("x").port(6380).0.connect_timeout(), Duration::from_millis(1500));
         let said = Duration::from_millis(7);
-        assert_eq!(RedisConfig::at("x").with_connect_timeout(said).connect_timeout(), said);
+        assert_eq!(RedisConfig::at("x").connect_timeout(said).0.connect_timeout(), said);
     }
 
     #[test]
     fn a_password_is_not_in_debug() {
-        let shown =
-            format!("{:?} {:#?}", RedisConfig::at("h").with_password("hunter2"), Secret::new("hunter2"));
+        let shown = format!("{:?} {:#?}", RedisConfig::at("h").password("hunter2"), Secret::new("hunter2"));
         assert!(!shown.contains("hunter2") && shown.contains("***"));
+    }
+
+    #[test]
+    fn a_url_enables_redis_and_is_not_in_the_error() {
+        let redis = RedisConfig::from_url("rediss://me:hunter2@h:1/2").unwrap().0;
+        assert!(redis.enabled() && redis.encrypted());
+        assert_eq!((redis.host(), redis.port(), redis.db(), redis.username()), ("h", 1, 2, Some("me")));
+        let error = RedisConfig::from_url("http://me:hunter2@h").unwrap_err();
+        assert!(
+            error.kind() == ErrorKind::Configuration && !error.to_string().contains("hunter2"),
+            "{error}"
+        );
     }
 }

@@ -10,8 +10,8 @@ use cache_core::{MEGABYTE, Result};
 
 use super::lifetimes::{Field, Lifetimes};
 use super::values::{
-    boolean, fallback, is_namespace, is_path, is_redis_timeout, is_share, millis, number, path, redis_mode,
-    seconds, tls, words,
+    boolean, eviction, fallback, is_namespace, is_path, is_redis_timeout, is_share, millis, number, path,
+    redis_mode, seconds, tls, words,
 };
 use super::{CacheConfig, Secret, addresses, redis_url, sentinels, values};
 use crate::lifetime::Lifetime;
@@ -89,7 +89,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .valid(|config| is_namespace(&config.namespace)),
     setting(DEFAULT_TTL, "", SECONDS)
         .meaning("Seconds an entry may live; unset: until it is invalidated or evicted.")
-        .also_by_family(FAMILY_TTL, |lifetime| Field::Expiry(&mut lifetime.expire)),
+        .also_by_family(FAMILY_TTL, |lifetime| Field::Expiry(&mut lifetime.ttl)),
     setting("CACHE_DEFAULT_JITTER", "0", SHARE)
         .meaning("Share (0 to 1) by which the time to live is shortened at random at most.")
         .also_by_family("CACHE_JITTER_", |lifetime| Field::Share(&mut lifetime.jitter)),
@@ -120,6 +120,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         .meaning("MB of memory for the pages of the disk cache.")
         .parse(|config, text| put(&mut config.page_cache_mb, number(text)))
         .valid(|config| (1..=65_536).contains(&config.page_cache_mb)),
+    setting("CACHE_EVICTION", "lru", "lru or sieve")
+        .meaning("What the disk cache evicts first: the least recently used entry (lru), or the oldest that was not read again (sieve).")
+        .parse(|config, text| put(&mut config.eviction, eviction(text))),
     setting("CACHE_MEMORY_MB", "0", "a whole number of megabytes from 0 to 1048576")
         .meaning("MB of memory for values that were read, in front of disk or Redis; 0: none are kept there.")
         .parse(|config, text| put(&mut config.memory.mb, number(text)))
@@ -316,8 +319,8 @@ pub(super) fn without_effect(config: &CacheConfig) -> Vec<String> {
 
 /// Warnings of settings that have no effect because no value ever expires.
 fn without_expiry(lifetimes: &Lifetimes) -> Vec<String> {
-    let default_expires = lifetimes.default.expire.is_some();
-    let any_expires = lifetimes.all().any(|lifetime| lifetime.expire.is_some());
+    let default_expires = lifetimes.default.ttl.is_some();
+    let any_expires = lifetimes.all().any(|lifetime| lifetime.ttl.is_some());
     let warning = |name: &str, advice: &str| {
         format!(
             "{name} has no effect on values whose time never ends, unless each load says when: set {advice}"
@@ -334,7 +337,7 @@ fn without_expiry(lifetimes: &Lifetimes) -> Vec<String> {
             warnings.push(warning(name, DEFAULT_TTL));
         }
         for (family, lifetime) in &lifetimes.families {
-            if !default_expires && lifetime.expire.is_none() && is_set(*lifetime) {
+            if !default_expires && lifetime.ttl.is_none() && is_set(*lifetime) {
                 let advice = format!("{} or {DEFAULT_TTL}", of_family(FAMILY_TTL, family));
                 warnings.push(warning(&of_family(prefix, family), &advice));
             }
@@ -439,7 +442,7 @@ mod tests {
     #[test]
     fn lifetimes_are_shown_under_the_names_by_which_they_are_set() {
         let mut lifetimes = Lifetimes { default: Lifetime::new().jitter(0.25), ..Lifetimes::default() };
-        *lifetimes.family("image") = Lifetime::new().expire(Duration::from_mins(1));
+        *lifetimes.family("image") = Lifetime::new().ttl(Duration::from_mins(1));
         let set: Vec<_> = of_lifetimes(&lifetimes)
             .into_iter()
             .filter_map(|(name, value)| Some(format!("{name}={}", value?)))
@@ -458,9 +461,9 @@ mod tests {
         };
         let of_image = ["CACHE_JITTER_IMAGE", "CACHE_STALE_IF_ERROR_IMAGE"];
         assert_eq!(named(&lifetimes), [of_image[0], "CACHE_DEFAULT_STALE_IF_ERROR", of_image[1]]);
-        lifetimes.family("thumbnail").expire = Some(Duration::from_mins(1));
+        lifetimes.family("thumbnail").ttl = Some(Duration::from_mins(1));
         assert_eq!(named(&lifetimes), of_image, "thumbnails are served old");
-        lifetimes.default.expire = Some(Duration::from_mins(1));
+        lifetimes.default.ttl = Some(Duration::from_mins(1));
         assert!(named(&lifetimes).is_empty());
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use cache_core::{Error, ErrorKind, Result};
+use cache_core::{Error, ErrorKind, Eviction, Result};
 
 use super::{Fallback, RedisMode, Tls};
 
@@ -58,6 +58,14 @@ pub(super) fn redis_mode(text: &str) -> Option<RedisMode> {
         "single" => Some(RedisMode::Single),
         "sentinel" => Some(RedisMode::Sentinel),
         "cluster" => Some(RedisMode::Cluster),
+        _ => None,
+    }
+}
+
+pub(super) fn eviction(text: &str) -> Option<Eviction> {
+    match text.to_ascii_lowercase().as_str() {
+        "lru" => Some(Eviction::Lru),
+        "sieve" => Some(Eviction::Sieve),
         _ => None,
     }
 }

@@ -20,7 +20,7 @@ use std::path::Path;
 use cache_core::Result;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use super::files;
 
@@ -182,7 +182,7 @@ fn format(store: &UsedStore) -> String {
         }
     };
     written.expect("writing to a String cannot fail");
-    let checksum = xxh3_64(text.as_bytes());
+    let checksum = XxHash3_64::oneshot(text.as_bytes());
     writeln!(text, "checksum {checksum:016x}").expect("writing to a String cannot fail");
     text
 }

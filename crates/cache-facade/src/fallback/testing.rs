@@ -66,7 +66,7 @@ pub(super) struct SharedStore {
 impl SharedStore {
     /// A store on one server.
     pub(super) fn new(clock: &Arc<ManualClock>) -> Arc<Self> {
-        let store = MemoryBackend::with_limit(16 << 20).with_clock(clock.clone());
+        let store = MemoryBackend::new().limit_bytes(16 << 20).clock(clock.clone());
         Self::of(vec![(Zone::new(0).into(), store)], false, clock)
     }
 
@@ -74,7 +74,7 @@ impl SharedStore {
     /// refuse, or does not know.
     pub(super) fn sharded(count: u8, knows: bool, clock: &Arc<ManualClock>) -> Arc<Self> {
         let zones = |shard| (0..Zone::COUNT).filter(move |number| number % count == shard).map(Zone::new);
-        let store = || MemoryBackend::with_limit(16 << 20).with_clock(clock.clone());
+        let store = || MemoryBackend::new().limit_bytes(16 << 20).clock(clock.clone());
         Self::of((0..count).map(|shard| (zones(shard).collect(), store())).collect(), knows, clock)
     }
 
@@ -339,7 +339,7 @@ pub(super) struct InMemory(pub(super) Arc<dyn cache_core::Clock>);
 #[async_trait]
 impl OpenFallback for InMemory {
     async fn open(&self) -> Arc<dyn CacheBackend> {
-        Arc::new(MemoryBackend::new().with_clock(Arc::clone(&self.0)))
+        Arc::new(MemoryBackend::new().clock(Arc::clone(&self.0)))
     }
 }
 

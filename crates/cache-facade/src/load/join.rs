@@ -278,7 +278,7 @@ impl<'a, I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> Req
                 Some(Outcome::Unshared) => self.alone.push(item),
                 Some(Outcome::Absent) if self.is_single() => self.alone.push(item),
                 Some(Outcome::Absent) => {
-                    self.values.extend(self.options.absent.map(|absent| (item, absent())));
+                    self.values.extend(self.options.absent().map(|absent| (item, absent())));
                 }
                 Some(Outcome::Failed(error)) => {
                     self.record("failed");

@@ -1,14 +1,15 @@
 //! [`LoadOptions`]: how the value of a load is stored.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::lifetime::Lifetime;
 
-type Keeps<T> = Box<dyn Fn(&T) -> bool + Send + Sync + 'static>;
-type Expires<T> = Box<dyn Fn(&T) -> Option<Duration> + Send + Sync + 'static>;
+type Keeps<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
+type Ends<T> = Arc<dyn Fn(&T) -> Option<Duration> + Send + Sync>;
 
-/// Options of a load; see [`Cache::get_or_load_with`](crate::Cache::get_or_load_with).
+/// Options of a load, for several calls that share them; a single call sets them [on itself](crate::Load).
 ///
 /// Everything is off by default: a value is stored, and lives until it is invalidated or evicted, unless the
 /// configuration gives its key's family a [`Lifetime`]. No option brings back a value that was invalidated: stale values
@@ -20,77 +21,153 @@ type Expires<T> = Box<dyn Fn(&T) -> Option<Duration> + Send + Sync + 'static>;
 ///
 /// struct Analysis { finished: bool }
 ///
-/// let load = LoadOptions::new().expire(Duration::from_secs(60)).keep(|analysis: &Analysis| analysis.finished);
+/// let load = LoadOptions::new().ttl(Duration::from_secs(60)).keep(|analysis: &Analysis| analysis.finished);
 /// ```
 #[must_use]
 pub struct LoadOptions<T> {
     pub(crate) lifetime: Lifetime,
     keeps: Option<Keeps<T>>,
-    expires: Option<Expires<T>>,
-    /// Value of an item that a load of many leaves out.
-    pub(crate) absent: Option<fn() -> T>,
+    ends: Option<Ends<T>>,
+    /// Rare, so that it takes little room in the future of a read.
+    negative: Option<Arc<Negative<T>>>,
 }
+
+/// How long an absent value is kept.
+struct Negative<T> {
+    ttl: Duration,
+    is_absent: fn(&T) -> bool,
+    absent: fn() -> T,
+}
+
+/// Defines the options of a lifetime by those of the field that holds one.
+macro_rules! lifetime_options {
+    ($field:ident) => {
+        /// Sets how long the value may be served after it was stored. Default: that of the family, else
+        /// `CACHE_TTL_<FAMILY>`, else `CACHE_DEFAULT_TTL`, else until it is invalidated or evicted.
+        pub fn ttl(self, ttl: Duration) -> Self {
+            Self { $field: self.$field.ttl(ttl), ..self }
+        }
+
+        /// Shortens the time to live by a random share of up to `share` (0 to 1), so that values loaded together do not
+        /// expire together. Default: `CACHE_JITTER_<FAMILY>`, else `CACHE_DEFAULT_JITTER`, else 0.
+        pub fn jitter(self, share: f64) -> Self {
+            Self { $field: self.$field.jitter(share), ..self }
+        }
+    };
+}
+
+/// Defines the options of a load by those of the field that holds them.
+macro_rules! load_options {
+    ($field:ident) => {
+        $crate::load::options::lifetime_options!($field);
+
+        /// Serves the value for `window` after it expired, as [`Source::Stale`](crate::Source::Stale), while one
+        /// background load replaces it. A cache runs at most 64 of these at a time, and none within a second after the last
+        /// one of the key failed. Default: `CACHE_STALE_WHILE_REVALIDATE_<FAMILY>`, else
+        /// `CACHE_DEFAULT_STALE_WHILE_REVALIDATE`, else off.
+        pub fn stale_while_revalidate(self, window: Duration) -> Self {
+            Self { $field: self.$field.stale_while_revalidate(window), ..self }
+        }
+
+        /// Serves the value for `window` after it expired to callers whose load failed or panicked, as
+        /// [`Source::Stale`](crate::Source::Stale), unless it was invalidated meanwhile. Default:
+        /// `CACHE_STALE_IF_ERROR_<FAMILY>`, else `CACHE_DEFAULT_STALE_IF_ERROR`, else off.
+        pub fn stale_if_error(self, window: Duration) -> Self {
+            Self { $field: self.$field.stale_if_error(window), ..self }
+        }
+
+        /// Loads the value anew in the background on a hit in the last `share` (0 to 1) of its time to live, so that callers
+        /// do not wait for popular values. Default: `CACHE_REFRESH_AHEAD_<FAMILY>`, else `CACHE_DEFAULT_REFRESH_AHEAD`,
+        /// else 0.
+        pub fn refresh_ahead(self, share: f64) -> Self {
+            Self { $field: self.$field.refresh_ahead(share), ..self }
+        }
+
+        /// Waits up to `longest`, and at most a minute, where another instance is loading the value already, and returns the
+        /// value that it stores, as [`Source::Waited`](crate::Source::Waited). Where none comes in time, or an invalidation
+        /// removed the other instance's lease, this caller loads. Default: `CACHE_LOAD_WAIT_MS_<FAMILY>`, else
+        /// `CACHE_LOAD_WAIT_MS`, else 0, off.
+        ///
+        /// Only Redis knows of other instances' loads. A load that fails or stores nothing is not known to have ended: each
+        /// other instance waits for it once. Loads of many values, background loads, and loads of values that expired and are
+        /// kept for [`stale_if_error`](Self::stale_if_error) do not wait. The load timeout starts after the wait. Loads that
+        /// request each other's keys in two instances wait for each other until their times are over.
+        pub fn wait_for_others(self, longest: Duration) -> Self {
+            Self { $field: self.$field.wait_for_others(longest), ..self }
+        }
+    };
+}
+
+/// Defines the options that depend on the value by those of the field `options`.
+macro_rules! value_options {
+    ($value:ty) => {
+        $crate::load::options::load_options!(options);
+
+        /// Sets a function that decides by the value how long it may be served, as for a token that knows its end. `None`
+        /// leaves it to [`ttl`](Self::ttl). Default: `None` for every value.
+        pub fn ttl_by(self, ttl: impl Fn(&$value) -> Option<Duration> + Send + Sync + 'static) -> Self {
+            Self { options: self.options.ttl_by(ttl), ..self }
+        }
+
+        /// Stores only values for which `keeps` is true; callers get the others all the same. Default: every value is
+        /// stored.
+        pub fn keep(self, keeps: impl Fn(&$value) -> bool + Send + Sync + 'static) -> Self {
+            Self { options: self.options.keep(keeps), ..self }
+        }
+
+        /// Sets every option that `options` set.
+        pub fn options(self, options: $crate::LoadOptions<$value>) -> Self {
+            Self { options: options.or(self.options), ..self }
+        }
+    };
+}
+
+pub(crate) use {lifetime_options, load_options, value_options};
 
 impl<T> LoadOptions<T> {
     /// Options that leave everything to the configuration of the key's family.
     pub fn new() -> Self {
-        Self { lifetime: Lifetime::new(), keeps: None, expires: None, absent: None }
+        Self { lifetime: Lifetime::new(), keeps: None, ends: None, negative: None }
     }
 
-    /// Sets how long the value may be served after it was stored. Default: `CACHE_TTL_<FAMILY>`, else
-    /// `CACHE_DEFAULT_TTL`, else until it is invalidated or evicted.
-    pub fn expire(self, duration: Duration) -> Self {
-        Self { lifetime: self.lifetime.expire(duration), ..self }
-    }
+    load_options!(lifetime);
 
     /// Sets a function that decides by the value how long it may be served, as for a token that knows its end. `None`
-    /// leaves it to [`expire`](Self::expire). Default: `None` for every value.
-    pub fn expire_by(self, expires: impl Fn(&T) -> Option<Duration> + Send + Sync + 'static) -> Self {
-        Self { expires: Some(Box::new(expires)), ..self }
+    /// leaves it to [`ttl`](Self::ttl). Default: `None` for every value.
+    pub fn ttl_by(self, ttl: impl Fn(&T) -> Option<Duration> + Send + Sync + 'static) -> Self {
+        Self { ends: Some(Arc::new(ttl)), ..self }
     }
 
     /// Stores only values for which `keeps` is true; callers get the others all the same. Default: every value is stored.
     pub fn keep(self, keeps: impl Fn(&T) -> bool + Send + Sync + 'static) -> Self {
-        Self { keeps: Some(Box::new(keeps)), ..self }
+        Self { keeps: Some(Arc::new(keeps)), ..self }
     }
 
-    /// Shortens the time to live by a random share of up to `share` (0 to 1), so that values loaded together do not expire
-    /// together. Default: `CACHE_JITTER_<FAMILY>`, else `CACHE_DEFAULT_JITTER`, else 0.
-    pub fn jitter(self, share: f64) -> Self {
-        Self { lifetime: self.lifetime.jitter(share), ..self }
+    /// Fills what these options leave open from `other`.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            lifetime: self.lifetime.or(other.lifetime),
+            keeps: self.keeps.or(other.keeps),
+            ends: self.ends.or(other.ends),
+            negative: self.negative.or(other.negative),
+        }
     }
 
-    /// Serves the value for `window` after it expired, as [`Source::Stale`](crate::Source::Stale), while one background
-    /// load replaces it. A cache runs at most 64 of these at a time, and none within a second after the last one of the key
-    /// failed. Default: `CACHE_STALE_WHILE_REVALIDATE_<FAMILY>`, else `CACHE_DEFAULT_STALE_WHILE_REVALIDATE`, else off.
-    pub fn stale_while_revalidate(self, window: Duration) -> Self {
-        Self { lifetime: self.lifetime.stale_while_revalidate(window), ..self }
-    }
-
-    /// Serves the value for `window` after it expired to callers whose load failed or panicked, as
-    /// [`Source::Stale`](crate::Source::Stale), unless it was invalidated meanwhile. Default:
-    /// `CACHE_STALE_IF_ERROR_<FAMILY>`, else `CACHE_DEFAULT_STALE_IF_ERROR`, else off.
-    pub fn stale_if_error(self, window: Duration) -> Self {
-        Self { lifetime: self.lifetime.stale_if_error(window), ..self }
-    }
-
-    /// Loads the value anew in the background on a hit in the last `share` (0 to 1) of its time to live, so that callers do
-    /// not wait for popular values. Default: `CACHE_REFRESH_AHEAD_<FAMILY>`, else `CACHE_DEFAULT_REFRESH_AHEAD`, else 0.
-    pub fn refresh_ahead(self, share: f64) -> Self {
-        Self { lifetime: self.lifetime.refresh_ahead(share), ..self }
-    }
-
-    /// Waits up to `longest`, and at most a minute, where another instance is loading the value already, and returns the value
-    /// that it stores, as [`Source::Waited`](crate::Source::Waited). Where none comes in time, or an invalidation removed the
-    /// other instance's lease, this caller loads. Default: `CACHE_LOAD_WAIT_MS_<FAMILY>`, else `CACHE_LOAD_WAIT_MS`, else 0,
-    /// off.
-    ///
-    /// Only Redis knows of other instances' loads. A load that fails or stores nothing is not known to have ended: each other
-    /// instance waits for it once. Loads of many values, background loads, and loads of values that expired and are kept for
-    /// [`stale_if_error`](Self::stale_if_error) do not wait. The load timeout starts after the wait. Loads that request each
-    /// other's keys in two instances wait for each other until their times are over.
-    pub fn wait_for_others(self, longest: Duration) -> Self {
-        Self { lifetime: self.lifetime.wait_for_others(longest), ..self }
+    /// The same options for values that callers share.
+    pub(crate) fn shared(&self) -> LoadOptions<Arc<T>>
+    where
+        T: 'static,
+    {
+        let Self { lifetime, keeps, ends, negative } = self.clone();
+        let is_timed = ends.is_some() || negative.is_some();
+        let own = Self { ends, negative, ..Self::new() };
+        let ends = move |value: &Arc<T>| own.lifetime_of(value).ttl;
+        LoadOptions {
+            lifetime,
+            keeps: keeps.map(|keeps| Arc::new(move |value: &Arc<T>| keeps(value)) as Keeps<Arc<T>>),
+            ends: is_timed.then(|| Arc::new(ends) as Ends<Arc<T>>),
+            negative: None,
+        }
     }
 
     /// Whether `value` is to be stored.
@@ -100,17 +177,25 @@ impl<T> LoadOptions<T> {
 
     /// The lifetime of `value`, as far as these options give one.
     pub(crate) fn lifetime_of(&self, value: &T) -> Lifetime {
-        let by_value = self.expires.as_ref().and_then(|expires| expires(value));
-        Lifetime { expire: by_value.or(self.lifetime.expire), ..self.lifetime }
+        let by_value = match &self.negative {
+            Some(negative) if (negative.is_absent)(value) => Some(negative.ttl),
+            _ => self.ends.as_ref().and_then(|ends| ends(value)),
+        };
+        Lifetime { ttl: by_value.or(self.lifetime.ttl), ..self.lifetime }
     }
 
     /// Whether values expire by these options, and not by change alone.
     pub(crate) fn sets_expiry(&self) -> bool {
-        self.lifetime.expire.is_some() || self.expires.is_some()
+        self.lifetime.ttl.is_some() || self.ends.is_some() || self.negative.is_some()
+    }
+
+    /// Makes the value of an item that a load of many leaves out.
+    pub(crate) fn absent(&self) -> Option<fn() -> T> {
+        self.negative.as_ref().map(|negative| negative.absent)
     }
 }
 
-impl<T: 'static> LoadOptions<Option<T>> {
+impl<T> LoadOptions<Option<T>> {
     /// Sets how long a `None` may be served. Default: as long as any other value; creating the thing invalidates its key,
     /// as every other change does.
     ///
@@ -123,14 +208,18 @@ impl<T: 'static> LoadOptions<Option<T>> {
     ///
     /// let user: LoadOptions<Option<String>> = LoadOptions::new().negative(Duration::from_secs(10));
     /// ```
-    pub fn negative(self, duration: Duration) -> Self {
-        let present = self.expires;
-        let expires = move |value: &Option<T>| match (value, &present) {
-            (None, _) => Some(duration),
-            (Some(_), Some(present)) => present(value),
-            (Some(_), None) => None,
-        };
-        Self { expires: Some(Box::new(expires)), absent: Some(|| None), ..self }
+    pub fn negative(self, ttl: Duration) -> Self {
+        Self {
+            negative: Some(Arc::new(Negative { ttl, is_absent: Option::is_none, absent: || None })),
+            ..self
+        }
+    }
+}
+
+impl<T> Clone for LoadOptions<T> {
+    fn clone(&self) -> Self {
+        let Self { lifetime, keeps, ends, negative } = self;
+        Self { lifetime: *lifetime, keeps: keeps.clone(), ends: ends.clone(), negative: negative.clone() }
     }
 }
 

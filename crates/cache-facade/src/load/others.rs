@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_core::{Entry, FillToken, Lookup};
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use super::flight::Outcome;
 use super::leader::{Item, LoadTask};
@@ -60,7 +60,7 @@ impl OwnTokens {
 
 #[expect(clippy::cast_possible_truncation, reason = "reduced to 14 bits first")]
 fn place(token: FillToken) -> (u64, usize) {
-    let hash = xxh3_64(&token.value().to_le_bytes());
+    let hash = XxHash3_64::oneshot(&token.value().to_le_bytes());
     (hash, (hash % SLOTS as u64) as usize)
 }
 

@@ -59,6 +59,7 @@ pub(super) fn settings(config: &CacheConfig, directory: &Path) -> DiskConfig {
         .limit_bytes(config.limit_bytes())
         .namespace(config.namespace())
         .page_cache_bytes(usize::try_from(page_cache).unwrap_or(usize::MAX))
+        .eviction(config.eviction())
         .clock(config.clock())
 }
 

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use cache_core::{Clock, Error, ErrorKind, Result, Timestamp};
 use cache_redis::{LastServerRecord, LastUse};
 use parking_lot::Mutex;
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use crate::durability::directory::HeldDirectory;
 use crate::durability::journal::format::Target;
@@ -134,7 +134,7 @@ fn format(target: &Target, contact: LastUse) -> String {
     let LastUse { incarnation, at } = contact;
     let until = if at == RUNNING { "running".to_owned() } else { at.as_millis().to_string() };
     let text = format!("{HEADING}\n{target}\nincarnation {incarnation:016x}\nuntil {until}\n");
-    let checksum = xxh3_64(text.as_bytes());
+    let checksum = XxHash3_64::oneshot(text.as_bytes());
     format!("{text}checksum {checksum:016x}\n")
 }
 

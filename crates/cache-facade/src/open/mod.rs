@@ -31,7 +31,7 @@ use crate::durability::lock::Sharing;
 use crate::durability::{files, instance};
 
 #[cfg(feature = "redis")]
-pub use redis::diagnose_redis;
+pub(crate) use redis::diagnose_redis;
 
 /// An open store with its journal.
 ///
@@ -95,7 +95,7 @@ pub(crate) async fn open(config: &CacheConfig) -> Result<Arc<OpenStore>> {
 ///
 /// # Errors
 /// `Configuration`: a start would be refused. `Io`: it cannot be examined, and would not be used.
-pub fn diagnose_directory(config: &CacheConfig) -> Result<()> {
+pub(crate) fn check_directory(config: &CacheConfig) -> Result<()> {
     let path = absolute(config)?;
     for directory in [path.clone()].into_iter().chain(instance::paths(&path)) {
         files::check_directory(&directory)?;

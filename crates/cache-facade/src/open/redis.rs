@@ -242,7 +242,7 @@ fn client_settings(config: &CacheConfig) -> cache_redis::RedisConfig {
 /// # Cost
 /// A few connections and round trips; each step takes at most [`connect_timeout`](crate::RedisConfig::connect_timeout), the
 /// start of an instance as long again.
-pub async fn diagnose_redis(config: &CacheConfig) -> Vec<(&'static str, Diagnosis)> {
+pub(crate) async fn diagnose_redis(config: &CacheConfig) -> Vec<(&'static str, Diagnosis)> {
     cache_redis::diagnose(&client_settings(config)).await
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(feature = "disk")]
 use cache_facade::CacheConfig;
-use cache_facade::{Cache, LoadOptions, MissCause, Source};
+use cache_facade::{Cache, MissCause, Source};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -62,10 +62,7 @@ where
     T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
 {
     let value = value.clone();
-    let loaded = cache
-        .get_or_load_with(&key(5), LoadOptions::new(), async move || Ok::<_, Nothing>(value))
-        .await
-        .unwrap();
+    let loaded = cache.get_or_load(&key(5), async move || Ok::<_, Nothing>(value)).details().await.unwrap();
     (loaded.value, loaded.source)
 }
 

@@ -73,8 +73,8 @@ fn slow() -> Cache {
 }
 
 /// Polls `future` `times` times, with one step of the other tasks in between, and drops it; returns whether it completed.
-async fn cut_off(future: impl Future, times: usize) -> bool {
-    let mut future = pin!(future);
+async fn cut_off(call: impl IntoFuture, times: usize) -> bool {
+    let mut future = pin!(call.into_future());
     for _ in 0..times {
         if future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
             return true;
@@ -186,7 +186,7 @@ async fn a_load_of_many_whose_caller_is_cancelled_is_neither_stale_nor_stuck() {
             }
         };
         let items = [4, 5, 6].map(|id| (id, key(id)));
-        let ended = cut_off(cache.get_or_load_many(items, LoadOptions::new(), load), polls).await;
+        let ended = cut_off(cache.get_or_load_many(items, load), polls).await;
         let written = row.write();
         let _ = cache.delete(&key(5)).await.unwrap();
         assert_eq!(read(&cache, &row).await, written, "after {polls} polls");
@@ -201,14 +201,14 @@ async fn a_load_of_many_whose_caller_is_cancelled_is_neither_stale_nor_stuck() {
 #[tokio::test(start_paused = true)]
 async fn cancelled_callers_leave_no_background_permit_taken() {
     let clock = Arc::new(ManualClock::new());
-    let store = Arc::new(Slow(MemoryBackend::new().with_clock(clock.clone())));
+    let store = Arc::new(Slow(MemoryBackend::new().clock(clock.clone())));
     let config = CacheConfig::builder().clock(clock.clone()).verify(1.0).build().unwrap();
     let (cache, row) = (Cache::builder(store).config(config).build(), Arc::new(Row::default()));
     let minute = Duration::from_mins(1);
-    let options = || LoadOptions::new().expire(minute).stale_while_revalidate(minute);
+    let options = || LoadOptions::new().ttl(minute).stale_while_revalidate(minute);
     let ask = async || {
         let row = Arc::clone(&row);
-        cache.get_or_load_with(&key(5), options(), move || row.load()).await
+        cache.get_or_load(&key(5), move || row.load()).options(options()).details().await
     };
     // More often than there are permits.
     for polls in 1..200 {

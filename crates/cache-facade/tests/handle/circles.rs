@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cache_facade::{Cache, LoadError, LoadOptions};
+use cache_facade::{Cache, LoadError};
 use futures_util::future::{BoxFuture, join_all};
 use tokio::time::Instant;
 
@@ -31,10 +31,7 @@ fn ask(
         };
         let answer: Result<u32, LoadError<AskedItself>> = if as_many {
             let load = async move |_ids: Vec<u32>| load().await.map(|value| [(id, value)]);
-            cache
-                .get_or_load_many([(id, key(id))], LoadOptions::new(), load)
-                .await
-                .map(|mut values| values.remove(&id).unwrap())
+            cache.get_or_load_many([(id, key(id))], load).await.map(|mut values| values.remove(&id).unwrap())
         } else {
             cache.get_or_load(&key(id), load).await
         };

@@ -10,7 +10,7 @@ use crate::support::{Nothing, key};
 #[tokio::test]
 async fn settings_of_a_family_apply_option_by_option_where_a_load_sets_none() {
     let timed = Timed::configured(|config| {
-        let all = Lifetime::new().expire(MINUTE).stale_while_revalidate(10 * MINUTE);
+        let all = Lifetime::new().ttl(MINUTE).stale_while_revalidate(10 * MINUTE);
         config.default_lifetime(all).family_lifetime("image", Lifetime::new().stale_while_revalidate(MINUTE))
     });
     timed.ask(LoadOptions::new(), 1).await;
@@ -26,7 +26,7 @@ async fn settings_of_a_family_apply_option_by_option_where_a_load_sets_none() {
 #[tokio::test]
 async fn a_value_that_was_set_expires_and_is_never_served_stale() {
     let timed = Timed::configured(|config| {
-        let lifetime = Lifetime::new().expire(MINUTE).stale_while_revalidate(MINUTE);
+        let lifetime = Lifetime::new().ttl(MINUTE).stale_while_revalidate(MINUTE);
         config.default_lifetime(lifetime)
     });
     timed.cache.set(&key(1), &1_u32).await.unwrap();
@@ -38,8 +38,13 @@ async fn a_value_that_was_set_expires_and_is_never_served_stale() {
 async fn values_loaded_together_do_not_expire_together() {
     let Timed { clock, cache } = Timed::new();
     for id in 0..200 {
-        let options = LoadOptions::new().expire(100 * MINUTE).jitter(0.5);
-        cache.get_or_load_with(&key(id), options, async || Ok::<_, Nothing>(1_u32)).await.unwrap();
+        let options = LoadOptions::new().ttl(100 * MINUTE).jitter(0.5);
+        cache
+            .get_or_load(&key(id), async || Ok::<_, Nothing>(1_u32))
+            .options(options)
+            .details()
+            .await
+            .unwrap();
     }
     let left = async || {
         let keys: Vec<_> = (0..200).map(key).collect();
@@ -64,7 +69,7 @@ fn outside_a_runtime_a_stale_value_is_served_without_a_load() {
     timed.wait(60);
     let load = async || -> Result<u32, Nothing> { panic!("no runtime to run it") };
     let (key, options) = (key(1), revalidated());
-    let asking = std::pin::pin!(timed.cache.get_or_load_with(&key, options, load));
+    let asking = std::pin::pin!(timed.cache.get_or_load(&key, load).options(options).details().into_future());
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     let std::task::Poll::Ready(served) = asking.poll(&mut context) else { panic!("a hit does not wait") };
     assert_eq!(served.unwrap().source, Source::Stale);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cache_facade::{Cache, CacheKey, Invalidated, LoadOptions, Source, backend::MemoryBackend};
+use cache_facade::{Cache, CacheKey, Invalidated, Source, backend::MemoryBackend};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -24,7 +24,7 @@ impl SlowLoad {
                     gate.acquire().await.unwrap().forget();
                     Ok::<_, Nothing>(value.to_owned())
                 };
-                let loaded = cache.get_or_load_with(&key, LoadOptions::new(), load).await.unwrap();
+                let loaded = cache.get_or_load(&key, load).details().await.unwrap();
                 (loaded.value, loaded.source)
             }
         });
@@ -40,7 +40,7 @@ impl SlowLoad {
 
 async fn ask(cache: &Cache, key: &CacheKey, value: &'static str) -> (String, Source) {
     let load = async move || Ok::<_, Nothing>(value.to_owned());
-    let loaded = cache.get_or_load_with(key, LoadOptions::new(), load).await.unwrap();
+    let loaded = cache.get_or_load(key, load).details().await.unwrap();
     (loaded.value, loaded.source)
 }
 

@@ -27,7 +27,7 @@ impl Timed {
 
     pub(crate) fn configured(settings: impl FnOnce(CacheConfigBuilder) -> CacheConfigBuilder) -> Self {
         let clock = Arc::new(ManualClock::new());
-        let store = Arc::new(MemoryBackend::new().with_clock(clock.clone()));
+        let store = Arc::new(MemoryBackend::new().clock(clock.clone()));
         Self::over(clock, store, settings)
     }
 
@@ -47,7 +47,7 @@ impl Timed {
     /// Reads the value; a load gives `value`.
     pub(crate) async fn ask(&self, options: LoadOptions<u32>, value: u32) -> (u32, Source) {
         let load = async move || Ok::<_, Nothing>(value);
-        let loaded = self.cache.get_or_load_with(&key(1), options, load).await.unwrap();
+        let loaded = self.cache.get_or_load(&key(1), load).options(options).details().await.unwrap();
         let_others_run().await;
         (loaded.value, loaded.source)
     }
@@ -55,18 +55,18 @@ impl Timed {
     /// Reads the value; a load fails.
     pub(crate) async fn ask_in_vain(&self, options: LoadOptions<u32>) -> Result<(u32, Source), String> {
         let load = async || Err::<u32, _>("the database is away");
-        let asked = self.cache.get_or_load_with(&key(1), options, load).await;
+        let asked = self.cache.get_or_load(&key(1), load).options(options).details().await;
         let_others_run().await;
         asked.map(|loaded| (loaded.value, loaded.source)).map_err(|error| error.to_string())
     }
 }
 
 pub(crate) fn revalidated() -> LoadOptions<u32> {
-    LoadOptions::new().expire(MINUTE).stale_while_revalidate(MINUTE)
+    LoadOptions::new().ttl(MINUTE).stale_while_revalidate(MINUTE)
 }
 
 pub(crate) fn tolerant() -> LoadOptions<u32> {
-    LoadOptions::new().expire(MINUTE).stale_if_error(MINUTE)
+    LoadOptions::new().ttl(MINUTE).stale_if_error(MINUTE)
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn without_options_no_value_expires() {
 #[tokio::test]
 async fn a_value_expires_as_its_load_says() {
     let timed = Timed::new();
-    timed.ask(LoadOptions::new().expire(MINUTE), 1).await;
+    timed.ask(LoadOptions::new().ttl(MINUTE), 1).await;
     timed.wait(59);
     assert_eq!(timed.ask(LoadOptions::new(), 2).await, (1, Source::Hit));
     timed.wait(1);
@@ -92,8 +92,8 @@ async fn a_value_may_decide_its_own_expiry() {
     let timed = Timed::new();
     let by_value = || {
         LoadOptions::new()
-            .expire(MINUTE)
-            .expire_by(|n: &u32| (*n < 5).then_some(Duration::from_secs(u64::from(*n))))
+            .ttl(MINUTE)
+            .ttl_by(|n: &u32| (*n < 5).then_some(Duration::from_secs(u64::from(*n))))
     };
     timed.ask(by_value(), 3).await;
     timed.wait(3);
@@ -110,7 +110,7 @@ async fn a_negative_result_is_cached_for_its_own_time() {
     let ask = async |found: Option<u32>| {
         let options = LoadOptions::new().negative(Duration::from_secs(10));
         let load = async move || Ok::<_, Nothing>(found);
-        let loaded = cache.get_or_load_with(&key(1), options, load).await.unwrap();
+        let loaded = cache.get_or_load(&key(1), load).options(options).details().await.unwrap();
         (loaded.value, loaded.source)
     };
     assert_eq!(ask(None).await, (None, Source::Loaded));
@@ -126,10 +126,15 @@ async fn a_negative_result_is_cached_for_its_own_time() {
 async fn a_negative_result_is_gone_right_after_its_row_was_created() {
     let Timed { cache, .. } = Timed::new();
     let options = || LoadOptions::new().negative(MINUTE);
-    let absent = cache.get_or_load_with(&key(1), options(), async || Ok::<Option<u32>, Nothing>(None)).await;
+    let absent = cache
+        .get_or_load(&key(1), async || Ok::<Option<u32>, Nothing>(None))
+        .options(options())
+        .details()
+        .await;
     assert_eq!(absent.unwrap().value, None);
     cache.change(&key(1), async || Ok::<_, Nothing>(())).await.unwrap();
-    let present = cache.get_or_load_with(&key(1), options(), async || Ok::<_, Nothing>(Some(1_u32))).await;
+    let present =
+        cache.get_or_load(&key(1), async || Ok::<_, Nothing>(Some(1_u32))).options(options()).details().await;
     assert_eq!(present.unwrap().value, Some(1));
 }
 
@@ -167,14 +172,14 @@ async fn slow_refresh(cache: &Cache, options: LoadOptions<u32>, value: u32) -> (
             Ok::<_, Nothing>(value)
         }
     };
-    let served = cache.get_or_load_with(&key(1), options, load).await.unwrap();
+    let served = cache.get_or_load(&key(1), load).options(options).details().await.unwrap();
     let_others_run().await;
     (served.value, gate)
 }
 
 #[tokio::test]
 async fn a_refresh_that_an_invalidation_overtakes_is_not_stored_and_the_stale_value_is_gone() {
-    for options in [revalidated, || LoadOptions::new().expire(100 * MINUTE).refresh_ahead(1.0)] {
+    for options in [revalidated, || LoadOptions::new().ttl(100 * MINUTE).refresh_ahead(1.0)] {
         let timed = Timed::new();
         timed.ask(options(), 1).await;
         timed.wait(60);
@@ -203,7 +208,7 @@ async fn many_callers_of_a_stale_value_cause_one_load_and_do_not_wait_for_it() {
             gate.acquire().await.unwrap().forget();
             Ok::<_, Nothing>(2)
         };
-        let served = timed.cache.get_or_load_with(&key(1), revalidated(), load).await.unwrap();
+        let served = timed.cache.get_or_load(&key(1), load).options(revalidated()).details().await.unwrap();
         assert_eq!((served.value, served.source), (1, Source::Stale));
     }
     let_others_run().await;
@@ -225,11 +230,11 @@ async fn refreshes_in_the_background_are_bounded() {
             gate.acquire().await.unwrap().forget();
             Ok::<_, Nothing>(2)
         };
-        cache.get_or_load_with(&key(id), revalidated(), load).await.unwrap().source
+        cache.get_or_load(&key(id), load).options(revalidated()).details().await.unwrap().source
     };
     for id in 0..100 {
         let options = revalidated();
-        cache.get_or_load_with(&key(id), options, async || Ok::<_, Nothing>(1)).await.unwrap();
+        cache.get_or_load(&key(id), async || Ok::<_, Nothing>(1)).options(options).details().await.unwrap();
     }
     clock.advance(MINUTE);
     for id in 0..100 {
@@ -251,21 +256,22 @@ async fn refreshes_in_the_background_are_bounded() {
 #[tokio::test(start_paused = true)]
 async fn a_background_load_that_hangs_takes_one_permit() {
     let Timed { clock, cache } = Timed::new();
-    let options = || LoadOptions::new().expire(MINUTE).stale_while_revalidate(Duration::MAX);
+    let options = || LoadOptions::new().ttl(MINUTE).stale_while_revalidate(Duration::MAX);
     for id in [1, 2] {
-        cache.get_or_load_with(&key(id), options(), async || Ok::<_, Nothing>(1)).await.unwrap();
+        cache.get_or_load(&key(id), async || Ok::<_, Nothing>(1)).options(options()).details().await.unwrap();
     }
     clock.advance(MINUTE);
     for _ in 0..100 {
         let hangs = async || std::future::pending::<Result<u32, Nothing>>().await;
-        let served = cache.get_or_load_with(&key(1), options(), hangs).await.unwrap();
+        let served = cache.get_or_load(&key(1), hangs).options(options()).details().await.unwrap();
         assert_eq!((served.value, served.source), (1, Source::Stale));
         // Its deadline is over.
         tokio::time::sleep(Duration::from_secs(31)).await;
     }
-    cache.get_or_load_with(&key(2), options(), async || Ok::<_, Nothing>(2)).await.unwrap();
+    cache.get_or_load(&key(2), async || Ok::<_, Nothing>(2)).options(options()).details().await.unwrap();
     let_others_run().await;
-    let refreshed = cache.get_or_load_with(&key(2), options(), async || Ok::<_, Nothing>(3)).await.unwrap();
+    let refreshed =
+        cache.get_or_load(&key(2), async || Ok::<_, Nothing>(3)).options(options()).details().await.unwrap();
     assert_eq!((refreshed.value, refreshed.source), (2, Source::Hit));
 }
 
@@ -277,7 +283,7 @@ async fn a_refresh_that_fails_leaves_the_stale_value_to_the_end_of_its_window() 
     assert_eq!(timed.ask_in_vain(revalidated()).await, Ok((1, Source::Stale)));
     timed.wait(1);
     let panics = async || -> Result<u32, Nothing> { panic!("broken") };
-    let served = timed.cache.get_or_load_with(&key(1), revalidated(), panics).await.unwrap();
+    let served = timed.cache.get_or_load(&key(1), panics).options(revalidated()).details().await.unwrap();
     assert_eq!((served.value, served.source), (1, Source::Stale));
     let_others_run().await;
     timed.wait(1);
@@ -287,7 +293,7 @@ async fn a_refresh_that_fails_leaves_the_stale_value_to_the_end_of_its_window() 
 
 #[tokio::test]
 async fn after_a_background_load_failed_none_begins_for_its_key_within_a_second() {
-    let options = [revalidated, || LoadOptions::new().expire(100 * MINUTE).refresh_ahead(1.0)];
+    let options = [revalidated, || LoadOptions::new().ttl(100 * MINUTE).refresh_ahead(1.0)];
     for options in options {
         let Timed { clock, cache } = Timed::new();
         let loads = Arc::new(AtomicU64::new(0));
@@ -297,11 +303,16 @@ async fn after_a_background_load_failed_none_begins_for_its_key_within_a_second(
                 loads.fetch_add(1, Ordering::SeqCst);
                 Err::<u32, _>("the database is away")
             };
-            cache.get_or_load_with(&key(id), options(), load).await.unwrap();
+            cache.get_or_load(&key(id), load).options(options()).details().await.unwrap();
             let_others_run().await;
         };
         for id in [1, 2] {
-            cache.get_or_load_with(&key(id), options(), async || Ok::<_, &str>(1)).await.unwrap();
+            cache
+                .get_or_load(&key(id), async || Ok::<_, &str>(1))
+                .options(options())
+                .details()
+                .await
+                .unwrap();
         }
         clock.advance(MINUTE);
         for (millis, loaded) in [(0, 1), (0, 1), (999, 1), (1, 2), (0, 2), (1000, 3)] {
@@ -317,7 +328,7 @@ async fn after_a_background_load_failed_none_begins_for_its_key_within_a_second(
 #[tokio::test]
 async fn a_value_that_is_read_late_in_its_time_to_live_is_refreshed_before_it_expires() {
     let timed = Timed::new();
-    let options = || LoadOptions::new().expire(MINUTE).refresh_ahead(0.5);
+    let options = || LoadOptions::new().ttl(MINUTE).refresh_ahead(0.5);
     timed.ask(options(), 1).await;
     timed.wait(29);
     assert_eq!(timed.ask(options(), 2).await, (1, Source::Hit));
@@ -338,7 +349,7 @@ async fn a_stale_value_is_served_after_a_failed_load_and_no_longer_than_its_wind
     assert_eq!(timed.ask_in_vain(tolerant()).await, Ok((1, Source::Stale)));
     assert_eq!(timed.ask_in_vain(LoadOptions::new()).await, Err("the database is away".to_owned()));
     let panics = async || -> Result<u32, Nothing> { panic!("broken") };
-    let served = timed.cache.get_or_load_with(&key(1), tolerant(), panics).await.unwrap();
+    let served = timed.cache.get_or_load(&key(1), panics).options(tolerant()).details().await.unwrap();
     assert_eq!((served.value, served.source), (1, Source::Stale));
     timed.wait(60);
     assert!(timed.ask_in_vain(tolerant()).await.is_err());
@@ -358,7 +369,7 @@ async fn a_stale_value_that_was_invalidated_is_not_served_after_a_failed_load() 
                 gate.acquire().await.unwrap().forget();
                 Err::<u32, _>("away")
             };
-            cache.get_or_load_with(&key(1), tolerant(), load).await
+            cache.get_or_load(&key(1), load).options(tolerant()).details().await
         }
     });
     let_others_run().await;
@@ -377,7 +388,7 @@ async fn a_fresh_value_served_after_a_failed_load_is_a_hit() {
         cache.set(&key(1), &2_u32).await.unwrap();
         Err::<u32, _>("away")
     };
-    let served = timed.cache.get_or_load_with(&key(1), tolerant(), load).await.unwrap();
+    let served = timed.cache.get_or_load(&key(1), load).options(tolerant()).details().await.unwrap();
     assert_eq!((served.value, served.source), (2, Source::Hit));
 }
 
@@ -395,7 +406,7 @@ async fn all_callers_that_waited_for_a_failed_load_get_the_stale_value() {
                     gate.acquire().await.unwrap().forget();
                     Err::<u32, _>("away")
                 };
-                cache.get_or_load_with(&key(1), tolerant(), load).await.unwrap().source
+                cache.get_or_load(&key(1), load).options(tolerant()).details().await.unwrap().source
             })
         })
         .collect();

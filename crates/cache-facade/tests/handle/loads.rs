@@ -16,13 +16,11 @@ use crate::support::{Faulty, Nothing, every_store, key, let_others_run};
 #[tokio::test]
 async fn a_second_read_is_a_hit_and_does_not_load() {
     let cache = Cache::memory();
-    let first =
-        cache.get_or_load_with(&key(1), LoadOptions::new(), async || Ok::<_, Nothing>(7_u32)).await.unwrap();
+    let first = cache.get_or_load(&key(1), async || Ok::<_, Nothing>(7_u32)).details().await.unwrap();
     assert_eq!((first.value, first.source), (7, Source::Loaded));
     let second: Loaded<u32> = cache
-        .get_or_load_with(&key(1), LoadOptions::new(), async || -> Result<u32, Nothing> {
-            panic!("a hit loads nothing")
-        })
+        .get_or_load(&key(1), async || -> Result<u32, Nothing> { panic!("a hit loads nothing") })
+        .details()
         .await
         .unwrap();
     assert_eq!((*second, second.source), (7, Source::Hit));
@@ -35,7 +33,7 @@ async fn a_value_names_the_backend_that_answered_its_lookup() {
     let cache = Cache::new(Faulty::new());
     for source in [Source::Loaded, Source::Hit] {
         let load = async || Ok::<_, Nothing>(7_u32);
-        let loaded = cache.get_or_load_with(&key(1), LoadOptions::new(), load).await.unwrap();
+        let loaded = cache.get_or_load(&key(1), load).details().await.unwrap();
         assert_eq!((loaded.source, loaded.backend), (source, BackendKind::Memory));
     }
 }
@@ -146,7 +144,7 @@ async fn a_cancelled_leader_neither_stops_nor_stalls_the_load() {
     let_others_run().await;
     let waiter = tokio::spawn({
         let (cache, load) = (cache.clone(), load(2));
-        async move { cache.get_or_load_with(&key(1), LoadOptions::new(), load).await }
+        async move { cache.get_or_load(&key(1), load).details().await }
     });
     let_others_run().await;
     leader.abort();
@@ -168,7 +166,7 @@ async fn after_the_load_timeout_one_waiter_loads_and_the_leader_goes_on() {
                 release.notified().await;
                 Ok::<_, Nothing>("slow".to_owned())
             };
-            cache.get_or_load_with(&key(1), LoadOptions::new(), load).await.unwrap()
+            cache.get_or_load(&key(1), load).details().await.unwrap()
         }
     });
     let_others_run().await;
@@ -264,7 +262,9 @@ async fn only_values_that_the_options_keep_are_stored() {
         async move {
             let options = LoadOptions::new().keep(|value: &u32| *value > 10);
             cache
-                .get_or_load_with(&key(1), options, async move || Ok::<_, Nothing>(value))
+                .get_or_load(&key(1), async move || Ok::<_, Nothing>(value))
+                .options(options)
+                .details()
                 .await
                 .unwrap()
                 .value
@@ -280,18 +280,15 @@ async fn bytes_are_stored_unchanged() {
     let cache = Cache::memory();
     let picture = Bytes::from_static(b"\x89PNG");
     let load = async || Ok::<_, Nothing>(Bytes::from_static(b"\x89PNG"));
-    assert_eq!(cache.get_or_load_bytes(&key(1), LoadOptions::new(), load).await.unwrap().value, picture);
-    assert_eq!(cache.get_bytes(&key(1)).await, Some(picture));
+    assert_eq!(cache.get_or_load(&key(1), load).details().await.unwrap().value, picture);
+    assert_eq!(cache.get::<Bytes>(&key(1)).await, Some(picture));
 }
 
 #[tokio::test]
 async fn a_disabled_cache_loads_every_time() {
     let cache = Cache::disabled();
     for _ in 0..2 {
-        let loaded = cache
-            .get_or_load_with(&key(1), LoadOptions::new(), async || Ok::<_, Nothing>(1_u32))
-            .await
-            .unwrap();
+        let loaded = cache.get_or_load(&key(1), async || Ok::<_, Nothing>(1_u32)).details().await.unwrap();
         assert_eq!(loaded.source, Source::Bypassed);
     }
     cache.set(&key(1), &1_u32).await.unwrap();
@@ -303,7 +300,7 @@ async fn a_disabled_cache_loads_every_time() {
 fn outside_a_runtime_the_caller_runs_the_load_itself() {
     let (cache, key) = (Cache::memory(), key(1));
     let load = async || Ok::<_, Nothing>(7_u32);
-    let mut asking = pin!(cache.get_or_load(&key, load));
+    let mut asking = pin!(cache.get_or_load(&key, load).into_future());
     let answer = loop {
         if let Poll::Ready(answer) = asking.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             break answer;

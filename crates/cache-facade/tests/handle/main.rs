@@ -8,6 +8,7 @@ mod changes;
 mod circles;
 mod families;
 mod fences;
+mod ids;
 mod lifetimes;
 mod loads;
 mod many;

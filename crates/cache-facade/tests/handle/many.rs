@@ -51,7 +51,7 @@ impl Rows {
 
 async fn ask(cache: &Cache, ids: &[u64], rows: &Rows) -> Answer {
     let rows = rows.clone();
-    cache.get_or_load_many(items(ids), LoadOptions::new(), async move |ids| rows.load(ids).await).await
+    cache.get_or_load_many(items(ids), async move |ids| rows.load(ids).await).await
 }
 
 async fn ask_slowly(cache: &Cache, ids: &'static [u64], rows: &Rows) -> JoinHandle<Answer> {
@@ -99,7 +99,7 @@ async fn an_item_that_the_load_leaves_out_is_cached_as_none_if_the_options_say_s
                     found.into_iter().map(|(id, text)| (id, Some(text))).collect::<Vec<_>>(),
                 )
             };
-            cache.get_or_load_many(items(&[1, 101]), options, load).await.unwrap()
+            cache.get_or_load_many(items(&[1, 101]), load).options(options).await.unwrap()
         };
         let negative = || LoadOptions::new().negative(Duration::from_mins(1));
         let expected = HashMap::from([(1, Some("1".to_owned())), (101, None)]);
@@ -113,7 +113,7 @@ async fn an_item_that_the_load_leaves_out_is_cached_as_none_if_the_options_say_s
     }
     let load = async |_ids: Vec<u64>| Ok::<_, Nothing>([(1, Some(1))]);
     let options = LoadOptions::new().negative(Duration::from_mins(1));
-    let values = Cache::disabled().get_or_load_many(items(&[1, 2]), options, load).await.unwrap();
+    let values = Cache::disabled().get_or_load_many(items(&[1, 2]), load).options(options).await.unwrap();
     assert_eq!(values, HashMap::from([(1, Some(1)), (2, None)]), "without a cache too");
 }
 
@@ -133,7 +133,7 @@ async fn a_caller_that_waited_for_an_absent_item_does_not_load_it_again() {
 async fn values_that_were_not_requested_are_ignored() {
     for cache in [Cache::memory(), Cache::disabled()] {
         let load = async |_ids: Vec<u64>| Ok::<_, Nothing>((0..9).map(|id| (id, id)));
-        let values = cache.get_or_load_many(items(&[1, 2]), LoadOptions::new(), load).await.unwrap();
+        let values = cache.get_or_load_many(items(&[1, 2]), load).await.unwrap();
         assert_eq!(values, HashMap::from([(1, 1), (2, 2)]));
     }
 }
@@ -200,7 +200,7 @@ async fn an_error_reaches_all_callers_of_any_of_the_items_and_the_next_call_load
                 gate.acquire().await.unwrap().forget();
                 Err::<Vec<(u64, String)>, _>("no database")
             };
-            cache.get_or_load_many(items(&[1, 2]), LoadOptions::new(), load).await
+            cache.get_or_load_many(items(&[1, 2]), load).await
         }
     });
     let_others_run().await;
@@ -215,20 +215,20 @@ async fn an_error_reaches_all_callers_of_any_of_the_items_and_the_next_call_load
 #[tokio::test]
 async fn a_panic_of_the_load_is_an_error() {
     let load = async |_ids: Vec<u64>| -> Result<Vec<(u64, String)>, Nothing> { panic!("broken") };
-    let asked = Cache::memory().get_or_load_many(items(&[1, 2]), LoadOptions::new(), load).await;
+    let asked = Cache::memory().get_or_load_many(items(&[1, 2]), load).await;
     assert!(matches!(asked, Err(LoadError::Panicked(why)) if &*why == "broken"));
 }
 
 #[tokio::test]
 async fn options_apply_to_each_value_of_a_batch() {
     let cache = Cache::memory();
-    let options = LoadOptions::new().expire(Duration::from_hours(1)).keep(|text: &String| text != "2");
+    let options = LoadOptions::new().ttl(Duration::from_hours(1)).keep(|text: &String| text != "2");
     let rows = Rows::default();
     let load = {
         let rows = rows.clone();
         async move |ids| rows.load(ids).await
     };
-    let loaded = cache.get_or_load_many(items(&[1, 2]), options, load).await.unwrap();
+    let loaded = cache.get_or_load_many(items(&[1, 2]), load).options(options).await.unwrap();
     assert_eq!(loaded, expected(&[1, 2], ""));
     assert!(cache.explain(&key(1)).await.unwrap().expires_in_ms.is_some());
     assert!(!cache.contains(&key(2)).await);
@@ -243,7 +243,7 @@ async fn a_load_of_many_that_requests_one_of_its_own_keys_is_recursive() {
         let _ = ids;
         Err::<Vec<(u64, String)>, _>(matches!(asked, Err(LoadError::Recursive)))
     };
-    let asked = cache.get_or_load_many(items(&[1, 2]), LoadOptions::new(), load).await;
+    let asked = cache.get_or_load_many(items(&[1, 2]), load).await;
     assert!(matches!(asked, Err(LoadError::Failed(told)) if *told));
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use cache_facade::{BackendKind, Cache, CacheConfig, Codec, LoadError, LoadOptions, Source};
+use cache_facade::{BackendKind, Cache, CacheConfig, Codec, LoadError, Source};
 use tokio::sync::Semaphore;
 
 use crate::support::{Faulty, Nothing, key, let_others_run};
@@ -15,15 +15,13 @@ async fn every_read_of_a_value_at_hand_is_answered_without_the_store() {
     cache.set(&key(1), &7_u32).await.unwrap();
     store.keep_at_hand(&key(1)).await;
     store.lookups_fail.store(true, Ordering::SeqCst);
-    let loaded =
-        cache.get_or_load_with(&key(1), LoadOptions::new(), async || Ok::<_, Nothing>(8_u32)).await.unwrap();
+    let loaded = cache.get_or_load(&key(1), async || Ok::<_, Nothing>(8_u32)).details().await.unwrap();
     assert_eq!((loaded.value, loaded.source, loaded.backend), (7, Source::Hit, BackendKind::Memory));
     assert_eq!(cache.get::<u32>(&key(1)).await, Some(7));
     assert!(cache.contains(&key(1)).await);
     assert_eq!(cache.get_many::<u32>(&[key(1)]).await, [Some(7)]);
     let items = [(1, key(1))];
-    let many =
-        cache.get_or_load_many(items, LoadOptions::new(), async |_| Ok::<[(i32, u32); 0], Nothing>([])).await;
+    let many = cache.get_or_load_many(items, async |_| Ok::<[(i32, u32); 0], Nothing>([])).await;
     assert_eq!(many.unwrap().get(&1), Some(&7));
     assert_eq!(store.lookups.load(Ordering::SeqCst), 0);
 }
@@ -44,7 +42,7 @@ async fn of_a_batch_the_store_is_asked_for_the_keys_that_are_not_at_hand() {
     assert_eq!(store.lookups.swap(0, Ordering::SeqCst), 3);
     let items = keys.iter().cloned().enumerate();
     let load = async |_| Ok::<[(usize, usize); 0], Nothing>([]);
-    let found = cache.get_or_load_many(items, LoadOptions::new(), load).await.unwrap();
+    let found = cache.get_or_load_many(items, load).await.unwrap();
     assert!((0..6).all(|at| found.get(&at) == Some(&at)), "{found:?}");
     assert_eq!(store.lookups.load(Ordering::SeqCst), 3);
 }

@@ -33,7 +33,7 @@ async fn from_memory(cache: &Cache) -> u64 {
 #[tokio::test]
 async fn a_value_in_memory_expires() {
     let (timed, _stored) = timed().await;
-    let options = || LoadOptions::new().expire(MINUTE);
+    let options = || LoadOptions::new().ttl(MINUTE);
     warm(&timed, options).await;
     timed.wait(60);
     assert_eq!(timed.ask(options(), 2).await, (2, Source::Loaded));

@@ -100,7 +100,7 @@ impl Site {
             if fails { Err("the database is away") } else { Ok(number) }
         };
         let options = LoadOptions::new().wait_for_others(wait);
-        tokio::spawn(async move { cache.get_or_load_with(&key(1), options, load).await })
+        tokio::spawn(async move { cache.get_or_load(&key(1), load).options(options).details().await })
     }
 
     /// Begins a call of `one`, which creates the lease, and whose load takes `time`.
@@ -148,7 +148,7 @@ async fn the_wait_is_set_by_family_and_an_option_wins() {
         let config = CacheConfig::from_pairs(config).unwrap();
         let other = Cache::builder(site.store.clone()).config(config).build();
         let load = async || Ok::<_, Nothing>(7_u64);
-        assert_eq!(other.get_or_load_with(&key(1), options, load).await.unwrap().source, source);
+        assert_eq!(other.get_or_load(&key(1), load).options(options).details().await.unwrap().source, source);
     }
 }
 

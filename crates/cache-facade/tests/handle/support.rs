@@ -1,20 +1,19 @@
 //! Support for these tests: keys, and a backend with switches for its failures.
 
 use std::collections::HashMap;
-use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use cache_facade::{
     BackendKind, Cache, CacheConfig, CacheConfigBuilder, CacheKey, CacheStats, Error, ErrorKind, Explanation,
-    Health, Invalidated, Invalidation, Result,
+    Health, Invalidated, Invalidation, KeyPart, Result,
     backend::{CacheBackend, FillOutcome, FillToken, Lookup, MemoryBackend, NewEntry},
 };
 
 pub(crate) type Nothing = std::convert::Infallible;
 
-pub(crate) fn key(id: impl Display) -> CacheKey {
+pub(crate) fn key(id: impl KeyPart) -> CacheKey {
     CacheKey::builder("image", id).part("metadata").build().unwrap()
 }
 

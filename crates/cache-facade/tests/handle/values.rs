@@ -1,6 +1,6 @@
 //! A value that is served equals the value that was loaded; one that cannot be stored so is loaded by each caller.
 
-use cache_facade::{Cache, Codec, ErrorKind, LoadOptions, Source};
+use cache_facade::{Cache, Codec, ErrorKind, Source};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ where
     T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
 {
     let load = async move || Ok::<_, Nothing>(value);
-    let loaded = cache.get_or_load_with(&key(id), LoadOptions::new(), load).await.unwrap();
+    let loaded = cache.get_or_load(&key(id), load).details().await.unwrap();
     (loaded.value, loaded.source)
 }
 

@@ -114,8 +114,8 @@ async fn values_that_expire_by_their_options_are_not_verified() {
     for _ in 0..10 {
         let loads = Arc::clone(&loads);
         let load = async move || Ok::<_, Nothing>(loads.fetch_add(1, Ordering::SeqCst));
-        let options = LoadOptions::new().expire(Duration::from_mins(1));
-        cache.get_or_load_with(&key(1), options, load).await.unwrap();
+        let options = LoadOptions::new().ttl(Duration::from_mins(1));
+        cache.get_or_load(&key(1), load).options(options).details().await.unwrap();
         let_it_end().await;
     }
     assert_eq!(loads.load(Ordering::SeqCst), 1);

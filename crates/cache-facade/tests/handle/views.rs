@@ -65,7 +65,7 @@ async fn a_value_of_another_codec_is_a_miss() {
     json.set(&key(1), &vec![1, 2, 3]).await.unwrap();
     assert_eq!(cache.get::<Vec<i32>>(&key(1)).await, None);
     assert_eq!(json.get::<Vec<i32>>(&key(1)).await, Some(vec![1, 2, 3]));
-    assert_eq!(json.get_bytes(&key(1)).await, None);
+    assert_eq!(json.get::<cache_facade::Bytes>(&key(1)).await, None);
 }
 
 #[tokio::test]
@@ -103,11 +103,11 @@ async fn values_expire_as_the_caller_or_else_the_configuration_says() {
         .family_ttl("image", Duration::from_secs(10))
         .build()
         .unwrap();
-    let backend = MemoryBackend::new().with_clock(clock.clone());
+    let backend = MemoryBackend::new().clock(clock.clone());
     let cache = Cache::builder(Arc::new(backend)).config(config).build();
     let other = CacheKey::builder("report", 1).build().unwrap();
     cache.set(&key(1), &1).await.unwrap();
-    cache.set_expiring(&key(2), &2, Duration::from_secs(30)).await.unwrap();
+    cache.set(&key(2), &2).ttl(Duration::from_secs(30)).await.unwrap();
     cache.get_or_load(&other, async || Ok::<_, Nothing>(3)).await.unwrap();
     let present = async || {
         [&key(1), &key(2), &other].map(|key| {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_facade::{BackendKind, Cache, CacheKey, Invalidated, Invalidation, LoadOptions, Source};
+use cache_facade::{BackendKind, Cache, CacheKey, Invalidated, Invalidation, Source};
 use serde::{Deserialize, Serialize};
 use testkit::history::{self, Event, Reach, Read, now};
 use tokio::sync::RwLock;
@@ -115,7 +115,7 @@ impl Instance {
             Ok::<_, Infallible>(Row { number: row, version, filler: "x".repeat(filler(row)) })
         };
         let start = now();
-        let loaded = self.cache.get_or_load_with(&key(row), LoadOptions::new(), load).await.unwrap();
+        let loaded = self.cache.get_or_load(&key(row), load).details().await.unwrap();
         let end = now();
         let source = match (loaded.source, loaded.backend) {
             (Source::Loaded | Source::Bypassed, _) => history::Source::Loaded,

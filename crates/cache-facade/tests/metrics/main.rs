@@ -99,7 +99,7 @@ fn stale_values_and_verifications_are_counted() {
     metrics::with_local_recorder(&book, || {
         runtime.block_on(async {
             let clock = Arc::new(ManualClock::new());
-            let store = Arc::new(MemoryBackend::new().with_clock(clock.clone()));
+            let store = Arc::new(MemoryBackend::new().clock(clock.clone()));
             let config = CacheConfig::builder().clock(clock.clone()).verify(1.0).build().unwrap();
             let cache = Cache::builder(store).config(config).build();
             let rows = Arc::new(AtomicU32::new(0));
@@ -112,15 +112,13 @@ fn stale_values_and_verifications_are_counted() {
                 tokio::time::sleep(Duration::from_secs(2)).await;
             }
             let old = || {
-                LoadOptions::new()
-                    .expire(Duration::from_secs(1))
-                    .stale_while_revalidate(Duration::from_secs(9))
+                LoadOptions::new().ttl(Duration::from_secs(1)).stale_while_revalidate(Duration::from_secs(9))
             };
-            cache.get_or_load_with(&key("rate"), old(), changing()).await.unwrap();
+            cache.get_or_load(&key("rate"), changing()).options(old()).details().await.unwrap();
             for fails in [true, false] {
                 clock.advance(Duration::from_secs(2));
                 let load = async move || if fails { Err("away") } else { Ok(1) };
-                cache.get_or_load_with(&key("rate"), old(), load).await.unwrap();
+                cache.get_or_load(&key("rate"), load).options(old()).details().await.unwrap();
                 tokio::time::sleep(Duration::from_secs(2)).await;
             }
         });
@@ -182,7 +180,7 @@ fn an_outage_of_redis_and_its_pending_invalidations_are_shown() {
         runtime.block_on(async {
             let mut server = testkit::RedisServer::start().unwrap();
             let directory = tempfile::tempdir().unwrap();
-            let redis = cache_facade::RedisConfig::at("127.0.0.1").with_port(server.port());
+            let redis = cache_facade::RedisConfig::at("127.0.0.1").port(server.port());
             let config = cache_facade::CacheConfig::builder().directory(directory.path()).size_mb(8);
             let cache = Cache::connect(config.redis(redis).build().unwrap()).await.unwrap();
             assert_eq!(shown("cache_breaker_state{}"), 0);

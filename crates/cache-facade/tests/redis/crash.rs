@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use cache_facade::{Cache, CacheConfig, ErrorKind, Invalidated, LoadOptions, Source};
+use cache_facade::{Cache, CacheConfig, ErrorKind, Invalidated, Source};
 use testkit::{Mode, RedisServer, TcpProxy};
 
 use crate::support::*;
@@ -21,7 +21,7 @@ const STAGE: &str = "REDIS_CRASH_STAGE";
 pub(crate) async fn read(cache: &Cache, root: &Path, id: u64) -> (String, Source) {
     let row = root.join(id.to_string());
     let load = async move || Ok::<_, Infallible>(fs::read_to_string(row).unwrap());
-    let loaded = cache.get_or_load_with(&key(id), LoadOptions::new(), load).await.unwrap();
+    let loaded = cache.get_or_load(&key(id), load).details().await.unwrap();
     (loaded.value, loaded.source)
 }
 

@@ -142,7 +142,7 @@ async fn survive_once(
     let secret = "hunter2-secret";
     let with = |address: std::net::SocketAddr| {
         let redis = redis_at(address);
-        let redis = if arguments.contains(&secret) { redis.with_password(secret) } else { redis };
+        let redis = if arguments.contains(&secret) { redis.password(secret) } else { redis };
         Instance::with(address, move |config| config.redis(redis))
     };
     let (one, two) = (with(proxy.address()).await, with(server.address()).await);

@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cache_facade::{
-    BackendKind, BreakerState, Cache, CacheKey, ErrorKind, LoadOptions, Source, backend::Timestamp,
-};
+use cache_facade::{BackendKind, BreakerState, Cache, CacheKey, ErrorKind, Source, backend::Timestamp};
 use testkit::RedisServer;
 use tokio::sync::Mutex;
 
@@ -28,7 +26,7 @@ async fn read_all(cache: &Cache, loaded: &Arc<AtomicU64>) {
         Ok::<_, Infallible>(ids.into_iter().map(|id| (id, format!("value {id}"))))
     };
     let items = (0..ITEMS).map(|id| (id, key(id)));
-    let values: HashMap<u64, String> = cache.get_or_load_many(items, LoadOptions::new(), load).await.unwrap();
+    let values: HashMap<u64, String> = cache.get_or_load_many(items, load).await.unwrap();
     assert_eq!(values.len() as u64, ITEMS);
     assert!(values.iter().all(|(id, value)| *value == format!("value {id}")));
 }
@@ -139,11 +137,11 @@ async fn a_value_of_64_megabytes_is_stored_without_an_outage() {
     for turn in 0..5 {
         let picture = picture.clone();
         let load = async move || Ok::<_, Infallible>(picture);
-        let loaded = site.cache.get_or_load_bytes(&key(turn), LoadOptions::new(), load).await.unwrap();
+        let loaded = site.cache.get_or_load(&key(turn), load).details().await.unwrap();
         assert_eq!(loaded.source, Source::Loaded);
         eventually("it is stored", async || site.cache.stats().await.unwrap().fills == turn + 1).await;
     }
-    site.cache.set_bytes(&key(9), picture).await.unwrap();
+    site.cache.set(&key(9), &picture).await.unwrap();
     was_never_away(&site.cache, since).await;
 }
 
@@ -152,7 +150,7 @@ async fn a_value_of_64_megabytes_is_stored_without_an_outage() {
 async fn time_outs_are_no_outage_while_probes_succeed() {
     let _alone = ALONE.lock().await;
     let server = Arc::new(RedisServer::start().unwrap());
-    let redis = redis_at(server.address()).with_connect_timeout(Duration::from_secs(20));
+    let redis = redis_at(server.address()).connect_timeout(Duration::from_secs(20));
     let site = Instance::with(server.address(), |config| config.redis(redis)).await;
     let since = site.cache.health().await.since;
     site.cache.set(&key(0), &0_u64).await.unwrap();

@@ -23,7 +23,7 @@ async fn is_serving(cache: &Cache) -> bool {
 async fn backend(cache: &Cache, id: u64) -> Option<BackendKind> {
     let load = async || Ok::<u64, Infallible>(u64::MAX);
     let options = LoadOptions::new().keep(|_| false);
-    let loaded = cache.get_or_load_with(&key(id), options, load).await.unwrap();
+    let loaded = cache.get_or_load(&key(id), load).options(options).details().await.unwrap();
     (loaded.source == Source::Hit).then_some(loaded.backend)
 }
 
@@ -91,7 +91,7 @@ async fn callers_share_a_decoded_value_of_redis_until_another_instance_changes_i
 async fn a_server_that_is_trusted_after_a_restart_has_no_values_in_memory() {
     let server = RedisServer::start().unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let redis = redis_at(server.address()).with_trust_restart(true);
+    let redis = redis_at(server.address()).trust_restart(true);
     let config =
         CacheConfig::builder().directory(directory.path()).memory_mb(8).redis(redis).build().unwrap();
     assert!(config.warnings().iter().any(|warning| warning.contains("REDIS_TRUST_RESTART")));

@@ -77,7 +77,7 @@ async fn another_database_and_back_with_a_change_in_each_nothing_old_is_read() {
     let database = Database::new();
     for round in 0..3 {
         for db in [0, 1] {
-            let redis = redis_at(server.address()).with_db(db);
+            let redis = redis_at(server.address()).db(db);
             let cache = connect(config(directory.path(), server.address()).redis(redis)).await;
             assert_eq!(database.read(&cache, 1).await.0, database.version(1), "round {round}");
             let _ = database.write(&cache, 1).await;

@@ -4,8 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use cache_facade::{
-    BackendKind, ErrorKind, Fallback, HealthStatus, Invalidated, LoadOptions, ManualClock, Source,
-    images::ImageChange,
+    BackendKind, ErrorKind, Fallback, HealthStatus, Invalidated, ManualClock, Source, images::ImageChange,
 };
 use testkit::{Mode, RedisServer, TcpProxy};
 use tokio::sync::oneshot;
@@ -77,10 +76,7 @@ async fn a_load_that_began_on_one_store_is_not_stored_in_the_other() {
             going.await.unwrap();
             Ok::<_, Infallible>(0_u64)
         };
-        let loading =
-            tokio::spawn(
-                async move { cache.get_or_load_with(&key(id), LoadOptions::new(), load).await.unwrap() },
-            );
+        let loading = tokio::spawn(async move { cache.get_or_load(&key(id), load).details().await.unwrap() });
         (loading, begins, go)
     };
     let (on_redis, begins, go_redis) = slow(1);
@@ -129,9 +125,7 @@ async fn in_an_outage_a_value_is_served_for_the_maximum_age_from_the_start_of_it
             Ok::<_, Infallible>(1)
         }
     };
-    let read = async |took| {
-        one.cache.get_or_load_with(&key(1), LoadOptions::new(), load(took)).await.unwrap().source
-    };
+    let read = async |took| one.cache.get_or_load(&key(1), load(took)).details().await.unwrap().source;
     assert_eq!(read(4).await, Source::Loaded);
     clock.advance(Duration::from_millis(5_999));
     assert_eq!(read(0).await, Source::Hit);

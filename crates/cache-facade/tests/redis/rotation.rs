@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cache_facade::{Cache, CacheConfig, Credentials, RedisConfig};
+use cache_facade::{Cache, CacheConfig, Credentials};
 use testkit::RedisServer;
 
 use crate::support::*;
@@ -55,7 +55,7 @@ async fn each_connection_asks_the_application_for_its_credentials() {
     let calls = Arc::new(AtomicU64::new(0));
     let (counted, tokens) = (Arc::clone(&calls), Arc::new(AtomicU64::new(1)));
     let token = Arc::clone(&tokens);
-    let redis: RedisConfig = redis_at(server.address()).with_credentials(move || {
+    let redis = redis_at(server.address()).credentials(move || {
         counted.fetch_add(1, Ordering::SeqCst);
         let token = token.load(Ordering::SeqCst);
         async move {

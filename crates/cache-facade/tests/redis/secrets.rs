@@ -32,7 +32,7 @@ async fn no_line_and_no_description_holds_a_password() {
     let mut proxy = TcpProxy::start(server.address()).await.unwrap();
     let (address, patience) = (proxy.address(), Duration::from_millis(300));
     let with = |password: &'static str| {
-        let redis = redis_at(address).with_username("default").with_password(password);
+        let redis = redis_at(address).username("default").password(password);
         let config = cache_facade::CacheConfig::builder().redis(redis.clone());
         assert!(!format!("{redis:?} {redis:#?} {config:?} {config:#?}").contains(password));
         Instance::with(address, |config| config.redis(redis))

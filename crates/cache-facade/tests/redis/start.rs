@@ -38,7 +38,7 @@ async fn without_a_server_the_warning_is_exact_and_the_fallback_is_used_until_th
     let mut server = RedisServer::start().unwrap();
     server.kill().unwrap();
     let one = Instance::with(server.address(), |config| {
-        config.redis(redis_at(server.address()).with_password("hunter2-secret"))
+        config.redis(redis_at(server.address()).password("hunter2-secret"))
     })
     .await;
     let warnings = Lines::with("WARN ");
@@ -84,7 +84,7 @@ async fn a_wrong_password_falls_back_and_shows_no_secret() {
     Lines::capture(Level::TRACE);
     let server = RedisServer::start_with(&["--requirepass", "right-secret"]).unwrap();
     let with = |password: &'static str| {
-        let redis = redis_at(server.address()).with_password(password);
+        let redis = redis_at(server.address()).password(password);
         Instance::with(server.address(), |config| config.redis(redis))
     };
     let one = with("wrong-secret").await;
@@ -177,7 +177,15 @@ async fn the_diagnosis_refuses_a_directory_that_a_start_on_redis_refuses() {
         std::os::unix::fs::symlink(&victim, directory.join(name)).unwrap();
         let config = config(&directory, nowhere()).build().unwrap();
         let started = Cache::connect(config.clone()).await.map(drop).map_err(|error| error.kind());
-        let examined = cache_facade::diagnose_directory(&config).map_err(|error| error.kind());
-        assert_eq!(examined, started, "{name}");
+        assert_eq!(started, Err(cache_facade::ErrorKind::Configuration), "{name}");
+        let report = cache_facade::diagnose(&config).await;
+        let examined = report.checks.iter().find(|check| check.name == "CACHE_DIR");
+        assert!(
+            examined.is_some_and(|check| matches!(
+                check.diagnosis,
+                cache_facade::doctor::Diagnosis::Wrong { .. }
+            )),
+            "{report}"
+        );
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cache_facade::{
     BackendKind, BreakerState, Cache, CacheConfig, CacheConfigBuilder, CacheKey, Changed, Invalidated,
-    LoadOptions, RedisConfig, Source,
+    RedisConfig, RedisConfigBuilder, Source,
 };
 use tempfile::TempDir;
 use testkit::RedisServer;
@@ -17,8 +17,8 @@ use testkit::RedisServer;
 /// How long a condition may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(crate) fn redis_at(address: SocketAddr) -> RedisConfig {
-    RedisConfig::at(address.ip().to_string()).with_port(address.port())
+pub(crate) fn redis_at(address: SocketAddr) -> RedisConfigBuilder {
+    RedisConfig::at(address.ip().to_string()).port(address.port())
 }
 
 pub(crate) fn config(directory: &Path, address: SocketAddr) -> CacheConfigBuilder {
@@ -52,7 +52,7 @@ impl Instance {
 
     /// An instance with long time-outs: it stays on Redis on a loaded machine too.
     pub(crate) async fn patient(address: SocketAddr) -> Self {
-        let redis = redis_at(address).with_timeout(PATIENCE).with_connect_timeout(PATIENCE);
+        let redis = redis_at(address).timeout(PATIENCE).connect_timeout(PATIENCE);
         Self::with(address, |config| config.redis(redis)).await
     }
 
@@ -89,7 +89,7 @@ impl Database {
     pub(crate) async fn read(self: &Arc<Self>, cache: &Cache, id: u64) -> (u64, Source) {
         let database = Arc::clone(self);
         let load = async move || Ok::<_, Infallible>(database.version(id));
-        let loaded = cache.get_or_load_with(&key(id), LoadOptions::new(), load).await.unwrap();
+        let loaded = cache.get_or_load(&key(id), load).details().await.unwrap();
         (loaded.value, loaded.source)
     }
 
@@ -132,11 +132,7 @@ pub(crate) async fn is_away(cache: &Cache) {
     // It is open as soon as it stores a value.
     eventually("the fallback stores", async || {
         let probe = CacheKey::builder("probe", 1).build().unwrap();
-        cache
-            .get_or_load_with(&probe, LoadOptions::new(), async || Ok::<_, Infallible>(1))
-            .await
-            .unwrap()
-            .source
+        cache.get_or_load(&probe, async || Ok::<_, Infallible>(1)).details().await.unwrap().source
             == Source::Hit
     })
     .await;

@@ -1,6 +1,6 @@
 //! Encryption by the settings: if it is impossible the fallback is used, and nothing is sent in plain text.
 
-use cache_facade::{BackendKind, RedisConfig, Tls};
+use cache_facade::{BackendKind, CacheConfig, RedisConfigBuilder, Tls};
 use testkit::{Authority, Lines, RedisServer, terminator};
 use tracing::Level;
 
@@ -15,12 +15,14 @@ fn commands(server: &RedisServer) -> Vec<String> {
     names.map(|(name, _)| name.to_owned()).filter(|name| !["info", "ping"].contains(&name.as_str())).collect()
 }
 
-async fn backend_of(redis: RedisConfig) -> (BackendKind, Instance) {
+async fn backend_of(redis: RedisConfigBuilder) -> (BackendKind, Instance) {
     let one = Instance::with(redis_address(&redis), |config| config.redis(redis)).await;
     (one.cache.backend_kind(), one)
 }
 
-fn redis_address(redis: &RedisConfig) -> std::net::SocketAddr {
+fn redis_address(redis: &RedisConfigBuilder) -> std::net::SocketAddr {
+    let config = CacheConfig::builder().redis(redis.clone()).build().unwrap();
+    let redis = config.redis();
     format!("{}:{}", redis.host(), redis.port()).parse().unwrap()
 }
 
@@ -33,12 +35,12 @@ async fn instances_share_an_encrypted_redis_with_and_without_a_certificate_of_th
     let (certificate, key) = authority.certifies("client").unwrap();
     let patient = |address| {
         let patience = std::time::Duration::from_secs(30);
-        let redis = redis_at(address).with_timeout(patience).with_connect_timeout(patience);
-        redis.with_tls(Tls::On).with_ca_file(authority.file())
+        let redis = redis_at(address).timeout(patience).connect_timeout(patience);
+        redis.tls(Tls::On).ca_file(authority.file())
     };
     let (kind, one) = backend_of(patient(open)).await;
     assert_eq!(kind, BackendKind::Redis, "{:?}", one.cache.health().await);
-    let (kind, two) = backend_of(patient(closed).with_client_certificate(certificate, key)).await;
+    let (kind, two) = backend_of(patient(closed).client_certificate(certificate, key)).await;
     assert_eq!(kind, BackendKind::Redis, "{:?}", two.cache.health().await);
 
     let database = Database::new();
@@ -57,18 +59,18 @@ async fn a_refused_certificate_means_the_fallback_and_nothing_is_sent_in_plain_t
     let encrypted = terminator(server.address(), &identity, None).await.unwrap();
     let asks = terminator(server.address(), &identity, Some(&authority)).await.unwrap();
     let named = |address, authority: &Authority| {
-        redis_at(address).with_password("hunter2").with_tls(Tls::On).with_ca_file(authority.file())
+        redis_at(address).password("hunter2").tls(Tls::On).ca_file(authority.file())
     };
     let expired = authority.certified_once("127.0.0.1").unwrap();
     let expired = terminator(server.address(), &expired, None).await.unwrap();
     for (number, (what, redis)) in [
         ("another authority", named(encrypted, &other)),
-        ("the world's authorities", redis_at(encrypted).with_tls(Tls::On)),
+        ("the world's authorities", redis_at(encrypted).tls(Tls::On)),
         ("expired", named(expired, &authority)),
         ("no certificate of its own", named(asks, &authority)),
         ("a plain server", named(server.address(), &authority)),
-        ("no such file", redis_at(encrypted).with_tls(Tls::On).with_ca_file("/nowhere/ca.pem")),
-        ("an authority, and TLS off", redis_at(server.address()).with_ca_file(authority.file())),
+        ("no such file", redis_at(encrypted).tls(Tls::On).ca_file("/nowhere/ca.pem")),
+        ("an authority, and TLS off", redis_at(server.address()).ca_file(authority.file())),
     ]
     .into_iter()
     .enumerate()

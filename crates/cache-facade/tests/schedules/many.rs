@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cache_facade::{Cache, CacheKey, LoadOptions};
+use cache_facade::{Cache, CacheKey};
 use shuttle::future::{spawn, yield_now};
 
 use crate::{Database, Nothing, explore, explore_freshness, key};
@@ -26,7 +26,7 @@ fn callers_with_overlapping_items_load_each_once_and_never_deadlock() {
                     Ok::<_, Nothing>(ids.into_iter().map(|id| (id, id)).collect::<Vec<_>>())
                 };
                 let items = ids.iter().map(|id| (*id, place(*id)));
-                let values = cache.get_or_load_many(items, LoadOptions::new(), load).await.unwrap();
+                let values = cache.get_or_load_many(items, load).await.unwrap();
                 assert!(values.len() == ids.len() && values.iter().all(|(item, value)| item == value));
             })
         });
@@ -56,7 +56,7 @@ fn no_read_of_many_returns_a_value_loaded_before_a_completed_invalidation() {
                         }
                     };
                     let items = [(0, key()), (1, place(1))];
-                    let values = cache.get_or_load_many(items, LoadOptions::new(), load).await.unwrap();
+                    let values = cache.get_or_load_many(items, load).await.unwrap();
                     let version = values[&0];
                     assert!(
                         version >= acknowledged,

@@ -15,7 +15,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// Two instances over one backend that holds a stale value.
 async fn with_an_old_value(options: fn() -> LoadOptions<u64>) -> (Cache, Cache, Arc<Database>) {
     let (clock, database) = (Arc::new(ManualClock::new()), Arc::new(Database::default()));
-    let store = Arc::new(MemoryBackend::new().with_clock(clock.clone()));
+    let store = Arc::new(MemoryBackend::new().clock(clock.clone()));
     let instance = || {
         let config = CacheConfig::builder().clock(clock.clone()).build().unwrap();
         Cache::builder(store.clone()).config(config).build()
@@ -25,17 +25,17 @@ async fn with_an_old_value(options: fn() -> LoadOptions<u64>) -> (Cache, Cache, 
         let database = Arc::clone(&database);
         move || database.load()
     };
-    here.get_or_load_with(&key(), options(), load).await.unwrap();
+    here.get_or_load(&key(), load).options(options()).details().await.unwrap();
     clock.advance(MINUTE);
     (here, there, database)
 }
 
 fn revalidated() -> LoadOptions<u64> {
-    LoadOptions::new().expire(MINUTE).stale_while_revalidate(MINUTE)
+    LoadOptions::new().ttl(MINUTE).stale_while_revalidate(MINUTE)
 }
 
 fn tolerant() -> LoadOptions<u64> {
-    LoadOptions::new().expire(MINUTE).stale_if_error(MINUTE)
+    LoadOptions::new().ttl(MINUTE).stale_if_error(MINUTE)
 }
 
 /// Reads twice, and checks that the value was not stale when the read began; a load may fail.
@@ -49,7 +49,7 @@ async fn read(database: Arc<Database>, cache: Cache, options: fn() -> LoadOption
                 if fails { Err("the database is away") } else { Ok(version) }
             }
         };
-        if let Ok(loaded) = cache.get_or_load_with(&key(), options(), load).await {
+        if let Ok(loaded) = cache.get_or_load(&key(), load).options(options()).details().await {
             let version = loaded.value;
             assert!(
                 version >= acknowledged,
@@ -103,7 +103,7 @@ fn a_stale_value_is_refreshed_by_one_load_for_all() {
             let database = Arc::clone(&database);
             spawn(async move {
                 let load = move || database.load();
-                cache.get_or_load_with(&key(), revalidated(), load).await.unwrap().source
+                cache.get_or_load(&key(), load).options(revalidated()).details().await.unwrap().source
             })
         };
         for source in join_all((0..4).map(|_| ask(cache.clone()))).await {

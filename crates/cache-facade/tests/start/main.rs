@@ -8,7 +8,7 @@ mod last_run;
 use std::convert::Infallible;
 use std::path::Path;
 
-use cache_facade::{Cache, CacheConfig, CacheConfigBuilder, CacheKey, LoadOptions, Source};
+use cache_facade::{Cache, CacheConfig, CacheConfigBuilder, CacheKey, Source};
 
 fn config(directory: &Path) -> CacheConfigBuilder {
     CacheConfig::builder().directory(directory).size_mb(8)
@@ -29,7 +29,7 @@ fn key(id: u32) -> CacheKey {
 /// Reads `key(id)` while the database holds `current`.
 async fn read(cache: &Cache, id: u32, current: &'static str) -> (String, Source) {
     let load = async move || Ok::<_, Infallible>(current.to_owned());
-    let loaded = cache.get_or_load_with(&key(id), LoadOptions::new(), load).await.unwrap();
+    let loaded = cache.get_or_load(&key(id), load).details().await.unwrap();
     (loaded.value, loaded.source)
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use cache_core::Result;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ConnectionInfo, Pipeline, RedisError, Value};
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use super::cluster::ClusterView;
 use super::sentinel::Sentinels;
@@ -89,7 +89,7 @@ impl Connector {
         let status = Status {
             socket: socket.clone(),
             epoch,
-            run: xxh3_64(info.run_id.as_bytes()),
+            run: XxHash3_64::oneshot(info.run_id.as_bytes()),
             expires_fields: info.expires_fields,
             is_in_cluster: info.cluster.is_some(),
             is_broken: AtomicBool::new(false),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cache_core::plants::{Plant, is_planted};
 use cache_core::{Clock, Invalidation, Monotonic, Result, Timestamp};
 use parking_lot::Mutex;
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use super::recent_removals::RecentRemovals;
 use super::replication_history::ReplicationHistory;
@@ -127,5 +127,5 @@ fn combined(incarnations: &BTreeMap<String, u64>) -> u64 {
         // Writing to memory does not fail.
         let _ = write!(text, "{name} {incarnation:016x} ");
     }
-    xxh3_64(text.as_bytes())
+    XxHash3_64::oneshot(text.as_bytes())
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use cache_core::{Clock, FillToken, Invalidation, Monotonic, Result, Timestamp, random_nonzero};
 use parking_lot::Mutex;
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use super::history::History;
 use super::server_info::ServerInfo;
@@ -56,7 +56,7 @@ impl ServerEpoch {
 /// in between. The others alone do not tell a restart of a server that reads them from its files.
 pub(crate) fn incarnation_of(info: &ServerInfo) -> u64 {
     let ServerInfo { run_id, replication, cluster, .. } = info;
-    xxh3_64(
+    XxHash3_64::oneshot(
         match cluster {
             None => format!("{run_id} {}", replication.id),
             Some(view) => format!("{run_id} {} {}", view.id, view.epoch),

@@ -114,8 +114,10 @@ async fn a_clear_finds_keys_that_move_meanwhile() {
     let cluster = RedisCluster::start_with(3, 0, &[]).unwrap();
     let (cache, writer) = (open(&cluster).await, open(&cluster).await);
     let keys = keys_of(&cluster, 0, 40);
-    let (mut cleared, mut from) = (0, 0);
-    for round in 0..36 {
+    let (mut round, mut cleared, mut from) = (0, 0, 0);
+    // The slower the machine, the fewer clears are acknowledged while slots move.
+    while round < 20 || cleared < 5 {
+        assert!(round < 200, "{cleared} of {round} clears were acknowledged");
         let to = (from + 1) % 3;
         for key in &keys {
             let token = eventually_lookup(&cache, key).await.token;
@@ -144,8 +146,8 @@ async fn a_clear_finds_keys_that_move_meanwhile() {
         assert!(!is_cleared || left == 0, "{left} of {} keys in round {round}", keys.len());
         cleared += usize::from(is_cleared);
         from = to;
+        round += 1;
     }
-    assert!(cleared > 9, "{cleared} of 36 clears were acknowledged");
 }
 
 /// 1. The value is on A and its replica B. 2. B stops. 3. A acknowledges the removal. 4. A is killed, B goes on and is

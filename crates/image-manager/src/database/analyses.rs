@@ -5,7 +5,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::columns::id;
-use super::images::{StoredImage, image_for, stored_image};
+use super::images::{StoredImage, find_image, stored_image};
+use super::permission::Guarded;
 use crate::error::ApiError;
 use crate::pictures::AnalysisKind;
 
@@ -35,17 +36,14 @@ pub(crate) fn analyses_of(db: &Connection, image: Uuid) -> Result<Vec<Analysis>,
     Ok(analyses.collect::<Result<_, _>>()?)
 }
 
-/// Returns the analysis and its image, deleted or not, for a member of the image's project.
-///
-/// # Errors
-/// Not found, or forbidden to `user`.
-pub(crate) fn analysis_for(
+/// Finds the analysis and its image, deleted or not. The first of its two statements reads a row that never changes.
+pub(crate) fn find_analysis(
     db: &Connection,
     user: &str,
     analysis: Uuid,
-) -> Result<(AnalysisKind, StoredImage), ApiError> {
-    let (kind, image) = kind_and_image(db, analysis)?;
-    Ok((kind, image_for(db, user, image)?))
+) -> rusqlite::Result<Option<Guarded<(AnalysisKind, StoredImage)>>> {
+    let Some((kind, image)) = kind_and_image(db, analysis)? else { return Ok(None) };
+    Ok(find_image(db, user, image)?.map(|found| found.map(|image| (kind, image))))
 }
 
 /// Returns the analysis and its image for a load, whose result serves all members of the project.
@@ -56,13 +54,12 @@ pub(crate) fn stored_analysis(
     db: &Connection,
     analysis: Uuid,
 ) -> Result<(AnalysisKind, StoredImage), ApiError> {
-    let (kind, image) = kind_and_image(db, analysis)?;
+    let (kind, image) = kind_and_image(db, analysis)?.ok_or_else(|| ApiError::not_found("analysis"))?;
     Ok((kind, stored_image(db, image)?))
 }
 
-fn kind_and_image(db: &Connection, analysis: Uuid) -> Result<(AnalysisKind, Uuid), ApiError> {
+fn kind_and_image(db: &Connection, analysis: Uuid) -> rusqlite::Result<Option<(AnalysisKind, Uuid)>> {
     db.prepare_cached("SELECT kind, image_id FROM analyses WHERE id = ?1")?
         .query_row([analysis.to_string()], |row| Ok((row.get("kind")?, id(row, "image_id")?)))
-        .optional()?
-        .ok_or_else(|| ApiError::not_found("analysis"))
+        .optional()
 }

@@ -1,17 +1,17 @@
 //! Images: their rows, changes and permissions.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::columns::id;
-use super::projects::not_a_member;
+use super::permission::{Guarded, permitted};
 use crate::error::ApiError;
 use crate::metadata::Metadata;
 use crate::pictures::Format;
 
-/// An image, as it is answered and cached.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// An image, as it is answered.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Image {
     pub(crate) id: Uuid,
     pub(crate) project_id: Uuid,
@@ -76,16 +76,24 @@ pub(crate) struct NewImage {
 /// # Errors
 /// Not found, or forbidden to `user`.
 pub(crate) fn image_for(db: &Connection, user: &str, image: Uuid) -> Result<StoredImage, ApiError> {
-    let (stored, is_member) = db
-        .prepare_cached(
+    permitted(find_image(db, user, image)?, "image")
+}
+
+/// Finds the image, deleted or not, by one statement.
+pub(crate) fn find_image(
+    db: &Connection,
+    user: &str,
+    image: Uuid,
+) -> rusqlite::Result<Option<Guarded<StoredImage>>> {
+    db.prepare_cached(
             "SELECT id, project_id, file_id, content_type, width, height, filename, size_bytes, deleted_at,
                  EXISTS (SELECT 1 FROM members WHERE members.project_id = images.project_id AND user = ?2) AS member
              FROM images WHERE id = ?1",
         )?
-        .query_row(params![image.to_string(), user], |row| Ok((read_stored_image(row)?, row.get("member")?)))
-        .optional()?
-        .ok_or_else(|| ApiError::not_found("image"))?;
-    if is_member { Ok(stored) } else { Err(not_a_member()) }
+        .query_row(params![image.to_string(), user], |row| {
+            Ok(Guarded::new(read_stored_image(row)?, row.get("member")?))
+        })
+        .optional()
 }
 
 /// Returns the image, deleted or not, for a load, whose result serves all members of the project.
@@ -272,6 +280,7 @@ pub(super) mod testing {
 mod tests {
     use serde_json::json;
 
+    use super::super::projects::not_a_member;
     use super::testing::{put_image, with_images};
     use super::*;
 

@@ -1,7 +1,7 @@
 //! Pages of a project's images, filtered.
 
 use rusqlite::{Connection, named_params};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::images::{Image, read_image};
@@ -9,7 +9,7 @@ use super::search::Search;
 use crate::error::ApiError;
 
 /// One page of a project's images; `total` counts all that the filter lets through.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct ImagePage {
     pub(crate) items: Vec<Image>,
     pub(crate) total: u64,

@@ -6,6 +6,8 @@ mod analyses;
 mod columns;
 mod images;
 mod listing;
+mod lookups;
+mod permission;
 mod projects;
 mod schema;
 mod search;
@@ -19,20 +21,22 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::Semaphore;
 
-pub(crate) use analyses::{Analysis, add_analysis, analyses_of, analysis_for, stored_analysis};
+pub(crate) use analyses::{Analysis, add_analysis, analyses_of, find_analysis, stored_analysis};
 pub(crate) use images::{
-    Image, NewFile, NewImage, StoredImage, add_image, delete_image, file_is_known, image, image_for,
-    replace_file, restore_image, set_metadata, stored_image,
+    Image, NewFile, NewImage, StoredImage, add_image, delete_image, file_is_known, find_image, image,
+    image_for, replace_file, restore_image, set_metadata, stored_image,
 };
 pub(crate) use listing::{ListingQuery, images_of};
+pub(crate) use permission::permitted;
 pub(crate) use projects::{
     Project, Samples, add_project, begin_samples, delete_project, end_samples, filenames_of, files_of,
-    project_for, projects_of, samples, set_members,
+    find_project, project_for, projects_of, samples, set_members,
 };
 pub use schema::OpenError;
 pub(crate) use schema::examine;
 pub(crate) use search::Search;
 
+use self::lookups::Lookups;
 use crate::caching::Announced;
 use crate::error::ApiError;
 
@@ -53,6 +57,7 @@ struct Pool {
     /// Device and inode of the file that was opened.
     file: (u64, u64),
     idle: Mutex<Vec<Connection>>,
+    lookups: Lookups,
     connections: Arc<Semaphore>,
     /// Writers of this process queue here, in order, so that they do not hold connections while they wait.
     writer: Arc<Semaphore>,
@@ -74,18 +79,36 @@ impl Database {
     /// When the file cannot be opened, is no database, or was made by a newer version of this application.
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         let first = schema::open(path)?;
-        let file = identity(path).map_err(|error| OpenError::Sqlite {
-            path: path.to_owned(),
-            source: rusqlite::Error::ToSqlConversionFailure(error.into()),
-        })?;
+        let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+        let file =
+            identity(path).map_err(|error| sqlite(rusqlite::Error::ToSqlConversionFailure(error.into())))?;
+        let lookups = Lookups::open(path).map_err(sqlite)?;
         let pool = Pool {
             path: path.to_owned(),
             file,
             idle: Mutex::new(vec![first]),
+            lookups,
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
             writer: Arc::new(Semaphore::new(1)),
         };
         Ok(Self { pool: Arc::new(pool) })
+    }
+
+    /// Returns what `row` reads in a fresh snapshot, in the calling task: for one statement that finds a few rows by their
+    /// keys.
+    ///
+    /// Where that fails, as while another process recovers the database, `row` is called once more by
+    /// [`read`](Self::read), which waits and reports errors.
+    pub(crate) async fn find<T: Send + 'static>(
+        &self,
+        row: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        if self.pool.is_in_place()
+            && let Some(found) = self.pool.lookups.find(&row)
+        {
+            return Ok(found);
+        }
+        self.read(move |db| Ok(row(db)?)).await
     }
 
     /// Reads in one fresh snapshot: everything committed before the call, and nothing later than its first statement.
@@ -131,7 +154,7 @@ impl Database {
         let done = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             // SQLite would write on to a file without a name, which is lost when it is closed.
-            if identity(&pool.path).ok() != Some(pool.file) {
+            if !pool.is_in_place() {
                 return Err(ApiError::internal(
                     "using the database",
                     format!("{} was removed or replaced; restore it and start again", pool.path.display()),
@@ -147,6 +170,13 @@ impl Database {
             result
         });
         done.await.unwrap_or_else(|panic| Err(ApiError::internal("database work", panic)))
+    }
+}
+
+impl Pool {
+    /// Returns whether the file that was opened still has its name.
+    fn is_in_place(&self) -> bool {
+        identity(&self.path).ok() == Some(self.file)
     }
 }
 

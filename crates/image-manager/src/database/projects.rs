@@ -7,6 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::columns::id;
+use super::permission::Guarded;
 use crate::error::ApiError;
 
 /// A project, as it is answered.
@@ -32,6 +33,19 @@ pub(crate) fn project_for(db: &Connection, user: &str, project: Uuid) -> Result<
         return Err(not_a_member());
     }
     Ok(Project { id: project, name, members })
+}
+
+/// Finds the project by one statement; its row is of no use to the caller.
+pub(crate) fn find_project(
+    db: &Connection,
+    user: &str,
+    project: Uuid,
+) -> rusqlite::Result<Option<Guarded<()>>> {
+    db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM members WHERE project_id = ?1 AND user = ?2) FROM projects WHERE id = ?1",
+    )?
+    .query_row(params![project.to_string(), user], |row| Ok(Guarded::new((), row.get(0)?)))
+    .optional()
 }
 
 /// Returns the projects of `user`, oldest first.

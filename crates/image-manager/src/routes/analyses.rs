@@ -7,12 +7,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use cache_facade::images::{self, ImageChange};
+use cache_facade::images::ImageChange;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::images::visible;
+use crate::answered::answered;
 use crate::app::App;
 use crate::database::{self, Analysis};
 use crate::error::ApiError;
@@ -72,11 +73,12 @@ pub(super) async fn results(
 ) -> Result<impl IntoResponse, ApiError> {
     let findings = retried(id, async || {
         let reader = user.clone();
-        let (kind, image) = app.database().read(move |db| database::analysis_for(db, &reader, id)).await?;
+        let found = app.database().find(move |db| database::find_analysis(db, &reader, id)).await?;
+        let (kind, image) = database::permitted(found, "analysis")?;
         image.alive()?;
         let app_of_load = app.clone();
         let load = async move || compute(&app_of_load, id).await;
-        let findings = app.cached::<Findings, _, _>(images::analysis_results(id), load).await?;
+        let findings = answered(app.families().findings.get_or_load((id, "results"), load).details()).await?;
         Ok((kind, findings))
     });
     let (kind, findings) = findings.await?;

@@ -16,8 +16,8 @@ use tokio_util::io::ReaderStream;
 use uuid::Uuid;
 
 use super::images::visible;
+use crate::answered::CacheHeaders;
 use crate::app::App;
-use crate::caching::CacheHeaders;
 use crate::database::StoredImage;
 use crate::error::ApiError;
 use crate::extract::{Id, User};

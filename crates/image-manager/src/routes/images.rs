@@ -3,19 +3,22 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::IntoResponse;
-use cache_facade::images::{self, ImageChange};
+use bytes::Bytes;
+use cache_facade::images::ImageChange;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::projects;
+use crate::answered::{Answered, CacheHeaders, answered};
 use crate::app::App;
 use crate::database::{self, Image, StoredImage};
 use crate::error::ApiError;
 use crate::extract::{Body, Id, Query, User};
+use crate::json_text::{JsonText, to_json};
 use crate::metadata::Metadata;
 use crate::ranges::check_conditions;
+use crate::retry::retried;
 use crate::uploads;
 
 #[derive(Debug, Deserialize)]
@@ -29,22 +32,29 @@ pub(super) async fn view(
     User(user): User,
     Id(id): Id,
     Query(Parameters { include_deleted }): Query<Parameters>,
-) -> Result<impl IntoResponse, ApiError> {
-    let stored = visible(&app, &user, id).await?;
-    if !include_deleted {
-        stored.alive()?;
-    }
+) -> Result<(CacheHeaders, JsonText), ApiError> {
+    let answer = retried(id, async || answer(&app, &user, id, include_deleted).await).await?;
+    Ok((answer.headers, JsonText(answer.value)))
+}
+
+/// Returns the JSON of an image. The cache holds only images that are not deleted, as its text does not tell without being
+/// parsed.
+async fn answer(app: &App, user: &str, id: Uuid, include_deleted: bool) -> Result<Answered<Bytes>, ApiError> {
+    let stored = visible(app, user, id).await?;
     let database = app.database().clone();
-    let image = app
-        .cached(images::image_metadata(id), async move || {
-            database.read(move |db| database::image(db, id)).await
-        })
-        .await?;
-    // Deleted since it was looked up above.
-    if image.value.deleted_at.is_some() && !include_deleted {
-        return Err(ApiError::not_found("image"));
+    if stored.deleted && include_deleted {
+        let value = database.read(move |db| to_json(&database::image(db, id)?)).await?;
+        return Ok(Answered { value, headers: CacheHeaders::bypass() });
     }
-    Ok((image.headers, Json(image.value)))
+    stored.alive()?;
+    let load = async move || {
+        let read = database.read(move |db| {
+            let image = database::image(db, id)?;
+            if image.deleted_at.is_some() { Err(ApiError::changed_meanwhile()) } else { to_json(&image) }
+        });
+        read.await
+    };
+    answered(app.families().metadata.get_or_load((id, "metadata"), load).details()).await
 }
 
 pub(super) async fn upload(
@@ -54,7 +64,7 @@ pub(super) async fn upload(
     request: Request,
 ) -> Result<(StatusCode, Json<Image>), ApiError> {
     // Before the body is read: nothing is received from users outside the project.
-    projects::visible(&app, &user, project).await?;
+    projects::check_member(&app, &user, project).await?;
     let upload = uploads::receive(&app, request).await?;
     let image = uploads::add(&app, user, project, upload).await?;
     Ok((StatusCode::CREATED, Json(image)))
@@ -138,5 +148,6 @@ pub(super) async fn restore(
 /// Reads the image, deleted or not, from the database: authorisation comes before the cache.
 pub(super) async fn visible(app: &App, user: &str, image: Uuid) -> Result<StoredImage, ApiError> {
     let user = user.to_owned();
-    app.database().read(move |db| database::image_for(db, &user, image)).await
+    let found = app.database().find(move |db| database::find_image(db, &user, image)).await?;
+    database::permitted(found, "image")
 }

@@ -1,17 +1,17 @@
 //! `GET /api/projects/{id}/images`: one page of a project's images.
 
-use axum::Json;
 use axum::extract::State;
-use axum::response::IntoResponse;
-use cache_facade::{CacheKey, images};
+use cache_facade::images::{self, ProjectImages};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::projects::visible;
+use super::projects::check_member;
+use crate::answered::{CacheHeaders, answered};
 use crate::app::App;
 use crate::database::{self, ListingQuery, Search};
 use crate::error::ApiError;
 use crate::extract::{Id, Query, User};
+use crate::json_text::{JsonText, to_json};
 
 const LIMIT_MAX: u64 = 1000;
 
@@ -47,16 +47,16 @@ pub(super) async fn list(
     User(user): User,
     Id(project): Id,
     Query(parameters): Query<Parameters>,
-) -> Result<impl IntoResponse, ApiError> {
+) -> Result<(CacheHeaders, JsonText), ApiError> {
     let query = parameters.checked()?;
-    visible(&app, &user, project).await?;
+    check_member(&app, &user, project).await?;
 
-    let key = key(project, &query)?;
+    let page = page(project, &query);
     let database = app.database().clone();
-    let page = app
-        .cached(key, async move || database.read(move |db| database::images_of(db, project, &query)).await)
-        .await?;
-    Ok((page.headers, Json(page.value)))
+    let load =
+        async move || database.read(move |db| to_json(&database::images_of(db, project, &query)?)).await;
+    let page = answered(app.families().listings.get_or_load(page, load).details()).await?;
+    Ok((page.headers, JsonText(page.value)))
 }
 
 impl Parameters {
@@ -75,18 +75,18 @@ impl Parameters {
     }
 }
 
-/// Returns the key of a page, which has every parameter that changes the page.
-fn key(project: Uuid, query: &ListingQuery) -> Result<CacheKey, ApiError> {
+/// Returns the id of a page, which has every parameter that changes the page.
+fn page(project: Uuid, query: &ListingQuery) -> ProjectImages {
     let ListingQuery { skip, limit, include_deleted, deleted_only, search } = query;
-    let mut key = images::project_images(project)
+    let page = images::project_images(project)
         .skip(*skip)
         .limit(*limit)
         .include_deleted(*include_deleted)
         .deleted_only(*deleted_only);
-    if let Some(search) = search {
-        key = key.search(search.field(), search.value());
+    match search {
+        Some(search) => page.search(search.field(), search.value()),
+        None => page,
     }
-    key.build().map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
 #[cfg(test)]
@@ -123,6 +123,6 @@ mod tests {
         let search = Some(Search::new(&"%:*".repeat(10_000), &"ö?".repeat(10_000)));
         let query =
             ListingQuery { skip: SKIP_MAX, limit: 1000, include_deleted: true, deleted_only: true, search };
-        assert!(key(Uuid::now_v7(), &query).is_ok());
+        assert!(page(Uuid::now_v7(), &query).build().is_ok());
     }
 }

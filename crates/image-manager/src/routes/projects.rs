@@ -3,13 +3,12 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use cache_facade::images::ImageChange;
+use cache_facade::images::{self, ImageChange};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::caching::ProjectChange;
 use crate::database::{self, Project};
 use crate::error::ApiError;
 use crate::extract::{Body, Id, User, checked_user};
@@ -43,7 +42,7 @@ pub(super) async fn view(
     User(user): User,
     Id(project): Id,
 ) -> Result<Json<Project>, ApiError> {
-    visible(&app, &user, project).await.map(Json)
+    app.database().read(move |db| database::project_for(db, &user, project)).await.map(Json)
 }
 
 pub(super) async fn create(
@@ -71,7 +70,7 @@ pub(crate) async fn add(
     creator: String,
 ) -> Result<Project, ApiError> {
     let (database, project) = (app.database().clone(), Uuid::now_v7());
-    app.change(ProjectChange { project }, async move |announced| {
+    app.change(images::project_images_group(project), async move |announced| {
         database
             .write(announced, move |db| database::add_project(db, project, &name, &members, &creator))
             .await
@@ -86,12 +85,12 @@ pub(super) async fn set_members(
     Body(new): Body<NewMembers>,
 ) -> Result<Json<Project>, ApiError> {
     let members = checked_members(&new.members)?;
-    visible(&app, &user, project).await?;
+    check_member(&app, &user, project).await?;
     if members.is_empty() {
         return Err(ApiError::invalid("a project without members could not be reached by anybody"));
     }
     let database = app.database().clone();
-    app.change(ProjectChange { project }, async move |announced| {
+    app.change(images::project_images_group(project), async move |announced| {
         database
             .write(announced, move |db| {
                 let mut seen = database::project_for(db, &user, project)?;
@@ -109,7 +108,7 @@ pub(super) async fn remove(
     User(user): User,
     Id(project): Id,
 ) -> Result<StatusCode, ApiError> {
-    visible(&app, &user, project).await?;
+    check_member(&app, &user, project).await?;
     let (database, originals) = (app.database().clone(), app.originals().clone());
     // The entries of its images stay until they are evicted: no request reaches them, as their rows are gone and ids
     // are never used again.
@@ -126,10 +125,11 @@ pub(super) async fn remove(
     .await
 }
 
-/// Reads the project from the database: authorisation comes before the cache.
-pub(super) async fn visible(app: &App, user: &str, project: Uuid) -> Result<Project, ApiError> {
+/// Checks in the database that the user is a member of the project: authorisation comes before the cache.
+pub(super) async fn check_member(app: &App, user: &str, project: Uuid) -> Result<(), ApiError> {
     let user = user.to_owned();
-    app.database().read(move |db| database::project_for(db, &user, project)).await
+    let found = app.database().find(move |db| database::find_project(db, &user, project)).await?;
+    database::permitted(found, "project")
 }
 
 fn checked_members(names: &[String]) -> Result<Vec<String>, ApiError> {

@@ -5,15 +5,14 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_TYPE, ETAG};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use cache_facade::images;
 use serde::Deserialize;
+use twox_hash::XxHash3_128;
 use uuid::Uuid;
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::content::answer_without;
 use super::images::visible;
+use crate::answered::{Answered, answered};
 use crate::app::App;
-use crate::caching::Answered;
 use crate::database::{self, StoredImage};
 use crate::error::ApiError;
 use crate::extract::{Id, Query, User};
@@ -41,7 +40,7 @@ pub(super) async fn view(
     let bounds = Size::new(side(width.as_deref())?, side(height.as_deref())?);
     let file = retried(id, async || cached(&app, &user, id, bounds).await).await?;
     // Of the bytes themselves: an older version that is still on its way out of the cache has a tag of its own.
-    let etag = format!("\"{:032x}\"", xxh3_128(&file.value));
+    let etag = format!("\"{:032x}\"", XxHash3_128::oneshot(&file.value));
     if let Some(status) = precondition(&headers, &etag) {
         return Ok((file.headers, [(ETAG, etag)], answer_without(status)).into_response());
     }
@@ -56,9 +55,9 @@ pub(super) async fn view(
 async fn cached(app: &App, user: &str, id: Uuid, bounds: Size) -> Result<Answered<Bytes>, ApiError> {
     let image = visible(app, user, id).await?.alive()?;
     let size = Size::new(image.width, image.height).fitted(bounds);
-    let key = images::thumbnail(id, size.width, size.height);
     let app_of_load = app.clone();
-    app.cached_bytes(key, async move || load(&app_of_load, image, size).await).await
+    let load = async move || load(&app_of_load, image, size).await;
+    answered(app.families().thumbnails.get_or_load((id, size), load).details()).await
 }
 
 /// Makes the thumbnail from the original as it is now.

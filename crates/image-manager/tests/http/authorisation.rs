@@ -1,5 +1,7 @@
 //! Permissions, on cached answers too.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 use cache_facade::Cache;
 use serde_json::json;
 
@@ -55,6 +57,61 @@ fn a_removed_member_gets_403_at_once_and_a_new_one_gets_in() {
         server.get("eve", path).expect(200);
     }
     server.send("PUT", "bob", &members, &json!({"members": ["bob"]})).expect(403);
+}
+
+#[test]
+fn a_member_that_is_removed_while_values_are_read_and_loaded_is_out_at_once() {
+    let server = Server::start();
+    let project = server.project();
+    let image = server.upload(&project, "a.png", &png([1, 2, 3]));
+    let own = format!("/api/images/{image}");
+    let paths = [own.clone(), format!("{own}/thumbnail"), format!("/api/projects/{project}/images")];
+    // Odd while the members are being changed; of the even numbers, every other one stands for bob's absence.
+    let (phase, done) = (AtomicU64::new(0), AtomicBool::new(false));
+    let answers = [200, 403].map(|status| (status, AtomicU64::new(0)));
+    std::thread::scope(|scope| {
+        for path in &paths {
+            let (server, phase, done, answers) = (&server, &phase, &done, &answers);
+            scope.spawn(move || {
+                while !done.load(Ordering::SeqCst) {
+                    let before = phase.load(Ordering::SeqCst);
+                    let answer = server.get("bob", path);
+                    if before % 2 == 0 && phase.load(Ordering::SeqCst) == before {
+                        let (status, count) = &answers[usize::try_from(before / 2 % 2).unwrap()];
+                        assert_eq!(answer.status, *status, "{path} in phase {before}");
+                        count.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            });
+        }
+        let members = format!("/api/projects/{project}/members");
+        for round in 0..200 {
+            let names = if round % 2 == 0 { json!(["ann"]) } else { json!(["ann", "bob"]) };
+            phase.fetch_add(1, Ordering::SeqCst);
+            server.send("PUT", "ann", &members, &json!({ "members": names })).expect(200);
+            phase.fetch_add(1, Ordering::SeqCst);
+            // The next reads load, and meet the next change of the members.
+            server.send("PUT", "ann", &format!("{own}/metadata"), &json!({ "round": round })).expect(200);
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+    for (status, count) in answers {
+        assert!(count.into_inner() > 50, "few answers {status} were compared");
+    }
+}
+
+#[test]
+fn a_change_of_members_that_the_cache_was_not_told_of_counts_at_once() {
+    let server = Server::start();
+    let project = server.project();
+    let image = server.upload(&project, "a.png", &png([1, 2, 3]));
+    let paths = warm_paths(&server, &project, &image);
+    let database = rusqlite::Connection::open(server.database().path().unwrap()).unwrap();
+    database.execute("DELETE FROM members WHERE user = 'bob'", []).unwrap();
+    for path in &paths {
+        server.get("bob", path).expect(403);
+        server.get("ann", path).expect(200);
+    }
 }
 
 #[test]

@@ -76,6 +76,35 @@ fn pixels_that_change_under_their_readers_are_never_old() {
 }
 
 #[test]
+fn an_image_that_is_deleted_under_its_readers_is_shown_as_it_was_or_not_at_all() {
+    let server = Server::start();
+    let path = format!("/api/images/{}", server.upload(&server.project(), "a.png", &png([1, 1, 1])));
+    let with_deleted = format!("{path}?include_deleted=true");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::SeqCst) {
+                    let answer = server.get("ann", &path);
+                    match answer.status {
+                        200 => assert!(answer.json()["deleted_at"].is_null(), "{answer:?}"),
+                        status => assert_eq!(status, 404, "{answer:?}"),
+                    }
+                    server.get("ann", &with_deleted).expect(200);
+                }
+            });
+        }
+        for _ in 0..100 {
+            server.delete("ann", &path).expect(204);
+            assert!(server.get("ann", &with_deleted).expect(200).json()["deleted_at"].is_string());
+            server.post("ann", &format!("{path}/restore")).expect(200);
+            assert!(server.get("ann", &with_deleted).expect(200).json()["deleted_at"].is_null());
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+}
+
+#[test]
 fn many_readers_of_one_thumbnail_make_it_once() {
     let server = Server::start();
     let image =

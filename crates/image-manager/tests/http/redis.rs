@@ -1,12 +1,13 @@
 //! Two instances over one data directory and one Redis: what one changes is in the next read through the other.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use cache_facade::{Cache, CacheConfig, RedisConfig};
+use cache_facade::{Cache, CacheConfig, RedisConfig, RedisConfigBuilder};
 use serde_json::json;
 use tempfile::TempDir;
-use testkit::{RedisServer, Restart};
+use testkit::{Mode, RedisServer, Restart, TcpProxy};
 
 use crate::harness::{Field, Server, png, settings};
 
@@ -23,18 +24,18 @@ struct Site {
 impl Site {
     /// Instances that no crowded machine drives off Redis.
     fn patient() -> Self {
-        Self::with(|redis| redis.with_timeout(PATIENCE).with_connect_timeout(PATIENCE))
+        Self::with(|redis| redis.timeout(PATIENCE).connect_timeout(PATIENCE))
     }
 
-    fn with(how: impl Fn(RedisConfig) -> RedisConfig) -> Self {
+    fn with(how: impl Fn(RedisConfigBuilder) -> RedisConfigBuilder) -> Self {
         let (redis, directory) = (RedisServer::start().unwrap(), tempfile::tempdir().unwrap());
-        let at = || how(RedisConfig::at("127.0.0.1").with_port(redis.port()));
+        let at = || how(RedisConfig::at("127.0.0.1").port(redis.port()));
         let (one, two) = (instance(directory.path(), "one", at()), instance(directory.path(), "two", at()));
         Self { redis, one, two, _directory: directory }
     }
 }
 
-fn instance(directory: &Path, name: &str, redis: RedisConfig) -> Server {
+fn instance(directory: &Path, name: &str, redis: RedisConfigBuilder) -> Server {
     let config = CacheConfig::builder().directory(directory.join(name)).size_mb(16).redis(redis);
     Server::over(settings(directory), async move || Cache::connect(config.build().unwrap()).await.unwrap())
 }
@@ -110,6 +111,34 @@ fn a_member_removed_through_one_instance_gets_403_on_hits_through_both() {
             server.get("bob", path).expect(403);
             assert_eq!(server.get("ann", path).expect(200).source(), "hit", "{path}");
         }
+    }
+}
+
+#[test]
+fn a_member_removed_through_an_instance_that_is_cut_off_from_redis_gets_403_on_hits_through_the_other() {
+    let (redis, directory) = (RedisServer::start().unwrap(), tempfile::tempdir().unwrap());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let target = SocketAddr::from((Ipv4Addr::LOCALHOST, redis.port()));
+    let mut proxy = runtime.block_on(TcpProxy::start(target)).unwrap();
+    let at = |port| RedisConfig::at("127.0.0.1").port(port);
+    let patient = at(redis.port()).timeout(PATIENCE).connect_timeout(PATIENCE);
+    let one = instance(directory.path(), "one", at(proxy.port()));
+    let two = instance(directory.path(), "two", patient);
+    let project = one.project();
+    let image = one.upload(&project, "a.png", &png([1, 1, 1]));
+    let paths = [format!("/api/projects/{project}/images"), format!("/api/images/{image}")];
+    for path in &paths {
+        warm(&two, path);
+        assert_eq!(two.get("bob", path).expect(200).source(), "hit", "{path}");
+    }
+    runtime.block_on(proxy.set(Mode::Refuse));
+    let members = format!("/api/projects/{project}/members");
+    one.send("PUT", "ann", &members, &json!({"members": ["ann"]})).expect(200);
+    for path in &paths {
+        // The other instance has not heard of the change.
+        assert_eq!(two.get("ann", path).expect(200).source(), "hit", "{path}");
+        two.get("bob", path).expect(403);
+        one.get("bob", path).expect(403);
     }
 }
 

@@ -171,7 +171,13 @@ fn instances_share_a_data_directory_and_each_has_its_own_cache() {
     // Permissions are in the database, and so at once equal for all instances.
     one.send("PUT", "ann", &format!("/api/projects/{project}/members"), &json!({"members": ["ann"]}))
         .expect(200);
-    two.get("bob", &format!("/api/images/{}/thumbnail", images[0])).expect(403);
+    for path in [
+        format!("/api/images/{}/thumbnail", images[0]),
+        format!("/api/images/{}", images[0]),
+        format!("/api/projects/{project}/images"),
+    ] {
+        two.get("bob", &path).expect(403);
+    }
     one.delete("ann", &format!("/api/images/{}", images[0])).expect(204);
     two.get("ann", &format!("/api/images/{}/thumbnail", images[0])).expect(404);
 }

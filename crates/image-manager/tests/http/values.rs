@@ -1,6 +1,6 @@
 //! What was put is what is read, digit by digit; and a hit is what the miss was, byte for byte.
 
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use crate::harness::{Answer, Server, png};
 
@@ -28,7 +28,7 @@ fn is_kept(server: &Server, project: &str, image: &str, sent: &str, kept: &str) 
 }
 
 fn random(count: u64) -> impl Iterator<Item = u64> {
-    (0..count).map(|number| xxh3_64(&number.to_le_bytes()))
+    (0..count).map(|number| XxHash3_64::oneshot(&number.to_le_bytes()))
 }
 
 /// Objects of many numbers each, as most writers of JSON write them.

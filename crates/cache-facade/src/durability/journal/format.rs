@@ -19,7 +19,7 @@
 use std::fmt::{self, Display};
 
 use cache_core::{CacheGroup, Invalidation};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use twox_hash::XxHash3_64;
 
 /// Bytes of a slot: the least that storage writes at once.
 pub(super) const SLOT_BYTES: usize = 512;
@@ -184,7 +184,7 @@ fn text_of(number: usize, slot: &[u8]) -> Option<&str> {
 }
 
 fn checksum(number: usize, slot: &[u8]) -> u64 {
-    xxh3_64_with_seed(slot.get(8..).unwrap_or_default(), number as u64)
+    XxHash3_64::oneshot_with_seed(number as u64, slot.get(8..).unwrap_or_default())
 }
 
 fn parse(text: &str) -> Option<Record> {
@@ -236,7 +236,7 @@ mod tests {
 
     use super::*;
 
-    fn group(id: impl Display) -> Invalidation {
+    fn group(id: impl cache_core::KeyPart) -> Invalidation {
         CacheGroup::new("image", id).into()
     }
 

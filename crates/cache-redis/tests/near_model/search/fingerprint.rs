@@ -5,7 +5,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use crate::state::State;
 
@@ -44,6 +44,6 @@ impl Hasher for Bytes {
 
     fn finish(&self) -> u64 {
         // 0 marks a free slot of the table.
-        xxh3_64(&self.bytes[..self.len]).max(1)
+        XxHash3_64::oneshot(&self.bytes[..self.len]).max(1)
     }
 }
