@@ -64,10 +64,14 @@ pub fn analysis_group(analysis: impl KeyPart) -> CacheGroup {
     CacheGroup::new(ANALYSIS, analysis)
 }
 
-const PROJECT_IMAGES: &str = "project_images";
-const IMAGE: &str = "image";
-const THUMBNAIL: &str = "thumbnail";
-const ANALYSIS: &str = "analysis";
+/// The family of [`project_images`].
+pub const PROJECT_IMAGES: &str = "project_images";
+/// The family of [`image_metadata`].
+pub const IMAGE: &str = "image";
+/// The family of [`thumbnail`].
+pub const THUMBNAIL: &str = "thumbnail";
+/// The family of [`analysis_results`].
+pub const ANALYSIS: &str = "analysis";
 
 fn short(key: KeyBuilder) -> CacheKey {
     key.build()
@@ -138,6 +142,8 @@ impl ProjectImages {
 }
 
 impl KeyParts for ProjectImages {
+    type First = String;
+
     fn append_to(&self, key: KeyBuilder) -> KeyBuilder {
         let mut key = key
             .part(&self.project)

@@ -9,7 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cache_facade::backend::{
     CacheBackend, Entry, Epochs, FillOutcome, FillToken, Lookup, NewEntry, async_trait,
 };
-use cache_facade::{BackendKind, Cache, CacheKey, Clock, Invalidated, Invalidation, Result, SystemClock};
+use cache_facade::{
+    BackendKind, Cache, CacheKey, Invalidated, Invalidation, Result,
+    backend::{Clock, SystemClock},
+};
 
 /// A map that never evicts. [`Epochs`] decides which fills come too late.
 #[derive(Debug)]

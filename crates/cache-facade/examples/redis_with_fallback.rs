@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use cache_facade::{Cache, CacheConfig, Fallback, Family, Invalidated, RedisConfig};
+use cache_facade::{Cache, CacheConfig, Family, Invalidated, RedisConfig, config::Fallback};
 
 /// Number of rounds, one a second.
 const ROUNDS: u32 = 5;

@@ -120,10 +120,26 @@ impl<T, C: Call<LoadOptions<T>>, O> fmt::Debug for Load<T, C, O> {
     }
 }
 
+impl<T, C> Load<T, C, T>
+where
+    C: Call<LoadOptions<T>, Output = LoadResult<Loaded<T>, Infallible>>,
+{
+    /// Makes the call of a load that cannot fail.
+    #[inline]
+    pub(crate) fn computed(load: Load<T, C, C::Output>) -> Self {
+        load.answer(|loaded| computed(loaded).into_value())
+    }
+
+    /// Returns the value with its source and the backend that answered.
+    pub fn details(self) -> Load<T, C, Loaded<T>> {
+        self.answer(computed)
+    }
+}
+
 /// The value of a load that cannot fail. Its panic goes on in the caller.
-pub(crate) fn computed<T>(loaded: LoadResult<Loaded<T>, Infallible>) -> T {
+fn computed<T>(loaded: LoadResult<Loaded<T>, Infallible>) -> Loaded<T> {
     match loaded {
-        Ok(loaded) => loaded.into_value(),
+        Ok(loaded) => loaded,
         Err(LoadError::Failed(never)) => match *never {},
         Err(LoadError::Panicked(message)) => resume_unwind(Box::new(message.to_string())),
         Err(error @ LoadError::Recursive) => recursive(&error),

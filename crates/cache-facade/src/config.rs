@@ -20,9 +20,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{Clock, Eviction, MEGABYTE, NearConfig, Result, SystemClock};
+use cache_core::{Clock, MEGABYTE, NearConfig, Result, SystemClock};
 
 use crate::lifetime::Lifetime;
+
+pub use cache_core::{Credentials, CredentialsProvider, Eviction};
 
 pub use self::builder::CacheConfigBuilder;
 use self::lifetimes::Lifetimes;

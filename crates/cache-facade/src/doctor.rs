@@ -83,7 +83,7 @@ impl fmt::Display for Report {
 /// ```
 ///
 /// # Cost
-/// A few file operations. With Redis a few connections and round trips: each step takes at most
+/// A few file operations in the calling task: where the file system may hang, call it on a thread of its own. With Redis a few connections and round trips: each step takes at most
 /// [`connect_timeout`](crate::RedisConfig::connect_timeout), the start of an instance as long again.
 pub async fn diagnose(config: &CacheConfig) -> Report {
     let mut report = Report::default();

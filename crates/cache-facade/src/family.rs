@@ -8,12 +8,10 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{
-    CacheGroup, CacheKey, CachePattern, Codec, FamilyName, Invalidated, KeyPart, KeyParts, Result,
-};
+use cache_core::{CacheGroup, CacheKey, CachePattern, Codec, FamilyName, Invalidated, KeyParts, Result};
 
 use crate::cache::{Cache, Warmed};
-use crate::call::{Call, Load, Set, computed};
+use crate::call::{Call, Load, Set};
 use crate::encoding::CacheValue;
 use crate::lifetime::Lifetime;
 use crate::load::options::value_options;
@@ -101,14 +99,30 @@ impl<K, V> Family<K, V> {
         self.name.key(&id)
     }
 
-    /// The group of `id`, the first part of ids: what a change makes stale. Give it to [`Cache::change`] of the same scope.
-    pub fn at(&self, id: impl KeyPart) -> CacheGroup {
-        self.name.group(id)
-    }
-
-    /// The pattern of all keys, for a change that makes the whole family stale.
+    /// The pattern of all keys in the scope of the family, for a change that makes the whole family stale.
     pub fn all(&self) -> CachePattern {
-        self.name.pattern()
+        let pattern = self.name.pattern();
+        let scope = self.cache.scope().map(|scope| pattern.in_scope(scope));
+        scope
+            .transpose()
+            .expect("a family has 64 bytes at most, and the scope of a cache was checked")
+            .unwrap_or(pattern)
+    }
+}
+
+impl<K: KeyParts, V> Family<K, V> {
+    /// The group of the ids whose first part is `first`, in the scope of the family: what a change makes stale.
+    ///
+    /// ```compile_fail,E0277
+    /// # fn example(users: cache_facade::Family<(u64, String), u32>) {
+    /// let group = users.at("Ada"); // the first part of ids is a `u64`
+    /// # }
+    /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "as for the other calls: `at(7)`")]
+    pub fn at(&self, first: impl KeyParts<K::First>) -> CacheGroup {
+        let group = self.name.group(&first);
+        let scope = self.cache.scope().map(|scope| group.in_scope(scope));
+        scope.transpose().expect("the scope of a cache was checked").unwrap_or(group)
     }
 }
 
@@ -153,7 +167,7 @@ impl<K, V: CacheValue> Family<K, V> {
         Fut: Future<Output = V> + Send + 'static,
     {
         let compute = async move || Ok(compute().await);
-        self.cache.load(self.key(id), self.options.clone(), compute).answer(computed)
+        Load::computed(self.cache.load(self.key(id), self.options.clone(), compute))
     }
 
     /// Returns the values of many ids from the cache, and from one call of `load` for those that are missing; see

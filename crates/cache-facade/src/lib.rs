@@ -51,6 +51,23 @@
 //! caller of a read, which waits 250 ms for it at most. However many callers miss a key, one of them loads. With Redis this
 //! holds for all instances, through its outages and back; [`Invalidated`] tells how far a change has reached.
 //!
+//! # Beside other caches
+//! What a cell of this cache says is shown by the command in the last column, from a clone of the repository.
+//!
+//! | | this cache | moka | foyer | redis-rs by hand | shown by |
+//! | --- | --- | --- | --- | --- | --- |
+//! | a load that began before an invalidation is not kept | yes | no | no | no | `cargo xtask test no-fence` |
+//! | the same across a crash, and across instances | yes | - | no | no | `cargo xtask reliability` |
+//! | one load for concurrent callers | yes | yes | yes | no | `cargo xtask bench --only facade` |
+//! | survives a restart | yes | no | yes | yes | `cargo xtask demo` |
+//! | one change makes a group of values stale | yes | by a scan | no | by a scan | `cargo xtask bench --only redis` |
+//! | goes on, fresh, while Redis is away | yes | - | - | no | `cargo xtask demo` |
+//! | hard limit of bytes on disk | yes | - | yes | - | `cargo xtask bench --only disk` |
+//! | cheapest hit in memory | no | **yes** | **yes** | no | `cargo xtask bench --only peers` |
+//! | values need no encoding | no | **yes** | in memory | no | - |
+//!
+//! The figures, with the cases where another cache is faster, are in docs/benchmarks.md.
+//!
 //! # Features
 //! | feature | default | gives |
 //! | --- | --- | --- |
@@ -78,7 +95,7 @@ mod cache;
 mod call;
 mod catch_panic;
 mod change;
-mod config;
+pub mod config;
 mod decoded;
 pub mod doctor;
 #[cfg_attr(
@@ -116,10 +133,7 @@ mod time_budget;
 pub use cache::{Cache, CacheBuilder, Warmed};
 pub use call::{Call, Load, Set};
 pub use change::{ChangeError, Changed, Commit, CommitOutcome};
-pub use config::{
-    CacheConfig, CacheConfigBuilder, Environment, Fallback, RedisConfig, RedisConfigBuilder, RedisMode,
-    Secret, Tls,
-};
+pub use config::{CacheConfig, RedisConfig};
 pub use doctor::diagnose;
 pub use encoding::{CacheValue, StoredValue};
 pub use family::Family;
@@ -129,11 +143,17 @@ pub use load::{LoadError, LoadOptions, LoadResult, Loaded, LoaderError, Source};
 pub use testing::assert_invalidates;
 
 pub use cache_core::{
-    BackendKind, BreakerState, CacheGroup, CacheKey, CachePattern, CacheStats, Clock, Codec, Credentials,
-    CredentialsProvider, Error, ErrorKind, Eviction, Explanation, FamilyStats, Health, HealthStatus,
-    Invalidated, Invalidates, Invalidation, JournalKind, KeyBuilder, KeyPart, KeyParts, ManualClock,
-    MissCause, NearHealth, NearState, NearStats, Result, SystemClock, images,
+    BackendKind, CacheGroup, CacheKey, CachePattern, Codec, Error, ErrorKind, Invalidated, Invalidates,
+    Invalidation, KeyBuilder, KeyPart, KeyParts, ManualClock, Result, images,
 };
+
+/// What [`Cache::stats`], [`Cache::health`] and [`Cache::explain`] return.
+pub mod stats {
+    pub use cache_core::{
+        BreakerState, CacheStats, Explanation, FamilyStats, Health, HealthStatus, JournalKind, MissCause,
+        NearHealth, NearState, NearStats,
+    };
+}
 
 /// The contract of a store, and what an implementation of it needs; [`Cache::new`] takes the store.
 ///
@@ -142,9 +162,9 @@ pub use cache_core::{
 pub mod backend {
     pub use async_trait::async_trait;
     pub use cache_core::{
-        AtomicBackend, CacheBackend, CacheBackendExt, CodecId, Entry, EpochScope, Epochs, Fill, FillOutcome,
-        FillToken, Lookup, MemoryBackend, Monotonic, NearCache, NearConfig, NearSession, NewEntry,
-        NullBackend, Timestamp,
+        AtomicBackend, CacheBackend, CacheBackendExt, Clock, CodecId, Entry, EpochScope, Epochs, Fill,
+        FillOutcome, FillToken, Lookup, MemoryBackend, Monotonic, NearCache, NearConfig, NearSession,
+        NewEntry, NullBackend, SystemClock, Timestamp,
     };
 }
 

@@ -11,7 +11,7 @@ use cache_core::{Entry, NewEntry, Timestamp, random_nonzero};
 /// A lifetime concerns time alone: a value that was invalidated is never served again. Everything is off by default. What
 /// [`LoadOptions`](crate::LoadOptions) leave open is taken from the settings of the key's family, and what these leave open
 /// from the default of all families; see
-/// [`CacheConfigBuilder::family_lifetime`](crate::CacheConfigBuilder::family_lifetime).
+/// [`CacheConfigBuilder::family_lifetime`](crate::config::CacheConfigBuilder::family_lifetime).
 ///
 /// ```
 /// use cache_facade::Lifetime;

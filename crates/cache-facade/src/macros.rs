@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt::Display;
+use std::marker::PhantomData;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,6 +120,22 @@ impl<T: ToOwned + ?Sized> Lent for T {
 pub fn owned<T: Lent + ?Sized>(value: &T) -> T::Owned {
     value.own()
 }
+
+/// A type that a cached function returns.
+#[derive(Debug)]
+pub struct Returned<T>(PhantomData<T>);
+
+impl<T, E> Returned<Result<T, E>> {
+    /// The compiler prefers it to that of [`NoResult`].
+    pub const IS_RESULT: bool = true;
+}
+
+/// Whether a type is a `Result`: no, unless it has a constant of its own.
+pub trait NoResult {
+    const IS_RESULT: bool = false;
+}
+
+impl<T> NoResult for Returned<T> {}
 
 /// Makes the options of a load.
 pub fn options<T>(

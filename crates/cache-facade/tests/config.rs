@@ -6,7 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use cache_facade::backend::NearConfig;
-use cache_facade::{CacheConfig, ErrorKind, Eviction, Fallback, Lifetime};
+use cache_facade::{
+    CacheConfig, ErrorKind, Lifetime,
+    config::{Eviction, Fallback},
+};
 
 fn config(pairs: &[(&str, &str)]) -> cache_facade::Result<CacheConfig> {
     CacheConfig::from_pairs(pairs.iter().copied())
@@ -90,7 +93,7 @@ fn every_setting_is_read() {
         (redis.host(), redis.port(), redis.db(), redis.username()),
         ("cache.internal", 6390, 2, Some("app"))
     );
-    assert_eq!(redis.password().map(cache_facade::Secret::expose), Some(" spaces count "));
+    assert_eq!(redis.password().map(cache_facade::config::Secret::expose), Some(" spaces count "));
     assert_eq!(redis.ca_file(), Some(Path::new("ca.pem")));
     assert_eq!(redis.client_certificate(), Some((Path::new("cert.pem"), Path::new("key.pem"))));
     assert_eq!((redis.pool_size(), redis.timeout()), (8, Duration::from_millis(100)));

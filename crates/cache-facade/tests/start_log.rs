@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use cache_facade::{Cache, CacheConfig, CacheConfigBuilder};
+use cache_facade::{Cache, CacheConfig, config::CacheConfigBuilder};
 use testkit::Lines;
 use tracing::Level;
 

@@ -6,6 +6,7 @@ mod options;
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
+use syn::spanned::Spanned;
 use syn::{
     Attribute, GenericParam, Generics, Ident, ItemFn, Result, ReturnType, Type, Visibility, parse_quote,
 };
@@ -77,8 +78,10 @@ impl Cached {
         let generics = only_used(&self.function.sig.generics, &inputs);
         let (visibility, family, bounds) = (&self.function.vis, &self.options.family, &generics.where_clause);
         let (name, maker) = (self.name(|function| format!("{function}_{what}")), format_ident!("{what}"));
+        let conditions = self.function.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg"));
         let doc = format!("The {what} under which `{}` keeps its value.", self.function.sig.ident);
         Ok(quote! {
+            #(#conditions)*
             #[doc = #doc]
             #visibility fn #name #generics (#inputs) -> ::cache_facade::#of #bounds {
                 ::cache_facade::__macros::#maker(#family, #parts)
@@ -106,7 +109,9 @@ impl Cached {
         let is_beside = function.sig.receiver().is_some() || mentions(function, &format_ident!("Self"));
         let body = self.name(|function| format!("__{function}_body"));
         let mut original = function.clone();
-        original.attrs.retain(|attribute| attribute.path().is_ident("allow"));
+        original
+            .attrs
+            .retain(|attribute| ["allow", "cfg"].iter().any(|name| attribute.path().is_ident(name)));
         // It is `async` for the sake of the cache, also where nothing in it waits.
         let hidden: Vec<Attribute> = parse_quote!(#[doc(hidden)] #[allow(clippy::unused_async)]);
         original.attrs.extend(hidden);
@@ -127,7 +132,7 @@ impl Cached {
         let owned = arguments.iter().map(Argument::owned);
         let passed = arguments.iter().map(Argument::passed);
         let load = quote!(move || async move { #path::<#(#of_types),*>(#(#passed),*).await });
-        let call = if returns_result(function)? {
+        let call = if returned(function)?.1 {
             quote! {
                 ::cache_facade::__macros::load(&__cache, &__key, __options, #load).await.map_err(|error| {
                     use ::cache_facade::__macros::{ByClone as _, ByFrom as _};
@@ -141,11 +146,13 @@ impl Cached {
         let negative = options.negative.as_ref().map(|(text, time)| {
             quote_spanned!(text.span()=> let __options = ::cache_facade::__macros::negative(__options, #time);)
         });
+        let is_no_result = is_no_result(function)?;
         let (attributes, visibility, mut signature) = (&function.attrs, &function.vis, function.sig.clone());
         signature.inputs.iter_mut().for_each(arguments::take_mut);
         Ok(quote! {
             #(#attributes)*
             #visibility #signature {
+                #is_no_result
                 #inside
                 let __key = ::cache_facade::__macros::key(#family, #parts);
                 let __cache = #cache;
@@ -160,14 +167,38 @@ impl Cached {
     }
 }
 
-/// Whether a function returns a `Result`, of which an alias such as `io::Result` has only the name.
-fn returns_result(function: &ItemFn) -> Result<bool> {
+/// The type that a function returns, and whether it is a `Result`, of which an alias such as `io::Result` has only the name.
+fn returned(function: &ItemFn) -> Result<(&Type, bool)> {
     let ReturnType::Type(_, returned) = &function.sig.output else {
         let why = "a cached function returns the value to keep, and this one returns nothing; add `-> ..`";
         return refuse(&function.sig.ident, why);
     };
-    let Type::Path(path) = &**returned else { return Ok(false) };
-    Ok(path.path.segments.last().is_some_and(|last| last.ident.to_string().ends_with("Result")))
+    let Type::Path(path) = &**returned else { return Ok((returned, false)) };
+    let last = path.path.segments.last();
+    Ok((returned, last.is_some_and(|last| last.ident.to_string().ends_with("Result"))))
+}
+
+/// Generates a check that the type is no `Result` under another name, whose errors would be kept as values. A constant cannot
+/// name the parameters of the function, nor its `Self`.
+fn is_no_result(function: &ItemFn) -> Result<Option<TokenStream>> {
+    let (returned, is_result) = returned(function)?;
+    let mut parameters = function.sig.generics.params.iter();
+    if is_result
+        || mentions(returned, &format_ident!("Self"))
+        || parameters.any(|of| mentions(returned, ident_of(of)))
+    {
+        return Ok(None);
+    }
+    Ok(Some(quote_spanned! {returned.span()=>
+        const _: () = {
+            use ::cache_facade::__macros::NoResult as _;
+            ::core::assert!(
+                !::cache_facade::__macros::Returned::<#returned>::IS_RESULT,
+                "this alias is a `Result`, which `#[cached]` knows by its name alone: write `Result<..>`, or end the name of the \
+                 alias in `Result`, or errors would be kept as values"
+            );
+        };
+    }))
 }
 
 /// The parameters of `generics` that `inputs` name, with the bounds that name no other.

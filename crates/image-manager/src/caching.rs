@@ -22,10 +22,10 @@ pub(crate) struct Families {
 impl Families {
     pub(crate) fn of(cache: &Cache) -> cache_facade::Result<Self> {
         Ok(Self {
-            listings: cache.family("project_images")?,
-            metadata: cache.family("image")?,
-            thumbnails: cache.family("thumbnail")?,
-            findings: cache.family("analysis")?,
+            listings: cache.family(images::PROJECT_IMAGES)?,
+            metadata: cache.family(images::IMAGE)?,
+            thumbnails: cache.family(images::THUMBNAIL)?,
+            findings: cache.family(images::ANALYSIS)?,
         })
     }
 }
@@ -64,5 +64,21 @@ impl Announced {
     /// Creates a proof for tests of the database alone.
     pub(crate) fn for_tests() -> Self {
         Self(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_families_make_the_keys_of_the_builders() {
+        let families = Families::of(&Cache::memory()).unwrap();
+        let (id, size) = (Uuid::from_u128(7), Size::new(320, 240));
+        assert_eq!(families.metadata.key((id, "metadata")), images::image_metadata(id));
+        assert_eq!(families.thumbnails.key((id, size)), images::thumbnail(id, 320, 240));
+        assert_eq!(families.findings.key((id, "results")), images::analysis_results(id));
+        let page = || images::project_images(id).skip(50).search("name", "cat");
+        assert_eq!(families.listings.key(page()), page().build().unwrap());
     }
 }

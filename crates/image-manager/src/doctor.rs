@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use cache_facade::doctor::{Diagnosis, Report, directory};
-use cache_facade::{CacheConfig, Environment, diagnose};
+use cache_facade::{CacheConfig, config::Environment, diagnose};
 
 use crate::app::DATABASE_FILE;
 use crate::connections::connection_limit;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cache_facade::{Cache, CacheConfig, Environment};
+use cache_facade::{Cache, CacheConfig, config::Environment};
 use image_manager::{
     App, LogSettings, Seed, Settings, StopSignals, check_directories, doctor, install_metrics, near_misses,
     parse_address, seed, serve, variables,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::http::uri::Authority;
-use cache_facade::Environment;
+use cache_facade::config::Environment;
 
 /// The settings of the environment and the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]

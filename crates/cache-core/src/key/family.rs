@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{CacheGroup, CacheKey, KeyBuilder, KeyPart, KeyParts, check_name};
+use super::{CacheGroup, CacheKey, KeyBuilder, KeyParts, check_name};
 use crate::error::Result;
 use crate::pattern::CachePattern;
 
@@ -40,9 +40,9 @@ impl FamilyName {
         CachePattern::parse(&self.0).expect("a name of a family is one segment")
     }
 
-    /// The group of `id`: all keys of which it is the first part.
-    pub fn group(&self, id: impl KeyPart) -> CacheGroup {
-        CacheGroup::new(&*self.0, id)
+    /// The group of an id: all keys of which `first` is the first part.
+    pub fn group<First>(&self, first: &impl KeyParts<First>) -> CacheGroup {
+        self.key(first).to_group()
     }
 }
 
@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(user.key(&id), key.part('x').part(-1).build().unwrap());
         assert_eq!(user.key::<(u64, String)>(&(7, "b")), user.key(&(7_u64, "b".to_owned())));
         assert_eq!(user.key(&7_u64).as_str(), "user:7");
-        assert!(user.group(7).contains(user.key(&id).as_str()));
+        assert!(user.group(&7).contains(user.key(&id).as_str()));
         for bad in ["", "a b", "a:b", "[x]", "a*", &"x".repeat(65)] {
             assert_eq!(FamilyName::new(bad).unwrap_err().kind(), ErrorKind::InvalidKey, "{bad:?}");
         }
@@ -79,6 +79,8 @@ mod tests {
     fn no_id_makes_a_key_that_is_too_long_or_that_another_id_has() {
         struct NoPart;
         impl KeyParts for NoPart {
+            type First = Self;
+
             fn append_to(&self, key: KeyBuilder) -> KeyBuilder {
                 key
             }
@@ -92,7 +94,7 @@ mod tests {
             key.in_scope(&"s".repeat(LONGEST_SCOPE)).unwrap();
             assert_eq!(&CacheKey::parse(key.as_str()).unwrap(), key);
         }
-        assert!(family.group(&*long).contains(one.as_str()));
+        assert!(family.group::<String>(&&*long).contains(one.as_str()));
         // The text that was hashed, as a part of its own.
         let rest = format!("{}:1", "%3A".repeat(200));
         assert_ne!(family.key::<(String, String)>(&(&*long, &*rest)).rest(), one.rest());

@@ -86,6 +86,8 @@ impl<T: KeyPart + ToOwned + ?Sized> KeyPart for std::borrow::Cow<'_, T> where T:
 /// struct Page { author: u64, language: Option<String>, number: u32 }
 ///
 /// impl KeyParts for Page {
+///     type First = u64;
+///
 ///     fn append_to(&self, key: KeyBuilder) -> KeyBuilder {
 ///         key.part(self.author).optional_part(self.language.as_ref()).part(self.number)
 ///     }
@@ -100,12 +102,17 @@ impl<T: KeyPart + ToOwned + ?Sized> KeyPart for std::borrow::Cow<'_, T> where T:
     note = "an `Option` of an `Option` or of a tuple is none: its absent parts could not be told apart"
 )]
 pub trait KeyParts<K: ?Sized = Self> {
+    /// The type of the first part, which names the group.
+    type First;
+
     /// Appends these parts to `key`.
     fn append_to(&self, key: KeyBuilder) -> KeyBuilder;
 }
 
 #[diagnostic::do_not_recommend]
 impl<T: KeyPart> KeyParts for T {
+    type First = T;
+
     fn append_to(&self, key: KeyBuilder) -> KeyBuilder {
         key.part(self)
     }
@@ -113,18 +120,24 @@ impl<T: KeyPart> KeyParts for T {
 
 #[diagnostic::do_not_recommend]
 impl<T: KeyPart> KeyParts<T> for &T {
+    type First = T;
+
     fn append_to(&self, key: KeyBuilder) -> KeyBuilder {
         key.part(self)
     }
 }
 
 impl KeyParts<String> for &str {
+    type First = String;
+
     fn append_to(&self, key: KeyBuilder) -> KeyBuilder {
         key.part(self)
     }
 }
 
 impl<K: KeyPart, T: KeyPart + KeyParts<K>> KeyParts<Option<K>> for Option<T> {
+    type First = Option<K>;
+
     fn append_to(&self, key: KeyBuilder) -> KeyBuilder {
         key.optional_part(self.as_ref())
     }
@@ -133,6 +146,8 @@ impl<K: KeyPart, T: KeyPart + KeyParts<K>> KeyParts<Option<K>> for Option<T> {
 macro_rules! tuples {
     ($($($kind:ident $type:ident $at:tt),+;)*) => {$(
         impl<$($kind, $type: KeyParts<$kind>),+> KeyParts<($($kind,)+)> for ($($type,)+) {
+            type First = Ta::First;
+
             fn append_to(&self, key: KeyBuilder) -> KeyBuilder {
                 $(let key = self.$at.append_to(key);)+
                 key

@@ -11,8 +11,8 @@ use crate::database::{Database, DbError};
 pub(crate) struct App {
     db: Database,
     cache: Cache,
-    names: Family<u64, String>,
-    posts: Family<(u64, u32), Vec<String>>,
+    names: Family<u32, String>,
+    posts: Family<(u32, u32), Vec<String>>,
 }
 
 pub(crate) fn app(db: Database, cache: Cache) -> cache_facade::Result<Router> {
@@ -22,22 +22,22 @@ pub(crate) fn app(db: Database, cache: Cache) -> cache_facade::Result<Router> {
     Ok(routes.with_state(App { db, cache, names, posts }))
 }
 
-async fn view_user(State(app): State<App>, Path(id): Path<u64>) -> Result<String, AppError> {
+async fn view_user(State(app): State<App>, Path(id): Path<u32>) -> Result<String, AppError> {
     // Permissions are checked here, before the cache: entries are the same for all callers.
     Ok(app.names.get_or_load(id, async move || app.db.name(id).await).await?)
 }
 
-async fn first_page(State(app): State<App>, Path(id): Path<u64>) -> Result<Json<Vec<String>>, AppError> {
+async fn first_page(State(app): State<App>, Path(id): Path<u32>) -> Result<Json<Vec<String>>, AppError> {
     Ok(Json(app.posts.get_or_load((id, 0), async move || app.db.posts(id).await).await?))
 }
 
-async fn rename(State(app): State<App>, Path(id): Path<u64>, name: String) -> Result<(), AppError> {
+async fn rename(State(app): State<App>, Path(id): Path<u32>, name: String) -> Result<(), AppError> {
     // From here on the change completes also if the client goes away.
     app.cache.change(app.names.at(id), async move || app.db.rename(id, name).await).await?;
     Ok(())
 }
 
-async fn publish(State(app): State<App>, Path(id): Path<u64>, post: String) -> Result<(), AppError> {
+async fn publish(State(app): State<App>, Path(id): Path<u32>, post: String) -> Result<(), AppError> {
     app.cache.change(app.posts.at(id), async move || app.db.publish(id, post).await).await?;
     Ok(())
 }
@@ -52,7 +52,11 @@ impl IntoResponse for AppError {
 
 impl From<&DbError> for AppError {
     fn from(error: &DbError) -> Self {
-        Self(StatusCode::NOT_FOUND, error.to_string())
+        let status = match error {
+            DbError::NoSuchUser(_) => StatusCode::NOT_FOUND,
+            DbError::Sql(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self(status, error.to_string())
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // In production `Cache::from_env().await?`, once, at the start.
     let cache = Cache::memory();
-    let routes = handlers::app(database::Database::with_user(7, "Ada"), cache.clone())?;
+    let routes = handlers::app(database::Database::in_memory()?, cache.clone())?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(async move { axum::serve(listener, routes).await });

@@ -1,6 +1,6 @@
 //! Reads of many values: one lookup for all, and one load for those that are missing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use cache_core::CacheKey;
@@ -128,9 +128,12 @@ impl Cache {
         R: IntoIterator<Item = (I, T)> + 'static,
     {
         let absent = options.absent();
-        let mut loader = move || many(load.clone(), absent);
+        let mut loader = move || many(load.clone(), absent.clone());
         if !self.engine.enabled {
-            return run_loader(loader(), items.into_iter().map(|(item, _)| item).collect()).await;
+            let mut requested = HashSet::new();
+            let items = items.into_iter().map(|(item, _)| item);
+            let items = items.filter(|item| requested.insert(item.clone())).collect();
+            return run_loader(loader(), items).await;
         }
         let mut request = Request::new(&self.engine, Typed(self.codec), options, TimeBudget::new());
         let mut scoped = Vec::with_capacity(items.len());

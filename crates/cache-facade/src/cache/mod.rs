@@ -165,6 +165,11 @@ impl Cache {
         self.engine.kind()
     }
 
+    /// The scope of this view, which [`scoped`](Self::scoped) checked.
+    pub(crate) fn scope(&self) -> Option<&str> {
+        self.scope.as_deref()
+    }
+
     /// Puts `key` into this view's scope.
     ///
     /// # Errors

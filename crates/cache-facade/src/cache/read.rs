@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cache_core::{CacheKey, Entry, Lookup};
 
 use super::Cache;
-use crate::call::{Call, Load, computed};
+use crate::call::{Call, Load};
 use crate::encoding::{CacheValue, Decode, Encode, Shared, Typed};
 use crate::lifetime::Freshness;
 use crate::load::{LoadOptions, LoadResult, Loaded, LoaderError, LookupResult, Source, one, resolve_one};
@@ -90,14 +90,14 @@ impl Cache {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = T> + Send + 'static,
     {
-        self.load(key, LoadOptions::new(), async move || Ok(compute().await)).answer(computed)
+        Load::computed(self.load(key, LoadOptions::new(), async move || Ok(compute().await)))
     }
 
     /// Returns the value of `key` as one that callers share: what [`get_or_load`](Self::get_or_load) would decode for each of
     /// them is decoded once, and kept as long as a lookup finds the same bytes in memory. It is stored as a `T`, so that both
     /// calls find each other's values.
     ///
-    /// Values are kept decoded in a quarter of [`CACHE_MEMORY_MB`](crate::CacheConfigBuilder::memory_mb). Without it, and where the
+    /// Values are kept decoded in a quarter of [`CACHE_MEMORY_MB`](crate::config::CacheConfigBuilder::memory_mb). Without it, and where the
     /// lookup finds the value elsewhere than in memory, each call decodes.
     ///
     /// ```

@@ -104,3 +104,23 @@ fn shown(path: Option<&Path>) -> String {
 fn absolute(path: &Path) -> std::path::PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::RedisConfig;
+    use super::super::settings::SETTINGS;
+    use super::*;
+
+    #[test]
+    fn every_setting_is_described_but_those_that_become_others() {
+        // Its parts are described; it was read; the Sentinels' names and passwords are secrets of their own.
+        let hidden = ["REDIS_URL", "CACHE_CONFIG_FILE", "REDIS_SENTINEL_USERNAME", "REDIS_SENTINEL_PASSWORD"];
+        let redis = RedisConfig::from_url("redis://127.0.0.1").unwrap();
+        let config = CacheConfig::builder().redis(redis).build().unwrap();
+        let described: Vec<String> = config.described().into_iter().map(|(name, _)| name).collect();
+        for setting in SETTINGS {
+            let is_described = described.iter().any(|name| name == setting.name);
+            assert_ne!(is_described, hidden.contains(&setting.name), "{}", setting.name);
+        }
+    }
+}

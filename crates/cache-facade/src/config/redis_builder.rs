@@ -8,7 +8,7 @@ use cache_core::{Credentials, CredentialsProvider};
 use super::redis::{RedisConfig, RedisMode, Secret, Tls};
 
 /// Builds a [`RedisConfig`] from code; made by [`RedisConfig::at`] and [`RedisConfig::from_url`], taken and checked by
-/// [`CacheConfigBuilder::redis`](crate::CacheConfigBuilder::redis).
+/// [`CacheConfigBuilder::redis`](crate::config::CacheConfigBuilder::redis).
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct RedisConfigBuilder(pub(super) RedisConfig);
@@ -53,7 +53,7 @@ impl RedisConfigBuilder {
     /// late, the last credentials that the server has accepted are used, with a warning.
     ///
     /// ```
-    /// use cache_facade::{Credentials, RedisConfig};
+    /// use cache_facade::{RedisConfig, config::Credentials};
     ///
     /// # async fn current_token() -> std::io::Result<String> { Ok(String::new()) }
     /// let redis = RedisConfig::at("cache.internal").credentials(|| async {

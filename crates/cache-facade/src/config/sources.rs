@@ -38,7 +38,7 @@ impl From<String> for Text {
 /// settings from here accepts them in the same places and by the same rules as the cache.
 ///
 /// ```no_run
-/// use cache_facade::{CacheConfig, Environment};
+/// use cache_facade::{CacheConfig, config::Environment};
 ///
 /// let environment = Environment::read()?;
 /// let config = CacheConfig::from_environment(&environment)?;

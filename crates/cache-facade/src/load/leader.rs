@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use super::context::LoadContext;
 use super::engine::CacheEngine;
 use super::flight::{Leader, Outcome};
-use super::options::LoadOptions;
+use super::options::{Absent, LoadOptions};
 use super::parts::{Part, of_values};
 use super::{LoadError, Loaded, Source};
 use crate::encoding::Encode;
@@ -221,7 +221,7 @@ where
 }
 
 /// Makes a loader of many values, with `absent` for items that `load` leaves out, and without items that were not requested.
-pub(crate) fn many<I, T, E, F, Fut, R>(load: F, absent: Option<fn() -> T>) -> Loader<I, T, E>
+pub(crate) fn many<I, T, E, F, Fut, R>(load: F, absent: Option<Absent<T>>) -> Loader<I, T, E>
 where
     I: Item,
     T: 'static,
@@ -238,7 +238,7 @@ where
                 rows.into_iter().filter(|(item, _)| requested.contains(item)).collect();
             if let Some(absent) = absent {
                 for item in requested {
-                    values.entry(item).or_insert_with(absent);
+                    values.entry(item).or_insert_with(&*absent);
                 }
             }
             Ok::<_, E>(values)

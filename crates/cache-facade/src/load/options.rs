@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use crate::lifetime::Lifetime;
 
-type Keeps<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
+/// Decides by a value.
+type Decides<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
 type Ends<T> = Arc<dyn Fn(&T) -> Option<Duration> + Send + Sync>;
+/// Makes the value of an item that a load of many leaves out.
+pub(crate) type Absent<T> = Arc<dyn Fn() -> T + Send + Sync>;
 
 /// Options of a load, for several calls that share them; a single call sets them [on itself](crate::Load).
 ///
@@ -26,7 +29,7 @@ type Ends<T> = Arc<dyn Fn(&T) -> Option<Duration> + Send + Sync>;
 #[must_use]
 pub struct LoadOptions<T> {
     pub(crate) lifetime: Lifetime,
-    keeps: Option<Keeps<T>>,
+    keeps: Option<Decides<T>>,
     ends: Option<Ends<T>>,
     /// Rare, so that it takes little room in the future of a read.
     negative: Option<Arc<Negative<T>>>,
@@ -35,8 +38,8 @@ pub struct LoadOptions<T> {
 /// How long an absent value is kept.
 struct Negative<T> {
     ttl: Duration,
-    is_absent: fn(&T) -> bool,
-    absent: fn() -> T,
+    is_absent: Decides<T>,
+    absent: Absent<T>,
 }
 
 /// Defines the options of a lifetime by those of the field that holds one.
@@ -104,7 +107,8 @@ macro_rules! value_options {
         $crate::load::options::load_options!(options);
 
         /// Sets a function that decides by the value how long it may be served, as for a token that knows its end. `None`
-        /// leaves it to [`ttl`](Self::ttl). Default: `None` for every value.
+        /// leaves it to [`ttl`](Self::ttl), so that a call's `ttl` does not replace the `ttl_by` of its family: another `ttl_by`
+        /// does. Default: `None` for every value.
         pub fn ttl_by(self, ttl: impl Fn(&$value) -> Option<Duration> + Send + Sync + 'static) -> Self {
             Self { options: self.options.ttl_by(ttl), ..self }
         }
@@ -159,14 +163,18 @@ impl<T> LoadOptions<T> {
         T: 'static,
     {
         let Self { lifetime, keeps, ends, negative } = self.clone();
-        let is_timed = ends.is_some() || negative.is_some();
-        let own = Self { ends, negative, ..Self::new() };
-        let ends = move |value: &Arc<T>| own.lifetime_of(value).ttl;
         LoadOptions {
             lifetime,
-            keeps: keeps.map(|keeps| Arc::new(move |value: &Arc<T>| keeps(value)) as Keeps<Arc<T>>),
-            ends: is_timed.then(|| Arc::new(ends) as Ends<Arc<T>>),
-            negative: None,
+            keeps: keeps.map(|keeps| Arc::new(move |value: &Arc<T>| keeps(value)) as Decides<Arc<T>>),
+            ends: ends.map(|ends| Arc::new(move |value: &Arc<T>| ends(value)) as Ends<Arc<T>>),
+            negative: negative.map(|negative| {
+                let (is_absent, absent) = (Arc::clone(&negative.is_absent), Arc::clone(&negative.absent));
+                Arc::new(Negative {
+                    ttl: negative.ttl,
+                    is_absent: Arc::new(move |value: &Arc<T>| is_absent(value)),
+                    absent: Arc::new(move || Arc::new(absent())),
+                })
+            }),
         }
     }
 
@@ -189,9 +197,9 @@ impl<T> LoadOptions<T> {
         self.lifetime.ttl.is_some() || self.ends.is_some() || self.negative.is_some()
     }
 
-    /// Makes the value of an item that a load of many leaves out.
-    pub(crate) fn absent(&self) -> Option<fn() -> T> {
-        self.negative.as_ref().map(|negative| negative.absent)
+    /// What makes the value of an item that a load of many leaves out, where `negative` is set.
+    pub(crate) fn absent(&self) -> Option<Absent<T>> {
+        self.negative.as_ref().map(|negative| Arc::clone(&negative.absent))
     }
 }
 
@@ -210,7 +218,11 @@ impl<T> LoadOptions<Option<T>> {
     /// ```
     pub fn negative(self, ttl: Duration) -> Self {
         Self {
-            negative: Some(Arc::new(Negative { ttl, is_absent: Option::is_none, absent: || None })),
+            negative: Some(Arc::new(Negative {
+                ttl,
+                is_absent: Arc::new(Option::is_none),
+                absent: Arc::new(|| None),
+            })),
             ..self
         }
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(feature = "disk")]
 use cache_facade::CacheConfig;
-use cache_facade::{Cache, MissCause, Source};
+use cache_facade::{Cache, Source, stats::MissCause};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 

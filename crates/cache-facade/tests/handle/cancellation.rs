@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cache_facade::{
-    BackendKind, Cache, CacheConfig, CacheKey, CacheStats, Explanation, Health, Invalidated, Invalidation,
-    LoadOptions, ManualClock, Result,
+    BackendKind, Cache, CacheConfig, CacheKey, Invalidated, Invalidation, LoadOptions, ManualClock, Result,
     backend::{CacheBackend, FillOutcome, FillToken, Lookup, MemoryBackend, NewEntry},
     images::ImageChange,
+    stats::{CacheStats, Explanation, Health},
 };
 
 use crate::support::{Nothing, every_store, key, let_others_run};

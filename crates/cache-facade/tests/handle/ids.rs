@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_facade::{
-    Bytes, Cache, CacheConfig, CacheKey, Codec, ErrorKind, Family, LoadOptions, ManualClock, Source,
-    backend::MemoryBackend,
+    Bytes, Cache, CacheConfig, CacheKey, Codec, ErrorKind, Family, Invalidation, LoadOptions, ManualClock,
+    Source, backend::MemoryBackend,
 };
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,13 @@ async fn a_family_of_a_scope_stays_in_it() {
     assert_eq!(long.get("%".repeat(5000)).await, Some(3), "a key fits into every scope");
     let _ = inside.invalidate(&own.all()).await.unwrap();
     assert_eq!((all.get(1).await, own.get(1).await), (Some(1), None));
+
+    // A change through the handle without the scope reaches what the family names.
+    for stale in [Invalidation::from(own.at(1)), own.all().into()] {
+        own.set(1, &2).await.unwrap();
+        let _ = outside.invalidate(&stale).await.unwrap();
+        assert_eq!((all.get(1).await, own.get(1).await), (Some(1), None), "{stale:?}");
+    }
 }
 
 #[tokio::test]
@@ -82,7 +89,8 @@ async fn an_option_of_the_call_wins_over_the_familys_and_that_over_the_settings(
     let by_family = by_settings.clone().ttl(2 * MINUTE);
     by_settings.get_or_compute(1, async || 1).await;
     by_family.get_or_compute(2, async || 2).await;
-    by_family.get_or_compute(3, async || 3).ttl(3 * MINUTE).await;
+    let computed = by_family.get_or_compute(3, async || 3).ttl(3 * MINUTE).details().await;
+    assert_eq!((computed.value, computed.source), (3, Source::Loaded));
     by_family.set(4, &4).await.unwrap();
     by_family.set(5, &5).ttl(3 * MINUTE).await.unwrap();
     let mut alive = Vec::new();
@@ -102,9 +110,10 @@ async fn absent_values_of_a_family_live_as_long_as_it_says() {
     assert_eq!(found.unwrap().remove(&2), Some(None));
     users.set(3, &None).await.unwrap();
     users.get_or_load_shared(4, async || Ok::<_, Nothing>(None)).await.unwrap();
+    users.get_or_load_shared(5, async || Ok::<_, Nothing>(None)).ttl_by(|_| Some(2 * MINUTE)).await.unwrap();
     clock.advance(MINUTE / 6);
-    let found = users.get_many(1..=4).await;
-    assert_eq!(found, [Some(Some("Ada".to_owned())), None, None, None]);
+    let found = users.get_many(1..=5).await;
+    assert_eq!(found, [Some(Some("Ada".to_owned())), None, None, None, None]);
 }
 
 #[tokio::test]

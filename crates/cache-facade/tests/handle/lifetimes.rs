@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_facade::{
-    Cache, CacheConfig, CacheConfigBuilder, LoadError, LoadOptions, ManualClock, Source,
+    Cache, CacheConfig, LoadError, LoadOptions, ManualClock, Source,
     backend::{CacheBackend, MemoryBackend},
+    config::CacheConfigBuilder,
 };
 use tokio::sync::Semaphore;
 

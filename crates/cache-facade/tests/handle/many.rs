@@ -113,7 +113,11 @@ async fn an_item_that_the_load_leaves_out_is_cached_as_none_if_the_options_say_s
     }
     let load = async |_ids: Vec<u64>| Ok::<_, Nothing>([(1, Some(1))]);
     let options = LoadOptions::new().negative(Duration::from_mins(1));
-    let values = Cache::disabled().get_or_load_many(items(&[1, 2]), load).options(options).await.unwrap();
+    let load = async move |ids: Vec<u64>| {
+        assert_eq!(ids, [1, 2], "each id once");
+        load(ids).await
+    };
+    let values = Cache::disabled().get_or_load_many(items(&[1, 2, 1]), load).options(options).await.unwrap();
     assert_eq!(values, HashMap::from([(1, Some(1)), (2, None)]), "without a cache too");
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cache_facade::{Cache, LoadOptions, ManualClock, NearState, Source};
+use cache_facade::{Cache, LoadOptions, ManualClock, Source, stats::NearState};
 
 use crate::lifetimes::{MINUTE, Timed, revalidated, tolerant};
 use crate::support::{Nothing, Stored, key, on_disk};

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use cache_facade::{
-    BackendKind, Cache, CacheConfig, CacheConfigBuilder, CacheKey, CacheStats, Error, ErrorKind, Explanation,
-    Health, Invalidated, Invalidation, KeyPart, Result,
+    BackendKind, Cache, CacheConfig, CacheKey, Error, ErrorKind, Invalidated, Invalidation, KeyPart, Result,
     backend::{CacheBackend, FillOutcome, FillToken, Lookup, MemoryBackend, NewEntry},
+    config::CacheConfigBuilder,
+    stats::{CacheStats, Explanation, Health},
 };
 
 pub(crate) type Nothing = std::convert::Infallible;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_facade::{
-    Cache, CacheConfig, CacheKey, ErrorKind, HealthStatus, LoadError, ManualClock, MissCause,
+    Cache, CacheConfig, CacheKey, ErrorKind, LoadError, ManualClock,
     backend::MemoryBackend,
+    stats::{HealthStatus, MissCause},
 };
 
 use crate::support::{Nothing, key};

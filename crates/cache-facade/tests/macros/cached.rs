@@ -113,6 +113,18 @@ async fn a_key_that_would_be_too_long_is_hashed_after_its_group() {
     assert!(cache.contains(&long_key(&a, &b)).await && !cache.contains(&long_key(&a, &c)).await);
 }
 
+/// A text that lives as long as the program reaches the body as it is.
+#[cached(family = "greeting", key = "{word}", cache = "cache")]
+async fn greeting(cache: &Cache, word: &'static str) -> String {
+    let kept: &'static str = word;
+    format!("{kept}!")
+}
+
+#[tokio::test]
+async fn a_static_text_is_an_argument() {
+    assert_eq!(greeting(&Cache::memory(), "hello").await, "hello!");
+}
+
 #[derive(Clone)]
 struct Users {
     cache: Cache,

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use cache_facade::{BreakerState, Cache, CacheConfig, HealthStatus, Invalidated};
+use cache_facade::{
+    Cache, CacheConfig, Invalidated,
+    stats::{BreakerState, HealthStatus},
+};
 use testkit::{FailOver, RedisCluster, Restart};
 
 use crate::support::*;

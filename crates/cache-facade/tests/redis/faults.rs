@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use cache_facade::{BackendKind, BreakerState, Cache};
+use cache_facade::{BackendKind, Cache, stats::BreakerState};
 use testkit::reliability::{Tally, times};
 use testkit::{Mode, RedisServer, Restart, TcpProxy};
 use tokio::task::JoinHandle;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cache_facade::{BreakerState, Cache, Invalidated};
+use cache_facade::{Cache, Invalidated, stats::BreakerState};
 use parking_lot::Mutex;
 use testkit::{Mode, RedisServer, Restart, TcpProxy};
 

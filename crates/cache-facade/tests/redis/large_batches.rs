@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cache_facade::{BackendKind, BreakerState, Cache, CacheKey, ErrorKind, Source, backend::Timestamp};
+use cache_facade::{
+    BackendKind, Cache, CacheKey, ErrorKind, Source, backend::Timestamp, stats::BreakerState,
+};
 use testkit::RedisServer;
 use tokio::sync::Mutex;
 

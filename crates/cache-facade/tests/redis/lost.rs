@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use cache_facade::{HealthStatus, JournalKind};
+use cache_facade::stats::{HealthStatus, JournalKind};
 use testkit::{Lines, Mode, RedisServer, TcpProxy};
 use tracing::Level;
 

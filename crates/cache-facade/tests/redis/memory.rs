@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use cache_facade::{BackendKind, Cache, CacheConfig, Invalidated, LoadOptions, NearState, Source};
+use cache_facade::{BackendKind, Cache, CacheConfig, Invalidated, LoadOptions, Source, stats::NearState};
 use testkit::{RedisServer, Restart};
 
 use crate::support::*;

@@ -7,7 +7,7 @@ use testkit::{Mode, RedisServer, TcpProxy};
 
 use crate::support::*;
 
-fn disk(directory: &Path) -> cache_facade::CacheConfigBuilder {
+fn disk(directory: &Path) -> cache_facade::config::CacheConfigBuilder {
     CacheConfig::builder().directory(directory).size_mb(8)
 }
 

@@ -4,7 +4,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use cache_facade::{
-    BackendKind, ErrorKind, Fallback, HealthStatus, Invalidated, ManualClock, Source, images::ImageChange,
+    BackendKind, ErrorKind, Invalidated, ManualClock, Source, config::Fallback, images::ImageChange,
+    stats::HealthStatus,
 };
 use testkit::{Mode, RedisServer, TcpProxy};
 use tokio::sync::oneshot;

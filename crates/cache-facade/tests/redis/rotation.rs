@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cache_facade::{Cache, CacheConfig, Credentials};
+use cache_facade::{Cache, CacheConfig, config::Credentials};
 use testkit::RedisServer;
 
 use crate::support::*;

@@ -1,6 +1,9 @@
 //! The selection of a backend, and its exact log lines.
 
-use cache_facade::{BackendKind, BreakerState, Cache, ErrorKind, HealthStatus, Invalidated, JournalKind};
+use cache_facade::{
+    BackendKind, Cache, ErrorKind, Invalidated,
+    stats::{BreakerState, HealthStatus, JournalKind},
+};
 use testkit::{Lines, RedisServer, Restart};
 use tracing::Level;
 

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cache_facade::{
-    BackendKind, BreakerState, Cache, CacheConfig, CacheConfigBuilder, CacheKey, Changed, Invalidated,
-    RedisConfig, RedisConfigBuilder, Source,
+    BackendKind, Cache, CacheConfig, CacheKey, Changed, Invalidated, RedisConfig, Source,
+    config::{CacheConfigBuilder, RedisConfigBuilder},
+    stats::BreakerState,
 };
 use tempfile::TempDir;
 use testkit::RedisServer;

@@ -1,6 +1,9 @@
 //! Encryption by the settings: if it is impossible the fallback is used, and nothing is sent in plain text.
 
-use cache_facade::{BackendKind, CacheConfig, RedisConfigBuilder, Tls};
+use cache_facade::{
+    BackendKind, CacheConfig,
+    config::{RedisConfigBuilder, Tls},
+};
 use testkit::{Authority, Lines, RedisServer, terminator};
 use tracing::Level;
 

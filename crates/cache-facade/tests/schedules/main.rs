@@ -17,9 +17,9 @@ use std::task::{Context, Poll};
 use async_trait::async_trait;
 use cache_core::plants::{Plant, is_planted};
 use cache_facade::{
-    BackendKind, Cache, CacheKey, CacheStats, Explanation, Health, Invalidated, Invalidation, LoadError,
-    Result,
+    BackendKind, Cache, CacheKey, Invalidated, Invalidation, LoadError, Result,
     backend::{CacheBackend, FillOutcome, FillToken, Lookup, MemoryBackend, NewEntry},
+    stats::{CacheStats, Explanation, Health},
 };
 use futures_util::future::join_all;
 use shuttle::future::{block_on, spawn, yield_now};

@@ -5,7 +5,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use cache_facade::{BackendKind, Cache, ErrorKind, HealthStatus, JournalKind, Source};
+use cache_facade::{
+    BackendKind, Cache, ErrorKind, Source,
+    stats::{HealthStatus, JournalKind},
+};
 
 use super::{config, connect, hits, key, open, read};
 

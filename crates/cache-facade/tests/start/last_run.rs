@@ -157,8 +157,8 @@ async fn without_a_journal_the_next_start_is_empty() {
     fs::create_dir_all(root.path().join("instance-0/journal.new/x")).unwrap();
     let cache = open(root.path()).await;
     let health = cache.health().await;
-    assert_eq!(health.journal, cache_facade::JournalKind::Memory);
-    assert_eq!(health.status, cache_facade::HealthStatus::Degraded);
+    assert_eq!(health.journal, cache_facade::stats::JournalKind::Memory);
+    assert_eq!(health.status, cache_facade::stats::HealthStatus::Degraded);
     assert!(hits(&cache, 1).await, "this run may read it: no invalidation was missed");
     cache.close().await.unwrap();
     assert!(!hits(&open(root.path()).await, 1).await);

@@ -8,7 +8,7 @@ mod last_run;
 use std::convert::Infallible;
 use std::path::Path;
 
-use cache_facade::{Cache, CacheConfig, CacheConfigBuilder, CacheKey, Source};
+use cache_facade::{Cache, CacheConfig, CacheKey, Source, config::CacheConfigBuilder};
 
 fn config(directory: &Path) -> CacheConfigBuilder {
     CacheConfig::builder().directory(directory).size_mb(8)

@@ -55,7 +55,7 @@ impl Argument {
     /// The statement that makes it the body's own. An error that it cannot be cloned is at its type.
     pub(crate) fn owned(&self) -> TokenStream {
         let Self { name, own, of } = self;
-        if let Type::Reference(_) = of {
+        if self.is_lent() {
             quote_spanned!(of.span()=> let #own = ::cache_facade::__macros::owned(#name);)
         } else {
             quote!(let #own = #name;)
@@ -64,9 +64,15 @@ impl Argument {
 
     /// The argument of the call of the body.
     pub(crate) fn passed(&self) -> TokenStream {
-        let lent = matches!(self.of, Type::Reference(_)).then(<Token![&]>::default);
+        let lent = self.is_lent().then(<Token![&]>::default);
         let own = &self.own;
         quote!(#lent #own)
+    }
+
+    /// Whether the caller lends it for the call alone.
+    fn is_lent(&self) -> bool {
+        let is_static = |lifetime: &syn::Lifetime| lifetime.ident == "static";
+        matches!(&self.of, Type::Reference(reference) if !reference.lifetime.as_ref().is_some_and(is_static))
     }
 }
 

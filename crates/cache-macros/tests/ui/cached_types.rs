@@ -37,4 +37,11 @@ async fn not_send(id: u64) -> u64 {
     *shared
 }
 
+type Answer = Result<u64, String>;
+
+#[cached(family = "user", key = "{id}")]
+async fn alias(id: u64) -> Answer {
+    Ok(id)
+}
+
 fn main() {}

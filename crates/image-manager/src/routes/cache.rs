@@ -2,7 +2,10 @@
 
 use axum::Json;
 use axum::extract::State;
-use cache_facade::{CacheKey, CachePattern, CacheStats, Explanation};
+use cache_facade::{
+    CacheKey, CachePattern,
+    stats::{CacheStats, Explanation},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::response::IntoResponse;
-use cache_facade::Health;
+use cache_facade::stats::Health;
 use serde_json::{Value, json};
 
 use crate::app::App;

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use cache_facade::{Cache, CacheConfig, RedisConfig, RedisConfigBuilder};
+use cache_facade::{Cache, CacheConfig, RedisConfig, config::RedisConfigBuilder};
 use serde_json::json;
 use tempfile::TempDir;
 use testkit::{Mode, RedisServer, Restart, TcpProxy};
