@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cache_core::{AtomicBackend, CacheBackend, CacheBackendExt, CacheKey, NewEntry};
+use cache_core::{AtomicBackend, CacheBackend, CacheBackendExt, CacheKey, Eviction, NewEntry};
 use cache_disk::{DiskBackend, DiskConfig};
 use testkit::reliability::{Tally, seed, times};
 
@@ -31,13 +31,14 @@ struct Flood<'a> {
     directory: &'a Path,
     limit: u64,
     has_holes: bool,
+    eviction: Eviction,
     dice: &'a Dice,
     stored: Vec<(CacheKey, u64)>,
 }
 
 impl Flood<'_> {
     async fn open(&self) -> DiskBackend {
-        let config = config(self.directory).limit_bytes(self.limit);
+        let config = config(self.directory).limit_bytes(self.limit).eviction(self.eviction);
         DiskBackend::open(if self.has_holes { config } else { config.without_holes() }).await.unwrap()
     }
 
@@ -97,11 +98,17 @@ fn must_hold(limit: u64, most: u64, when: &str) {
 }
 
 /// Floods a store of `limit` bytes with values of shifting sizes.
-fn flood_with_shifting_sizes(limit: u64, has_holes: bool, least_live: &[(Range<usize>, u64)]) {
+fn flood_with_shifting_sizes(
+    limit: u64,
+    has_holes: bool,
+    eviction: Eviction,
+    least_live: &[(Range<usize>, u64)],
+) {
     let (root, dice, tally) = (on_disk(), Dice::new(seed(limit)), Tally::new(ROW, seed(limit)));
     let mut peak = 0;
     let sampler = Sampler::start(root.path());
-    let mut flood = Flood { directory: root.path(), limit, has_holes, dice: &dice, stored: Vec::new() };
+    let mut flood =
+        Flood { directory: root.path(), limit, has_holes, eviction, dice: &dice, stored: Vec::new() };
     runtime().block_on(async {
         let mut cache = flood.open().await;
         for (sizes, least) in least_live {
@@ -153,20 +160,31 @@ fn flood_with_shifting_sizes(limit: u64, has_holes: bool, least_live: &[(Range<u
 #[test]
 fn the_limit_is_never_exceeded_while_sizes_shift() {
     let phases = [(SMALL, 52), (IMAGES, 80), (PAGES, 77), (SMALL, 52), (MIXED, 80)];
-    flood_with_shifting_sizes(repeat("CACHE_DISK_LIMIT_MB", 10) as u64 * MEGABYTE, true, &phases);
+    flood_with_shifting_sizes(
+        repeat("CACHE_DISK_LIMIT_MB", 10) as u64 * MEGABYTE,
+        true,
+        Eviction::Lru,
+        &phases,
+    );
 }
 
 #[test]
 fn twenty_megabytes_are_never_exceeded_while_sizes_shift() {
     let phases = [(MIXED, 80), (SMALL, 52), (PAGES, 77), (IMAGES, 80), (SMALL, 52)];
-    flood_with_shifting_sizes(20 * MEGABYTE, true, &phases);
+    flood_with_shifting_sizes(20 * MEGABYTE, true, Eviction::Lru, &phases);
+}
+
+#[test]
+fn with_sieve_the_limit_is_never_exceeded_while_sizes_shift() {
+    let phases = [(SMALL, 52), (IMAGES, 80), (MIXED, 80)];
+    flood_with_shifting_sizes(10 * MEGABYTE, true, Eviction::Sieve, &phases);
 }
 
 /// The whole length of the database counts there, and every value is a file of its own.
 #[test]
 fn without_holes_the_limit_is_never_exceeded_while_sizes_shift() {
     let phases = [(MIXED, 75), (SMALL, 20)];
-    flood_with_shifting_sizes(8 * MEGABYTE, false, &phases);
+    flood_with_shifting_sizes(8 * MEGABYTE, false, Eviction::Lru, &phases);
 }
 
 /// Values without blocks: the pages of small ones and those of larger ones give way to each other.
@@ -174,7 +192,12 @@ fn without_holes_the_limit_is_never_exceeded_while_sizes_shift() {
 fn the_limit_is_never_exceeded_by_rows_alone() {
     let (tiny, page, small) = (200..400, 3_000..3_900, SMALL);
     let phases = [(page.clone(), 40), (tiny, 30), (page.clone(), 40), (small, 40), (page, 40)];
-    flood_with_shifting_sizes(repeat("CACHE_DISK_ROWS_MB", 8) as u64 * MEGABYTE, true, &phases);
+    flood_with_shifting_sizes(
+        repeat("CACHE_DISK_ROWS_MB", 8) as u64 * MEGABYTE,
+        true,
+        Eviction::Lru,
+        &phases,
+    );
 }
 
 /// Kills one process after the other that floods the store, the later ones with lower limits.
@@ -220,7 +243,8 @@ fn a_flood_stays_within_the_limit_while_it_is_watched() {
     let given = std::env::var(DIRECTORY);
     let directory = given.as_ref().map_or(own.path(), Path::new);
     let dice = Dice::new(u64::from(std::process::id()));
-    let mut flood = Flood { directory, limit, has_holes: true, dice: &dice, stored: Vec::new() };
+    let mut flood =
+        Flood { directory, limit, has_holes: true, eviction: Eviction::Lru, dice: &dice, stored: Vec::new() };
     runtime().block_on(async {
         let cache = flood.open().await;
         println!("\nopened");
@@ -311,7 +335,14 @@ fn flushes_that_have_nothing_to_write_take_no_space() {
 fn clearing_a_full_store_does_not_exceed_the_limit() {
     let (root, limit, dice) = (on_disk(), 8 * MEGABYTE, Dice::new(6));
     let sampler = Sampler::start(root.path());
-    let mut flood = Flood { directory: root.path(), limit, has_holes: true, dice: &dice, stored: Vec::new() };
+    let mut flood = Flood {
+        directory: root.path(),
+        limit,
+        has_holes: true,
+        eviction: Eviction::Lru,
+        dice: &dice,
+        stored: Vec::new(),
+    };
     runtime().block_on(async {
         let cache = flood.open().await;
         for id in 0..400 {
