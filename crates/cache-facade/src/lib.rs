@@ -52,21 +52,20 @@
 //! holds for all instances, through its outages and back; [`Invalidated`] tells how far a change has reached.
 //!
 //! # Beside other caches
-//! What a cell of this cache says is shown by the command in the last column, from a clone of the repository.
+//! What the cells of this cache say is shown by the command in the last column, from a clone of the repository. The others' cells
+//! are from their documents; docs/comparison.md has the sources, and more caches.
 //!
-//! | | this cache | moka | foyer | redis-rs by hand | shown by |
+//! | | this cache | moka 0.12 | foyer 0.22 | redis-rs by hand | shown by |
 //! | --- | --- | --- | --- | --- | --- |
-//! | a load that began before an invalidation is not kept | yes | no | no | no | `cargo xtask test no-fence` |
-//! | the same across a crash, and across instances | yes | - | no | no | `cargo xtask reliability` |
+//! | a load that an invalidation overtakes is not kept | yes | not documented | not documented | no | `cargo xtask test no-fence` |
+//! | the same across a crash, and across instances | yes | - | not documented | no | `cargo xtask reliability` |
 //! | one load for concurrent callers | yes | yes | yes | no | `cargo xtask bench --only facade` |
-//! | survives a restart | yes | no | yes | yes | `cargo xtask demo` |
-//! | one change makes a group of values stale | yes | by a scan | no | by a scan | `cargo xtask bench --only redis` |
+//! | survives a restart | yes | - | yes | yes | `cargo xtask demo` |
+//! | many values invalidated at once | a group, in one step | by a predicate | all | by a scan | `cargo xtask bench --only redis` |
 //! | goes on, fresh, while Redis is away | yes | - | - | no | `cargo xtask demo` |
-//! | hard limit of bytes on disk | yes | - | yes | - | `cargo xtask bench --only disk` |
-//! | cheapest hit in memory | no | **yes** | **yes** | no | `cargo xtask bench --only peers` |
-//! | values need no encoding | no | **yes** | in memory | no | - |
-//!
-//! The figures, with the cases where another cache is faster, are in docs/benchmarks.md.
+//! | hard limit of bytes on disk | yes | - | the device's capacity | - | `cargo xtask reliability --only space` |
+//! | cheapest hit in memory | no | yes | yes | no | `cargo xtask bench --only peers` |
+//! | values without serde | no | yes | in memory | no | - |
 //!
 //! # Features
 //! | feature | default | gives |
