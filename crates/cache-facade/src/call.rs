@@ -86,7 +86,7 @@ impl<T, C: Call<LoadOptions<T>>, O> Load<T, C, O> {
     }
 }
 
-impl<T, C: Call<LoadOptions<Option<T>>>, O> Load<Option<T>, C, O> {
+impl<T: 'static, C: Call<LoadOptions<Option<T>>>, O> Load<Option<T>, C, O> {
     /// Sets how long a `None` may be served; see [`LoadOptions::negative`].
     pub fn negative(self, ttl: Duration) -> Self {
         Self { options: self.options.negative(ttl), ..self }
@@ -120,18 +120,18 @@ impl<T, C: Call<LoadOptions<T>>, O> fmt::Debug for Load<T, C, O> {
     }
 }
 
-impl<T, C> Load<T, C, T>
+impl<V, C> Load<V, C, V>
 where
-    C: Call<LoadOptions<T>, Output = LoadResult<Loaded<T>, Infallible>>,
+    C: Call<LoadOptions<V>, Output = LoadResult<Loaded<V>, Infallible>>,
 {
     /// Makes the call of a load that cannot fail.
     #[inline]
-    pub(crate) fn computed(load: Load<T, C, C::Output>) -> Self {
+    pub(crate) fn computed(load: Load<V, C, C::Output>) -> Self {
         load.answer(|loaded| computed(loaded).into_value())
     }
 
     /// Returns the value with its source and the backend that answered.
-    pub fn details(self) -> Load<T, C, Loaded<T>> {
+    pub fn details(self) -> Load<V, C, Loaded<V>> {
         self.answer(computed)
     }
 }

@@ -126,7 +126,7 @@ impl<K: KeyParts, V> Family<K, V> {
     }
 }
 
-impl<K, T> Family<K, Option<T>> {
+impl<K, T: 'static> Family<K, Option<T>> {
     /// Sets how long a `None` may be served; see [`LoadOptions::negative`].
     pub fn negative(self, ttl: Duration) -> Self {
         Self { options: self.options.negative(ttl), ..self }

@@ -203,7 +203,7 @@ impl<T> LoadOptions<T> {
     }
 }
 
-impl<T> LoadOptions<Option<T>> {
+impl<T: 'static> LoadOptions<Option<T>> {
     /// Sets how long a `None` may be served. Default: as long as any other value; creating the thing invalidates its key,
     /// as every other change does.
     ///
