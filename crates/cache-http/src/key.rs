@@ -38,13 +38,20 @@ impl<E> PageKey for Result<CacheKey, E> {
 /// A key function of the path and the query.
 pub(crate) fn by_path_and_query(family: FamilyName) -> KeyFn {
     Arc::new(move |parts| {
-        let uri = whole_uri(parts);
-        Some(family.key::<(String, Option<String>)>(&(uri.path(), uri.query())))
+        let (sent, seen) = (sent_uri(parts), &parts.uri);
+        // A router inside another one sees what is left of the path.
+        let is_rest = sent.path().ends_with(seen.path()) && sent.query() == seen.query();
+        Some(if is_rest {
+            family.key::<(String, Option<String>)>(&(sent.path(), sent.query()))
+        } else {
+            // Something between the outer router and this layer has written another URI.
+            family.key::<(String, Option<String>, String)>(&(sent.path(), sent.query(), seen.to_string()))
+        })
     })
 }
 
-/// The URI of a request. A router inside another one sees what is left of the path.
-fn whole_uri(parts: &Parts) -> &Uri {
+/// The URI that the client has sent.
+fn sent_uri(parts: &Parts) -> &Uri {
     #[cfg(feature = "axum")]
     if let Some(axum::extract::OriginalUri(uri)) = parts.extensions.get() {
         return uri;

@@ -14,7 +14,7 @@ use cache_facade::{Bytes, Cache, Family};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::ServiceExt;
 
-use crate::support::{Reply, pages};
+use crate::support::{Reply, group, pages};
 
 type Calls = Arc<AtomicUsize>;
 
@@ -82,6 +82,25 @@ async fn pages_of_nested_routers_are_told_apart() {
         assert_eq!(send(&app, "/one/about", &[]).await.text(), "call 0");
         assert_eq!(send(&app, "/two/about", &[]).await.text(), "call 1");
     }
+}
+
+// A layer in between that writes another URI, for instance by the host.
+#[tokio::test]
+async fn pages_of_a_uri_that_was_rewritten_are_told_apart() {
+    let rewrite = from_fn(async |mut request: Request, next: Next| {
+        let host = request.headers()["host"].to_str().unwrap().to_owned();
+        *request.uri_mut() = format!("/{host}{}", request.uri().path()).parse().unwrap();
+        next.run(request).await
+    });
+    let cache = Cache::memory();
+    let app = Router::new().route("/about", get(page).layer(pages(&cache))).layer(rewrite);
+    let app = app.with_state(Calls::default());
+    for _ in 0..2 {
+        assert_eq!(send(&app, "/about", &[("host", "one")]).await.text(), "call 0");
+        assert_eq!(send(&app, "/about", &[("host", "two")]).await.text(), "call 1");
+    }
+    assert!(cache.invalidate(&group("/about")).await.is_ok());
+    assert_eq!(send(&app, "/about", &[("host", "one")]).await.text(), "call 2");
 }
 
 #[tokio::test]
