@@ -83,8 +83,9 @@ impl fmt::Display for Report {
 /// ```
 ///
 /// # Cost
-/// A few file operations in the calling task: where the file system may hang, call it on a thread of its own. With Redis a few connections and round trips: each step takes at most
-/// [`connect_timeout`](crate::RedisConfig::connect_timeout), the start of an instance as long again.
+/// A few file operations in the calling task: where the file system may hang, call it on a thread of its own. With Redis a few
+/// connections and round trips: each step takes at most [`connect_timeout`](crate::RedisConfig::connect_timeout), the start of an
+/// instance as long again.
 pub async fn diagnose(config: &CacheConfig) -> Report {
     let mut report = Report::default();
     report.push("settings", settings(config));
@@ -93,7 +94,6 @@ pub async fn diagnose(config: &CacheConfig) -> Report {
         report.push("cache", Diagnosis::Doubtful { found, advice: "set CACHE_ENABLED=true".to_owned() });
     }
     // A cache that is switched off still sends invalidations to Redis.
-    #[cfg(feature = "redis")]
     if config.redis().enabled() {
         for (step, diagnosis) in open::diagnose_redis(config).await {
             report.push(format!("redis {step}"), diagnosis);
