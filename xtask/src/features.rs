@@ -82,6 +82,11 @@ const ABSENT: &[Absent] = &[
         crates: &["redb", "redis", "bb8-redis", "cache-disk", "cache-redis"],
     },
     Absent {
+        law: "cache-http knows no backend, and without features no web framework",
+        tree: "cache-http --no-default-features",
+        crates: &["redb", "redis", "bb8-redis", "cache-disk", "cache-redis", "axum", "hyper"],
+    },
+    Absent {
         law: "cache-macros knows no crate of the product",
         tree: "cache-macros",
         crates: &["cache-core", "cache-facade", "tokio", "serde"],

@@ -107,6 +107,9 @@ const PLANTED: &[(&str, &str, &str)] = &[
     ("no-journal", EVERYTHING, "--test instances"),
     ("near-no-wait", EVERYTHING, "--test instances no_read_from_memory_is_stale_while"),
     ("near-token-late", EVERYTHING, "--test instances no_read_from_memory_is_stale_while"),
+    ("viewer-left-out", EVERYTHING, "--test model each_response"),
+    ("set-cookie-stored", EVERYTHING, "--test model each_response"),
+    ("vary-ignored", EVERYTHING, "--test model each_response"),
 ];
 
 fn steps(workspace: &Workspace) -> Vec<Step> {

@@ -38,6 +38,12 @@ pub enum Plant {
     OldOutage,
     /// The journal replays nothing.
     NoJournal,
+    /// The key of a stored response does not depend on the viewer.
+    ViewerLeftOut,
+    /// A response that sets a cookie is stored.
+    SetCookieStored,
+    /// The `Vary` of a response is not read.
+    VaryIgnored,
 }
 
 #[cfg(feature = "plants")]
