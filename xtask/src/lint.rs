@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
     report.check("docs/architecture.md names the modules and functions that exist", || {
         docs::architecture(
             &root,
-            &["cache-core", "cache-disk", "cache-redis", "cache-macros", "cache-facade"],
+            &["cache-core", "cache-disk", "cache-redis", "cache-macros", "cache-facade", "cache-http"],
         )
     });
     report.check("links in the documents lead somewhere", || docs::links(&root));

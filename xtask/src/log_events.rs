@@ -13,6 +13,7 @@ const SPEAKERS: &[&str] = &[
     "crates/cache-core/src",
     "crates/cache-disk/src",
     "crates/cache-facade/src",
+    "crates/cache-http/src",
     "crates/cache-redis/src",
     "crates/image-manager/src",
 ];
