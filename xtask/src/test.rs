@@ -58,7 +58,7 @@ enum What {
 const EVERYTHING: &str = "test --locked --workspace --exclude bench --no-fail-fast --features \
                           cache-core/json,cache-core/plants,cache-core/uuid,cache-facade/blocking,\
                           cache-facade/json,cache-facade/macros,cache-facade/metrics,cache-facade/redis,\
-                          cache-facade/uuid";
+                          cache-facade/uuid,cache-http/console";
 
 /// The build under shuttle, which replaces locks, atomics, threads and the runtime to explore schedules.
 pub(crate) const SCHEDULES: &str = "test --locked --no-fail-fast --package cache-core --package cache-disk \

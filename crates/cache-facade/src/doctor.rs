@@ -1,5 +1,7 @@
 //! [`diagnose`]: checks all that a cache needs to start, for an operator.
 
+mod running;
+
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,6 +16,7 @@ use crate::durability::directory::LOCK;
 use crate::open;
 
 pub use cache_core::Diagnosis;
+pub(crate) use running::running;
 
 /// The checks of a [`diagnose`], in the order of a start.
 ///
@@ -173,6 +176,9 @@ fn lock(path: &Path, is_shared: bool) -> Diagnosis {
     let mut process = String::new();
     // The finding is complete without the id.
     let _ = file.read_to_string(&mut process);
+    if process.trim() == std::process::id().to_string() {
+        return Diagnosis::Fine("held by this process".to_owned());
+    }
     Diagnosis::Doubtful {
         found: format!("held by process {}, perhaps the server itself", process.trim()),
         advice: "to start another one set CACHE_DIR to a directory of its own".to_owned(),
@@ -225,6 +231,8 @@ mod tests {
         flock(&holder, FlockOperation::NonBlockingLockExclusive).unwrap();
         let Diagnosis::Doubtful { found, .. } = lock(&path, true) else { panic!("the lock is held") };
         assert!(found.contains("4711"));
+        std::fs::write(&path, std::process::id().to_string()).unwrap();
+        assert!(matches!(lock(&path, true), Diagnosis::Fine(_)), "this process holds it");
     }
 
     #[tokio::test]
