@@ -25,7 +25,7 @@ async fn load(cache: &Cache, id: u64) {
 async fn invalidation(events: &mut cache_facade::CacheEvents) -> std::sync::Arc<InvalidationEvent> {
     match events.next().await {
         Some(CacheEvent::Invalidated(event)) => event,
-        other => panic!("{other:?}"),
+        other => unreachable!("expected an invalidation, found {other:?}"),
     }
 }
 

@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
+use axum::middleware::{Next, from_fn};
 use cache_facade::Cache;
 use tower::ServiceExt;
 
@@ -109,5 +110,23 @@ async fn a_read_that_another_site_sends_is_refused() {
             let status = site.send(get.body(Body::empty()).unwrap()).await.status();
             assert_eq!(status == StatusCode::OK, is_allowed, "{path} {from}: {status}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_layer_of_the_application_guards_every_route() {
+    async fn nothing(_: Request<Body>, _: Next) -> StatusCode {
+        StatusCode::UNAUTHORIZED
+    }
+    let console = cache_http::console(Cache::memory()).allow_changes(|_| true).into_router();
+    let app = Router::new().nest("/cache", console.layer(from_fn(nothing)));
+    let reads = ["", "/index.html", "/page/main.js", "/api/none"].map(|path| request(Method::GET, path));
+    let api = ["overview", "families", "timeline", "live", "doctor", "key?key=a:b"];
+    let api = api.map(|name| request(Method::GET, &format!("/api/v1/{name}")));
+    let changes = ["/api/v1/clear", "/api/v1/clear/dry-run"].map(as_page);
+    for request in reads.into_iter().chain(api).chain(changes) {
+        let request = request.body(Body::from(BODY)).unwrap();
+        let uri = request.uri().clone();
+        assert_eq!(app.clone().oneshot(request).await.unwrap().status(), StatusCode::UNAUTHORIZED, "{uri}");
     }
 }
