@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use cache_facade::{BackendKind, CacheStats, FamilyStats, HealthStatus};
+use cache_facade::{
+    BackendKind,
+    stats::{CacheStats, FamilyStats, HealthStatus},
+};
 use serde::Serialize;
 use tokio::time::Instant;
 

@@ -3,7 +3,11 @@
 use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use cache_facade::{CacheKey, Clock, Explanation, SystemClock};
+use cache_facade::{
+    CacheKey,
+    backend::{Clock, SystemClock},
+    stats::Explanation,
+};
 use serde::{Deserialize, Serialize};
 
 use super::ConsoleState;

@@ -3,7 +3,7 @@
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use cache_facade::{CacheStats, Health, NearStats};
+use cache_facade::stats::{CacheStats, Health, NearStats};
 use serde::Serialize;
 
 use super::ConsoleState;

@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cache_facade::{Cache, CacheStats, Clock, FamilyStats, Health, LoadStats, SystemClock};
+use cache_facade::{
+    Cache, LoadStats,
+    backend::{Clock, SystemClock},
+    stats::{CacheStats, FamilyStats, Health},
+};
 use tokio::time::Instant;
 
 /// The figures of a cache at one moment.

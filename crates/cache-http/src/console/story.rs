@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use cache_facade::backend::Timestamp;
-use cache_facade::{Explanation, InvalidationEvent, MissCause};
+use cache_facade::{
+    InvalidationEvent,
+    stats::{Explanation, MissCause},
+};
 
 use super::live::origin;
 
