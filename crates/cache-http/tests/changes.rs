@@ -36,6 +36,8 @@ fn body(version: u64, is_streamed: bool) -> TestBody {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_response_is_older_than_the_last_change_before_its_request() {
     let (version, calls, cache) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)), Cache::memory());
+    // The version of the last change that has returned: that of one that runs may be read already, or not yet.
+    let changed = Arc::new(AtomicU64::new(0));
     let (read, counted) = (Arc::clone(&version), Arc::clone(&calls));
     let handler = service_fn(move |_: Request<Empty<Bytes>>| {
         let call = counted.fetch_add(1, Ordering::SeqCst);
@@ -56,18 +58,18 @@ async fn no_response_is_older_than_the_last_change_before_its_request() {
 
     let readers = (0..READERS).map(|reader| {
         let (service, version, cache) = (service.clone(), Arc::clone(&version), cache.clone());
+        let changed = Arc::clone(&changed);
         tokio::spawn(async move {
             for read in 0..READS {
                 let number = reader * READS + read;
                 if number.is_multiple_of(20) {
                     let version = Arc::clone(&version);
                     let change = cache.change(CacheGroup::new("page", "/a"), async move || {
-                        version.fetch_add(1, Ordering::SeqCst);
-                        Ok::<_, Infallible>(())
+                        Ok::<_, Infallible>(version.fetch_add(1, Ordering::SeqCst) + 1)
                     });
-                    change.await.unwrap();
+                    changed.fetch_max(change.await.unwrap().into_value(), Ordering::SeqCst);
                 }
-                let least = version.load(Ordering::SeqCst);
+                let least = changed.load(Ordering::SeqCst);
                 let request = Request::builder().uri("/a").body(Empty::new()).unwrap();
                 let answer = service.clone().oneshot(request);
                 if number.is_multiple_of(9) {
