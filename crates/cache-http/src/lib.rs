@@ -67,7 +67,7 @@
 //! # Features
 //! | feature | default | gives |
 //! | --- | --- | --- |
-//! | `console` | no | [`console()`], a router of axum that shows what a cache does |
+//! | `console` | no | `console()`, a router of axum that shows what a cache does |
 //! | `axum` | yes | [keys from the parameters of a route](LayerBuilder::key_with_params), and whole paths inside nested routers |
 
 mod body;
