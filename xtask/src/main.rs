@@ -9,7 +9,9 @@
 
 mod audit;
 mod bench;
+mod browser;
 mod ci;
+mod debian;
 mod demo;
 mod demo_failover;
 mod demo_server;
@@ -41,7 +43,7 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   test [--list] [STEP..]    every test: unit, conformance, property, model, documentation, the application over
-                            HTTP, examples, schedules, planted bugs. STEP, CHECK: only those whose name contains it
+                            HTTP and in a browser, examples, schedules, planted bugs. STEP, CHECK: only those whose name contains it
   lint [CHECK..]            format, clippy and rustdoc without a warning, house rules, documents
   features [CHECK..]        every feature set without a warning; proves the invariants of docs/architecture.md
   audit [--db DIR]          licences, sources, banned crates (cargo-deny) and advisories (cargo-audit);

@@ -2,11 +2,11 @@
 
 use std::env;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Result, bail};
 
 use crate::audit::on_path;
+use crate::debian;
 
 /// The variable that names the server's program.
 const PROGRAM: &str = "REDIS_SERVER_BIN";
@@ -22,7 +22,7 @@ pub(crate) fn ensure() -> Result<String> {
         return Ok(program);
     }
     println!("no redis-server or valkey-server on PATH; installing Debian's package redis-server");
-    match install().then(find).flatten() {
+    match debian::install("redis-server").then(find).flatten() {
         Some(program) => Ok(program),
         None => bail!(
             "a Redis server is needed: install redis-server or valkey-server, or name the program in {PROGRAM}"
@@ -35,15 +35,6 @@ pub(crate) fn find() -> Option<String> {
     let named = env::var(PROGRAM).ok().filter(|program| Path::new(program).is_file());
     let found = || on_path("redis-server").or_else(|| on_path("valkey-server"));
     named.or_else(|| Some(found()?.display().to_string()))
-}
-
-fn install() -> bool {
-    // A policy that forbids starting services: the package would start one of its own.
-    let script = "set -e; policy=/usr/sbin/policy-rc.d; made=; \
-                  if [ ! -e $policy ]; then printf '#!/bin/sh\\nexit 101\\n' > $policy; chmod +x $policy; made=1; fi; \
-                  apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server >/dev/null; \
-                  if [ -n \"$made\" ]; then rm $policy; fi";
-    Command::new("sh").args(["-c", script]).status().is_ok_and(|status| status.success())
 }
 
 #[cfg(test)]

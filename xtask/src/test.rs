@@ -12,7 +12,7 @@ use pico_args::Arguments;
 use crate::metadata::Workspace;
 use crate::process::{cargo, describe, output, root, watch, without_settings};
 use crate::report::{Counts, Report, Row};
-use crate::{Outcome, names, redis_server};
+use crate::{Outcome, browser, names, redis_server};
 
 /// Runs the command.
 pub(crate) fn run(mut arguments: Arguments) -> Outcome {
@@ -27,6 +27,7 @@ pub(crate) fn run(mut arguments: Arguments) -> Outcome {
     let chosen = |step: &&Step| names.is_empty() || names.iter().any(|part| step.name.contains(part));
     let mut report = Report::new("test");
     report.check("a Redis server for the tests", redis_server::ensure);
+    report.check("a browser for the tests", browser::ensure);
     for step in steps.iter().filter(chosen) {
         println!("\n-- {} --", step.name);
         let started = Instant::now();
@@ -57,7 +58,7 @@ enum What {
 const EVERYTHING: &str = "test --locked --workspace --exclude bench --no-fail-fast --features \
                           cache-core/json,cache-core/plants,cache-core/uuid,cache-facade/blocking,\
                           cache-facade/json,cache-facade/macros,cache-facade/metrics,cache-facade/redis,\
-                          cache-facade/uuid";
+                          cache-facade/uuid,cache-http/console";
 
 /// The build under shuttle, which replaces locks, atomics, threads and the runtime to explore schedules.
 pub(crate) const SCHEDULES: &str = "test --locked --no-fail-fast --package cache-core --package cache-disk \
@@ -112,7 +113,7 @@ const PLANTED: &[(&str, &str, &str)] = &[
 ];
 
 fn steps(workspace: &Workspace) -> Vec<Step> {
-    let everything = "all crates, documentation, building the examples".to_owned();
+    let everything = "all crates, the page in a browser, documentation, building the examples".to_owned();
     let mut steps = vec![Step { name: everything, what: What::Passes(EVERYTHING.to_owned(), None) }];
     for package in workspace.packages.iter().filter(|package| package.name() != "bench") {
         for example in package.examples().filter(|example| !MEASUREMENTS.contains(example)) {

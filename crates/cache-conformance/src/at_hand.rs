@@ -71,6 +71,10 @@ impl CacheBackend for AtHandFirst {
         self.0.invalidate(what).await
     }
 
+    async fn count_matches(&self, what: &Invalidation) -> Result<Option<u64>> {
+        self.0.count_matches(what).await
+    }
+
     async fn stats(&self) -> Result<CacheStats> {
         self.0.stats().await
     }
@@ -140,6 +144,10 @@ impl CacheBackend for WrittenBeside {
 
     async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated> {
         self.writer.invalidate(what).await
+    }
+
+    async fn count_matches(&self, what: &Invalidation) -> Result<Option<u64>> {
+        self.reader.count_matches(what).await
     }
 
     async fn stats(&self) -> Result<CacheStats> {

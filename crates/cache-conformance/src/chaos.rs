@@ -133,6 +133,10 @@ impl<B: CacheBackend + ?Sized> CacheBackend for ChaosBackend<B> {
         self.pass(self.inner.invalidate(what)).await
     }
 
+    async fn count_matches(&self, what: &Invalidation) -> Result<Option<u64>> {
+        self.pass(self.inner.count_matches(what)).await
+    }
+
     async fn stats(&self) -> Result<CacheStats> {
         self.pass(self.inner.stats()).await
     }

@@ -125,3 +125,42 @@ pub async fn families_add_up_to_the_whole(subject: &dyn Subject) {
     let stats = probe.stats().await;
     assert!(stats.families.get("family0").is_none_or(|family| family.count == 0 && family.bytes == 0));
 }
+
+/// A count is the number of entries that the invalidation then removes, and changes nothing itself.
+pub async fn a_count_is_what_an_invalidation_removes(subject: &dyn Subject) {
+    let Some(probe) = exact(subject).await else { return };
+    let keys =
+        ["image:1", "image:1:a", "image:1:b", "image:10:a", "image:2:a", "imagery:1:a", "[r]image:1:a"];
+    for text in [
+        "key image:1:a",
+        "key image:9:a",
+        "group image:1",
+        "group image:9",
+        "pattern image",
+        "pattern image:1:a",
+        "pattern image:*:a",
+        "pattern image:1*",
+        "pattern imag*",
+        "pattern *:a",
+        "pattern [r]",
+        "everything",
+    ] {
+        for (n, name) in (0..).zip(keys) {
+            probe.load(&key(name), noise(n, 10_000)).await;
+        }
+        let before = probe.stats().await;
+        let counted = probe.cache.count_matches(&what(text)).await.expect("a reliable store counts");
+        let after = probe.stats().await;
+        assert_eq!(
+            (after.hits, after.misses, after.count),
+            (before.hits, before.misses, before.count),
+            "{text}"
+        );
+        let removed = probe.invalidate(&what(text)).await;
+        if let Some(counted) = counted {
+            assert_eq!(counted, removed, "{text}");
+            let left = probe.cache.count_matches(&what(text)).await.expect("a reliable store counts");
+            assert_eq!(left, Some(0), "{text}");
+        }
+    }
+}

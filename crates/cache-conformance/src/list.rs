@@ -106,6 +106,7 @@ macro_rules! __laws_of_keeping {
                 count_and_size_follow_the_entries
                 an_expired_entry_is_counted_as_expired
                 families_add_up_to_the_whole
+                a_count_is_what_an_invalidation_removes
             ;
             eviction:
                 the_size_stays_within_the_limit

@@ -115,6 +115,21 @@ pub trait CacheBackend: Debug + Send + Sync + 'static {
     /// Once polled, it completes even if the future is dropped.
     async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated>;
 
+    /// Counts the entries that an [`invalidate`](Self::invalidate) of `what` would remove now; `None` where that is not
+    /// known, which is the default. Removes nothing, and changes neither figures nor the order of use.
+    ///
+    /// # Errors
+    /// As for [`lookup`](Self::lookup).
+    ///
+    /// # Cancellation
+    /// Dropping the future has no visible effect.
+    ///
+    /// # Cost
+    /// That of the search for what an invalidation removes: O(matches), or a scan for a pattern without a literal prefix.
+    async fn count_matches(&self, _what: &Invalidation) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Returns figures of this store and of this process's use of it. The default has none.
     ///
     /// # Cost

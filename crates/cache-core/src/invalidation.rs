@@ -42,6 +42,16 @@ impl Invalidation {
         }
     }
 
+    /// The text with which every key that is removed begins: the range to search.
+    pub fn literal_prefix(&self) -> &str {
+        match self {
+            Self::Key(key) => key.as_str(),
+            Self::Group(group) => group.as_str(),
+            Self::Pattern(pattern) => pattern.literal_prefix(),
+            Self::Everything => "",
+        }
+    }
+
     /// The epoch that this advances.
     pub fn epoch_scope(&self) -> EpochScope<'_> {
         match self {

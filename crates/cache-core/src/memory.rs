@@ -221,6 +221,12 @@ impl CacheBackend for MemoryBackend {
         Ok(Invalidated::Applied { removed })
     }
 
+    async fn count_matches(&self, what: &Invalidation) -> Result<Option<u64>> {
+        let mut state = self.open()?;
+        state.remove_expired(self.clock.now());
+        Ok(Some(state.entries.matching(what).len() as u64))
+    }
+
     async fn stats(&self) -> Result<CacheStats> {
         let mut state = self.open()?;
         // Each entry expires once, so that this is O(1) for each that was stored.

@@ -75,6 +75,11 @@ impl CacheBackend for NullBackend {
         Ok(Invalidated::Applied { removed: 0 })
     }
 
+    async fn count_matches(&self, _what: &Invalidation) -> Result<Option<u64>> {
+        self.check_open()?;
+        Ok(Some(0))
+    }
+
     async fn stats(&self) -> Result<CacheStats> {
         self.check_open()?;
         Ok(CacheStats::empty(BackendKind::Null))

@@ -243,6 +243,24 @@ impl CacheBackend for DiskBackend {
         Ok(Invalidated::Applied { removed })
     }
 
+    async fn count_matches(&self, what: &Invalidation) -> Result<Option<u64>> {
+        self.check_open()?;
+        let (ack, counted) = oneshot::channel();
+        let (engine, what) = (Arc::clone(&self.engine), what.clone());
+        // On a thread of its own: it may read millions of keys.
+        let started = cache_core::sync::spawn("cache-disk-count", move || {
+            let count = engine.count_matches(&what, || !ack.is_closed());
+            // The caller may have gone away.
+            drop(ack.send(count));
+        });
+        started.map_err(|error| {
+            Error::new(ErrorKind::Io, format!("cannot start a thread to count: {error}")).with_source(error)
+        })?;
+        counted
+            .await
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Unavailable, "counting panicked; try again")))
+    }
+
     async fn stats(&self) -> Result<CacheStats> {
         self.check_open()?;
         Ok(self.engine.stats())

@@ -1,6 +1,7 @@
 //! [`DiskEngine`]: the state that callers and the writer thread share, and every operation that does not wait for the writer.
 
 mod condition;
+mod count;
 mod lookup;
 mod near;
 

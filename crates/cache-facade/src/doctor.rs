@@ -1,5 +1,7 @@
 //! [`diagnose`]: checks all that a cache needs to start, for an operator.
 
+mod running;
+
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,6 +16,7 @@ use crate::durability::directory::LOCK;
 use crate::open;
 
 pub use cache_core::Diagnosis;
+pub(crate) use running::running;
 
 /// The checks of a [`diagnose`], in the order of a start.
 ///
@@ -83,8 +86,9 @@ impl fmt::Display for Report {
 /// ```
 ///
 /// # Cost
-/// A few file operations in the calling task: where the file system may hang, call it on a thread of its own. With Redis a few connections and round trips: each step takes at most
-/// [`connect_timeout`](crate::RedisConfig::connect_timeout), the start of an instance as long again.
+/// A few file operations in the calling task: where the file system may hang, call it on a thread of its own. With Redis a few
+/// connections and round trips: each step takes at most [`connect_timeout`](crate::RedisConfig::connect_timeout), the start of an
+/// instance as long again.
 pub async fn diagnose(config: &CacheConfig) -> Report {
     let mut report = Report::default();
     report.push("settings", settings(config));
@@ -93,7 +97,6 @@ pub async fn diagnose(config: &CacheConfig) -> Report {
         report.push("cache", Diagnosis::Doubtful { found, advice: "set CACHE_ENABLED=true".to_owned() });
     }
     // A cache that is switched off still sends invalidations to Redis.
-    #[cfg(feature = "redis")]
     if config.redis().enabled() {
         for (step, diagnosis) in open::diagnose_redis(config).await {
             report.push(format!("redis {step}"), diagnosis);
@@ -173,6 +176,9 @@ fn lock(path: &Path, is_shared: bool) -> Diagnosis {
     let mut process = String::new();
     // The finding is complete without the id.
     let _ = file.read_to_string(&mut process);
+    if process.trim() == std::process::id().to_string() {
+        return Diagnosis::Fine("held by this process".to_owned());
+    }
     Diagnosis::Doubtful {
         found: format!("held by process {}, perhaps the server itself", process.trim()),
         advice: "to start another one set CACHE_DIR to a directory of its own".to_owned(),
@@ -225,6 +231,8 @@ mod tests {
         flock(&holder, FlockOperation::NonBlockingLockExclusive).unwrap();
         let Diagnosis::Doubtful { found, .. } = lock(&path, true) else { panic!("the lock is held") };
         assert!(found.contains("4711"));
+        std::fs::write(&path, std::process::id().to_string()).unwrap();
+        assert!(matches!(lock(&path, true), Diagnosis::Fine(_)), "this process holds it");
     }
 
     #[tokio::test]

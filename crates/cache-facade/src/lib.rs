@@ -41,7 +41,7 @@
 //! | cache files and pictures | a family whose values are [`Bytes`] |
 //! | use keys without a family | [`CacheKey::builder`] and [`Cache::get_or_load`]; [`CachePattern`]; the image application's in [`images`] |
 //! | separate caches | [`Cache::scoped`] |
-//! | observe | [`Cache::stats`], [`Cache::health`], [`Cache::explain`]; [`diagnose`] before a start |
+//! | observe | [`Cache::stats`], [`Cache::health`], [`Cache::explain`], [`Cache::events`]; [`diagnose`] before a start, [`Cache::diagnose`] after it |
 //! | test | [`Cache::memory`], [`Cache::memory_with_clock`], [`Cache::disabled`] |
 //! | plug in a backend | [`backend`], [`Cache::new`] |
 //!
@@ -118,6 +118,8 @@ mod load;
 mod observe {
     pub(crate) mod error_reporter;
     pub(crate) mod events;
+    pub(crate) mod feed;
+    pub(crate) mod loads;
     #[cfg(feature = "metrics")]
     pub(crate) mod metrics;
     #[cfg(not(feature = "metrics"))]
@@ -139,6 +141,8 @@ pub use family::Family;
 pub use global::get_cache;
 pub use lifetime::Lifetime;
 pub use load::{LoadError, LoadOptions, LoadResult, Loaded, LoaderError, Source};
+pub use observe::feed::{CacheEvent, CacheEvents, InvalidationEvent};
+pub use observe::loads::LoadStats;
 pub use testing::assert_invalidates;
 
 pub use cache_core::{

@@ -29,7 +29,7 @@ fn descriptors() -> usize {
 }
 
 /// Hits, misses of ever new keys, failing loads, invalidations of keys and groups; `leak` imitates a bug.
-async fn turn(cache: &Cache, caller: u64, number: u64, leak: &mut Vec<[u8; 64]>, leaks: bool) {
+async fn turn(cache: &Cache, caller: u64, number: u64, leak: &mut Vec<[u8; 256]>, leaks: bool) {
     let key = |id: u64| CacheKey::builder("image", id).part("metadata").build().unwrap();
     let new = caller << 48 | number;
     let load = async || Ok::<_, &str>("a value of some bytes".repeat(150));
@@ -41,7 +41,7 @@ async fn turn(cache: &Cache, caller: u64, number: u64, leak: &mut Vec<[u8; 64]>,
         _ => drop(cache.get_or_load(&key(number % 100), load).await.unwrap()),
     }
     if leaks {
-        leak.push([7; 64]);
+        leak.push([7; 256]);
     }
 }
 
@@ -133,6 +133,6 @@ async fn memory_descriptors_and_tasks_do_not_grow_and_a_leak_would_be_seen() {
     let leaked = growth(&samples);
     assert!(
         leaked > NOISE_BYTES,
-        "a leak of 64 bytes in each of {operations} operations was not seen: {leaked}"
+        "a leak of 256 bytes in each of {operations} operations was not seen: {leaked}"
     );
 }

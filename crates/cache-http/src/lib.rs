@@ -67,11 +67,14 @@
 //! # Features
 //! | feature | default | gives |
 //! | --- | --- | --- |
+//! | `console` | no | `console()`, a router of axum that shows what a cache does |
 //! | `axum` | yes | [keys from the parameters of a route](LayerBuilder::key_with_params), and whole paths inside nested routers |
 
 mod body;
 mod cache_control;
 mod conditions;
+#[cfg(feature = "console")]
+mod console;
 mod digest;
 mod exchange;
 mod headers;
@@ -90,6 +93,8 @@ mod verdict;
 mod visit;
 
 pub use body::{BoxError, ResponseBody};
+#[cfg(feature = "console")]
+pub use console::{Console, console};
 pub use key::PageKey;
 #[cfg(feature = "axum")]
 pub use key::PathParams;

@@ -191,6 +191,7 @@ fn is_no_result(function: &ItemFn) -> Result<Option<TokenStream>> {
     }
     Ok(Some(quote_spanned! {returned.span()=>
         const _: () = {
+            #[allow(unused_imports)]
             use ::cache_facade::__macros::NoResult as _;
             ::core::assert!(
                 !::cache_facade::__macros::Returned::<#returned>::IS_RESULT,

@@ -199,6 +199,11 @@ impl CacheBackend for RedisBackend {
         invalidated.map_err(|unacknowledged| unacknowledged.error)
     }
 
+    async fn count_matches(&self, what: &Invalidation) -> Result<Option<u64>> {
+        self.engine.servers.check_open()?;
+        self.engine.count_matches(what).await.map(Some)
+    }
+
     async fn stats(&self) -> Result<CacheStats> {
         self.engine.servers.check_open()?;
         let limits: Vec<u64> =

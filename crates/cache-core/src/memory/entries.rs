@@ -103,13 +103,17 @@ impl Entries {
 
     /// Removes every entry that `what` matches.
     pub(super) fn remove_matches(&mut self, what: &Invalidation) -> Vec<Removed> {
-        let keys = match what {
-            Invalidation::Key(key) => return self.remove(key.as_str()).into_iter().collect(),
+        self.matching(what).iter().filter_map(|key| self.remove(key.as_str())).collect()
+    }
+
+    /// The keys of the entries that `what` matches.
+    pub(super) fn matching(&self, what: &Invalidation) -> Vec<CacheKey> {
+        match what {
+            Invalidation::Key(key) => self.peek(key.as_str()).map(|_| key.clone()).into_iter().collect(),
             Invalidation::Group(group) => self.below(group.as_str()),
             Invalidation::Pattern(pattern) => self.matches(pattern),
             Invalidation::Everything => self.slots.keys().cloned().collect(),
-        };
-        keys.iter().filter_map(|key| self.remove(key.as_str())).collect()
+        }
     }
 
     fn matches(&self, pattern: &CachePattern) -> Vec<CacheKey> {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use cache_core::Invalidation;
 use cache_core::panics::PanicSafeDrop;
 use redb::ReadOnlyTable;
 
@@ -87,6 +88,47 @@ impl Snapshot {
                 if count + 1 == most {
                     return Ok(Some(before));
                 }
+            }
+            Ok(None)
+        })
+    }
+}
+
+impl Snapshot {
+    /// Calls `each` for the keys that match `what`, beginning with `from` and looking at up to `most`; returns the key to go on
+    /// with, or `None` at the end.
+    ///
+    /// # Errors
+    /// Damage, if a key is out of order.
+    pub(crate) fn scan_matches(
+        &self,
+        what: &Invalidation,
+        from: &str,
+        most: usize,
+        mut each: impl FnMut(&str, Meta),
+    ) -> Result<Option<String>, Fault> {
+        catch_panics(|| {
+            let prefix = what.literal_prefix();
+            let first = from.max(prefix);
+            let mut before: Option<String> = None;
+            for (count, row) in self.meta.range::<&str>(first..)?.enumerate() {
+                let (key, meta) = row?;
+                let key = key.value();
+                if before.as_deref().is_some_and(|before| key <= before) {
+                    return Err(redb::Error::Corrupted("keys are not where they belong".to_owned()));
+                }
+                if !key.starts_with(prefix) {
+                    return Ok(None);
+                }
+                if count == most {
+                    return Ok(Some(key.to_owned()));
+                }
+                if what.matches(key)
+                    && let Some(meta) = Meta::from_bytes(meta.value())
+                {
+                    each(key, meta);
+                }
+                before = Some(key.to_owned());
             }
             Ok(None)
         })

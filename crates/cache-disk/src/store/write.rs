@@ -61,16 +61,12 @@ impl Batch<'_> {
         most: usize,
         unlinked: &mut Vec<(String, Location)>,
     ) -> Result<Option<String>, redb::Error> {
-        let prefix = match what {
-            Invalidation::Key(key) => {
-                let removed = self.meta.remove(key.as_str())?;
-                unlinked.extend(removed.map(|meta| (key.to_string(), location_in(meta.value()))));
-                return Ok(None);
-            }
-            Invalidation::Group(group) => group.as_str(),
-            Invalidation::Pattern(pattern) => pattern.literal_prefix(),
-            Invalidation::Everything => "",
-        };
+        if let Invalidation::Key(key) = what {
+            let removed = self.meta.remove(key.as_str())?;
+            unlinked.extend(removed.map(|meta| (key.to_string(), location_in(meta.value()))));
+            return Ok(None);
+        }
+        let prefix = what.literal_prefix();
         let first = from.max(prefix);
         let end = prefix_end(prefix);
         let range = (Bound::Included(first), bound(end.as_deref()));

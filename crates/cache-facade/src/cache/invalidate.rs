@@ -14,6 +14,7 @@ use crate::change::{ChangeError, Changed, Commit, CommitOutcome};
 use crate::durability::journal::Intent;
 use crate::load::engine::CacheEngine;
 use crate::observe::events::Operation;
+use crate::observe::feed::Origin;
 use crate::observe::span::Span;
 use crate::rt;
 
@@ -68,6 +69,7 @@ impl Cache {
         O::Error: Send + 'static,
     {
         let stale = self.scoped_invalidations(what.invalidations());
+        let origin = Origin::of("change", &what);
         drop(what);
         let commit = async move { commit().await.into_commit() }.boxed();
         let engine = Arc::clone(&self.engine);
@@ -78,7 +80,7 @@ impl Cache {
         });
         let outcome = rt::detached(|reply| {
             span.clone().around(async move {
-                let outcome = engine.change(&stale, commit).await;
+                let outcome = engine.change(&stale, origin, commit).await;
                 span.record("outcome", name_of(&outcome));
                 drop(running);
                 drop(reply.send(outcome));
@@ -98,7 +100,7 @@ impl Cache {
     /// The invalidation goes on once the future was polled. It does not cover a handler that is dropped, or a process that
     /// dies, between the commit and this call.
     pub async fn invalidate(&self, what: &(impl Invalidates + ?Sized)) -> Result<Invalidated> {
-        self.remove(what.invalidations()).await
+        self.remove(what.invalidations(), Origin::of("invalidate", what)).await
     }
 
     /// Invalidates one key; see [`invalidate`](Self::invalidate).
@@ -106,7 +108,7 @@ impl Cache {
     /// # Errors
     /// As for [`invalidate`](Self::invalidate).
     pub async fn delete(&self, key: &CacheKey) -> Result<Invalidated> {
-        self.remove(vec![Invalidation::Key(key.clone())]).await
+        self.remove(vec![Invalidation::Key(key.clone())], Origin::of("delete", key)).await
     }
 
     /// Invalidates all keys that match `pattern`: a [`CachePattern`], or its text; see [`invalidate`](Self::invalidate).
@@ -120,7 +122,8 @@ impl Cache {
     {
         let pattern = pattern.try_into().map_err(Error::from)?;
         cache_core::log::debug!(%pattern, scope = self.scope.as_deref(), "clearing by pattern");
-        self.remove(vec![Invalidation::Pattern(pattern)]).await
+        let origin = Origin::of("clear_pattern", &pattern);
+        self.remove(vec![Invalidation::Pattern(pattern)], origin).await
     }
 
     /// Invalidates everything; in a scoped view, everything in its scope. Logs the caller.
@@ -131,7 +134,8 @@ impl Cache {
     pub fn clear(&self) -> impl Future<Output = Result<Invalidated>> + Send {
         let caller = Location::caller();
         async move {
-            let cleared = self.remove(vec![Invalidation::Everything]).await;
+            let origin = Origin::of("clear", &Invalidation::Everything);
+            let cleared = self.remove(vec![Invalidation::Everything], origin).await;
             let scope = self.scope.as_deref();
             match &cleared {
                 Ok(invalidated) => {
@@ -148,13 +152,13 @@ impl Cache {
         }
     }
 
-    async fn remove(&self, what: Vec<Invalidation>) -> Result<Invalidated> {
+    async fn remove(&self, what: Vec<Invalidation>, origin: Origin) -> Result<Invalidated> {
         let stale = self.scoped_invalidations(what);
         let engine = Arc::clone(&self.engine);
         let running = engine.changes.begin();
         let outcome = rt::detached(|reply| {
             Span::current().around(async move {
-                let outcome = engine.invalidate(&stale, None).await;
+                let outcome = engine.invalidate(&stale, origin, None).await;
                 drop(running);
                 drop(reply.send(outcome));
             })
@@ -163,7 +167,7 @@ impl Cache {
     }
 
     /// Puts invalidations into this view's scope.
-    fn scoped_invalidations(&self, what: Vec<Invalidation>) -> Vec<Invalidation> {
+    pub(super) fn scoped_invalidations(&self, what: Vec<Invalidation>) -> Vec<Invalidation> {
         let Some(scope) = &self.scope else { return what };
         let whole = || CachePattern::scope(scope).map_or(Invalidation::Everything, Invalidation::Pattern);
         // A pattern that becomes too long inside the scope cannot be asked for: the whole scope covers it.
@@ -190,6 +194,7 @@ impl CacheEngine {
     async fn change<T, E>(
         &self,
         stale: &[Invalidation],
+        origin: Origin,
         commit: BoxFuture<'static, Commit<T, E>>,
     ) -> Result<Changed<T>, ChangeError<E>> {
         let mut intent = self.journal.intend(stale).await.map_err(ChangeError::NotBegun)?;
@@ -198,7 +203,7 @@ impl CacheEngine {
         intent.end_commit();
         let failed = match committed {
             Ok(Commit::Done(value)) => {
-                return match self.invalidate(stale, Some(intent)).await {
+                return match self.invalidate(stale, origin, Some(intent)).await {
                     Ok(invalidated) => Ok(Changed { value, invalidated }),
                     Err(cause) => Err(ChangeError::NotInvalidated(cause)),
                 };
@@ -211,12 +216,17 @@ impl CacheEngine {
             Err(message) => ChangeError::Panicked(message),
         };
         // The caller gets the first error; should the invalidation fail too, it is in the log.
-        let _ = self.invalidate(stale, Some(intent)).await;
+        let _ = self.invalidate(stale, origin, Some(intent)).await;
         Err(failed)
     }
 
     /// Invalidates, and erases the intent after that.
-    async fn invalidate(&self, stale: &[Invalidation], intent: Option<Intent>) -> Result<Invalidated> {
+    async fn invalidate(
+        &self,
+        stale: &[Invalidation],
+        origin: Origin,
+        intent: Option<Intent>,
+    ) -> Result<Invalidated> {
         let outcome = if stale.is_empty() {
             Ok(Invalidated::Applied { removed: 0 })
         } else {
@@ -229,6 +239,10 @@ impl CacheEngine {
                 failed => failed,
             }
         };
+        if !stale.is_empty() {
+            let outcome = outcome.as_ref().map(|invalidated| *invalidated).map_err(ToString::to_string);
+            self.feed.invalidated(self.clock.now(), stale, origin, outcome);
+        }
         match outcome {
             Ok(invalidated) => {
                 self.metrics.invalidated(self.backend.kind(), stale.len(), invalidated.removed());

@@ -40,8 +40,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cache_core::panics::supervise;
 use cache_core::{
-    AtomicBackend, BackendKind, CacheBackend, CacheKey, CacheStats, Clock, Entry, Error, ErrorKind,
-    Explanation, Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup, NewEntry, Result,
+    AtomicBackend, BackendKind, CacheBackend, CacheKey, CacheStats, Clock, Entry, EpochScope, Error,
+    ErrorKind, Explanation, Fill, FillOutcome, FillToken, Health, Invalidated, Invalidation, Lookup,
+    NewEntry, Result,
 };
 use tokio::task::AbortHandle;
 
@@ -321,6 +322,16 @@ impl CacheBackend for FallbackBackend {
 
     async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated> {
         self.router.invalidate(what).await
+    }
+
+    /// Counts in the store that is in use: of a pattern over several groups, in the primary as long as any zone of it is.
+    async fn count_matches(&self, what: &Invalidation) -> Result<Option<u64>> {
+        let route = || match what.epoch_scope() {
+            EpochScope::Group(group) => self.router.route_group(group),
+            EpochScope::All => self.router.routes().map(Routes::of_the_whole),
+        };
+        let zones = |primary: &dyn Primary| invalidate::concerned(primary, what);
+        self.read_routed(route, zones, |store| async move { store.count_matches(what).await }).await
     }
 
     /// Returns the figures of the primary as long as any of its zones is in use.

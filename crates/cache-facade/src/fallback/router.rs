@@ -177,10 +177,18 @@ impl Router {
     /// # Errors
     /// As for [`routes`](Self::routes).
     pub(super) fn route(&self, key: &CacheKey) -> Result<Route> {
+        self.route_group(key.group())
+    }
+
+    /// Routes a call that concerns `group` alone.
+    ///
+    /// # Errors
+    /// As for [`routes`](Self::routes).
+    pub(super) fn route_group(&self, group: &str) -> Result<Route> {
         Ok(match self.routes()? {
             Routes::One(route) => route,
             Routes::Both(primary, losses, store, away) => {
-                if away.contains(primary.zone_of(key.group())) {
+                if away.contains(primary.zone_of(group)) {
                     Route::Fallback(store)
                 } else {
                     Route::Primary(primary, losses)

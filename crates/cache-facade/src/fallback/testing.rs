@@ -293,6 +293,16 @@ impl CacheBackend for Connection {
         self.invalidate_in(self.zones(), what).await.map_err(|failed| failed.error)
     }
 
+    async fn count_matches(&self, what: &Invalidation) -> Result<Option<u64>> {
+        let mut total = Some(0);
+        for shard in &self.shared.shards {
+            self.shared.pass(shard, false).await?;
+            let count = shard.store.count_matches(what).await?;
+            total = total.zip(count).map(|(total, count)| total + count);
+        }
+        Ok(total)
+    }
+
     async fn explain(&self, key: &CacheKey) -> Result<Explanation> {
         let store = self.shared.of_key(key).await?;
         Ok(Explanation { backend: self.kind(), ..store.explain(key).await? })
@@ -413,6 +423,10 @@ impl CacheBackend for Closing {
 
     async fn invalidate(&self, what: &[Invalidation]) -> Result<Invalidated> {
         self.inner.invalidate(what).await
+    }
+
+    async fn count_matches(&self, what: &Invalidation) -> Result<Option<u64>> {
+        self.inner.count_matches(what).await
     }
 
     async fn stats(&self) -> Result<CacheStats> {

@@ -23,6 +23,8 @@ use crate::encoding::Decode;
 use crate::lifetime::{Freshness, Lifetime};
 use crate::observe::error_reporter::ErrorReporter;
 use crate::observe::events::{Event, Operation};
+use crate::observe::feed::Feed;
+use crate::observe::loads::LoadCounters;
 use crate::observe::metrics::Metrics;
 use crate::open::OpenStore;
 use crate::time_budget::{LONGEST, TimeBudget};
@@ -56,6 +58,8 @@ pub(crate) struct CacheEngine {
     pub(crate) selected: Option<Arc<OpenStore>>,
     pub(crate) errors: ErrorReporter,
     pub(crate) metrics: Metrics,
+    pub(crate) loads: LoadCounters,
+    pub(crate) feed: Feed,
 }
 
 impl CacheEngine {
@@ -87,6 +91,8 @@ impl CacheEngine {
             type_mismatches: TypeMismatches::default(),
             changes: Changes::default(),
             errors: ErrorReporter::default(),
+            loads: LoadCounters::default(),
+            feed: Feed::default(),
         }
     }
 
@@ -136,6 +142,13 @@ impl CacheEngine {
     /// Counts `event` of `key`.
     pub(crate) fn count(&self, event: Event, key: &CacheKey) {
         self.metrics.count(event, self.kind(), key);
+    }
+
+    /// Counts a loaded value of `key` that was not stored.
+    pub(super) fn fill_refused(&self, key: &CacheKey) {
+        self.count(Event::FillRefused, key);
+        self.loads.refused(key.family());
+        self.feed.fill_refused(key, || self.clock.now());
     }
 
     /// Decodes `entry`; `None` where it is absent or no value of `T`.

@@ -101,6 +101,7 @@ impl<I: Item, T: Send + 'static, E: Send + Sync + 'static, V: Encode<T>> LoadTas
         if let Some(first) = led.first() {
             let taken = engine.clock.monotonic().saturating_since(started);
             engine.metrics.loaded(engine.kind(), &first.key, taken);
+            engine.loads.loaded(first.key.family(), led.len(), taken, loaded.is_err());
         }
         match loaded {
             Ok(values) => {
@@ -193,8 +194,10 @@ impl CacheEngine {
                     has_failed = false;
                     for (key, outcome) in keys.iter().zip(outcomes) {
                         last = Some(outcome);
-                        let is_stored = outcome == FillOutcome::Stored;
-                        self.count(if is_stored { Event::Filled } else { Event::FillRefused }, key);
+                        match outcome {
+                            FillOutcome::Stored => self.count(Event::Filled, key),
+                            FillOutcome::Refused => self.fill_refused(key),
+                        }
                     }
                 }
                 // One part that fails does not lose those behind it; two mean that the backend is unreachable.

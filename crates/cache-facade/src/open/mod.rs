@@ -33,6 +33,16 @@ use crate::durability::{files, instance};
 #[cfg(feature = "redis")]
 pub(crate) use redis::diagnose_redis;
 
+const NO_REDIS: &str =
+    "REDIS_ENABLED is true, but this build of cache-facade has no Redis; build it with the feature `redis`";
+
+/// The checks of the way to Redis, in a build without it.
+#[cfg(not(feature = "redis"))]
+#[expect(clippy::unused_async, reason = "the signature of the builds with Redis")]
+pub(crate) async fn diagnose_redis(_config: &CacheConfig) -> Vec<(&'static str, cache_core::Diagnosis)> {
+    vec![("build", cache_core::Diagnosis::refused(NO_REDIS, "set REDIS_ENABLED=false"))]
+}
+
 /// An open store with its journal.
 ///
 /// All caches of one process over one directory share one of these. The directory stays locked until it is closed or dropped.
@@ -76,8 +86,7 @@ pub(crate) async fn open(config: &CacheConfig) -> Result<Arc<OpenStore>> {
         cache_core::log::warn!("{warning}");
     }
     if config.redis().enabled() && !cfg!(feature = "redis") {
-        let message = "REDIS_ENABLED is true, but this build of cache-facade has no Redis; build it with the feature `redis`";
-        return Err(Error::new(ErrorKind::Configuration, message));
+        return Err(Error::new(ErrorKind::Configuration, NO_REDIS));
     }
     let path = absolute(config)?;
     let store = match registry::open(config, &path).await {

@@ -23,3 +23,4 @@ mod values;
 mod verify;
 mod views;
 mod voice;
+mod watching;

@@ -1,5 +1,6 @@
 //! The operations of the backend: what each sends, and what the replies mean.
 
+mod count;
 mod counters;
 mod fill;
 mod invalidate;

@@ -147,7 +147,7 @@ pub(crate) fn group_of(what: &Invalidation) -> Option<&str> {
 }
 
 /// Returns the group that `what` removes, and the field if it is not the whole group; `None` if it takes a scan to remove.
-fn by_name(what: &Invalidation) -> Option<(&str, Option<&str>)> {
+pub(crate) fn by_name(what: &Invalidation) -> Option<(&str, Option<&str>)> {
     match what {
         Invalidation::Key(key) => Some((key.group(), Some(key.rest()))),
         Invalidation::Group(group) => Some((group.as_str(), None)),

@@ -73,7 +73,7 @@ impl Scan {
     }
 
     /// Scans the fields of the hash `key`. Each is followed by its value where the server cannot omit values.
-    fn fields(key: String, pattern: String, elsewhere: Elsewhere) -> Self {
+    pub(crate) fn fields(key: String, pattern: String, elsewhere: Elsewhere) -> Self {
         Self { hash: Some(key), elsewhere, ..Self::keys(pattern) }
     }
 
@@ -125,6 +125,25 @@ impl Scan {
     }
 }
 
+impl Scan {
+    /// Returns the next few fields of the group `name` that `pattern` matches, as text; `None` after the last.
+    pub(crate) async fn next_fields(
+        &mut self,
+        connection: &mut Connection,
+        throttle: &mut Throttle,
+        name: &str,
+        pattern: &CachePattern,
+    ) -> Result<Option<Vec<String>>, Fault> {
+        let step = if connection.expires_fields { 1 } else { 2 };
+        let is_covered = |field: &String| match field.as_str() {
+            "" => pattern.matches(name),
+            rest => pattern.matches(&format!("{name}:{rest}")),
+        };
+        let found = self.next(connection, throttle).await?;
+        Ok(found.map(|found| found.into_iter().step_by(step).filter_map(text).filter(is_covered).collect()))
+    }
+}
+
 /// Removes the groups that match the SCAN pattern `pattern` and for whose name `is_wanted` holds. Reports the name of each and
 /// how many fields it had to `removed`.
 pub(crate) async fn unlink_groups(
@@ -173,17 +192,10 @@ pub(crate) async fn prune(
     throttle: &mut Throttle,
 ) -> Result<(), Fault> {
     let mut scan = Scan::fields(key.to_owned(), field_pattern(name, pattern), elsewhere);
-    let step = if connection.expires_fields { 1 } else { 2 };
-    while let Some(found) = scan.next(connection, throttle).await? {
-        let is_covered = |field: &String| match field.as_str() {
-            "" => pattern.matches(name),
-            rest => pattern.matches(&format!("{name}:{rest}")),
-        };
-        let fields: Vec<String> =
-            found.into_iter().step_by(step).filter_map(text).filter(is_covered).collect();
+    while let Some(fields) = scan.next_fields(connection, throttle, name, pattern).await? {
         if !fields.is_empty() {
             let mut commands = Pipeline::new();
-            commands.cmd("HDEL").arg(key).arg(&fields);
+            commands.cmd("HDEL").arg(key).arg(fields.as_slice());
             let deadline = Instant::now() + STEP_TIMEOUT;
             let counts = acknowledged(connection, commands, elsewhere, deadline).await?;
             removed(name, counts.into_iter().sum());
@@ -223,7 +235,7 @@ pub(crate) fn counts(
 }
 
 /// Returns an HSCAN pattern that finds at least the fields of the group `name` that `pattern` matches.
-fn field_pattern(name: &str, pattern: &CachePattern) -> String {
+pub(crate) fn field_pattern(name: &str, pattern: &CachePattern) -> String {
     let below = pattern.as_str().strip_prefix(name).and_then(|rest| rest.strip_prefix(':'));
     match below {
         // Redis matches one byte with '?', this cache one character.

@@ -111,3 +111,48 @@ async fn the_doctor_finds_a_clock_skew() {
         checks.iter().any(|(name, diagnosis)| *name == "clock" && matches!(diagnosis, Diagnosis::Fine(_)))
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_count_is_what_a_removal_reports_and_removes_nothing() {
+    let site = Site::new(PATIENCE).await;
+    let keys = ["image:1:a", "image:1:b", "image:10:a", "image:2:a", "imagery:1:a", "[r]image:1:a"].map(key);
+    // Leases are no entries of their own.
+    let _ = token(&site.through, &key("image:9:lease")).await;
+    for text in [
+        "key image:1:a",
+        "key image:9:lease",
+        "key image:9:none",
+        "group image:1",
+        "group image:7",
+        "pattern image:1:a",
+        "pattern image:1:*",
+        "pattern image:*:a",
+        "pattern *:a",
+        "pattern imag*",
+        "pattern [r]",
+        "pattern image",
+        "everything",
+    ] {
+        for key in &keys {
+            load(&site.through, key, small("x")).await;
+        }
+        let what: Invalidation = text.parse().unwrap();
+        let counted = site.through.count_matches(&what).await.unwrap();
+        for key in &keys {
+            assert!(held(&site.beside, key).await.is_some(), "{text}: {key}");
+        }
+        let removed = site.through.invalidate(&[what]).await.unwrap().removed();
+        assert_eq!(counted, Some(removed), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_groups_are_counted_once_each() {
+    let site = Site::new(PATIENCE).await;
+    let entries: Vec<_> = (0..3000).map(|n| (key(&format!("image:{}:{n}", n % 1500)), small("x"))).collect();
+    site.through.set_many(entries).await.unwrap();
+    for (text, count) in [("pattern image", 3000), ("pattern image:*:1?", 10), ("everything", 3000)] {
+        let what: Invalidation = text.parse().unwrap();
+        assert_eq!(site.through.count_matches(&what).await.unwrap(), Some(count), "{text}");
+    }
+}

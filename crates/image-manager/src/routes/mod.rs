@@ -6,6 +6,7 @@ mod content;
 mod health;
 mod images;
 mod listing;
+mod page;
 mod projects;
 mod thumbnails;
 
@@ -24,6 +25,8 @@ pub(crate) fn uploads() -> Router<App> {
 /// Returns all other routes.
 pub(crate) fn others() -> Router<App> {
     Router::new()
+        .route("/", get(page::index))
+        .route("/page/{file}", get(page::file))
         .route("/api/projects", get(projects::list).post(projects::create))
         .route("/api/projects/{id}", get(projects::view).delete(projects::remove))
         .route("/api/projects/{id}/members", put(projects::set_members))

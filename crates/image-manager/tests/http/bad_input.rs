@@ -166,7 +166,7 @@ fn what_does_not_exist_is_404() {
             .form("POST", "ann", &format!("/api/projects/{id}/images"), &[("file", None, &png([0; 3]))])
             .expect(404);
     }
-    for path in ["/", "/api", "/api/images", "/api/nothing"] {
+    for path in ["/page", "/api", "/api/images", "/api/nothing"] {
         assert_eq!(server.get("ann", path).expect(404).code(), "not_found");
     }
     let answer = server.request("PUT", "/api/projects", &[("x-user", "ann")], Some(b"{}")).expect(405);

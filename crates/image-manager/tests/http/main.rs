@@ -14,6 +14,7 @@ mod hosts;
 mod images;
 mod listing;
 mod mutations;
+mod page;
 mod redis;
 mod restart;
 mod slow_clients;

@@ -56,6 +56,9 @@ impl CacheBackend for Recording {
         self.noted.lock().unwrap().extend(what.iter().map(ToString::to_string));
         self.store.invalidate(what).await
     }
+    async fn count_matches(&self, what: &Invalidation) -> Result<Option<u64>> {
+        self.store.count_matches(what).await
+    }
     async fn stats(&self) -> Result<CacheStats> {
         self.store.stats().await
     }

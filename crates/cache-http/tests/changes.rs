@@ -38,7 +38,7 @@ fn body(version: u64, is_streamed: bool) -> TestBody {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_response_is_older_than_the_last_change_before_its_request() {
     let (version, calls, cache) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)), Cache::memory());
-    // The version of the last change that has returned.
+    // The version of the last change that has returned: that of one that runs may be read already, or not yet.
     let changed = Arc::new(AtomicU64::new(0));
     let (read, counted) = (Arc::clone(&version), Arc::clone(&calls));
     let handler = service_fn(move |_: Request<Empty<Bytes>>| {
@@ -59,8 +59,8 @@ async fn no_response_is_older_than_the_last_change_before_its_request() {
     let service = layer.layer(ConcurrencyLimitLayer::new(3).layer(handler));
 
     let readers = (0..READERS).map(|reader| {
-        let (service, cache) = (service.clone(), cache.clone());
-        let (version, changed) = (Arc::clone(&version), Arc::clone(&changed));
+        let (service, version, cache) = (service.clone(), Arc::clone(&version), cache.clone());
+        let changed = Arc::clone(&changed);
         tokio::spawn(async move {
             for read in 0..READS {
                 let number = reader * READS + read;
@@ -69,7 +69,7 @@ async fn no_response_is_older_than_the_last_change_before_its_request() {
                     let change = cache.change(CacheGroup::new("page", "/a"), async move || {
                         Ok::<_, Infallible>(version.fetch_add(1, Ordering::SeqCst) + 1)
                     });
-                    changed.fetch_max(change.await.unwrap().value, Ordering::SeqCst);
+                    changed.fetch_max(change.await.unwrap().into_value(), Ordering::SeqCst);
                 }
                 let least = changed.load(Ordering::SeqCst);
                 let request = Request::builder().uri("/a").body(Empty::new()).unwrap();
