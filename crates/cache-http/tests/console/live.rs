@@ -12,6 +12,9 @@ use tokio::sync::oneshot;
 
 use crate::support::{Site, load_users, request};
 
+/// Events after which a test gives up.
+const MOST_EVENTS: usize = 5_000;
+
 /// The events of a connection.
 struct Events {
     stream: BodyDataStream,
@@ -54,12 +57,13 @@ impl Events {
 
     /// The next event with this name.
     async fn find(&mut self, name: &str) -> Value {
-        loop {
+        for _ in 0..MOST_EVENTS {
             let (found, data) = self.next().await.unwrap();
             if found == name {
                 return data;
             }
         }
+        unreachable!("no {name} among {MOST_EVENTS} events")
     }
 }
 
@@ -136,11 +140,14 @@ async fn a_slow_client_loses_events_is_told_so_and_delays_nothing() {
         let _ = site.cache.invalidate(&user(id)).await.unwrap();
     }
     let (mut shown, mut missed) = (0, 0);
-    while shown + missed < ALL {
+    for _ in 0..MOST_EVENTS {
         match events.next().await.unwrap() {
             (name, _) if name == "invalidated" => shown += 1,
             (name, data) if name == "missed" => missed += data["events"].as_u64().unwrap(),
             _ => {}
+        }
+        if shown + missed >= ALL {
+            break;
         }
     }
     assert_eq!(shown + missed, ALL);
