@@ -1,4 +1,4 @@
-//! Readers, changes and clients that go away, on several threads.
+//! Readers, changes and clients that go away, on several threads: no response is older than the last change before its request.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,8 +11,6 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tower::limit::ConcurrencyLimitLayer;
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -100,49 +98,4 @@ async fn no_response_is_older_than_the_last_change_before_its_request() {
         reader.await.unwrap();
     }
     assert!(calls.load(Ordering::SeqCst) < READERS * READS, "some are answered from the cache");
-}
-
-// Law: a client that goes away ends the answer of no other, and one that reads slowly holds no other up: over connections.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn clients_of_one_page_get_the_whole_body_while_others_go_away() {
-    const PARTS: usize = 40;
-    const PART: usize = 8 << 10;
-    const PAGES: usize = 4;
-    let calls = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&calls);
-    let handler = async move || {
-        counted.fetch_add(1, Ordering::SeqCst);
-        let parts = stream::iter(0..PARTS).then(async |_| {
-            tokio::task::yield_now().await;
-            Ok::<_, Infallible>(Bytes::from(vec![b'#'; PART]))
-        });
-        axum::body::Body::from_stream(parts)
-    };
-    let layer = cache_http::layer(&Cache::memory()).family("page").unwrap().by_path_and_query();
-    let app = axum::Router::new().route("/{page}", axum::routing::get(handler)).layer(layer);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(async move { axum::serve(listener, app).await });
-
-    let clients = (0..60).map(|client| {
-        tokio::spawn(async move {
-            let mut connection = TcpStream::connect(address).await.unwrap();
-            let page = client % PAGES;
-            let request = format!("GET /{page} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-            connection.write_all(request.as_bytes()).await.unwrap();
-            let mut answer = Vec::new();
-            if client % 3 == 0 {
-                // This client goes away with the first bytes.
-                return connection.read_buf(&mut answer).await.map(drop).unwrap();
-            }
-            connection.read_to_end(&mut answer).await.unwrap();
-            let header = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
-            assert_eq!(answer.len() - header, PARTS * PART);
-        })
-    });
-    for client in clients.collect::<Vec<_>>() {
-        client.await.unwrap();
-    }
-    server.abort();
-    assert_eq!(calls.load(Ordering::SeqCst), PAGES as u64, "one call for each page");
 }
