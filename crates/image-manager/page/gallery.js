@@ -18,13 +18,13 @@ let focusResults = false;
 /** Loads and shows the page that the address names. */
 export async function showGallery() {
   loading.abort();
-  loading = new AbortController();
+  const { signal } = loading = new AbortController();
   const { project, page = "1" } = address();
   const number = Math.max(1, Math.trunc(Number(page)) || 1);
   byId("gallery").setAttribute("aria-busy", "true");
   try {
     const path = `/api/projects/${encodeURIComponent(project)}/images?${query((number - 1) * PAGE_SIZE)}`;
-    const { data, cache } = await get(path, { signal: loading.signal });
+    const { data, cache } = await get(path, { signal });
     const last = Math.max(1, Math.ceil(data.total / PAGE_SIZE));
     if (number > last) {
       goInstead({ page: String(last) });
@@ -35,13 +35,16 @@ export async function showGallery() {
   } catch (error) {
     complain("The pictures cannot be listed", error);
   } finally {
-    byId("gallery").removeAttribute("aria-busy");
+    if (!signal.aborted) {
+      byId("gallery").removeAttribute("aria-busy");
+    }
   }
 }
 
 /** Shows no project's images. */
 export function clearGallery() {
   loading.abort();
+  byId("gallery").removeAttribute("aria-busy");
   for (const id of ["gallery", "pages", "count", "listing-badge", "empty"]) {
     byId(id).replaceChildren();
   }

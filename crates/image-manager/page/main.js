@@ -22,7 +22,11 @@ let isLoading = false;
 /** Loads everything again. */
 async function reload() {
   isLoading = true;
-  projects = await loadProjects();
+  const loaded = await loadProjects();
+  if (loaded === undefined) {
+    return; // A later load goes on.
+  }
+  projects = loaded;
   isLoading = false;
   listed = undefined;
   await follow();
@@ -32,6 +36,7 @@ async function reload() {
 async function restart() {
   project = undefined;
   isLoading = true;
+  clearGallery(); // Pictures of the viewer before are not shown under the name of the new one.
   location.replace("#/");
   await reload();
 }

@@ -5,10 +5,14 @@ import { change, get } from "./api.js";
 import { byId, element, openDialog } from "./dom.js";
 import { complain, say } from "./notice.js";
 
-/** Loads and shows the list. Returns it; null if it cannot be loaded. */
+let loading = new AbortController();
+
+/** Loads and shows the list. Returns it; null if it cannot be loaded, undefined if a later call loads it. */
 export async function loadProjects() {
+  loading.abort();
+  const { signal } = loading = new AbortController();
   try {
-    const { data } = await get("/api/projects");
+    const { data } = await get("/api/projects", { signal });
     const links = data.items.map((project) => {
       const name = element("span", { class: "name", dir: "auto" }, project.name);
       return element("li", {}, element("a", { href: `#/${project.id}`, title: project.name }, name));
@@ -16,6 +20,9 @@ export async function loadProjects() {
     byId("projects").replaceChildren(...links);
     return data.items;
   } catch (error) {
+    if (signal.aborted) {
+      return undefined;
+    }
     byId("projects").replaceChildren();
     complain("The projects cannot be listed", error);
     return null;
