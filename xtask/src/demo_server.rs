@@ -41,7 +41,7 @@ impl Server {
     }
 
     fn wait_until_it_answers(&mut self) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_mins(1);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while !(self.answers)(self.port) {
             let waits = self.child.try_wait()?.is_none() && Instant::now() < deadline;
             ensure!(waits, "`{}` does not answer", describe(&self.command));

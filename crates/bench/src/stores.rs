@@ -20,7 +20,7 @@ use crate::workload::{Values, permutation};
 const LOADED_AT_ONCE: usize = 4 << 20;
 
 /// How long a disk may stall.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Bytes of memory that our index takes for an entry. The row of the memory after opening a million entries measures it.
 pub const INDEX_BYTES: usize = 72;

@@ -10,7 +10,7 @@ const KEY: &str = "image:5:metadata";
 const TEN_YEARS: i64 = 10 * 365 * 86_400_000;
 
 fn for_a_minute(payload: &'static str) -> NewEntry {
-    NewEntry::new(payload).expires_in(Duration::from_mins(1))
+    NewEntry::new(payload).expires_in(Duration::from_secs(60))
 }
 
 /// An entry expires to the millisecond.
@@ -34,7 +34,7 @@ pub async fn without_a_ttl_an_entry_never_expires(subject: &dyn Subject) {
     probe.load(&key(KEY), "forever").await;
     let endless = NewEntry::new("endless").expires_in(Duration::MAX);
     probe.load(&key("image:6:metadata"), endless).await;
-    probe.wait(Duration::from_hours(100 * 365 * 24));
+    probe.wait(Duration::from_secs(3600 * 100 * 365 * 24));
     probe.must_hit(&key(KEY), "forever").await;
     probe.must_hit(&key("image:6:metadata"), "endless").await;
 }
@@ -51,10 +51,10 @@ pub async fn an_expired_entry_is_refilled_by_token(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let key = key(KEY);
     probe.load(&key, for_a_minute("first")).await;
-    probe.wait(Duration::from_mins(1));
+    probe.wait(Duration::from_secs(60));
     probe.load(&key, "second").await;
     probe.must_hit(&key, "second").await;
-    probe.wait(Duration::from_hours(1));
+    probe.wait(Duration::from_secs(3600));
     probe.must_hit(&key, "second").await;
 }
 
@@ -77,7 +77,7 @@ pub async fn a_fill_of_an_expired_entry_after_an_invalidation_is_refused(subject
     let probe = Probe::open(subject).await;
     let key = key(KEY);
     probe.load(&key, for_a_minute("old")).await;
-    probe.wait(Duration::from_mins(1));
+    probe.wait(Duration::from_secs(60));
     let token = probe.token(&key).await;
     probe.invalidate(&key).await;
     probe.must_refuse(&key, token, "old again").await;
@@ -102,14 +102,14 @@ pub async fn a_clock_set_back_lets_no_entry_outlive_its_ttl(subject: &dyn Subjec
     for step in [TEN_YEARS, 3_600_000, 4_000] {
         probe.load(&key, for_a_minute("before a step back")).await;
         subject.clock().jump_wall(-step);
-        probe.wait(Duration::from_mins(1));
+        probe.wait(Duration::from_secs(60));
         probe.must_miss(&key).await;
         subject.clock().jump_wall(step);
 
         subject.clock().jump_wall(step);
         probe.load(&key, for_a_minute("after a step forward")).await;
         subject.clock().jump_wall(-step);
-        probe.wait(Duration::from_mins(1));
+        probe.wait(Duration::from_secs(60));
         probe.must_miss(&key).await;
         probe.wait(Duration::from_millis(step.unsigned_abs()));
         probe.must_miss(&key).await;

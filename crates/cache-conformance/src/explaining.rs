@@ -17,7 +17,7 @@ pub async fn an_explanation_says_what_is_there(subject: &dyn Subject) {
         return;
     }
     let key = key("[reports]image:5:metadata");
-    probe.load(&key, NewEntry::new("12345").expires_in(Duration::from_mins(1))).await;
+    probe.load(&key, NewEntry::new("12345").expires_in(Duration::from_secs(60))).await;
     probe.wait(Duration::from_secs(20));
     let before = probe.stats().await;
     let explanation = explain(&probe, &key).await.expect("a reliable store explains");

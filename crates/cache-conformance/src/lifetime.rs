@@ -82,7 +82,7 @@ pub async fn reopening_keeps_every_entry(subject: &dyn Subject) {
         probe.load(&image(n), noise(1, *size)).await;
     }
     probe.set(&key("image:set"), "set").await;
-    probe.load(&key("image:brief"), NewEntry::new("brief").expires_in(Duration::from_mins(1))).await;
+    probe.load(&key("image:brief"), NewEntry::new("brief").expires_in(Duration::from_secs(60))).await;
     for _ in 0..3 {
         probe = probe.reopen(subject).await;
         for (n, size) in sizes.iter().enumerate() {
@@ -94,7 +94,7 @@ pub async fn reopening_keeps_every_entry(subject: &dyn Subject) {
         let stats = probe.stats().await;
         assert!(stats.approximate || stats.count == sizes.len() as u64 + 2, "{stats:?}");
     }
-    probe.wait(Duration::from_mins(1));
+    probe.wait(Duration::from_secs(60));
     probe.must_miss(&key("image:brief")).await;
     let probe = probe.reopen(subject).await;
     probe.must_miss(&key("image:brief")).await;
@@ -126,7 +126,7 @@ pub async fn what_was_invalidated_unknown_never_comes_back(subject: &dyn Subject
     for (place, gone_by) in [("evicted", 0), ("replaced", 1), ("expired", 2)] {
         let probe = Probe::open_at(subject, place).await;
         let key = key("image:5:metadata");
-        probe.load(&key, NewEntry::new("old").expires_in(Duration::from_hours(1))).await;
+        probe.load(&key, NewEntry::new("old").expires_in(Duration::from_secs(3600))).await;
         let probe = probe.reopen(subject).await;
         match (gone_by, probe.promises.limit_bytes) {
             (0, Some(limit)) => {
@@ -138,7 +138,7 @@ pub async fn what_was_invalidated_unknown_never_comes_back(subject: &dyn Subject
             }
             (1, _) => probe.set(&key, NewEntry::new("newer").expires_in(Duration::from_secs(1))).await,
             _ => {
-                probe.wait(Duration::from_hours(1));
+                probe.wait(Duration::from_secs(3600));
                 probe
                     .load(&super::probe::key("image:6:metadata"), "makes the store look at what expired")
                     .await;

@@ -32,7 +32,7 @@ pub async fn values_of_every_size_come_back_exactly(subject: &dyn Subject) {
 pub async fn an_entry_keeps_its_codec_shape_and_times(subject: &dyn Subject) {
     let probe = Probe::open(subject).await;
     let now = subject.clock().now();
-    let mut entry = NewEntry::new("payload").expires_in(Duration::from_mins(1));
+    let mut entry = NewEntry::new("payload").expires_in(Duration::from_secs(60));
     entry.codec = CodecId::Json;
     entry.shape = 0xDEAD_BEEF_0123_4567;
     entry.fresh_for = Some(Duration::from_secs(20));

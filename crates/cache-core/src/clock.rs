@@ -235,7 +235,7 @@ mod tests {
         let clock = ManualClock::new();
         let before = clock.now();
         clock.jump_wall(TEN_YEARS);
-        assert!(clock.now().saturating_since(before) >= Duration::from_hours(80_000));
+        assert!(clock.now().saturating_since(before) >= Duration::from_secs(80_000 * 3600));
     }
 
     #[test]
@@ -252,7 +252,7 @@ mod tests {
     fn a_new_process_starts_from_the_wall_clock() {
         let clock = ManualClock::new();
         let before = clock.now();
-        clock.advance(Duration::from_mins(1));
+        clock.advance(Duration::from_secs(60));
         clock.jump_wall(-60_000);
         clock.restart();
         assert_eq!(clock.now(), before);

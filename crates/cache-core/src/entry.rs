@@ -268,7 +268,7 @@ mod tests {
     fn an_entry_from_the_future_with_a_ttl_is_not_live() {
         let now = Timestamp::from_millis(1_000_000);
         let from = |millis| {
-            NewEntry::new("x").expires_in(Duration::from_mins(1)).stored_at(Timestamp::from_millis(millis))
+            NewEntry::new("x").expires_in(Duration::from_secs(60)).stored_at(Timestamp::from_millis(millis))
         };
         assert!(from(1_000_000).is_live(now) && from(1_005_000).is_live(now));
         assert!(!from(1_005_001).is_live(now) && !from(1_000_000 - 60_000).is_live(now));

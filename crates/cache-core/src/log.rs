@@ -22,7 +22,7 @@ use crate::clock::{Clock, Monotonic, SystemClock};
 use crate::panics::contained;
 
 /// The shortest time between two events of one place and subject.
-const QUIET: Duration = Duration::from_mins(1);
+const QUIET: Duration = Duration::from_secs(60);
 
 /// Limits that are kept at most, one for each place and subject.
 const MOST: usize = 512;

@@ -26,7 +26,7 @@ fn sample() -> Entry {
         codec: CodecId::Bincode,
         shape: 0x1122_3344_5566_7788,
         stored_at: NOW,
-        expires_at: Some(NOW.saturating_add(Duration::from_mins(1))),
+        expires_at: Some(NOW.saturating_add(Duration::from_secs(60))),
         fresh_until: Some(NOW.saturating_add(Duration::from_secs(30))),
     }
 }

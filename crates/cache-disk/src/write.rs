@@ -35,7 +35,7 @@ use crate::store::{Snapshot, Store};
 /// How often the directory is checked, garbage removed, and lazy commits made durable.
 const TICK: Duration = Duration::from_secs(1);
 /// How often the order of use is saved.
-const SAVE_ORDER_EVERY: Duration = Duration::from_mins(5);
+const SAVE_ORDER_EVERY: Duration = Duration::from_secs(5 * 60);
 /// How often the writer tries to reopen a file that cannot be reopened at once.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
 

@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("still cached: {}", names.contains(7).await);
 
     // A value that no database holds, for a minute.
-    let drafts: Family<u32, String> = cache.family("draft")?.ttl(Duration::from_mins(1));
+    let drafts: Family<u32, String> = cache.family("draft")?.ttl(Duration::from_secs(60));
     println!("draft of an earlier run: {:?}", drafts.get(7).await);
     drafts.set(7, &"a draft".to_owned()).await?;
 

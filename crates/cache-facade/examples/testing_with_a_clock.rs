@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cache_facade::{Cache, Family, LoadError, ManualClock, Result, Source};
 
-const MINUTE: Duration = Duration::from_mins(1);
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// The code that is tested: a rate that expires after a minute, and may be served stale for ten more if its load fails.
 async fn rate(

@@ -35,7 +35,7 @@ pub struct Lifetime {
 }
 
 /// Longest time for which a load is put off: a lease that is not filled lives as long.
-pub(crate) const LONGEST_WAIT: Duration = Duration::from_mins(1);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// How fresh a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +165,7 @@ fn part(life: Duration, share: Option<f64>) -> Duration {
 mod tests {
     use super::*;
 
-    const MINUTE: Duration = Duration::from_mins(1);
+    const MINUTE: Duration = Duration::from_secs(60);
 
     fn stored(lifetime: Lifetime) -> Entry {
         lifetime.timed(NewEntry::new("x")).stored_at(Timestamp::from_millis(0))

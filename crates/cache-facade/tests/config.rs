@@ -80,7 +80,7 @@ fn every_setting_is_read() {
     assert_eq!((config.size_mb(), config.page_cache_mb(), config.namespace()), (64, 16, "shop-1"));
     assert_eq!(config.eviction(), Eviction::Sieve);
     assert!(config.described().contains(&("CACHE_EVICTION".to_owned(), "sieve".to_owned())));
-    assert_eq!(config.ttl("image"), Some(Duration::from_mins(1)));
+    assert_eq!(config.ttl("image"), Some(Duration::from_secs(60)));
     assert_eq!(config.ttl("project_images"), Some(Duration::from_secs(5)));
     assert_eq!((config.fallback(), config.fallback_max_age()), (Fallback::None, Duration::from_secs(7)));
     assert_eq!(
@@ -268,7 +268,7 @@ fn a_setting_for_a_family_is_for_it_however_its_name_is_spelled_in_keys() {
     let config = config(&[("CACHE_TTL_USERPROFILE", "60"), ("CACHE_TTL_PROJECT_IMAGES", "5")]).unwrap();
     for family in ["userProfile", "userprofile", "USERPROFILE", "user_profile", "user-profile", "UserProfile"]
     {
-        assert_eq!(config.ttl(family), Some(Duration::from_mins(1)), "{family}");
+        assert_eq!(config.ttl(family), Some(Duration::from_secs(60)), "{family}");
     }
     assert_eq!(config.ttl("projectImages"), Some(Duration::from_secs(5)));
     assert_eq!(config.ttl("profile"), None);
@@ -374,7 +374,7 @@ fn times_and_shares_are_set_for_all_families_and_for_each() {
         ("CACHE_LOAD_WAIT_MS_THUMBNAIL", "250"),
     ])
     .unwrap();
-    let all = Lifetime::new().ttl(Duration::from_mins(1)).jitter(0.1);
+    let all = Lifetime::new().ttl(Duration::from_secs(60)).jitter(0.1);
     assert_eq!(config.lifetime("image"), all);
     let listing = all.stale_while_revalidate(Duration::from_secs(5));
     assert_eq!(config.lifetime("project_images"), listing);

@@ -95,7 +95,7 @@ async fn memory_descriptors_and_tasks_do_not_grow_and_a_leak_would_be_seen() {
 
     let cache = open().await;
     // The database and the miss log grow until they are full.
-    let (until, mut warmed) = (Instant::now() + Duration::from_mins(5), 0);
+    let (until, mut warmed) = (Instant::now() + Duration::from_secs(5 * 60), 0);
     let warm_up = times(SHORT_WARM_UP).min(WARM_UP) as u64;
     while warmed < warm_up || cache.stats().await.unwrap().evictions == 0 {
         assert!(Instant::now() < until, "only {warmed} operations to warm up");

@@ -22,7 +22,7 @@ use crate::stored::{Record, StoredResponse};
 use crate::verdict::{Reason, Verdict};
 
 /// Indexes have no time of their own: the responses have.
-const FOR_EVER: Duration = Duration::from_hours(24 * 365 * 100);
+const FOR_EVER: Duration = Duration::from_secs(3600 * 24 * 365 * 100);
 
 /// A request that may be answered from the cache.
 pub(crate) struct Visit<S: Handler<Q>, Q> {

@@ -20,7 +20,7 @@ const READERS: usize = 32;
 const WRITERS: usize = 3;
 /// How long a race lasts: the least, and the most while it has too few hits.
 const LASTS: Duration = Duration::from_secs(3);
-const LASTS_AT_MOST: Duration = Duration::from_mins(20);
+const LASTS_AT_MOST: Duration = Duration::from_secs(20 * 60);
 /// Fewer hits prove nothing.
 const FEWEST_HITS: u64 = 2000;
 

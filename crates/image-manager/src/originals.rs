@@ -18,7 +18,7 @@ use crate::error::ApiError;
 use cache_facade::log::limited;
 
 /// A file that no image names is left over from a crash once it is older than any upload takes.
-const LEFT_OVER_AFTER: Duration = Duration::from_hours(1);
+const LEFT_OVER_AFTER: Duration = Duration::from_secs(3600);
 
 /// Directories below the data directory: of files in place, and of files that are being uploaded.
 pub(crate) const DIRECTORIES: [&str; 2] = ["originals", "incoming"];

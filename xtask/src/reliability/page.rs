@@ -133,7 +133,7 @@ mod tests {
 
     fn run() -> Run {
         let (machine, redis) = ("Two cores".to_owned(), "Redis 7".to_owned());
-        Run { machine, redis, minutes: 15.0, took: Duration::from_mins(12), seed: 1 }
+        Run { machine, redis, minutes: 15.0, took: Duration::from_secs(12 * 60), seed: 1 }
     }
 
     #[test]

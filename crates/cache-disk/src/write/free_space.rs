@@ -109,7 +109,9 @@ impl Writer {
     pub(super) fn wait_for_readers(&mut self, most: u64) {
         let deadline = SystemClock.monotonic().saturating_add(LONGEST_WAIT_FOR_READERS);
         while let Some(file) = self.file.get_mut() {
-            while file.retired.pop_front_if(|(snapshot, _)| snapshot.strong_count() == 0).is_some() {}
+            while file.retired.front().is_some_and(|(snapshot, _)| snapshot.strong_count() == 0) {
+                file.retired.pop_front();
+            }
             let kept = file.retired.front().map(|(_, written)| file.written_bytes - written);
             if kept.is_none_or(|kept| kept < most) || SystemClock.monotonic() >= deadline {
                 return;

@@ -92,11 +92,11 @@ fn values_are_written_while_entries_that_expired_at_once_are_removed() {
         let configured = config(root.path()).limit_bytes(128 << 20).clock(clock.clone());
         let cache = DiskBackend::open(configured).await.unwrap();
         for number in 0..60_000 {
-            let brief = NewEntry::new(vec![7; 200]).expires_in(Duration::from_mins(1));
+            let brief = NewEntry::new(vec![7; 200]).expires_in(Duration::from_secs(60));
             while cache.set(&key(&format!("image:{number}:metadata")), brief.clone()).await.is_err() {}
         }
         cache.flush().await.unwrap();
-        clock.advance(Duration::from_mins(1));
+        clock.advance(Duration::from_secs(60));
         let stats = cache.stats().await.unwrap();
         assert_eq!((stats.count, stats.expirations), (0, 60_000));
         let (began, mut failed) = (Instant::now(), 0);

@@ -45,7 +45,7 @@ async fn stays_away_after(leaves: impl AsyncFn(&DiskBackend, &ManualClock, &Faul
     let on = |disk: &Arc<Faulty>| tapped(config(root.path()).clock(clock.clone()), disk);
     let cache = DiskBackend::open(on(&disk)).await.unwrap();
     let token = cache.lookup(&key).await.unwrap().token;
-    let old = NewEntry::new(value(&key, 1, 3_000)).expires_in(Duration::from_hours(1));
+    let old = NewEntry::new(value(&key, 1, 3_000)).expires_in(Duration::from_secs(3600));
     assert_eq!(cache.fill(&key, token, old).await.unwrap(), FillOutcome::Stored);
     cache.flush().await.unwrap();
     leaves(&cache, &clock, &disk).await;
@@ -99,7 +99,7 @@ fn a_durable_value_that_expired_and_was_then_deleted_stays_away_after_kill_9() {
         for text in ["key image:5:a", "group image:5", "pattern image"] {
             stays_away_after(
                 async |cache, clock, _| {
-                    clock.advance(Duration::from_hours(1));
+                    clock.advance(Duration::from_secs(3600));
                     assert_eq!(found(cache, &key("image:5:a")).await, None);
                     // The store may have removed it by now.
                     tokio::task::yield_now().await;

@@ -84,7 +84,7 @@ pub(super) fn is_share(number: f64) -> bool {
 }
 
 pub(super) fn is_redis_timeout(timeout: Duration) -> bool {
-    !timeout.is_zero() && timeout <= Duration::from_mins(1)
+    !timeout.is_zero() && timeout <= Duration::from_secs(60)
 }
 
 /// Whether `path` means what it says: a shell would replace a leading `~`, `$` or quote, and without one a file of that

@@ -23,7 +23,7 @@ const CHECK_EVERY: Duration = Duration::from_millis(250);
 const AT_ONCE: usize = 500;
 
 /// How often the log repeats that only a change of settings helps.
-const WARN_EVERY: Duration = Duration::from_mins(1);
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
 impl Router {
     /// Watches the zones of the primary that are in use, and tries to recover the others, until the cache is closed.

@@ -111,7 +111,7 @@ async fn the_recovery_task_starts_again_after_a_panic_and_no_pending_invalidatio
                 .is_some_and(|cause| cause.contains("panicked") && cause.contains("a bug in the client"))
         })
         .await;
-    tokio::time::sleep(Duration::from_mins(1)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(setup.backend.health().await.panics >= before + 10);
     assert_ne!(setup.breaker(), BreakerState::Closed);
     setup.shared.set(Behaviour::Up);
@@ -216,7 +216,7 @@ async fn a_failed_invalidation_opens_the_breaker_before_it_returns_and_is_sent_l
     assert!(setup.backend.lookup(&key()).await.unwrap().entry.is_none());
     assert_eq!(setup.backend.health().await.journal_depth, 1);
     // Reads would be answered, but the pending invalidation fails: the primary does not recover.
-    tokio::time::sleep(Duration::from_mins(1)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
     assert_ne!(setup.breaker(), BreakerState::Closed);
     assert!(setup.shared.store_of(&key()).lookup(&key()).await.unwrap().entry.is_some());
     setup.shared.set(Behaviour::Up);
@@ -260,7 +260,7 @@ async fn the_breaker_does_not_close_during_an_append() {
     let setup = Setup::new().await;
     let router = &setup.backend.inner.router;
     let append = router.unacknowledged(Zone::new(0).into(), &Error::new(ErrorKind::Unavailable, "no reply"));
-    tokio::time::sleep(Duration::from_mins(1)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
     assert_ne!(setup.breaker(), BreakerState::Closed, "it answers, but an append is in progress");
     setup.backend.journal.append(&what(), ZoneSet::ALL, true).await.unwrap();
     drop(append);

@@ -32,7 +32,7 @@ use crate::rt::{self, Instant};
 const SHARDS: usize = 64;
 
 /// Upper bound of the load timeout, so that no deadline overflows.
-const LONGEST_TIMEOUT: Duration = Duration::from_hours(24 * 365);
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600 * 24 * 365);
 
 /// Outcome of a load, for the callers that joined it.
 pub(crate) enum Outcome<E> {

@@ -204,7 +204,7 @@ async fn cancelled_callers_leave_no_background_permit_taken() {
     let store = Arc::new(Slow(MemoryBackend::new().clock(clock.clone())));
     let config = CacheConfig::builder().clock(clock.clone()).verify(1.0).build().unwrap();
     let (cache, row) = (Cache::builder(store).config(config).build(), Arc::new(Row::default()));
-    let minute = Duration::from_mins(1);
+    let minute = Duration::from_secs(60);
     let options = || LoadOptions::new().ttl(minute).stale_while_revalidate(minute);
     let ask = async || {
         let row = Arc::clone(&row);

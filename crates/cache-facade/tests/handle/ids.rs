@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::support::Nothing;
 
-const MINUTE: Duration = Duration::from_mins(1);
+const MINUTE: Duration = Duration::from_secs(60);
 
 fn timed() -> (Cache, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new());

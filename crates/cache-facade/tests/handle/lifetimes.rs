@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::support::{Faulty, Nothing, key, let_others_run};
 
-pub(crate) const MINUTE: Duration = Duration::from_mins(1);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
 /// A cache with a manual clock.
 pub(crate) struct Timed {

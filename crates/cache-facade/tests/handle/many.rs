@@ -101,7 +101,7 @@ async fn an_item_that_the_load_leaves_out_is_cached_as_none_if_the_options_say_s
             };
             cache.get_or_load_many(items(&[1, 101]), load).options(options).await.unwrap()
         };
-        let negative = || LoadOptions::new().negative(Duration::from_mins(1));
+        let negative = || LoadOptions::new().negative(Duration::from_secs(60));
         let expected = HashMap::from([(1, Some("1".to_owned())), (101, None)]);
         for _ in 0..2 {
             assert_eq!(ask(negative()).await, expected, "{}", stored.name);
@@ -112,7 +112,7 @@ async fn an_item_that_the_load_leaves_out_is_cached_as_none_if_the_options_say_s
         assert_eq!(rows.asked(), [vec![1, 101], vec![101]], "what creates it invalidates it");
     }
     let load = async |_ids: Vec<u64>| Ok::<_, Nothing>([(1, Some(1))]);
-    let options = LoadOptions::new().negative(Duration::from_mins(1));
+    let options = LoadOptions::new().negative(Duration::from_secs(60));
     let load = async move |ids: Vec<u64>| {
         assert_eq!(ids, [1, 2], "each id once");
         load(ids).await
@@ -226,7 +226,7 @@ async fn a_panic_of_the_load_is_an_error() {
 #[tokio::test]
 async fn options_apply_to_each_value_of_a_batch() {
     let cache = Cache::memory();
-    let options = LoadOptions::new().ttl(Duration::from_hours(1)).keep(|text: &String| text != "2");
+    let options = LoadOptions::new().ttl(Duration::from_secs(3600)).keep(|text: &String| text != "2");
     let rows = Rows::default();
     let load = {
         let rows = rows.clone();

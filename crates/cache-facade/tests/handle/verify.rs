@@ -114,7 +114,7 @@ async fn values_that_expire_by_their_options_are_not_verified() {
     for _ in 0..10 {
         let loads = Arc::clone(&loads);
         let load = async move || Ok::<_, Nothing>(loads.fetch_add(1, Ordering::SeqCst));
-        let options = LoadOptions::new().ttl(Duration::from_mins(1));
+        let options = LoadOptions::new().ttl(Duration::from_secs(60));
         cache.get_or_load(&key(1), load).options(options).details().await.unwrap();
         let_it_end().await;
     }

@@ -100,7 +100,7 @@ async fn values_expire_as_the_caller_or_else_the_configuration_says() {
     let clock = Arc::new(ManualClock::new());
     let config = CacheConfig::builder()
         .clock(clock.clone())
-        .default_ttl(Duration::from_mins(1))
+        .default_ttl(Duration::from_secs(60))
         .family_ttl("image", Duration::from_secs(10))
         .build()
         .unwrap();

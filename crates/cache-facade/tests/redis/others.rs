@@ -69,7 +69,7 @@ async fn a_load_that_hangs_costs_other_instances_the_wait_at_most() {
     let server = RedisServer::start().unwrap();
     let (one, other) = (Instance::patient(server.address()).await, Instance::patient(server.address()).await);
     let loads = Arc::new(AtomicU64::new(0));
-    call(&one.cache, 1, WAIT, &loads, Duration::from_hours(1));
+    call(&one.cache, 1, WAIT, &loads, Duration::from_secs(3600));
     begun(&loads).await;
     let asked = Instant::now();
     let wait = Duration::from_millis(300);
@@ -105,7 +105,7 @@ async fn a_load_that_does_not_wait_sends_no_more_commands() {
     // The server knows the scripts afterwards.
     cost(1, Duration::ZERO).await;
     let hangs = Arc::new(AtomicU64::new(0));
-    call(&one.cache, 2, WAIT, &hangs, Duration::from_hours(1));
+    call(&one.cache, 2, WAIT, &hangs, Duration::from_secs(3600));
     begun(&hangs).await;
     // One read, and one in each of the scripts: for the lease, and for the fill.
     let usual = [3, 2];
@@ -121,7 +121,7 @@ async fn an_invalidation_during_the_wait_is_seen() {
     let loads = Arc::new(AtomicU64::new(0));
     let old = call(&one.cache, 1, WAIT, &loads, Duration::from_secs(1));
     begun(&loads).await;
-    let waits = call(&other.cache, 1, Duration::from_mins(1), &loads, Duration::ZERO);
+    let waits = call(&other.cache, 1, Duration::from_secs(60), &loads, Duration::ZERO);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!waits.is_finished() && loads.load(Ordering::SeqCst) == 1);
     let _ = one.cache.invalidate(&key(1)).await.unwrap();
@@ -136,9 +136,9 @@ async fn nothing_waits_while_redis_is_away() {
     let mut server = RedisServer::start().unwrap();
     let (one, other) = (Instance::new(server.address()).await, Instance::new(server.address()).await);
     let loads = Arc::new(AtomicU64::new(0));
-    call(&one.cache, 1, WAIT, &loads, Duration::from_hours(1));
+    call(&one.cache, 1, WAIT, &loads, Duration::from_secs(3600));
     begun(&loads).await;
-    let long = Duration::from_mins(1);
+    let long = Duration::from_secs(60);
     let waits = call(&other.cache, 1, long, &loads, Duration::ZERO);
     tokio::time::sleep(Duration::from_millis(50)).await;
     server.kill().unwrap();

@@ -10,7 +10,7 @@ use shuttle::future::{spawn, yield_now};
 
 use crate::{Database, explore, explore_freshness, key};
 
-const MINUTE: Duration = Duration::from_mins(1);
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Two instances over one backend that holds a stale value.
 async fn with_an_old_value(options: fn() -> LoadOptions<u64>) -> (Cache, Cache, Arc<Database>) {

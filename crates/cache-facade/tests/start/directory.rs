@@ -205,13 +205,3 @@ async fn disabled_caching_opens_no_store() {
     assert_eq!(cache.health().await.status, HealthStatus::Off);
     assert!(!root.path().join("cache.redb").exists());
 }
-
-#[cfg(not(feature = "redis"))]
-#[tokio::test]
-async fn redis_in_a_build_without_it_is_an_error_that_names_the_feature() {
-    let root = tempfile::tempdir().unwrap();
-    let config = config(root.path()).redis(cache_facade::RedisConfig::at("localhost")).build().unwrap();
-    let error = Cache::connect(config).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Configuration);
-    assert!(error.to_string().contains("REDIS_ENABLED") && error.to_string().contains("feature `redis`"));
-}

@@ -221,7 +221,7 @@ mod tests {
         assert_eq!((hundred.hits, hundred.misses), (50, 20));
         assert!((hundred.covered_seconds - 20.0).abs() < 0.001);
         assert_eq!(history.spark("user").hits.iter().sum::<u64>(), 50);
-        let later = history.windows(start + Duration::from_mins(1));
+        let later = history.windows(start + Duration::from_secs(60));
         assert_eq!((later[0].hits, later[0].hit_ratio), (0, None), "not the last of what was watched");
     }
 

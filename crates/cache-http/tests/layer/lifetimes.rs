@@ -12,7 +12,7 @@ use tracing::Level;
 
 use crate::support::{Site, get, let_others_run, pages, response};
 
-const MINUTE: Duration = Duration::from_mins(1);
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// A layer over a cache with a clock, and a handler whose status the test can change.
 struct Timed {

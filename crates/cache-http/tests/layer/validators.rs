@@ -102,7 +102,7 @@ async fn conditions_hold_for_responses_that_are_not_stored() {
 async fn a_response_with_a_time_to_live_has_an_age_and_others_have_none() {
     let clock = Arc::new(ManualClock::new());
     let cache = Cache::memory_with_clock(clock.clone());
-    let timed = pages(&cache).ttl(Duration::from_mins(1)).clock(clock.clone());
+    let timed = pages(&cache).ttl(Duration::from_secs(60)).clock(clock.clone());
     let site = Site::with(&timed, 200, &[]);
     assert_eq!(site.get("/a").await.cache_status(), "fwd=miss; stored");
     clock.advance(Duration::from_secs(20));

@@ -10,7 +10,6 @@ pub(crate) mod clock_skew;
 pub(crate) mod cluster;
 pub(crate) mod connect;
 pub(crate) mod history;
-mod pem;
 mod recent_removals;
 mod replication_history;
 pub(crate) mod sentinel;

@@ -16,7 +16,7 @@ const MOST: usize = 120;
 /// The shortest time between two of them.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 /// How long the checks of a server that is not used any more are kept.
-const KEPT: Duration = Duration::from_mins(2);
+const KEPT: Duration = Duration::from_secs(2 * 60);
 
 /// What the servers in use said at their checks, by `run_id`.
 #[derive(Debug, Default)]

@@ -263,7 +263,7 @@ mod tests {
     use crate::connection::server_info::Replication;
     use crate::last_server::{LastServerRecord, LastUse};
 
-    const HOUR: Duration = Duration::from_hours(1);
+    const HOUR: Duration = Duration::from_secs(3600);
     const BEAT: Duration = Duration::from_secs(1);
 
     fn epochs() -> (ServerEpochs, Arc<ManualClock>) {

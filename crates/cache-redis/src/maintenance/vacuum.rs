@@ -13,7 +13,7 @@ use crate::error::Fault;
 use crate::protocol::scan::{self, STEP_TIMEOUT, Scan, Throttle};
 
 /// How often everything is counted again.
-const INTERVAL: Duration = Duration::from_mins(10);
+const INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// The shortest pause between two runs: in heartbeats, and in durations of the last run.
 const REST: u32 = 10;
 

@@ -46,7 +46,7 @@ pub(crate) const WAIT: Duration = Duration::from_millis(500);
 /// How long a server has to be up, as it says itself in whole seconds, for leases from before its start to have ended.
 const UP_FOR_LONG: Duration = Duration::from_secs(2);
 /// How long a value is served from memory before Redis is read again, which otherwise would evict what is read most.
-const KEPT_FOR: Duration = Duration::from_mins(1);
+const KEPT_FOR: Duration = Duration::from_secs(60);
 /// Zones of a cluster.
 const ZONES: usize = 64;
 

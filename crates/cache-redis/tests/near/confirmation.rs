@@ -16,7 +16,7 @@ const WHAT: &str = "key image:5:metadata";
 async fn a_give_up_of_another_instance_is_waited_out() {
     let server = RedisServer::start_with(&["--maxmemory-policy", "noeviction"]).unwrap();
     let one = with_memory(server.port()).await;
-    let slow = config(server.port()).heartbeat(Duration::from_mins(1));
+    let slow = config(server.port()).heartbeat(Duration::from_secs(60));
     let p = RedisBackend::connect(slow.clone()).await.unwrap();
     let q = RedisBackend::connect(slow).await.unwrap();
     p.probe().await.unwrap();

@@ -84,7 +84,7 @@ async fn removals_that_are_repeated_at_another_server_end_what_others_have_read_
     let (first, second) = (RedisServer::start().unwrap(), RedisServer::start().unwrap());
     let one = with_memory(second.port()).await;
     let mut proxy = TcpProxy::start(first.address()).await.unwrap();
-    let other = RedisBackend::connect(config(proxy.port()).heartbeat(Duration::from_mins(1))).await.unwrap();
+    let other = RedisBackend::connect(config(proxy.port()).heartbeat(Duration::from_secs(60))).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     load(&one, &key(KEY), "old").await;
     read(&one, &key(KEY)).await;

@@ -159,7 +159,7 @@ async fn a_group_lives_as_long_as_the_longest_value_of_a_batch() {
     let site = Site::new(PATIENCE).await;
     let keys = keys();
     let left = || -> Vec<i64> { groups(&site).iter().map(|group| site.raw(&["PTTL", group])).collect() };
-    let hours = |n: usize| small("x").expires_in(Duration::from_hours(1 + n as u64));
+    let hours = |n: usize| small("x").expires_in(Duration::from_secs(3600 * (1 + n as u64)));
     let fill = async |entry: &dyn Fn(usize) -> NewEntry| {
         let batch = fills(&site.through, &keys, entry).await;
         site.through.fill_many(batch).await.unwrap()

@@ -56,7 +56,7 @@ async fn a_failover_there_and_back_between_two_heartbeats_brings_nothing_back() 
         raw::<String>(&second, &["INFO", "replication"]).contains("master_link_status:up")
     })
     .await;
-    let hour = Duration::from_hours(1);
+    let hour = Duration::from_secs(3600);
     let cache = RedisBackend::connect(config(first.address()).heartbeat(hour)).await.unwrap();
     let (key, before) = (key(KEY), key("image:6:metadata"));
     load(&cache, &key, small("old")).await;

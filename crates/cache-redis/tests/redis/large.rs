@@ -95,16 +95,16 @@ async fn a_group_lives_as_long_as_its_longest_value() {
     for make in [small as fn(&str) -> _, large] {
         token(&site.through, &key("image:5:a")).await;
         assert!((1..=60_000).contains(&left(&site)), "a group of leases alone expires");
-        load(&site.through, &key("image:5:a"), make("a").expires_in(Duration::from_mins(10))).await;
+        load(&site.through, &key("image:5:a"), make("a").expires_in(Duration::from_secs(10 * 60))).await;
         assert!(left(&site) > 600_000, "a value prolongs it");
-        load(&site.through, &key("image:5:b"), make("b").expires_in(Duration::from_mins(5))).await;
+        load(&site.through, &key("image:5:b"), make("b").expires_in(Duration::from_secs(5 * 60))).await;
         assert!(left(&site) > 600_000, "a shorter one does not shorten it");
         load(&site.through, &key("image:5:c"), make("c")).await;
         assert_eq!(left(&site), -1, "without expiry");
-        load(&site.through, &key("image:5:d"), make("d").expires_in(Duration::from_mins(5))).await;
+        load(&site.through, &key("image:5:d"), make("d").expires_in(Duration::from_secs(5 * 60))).await;
         assert_eq!(left(&site), -1, "it stays without expiry");
         invalidate(&site.through, &key("image:5:a")).await;
-        site.through.set(&key("image:5:a"), make("a").expires_in(Duration::from_mins(5))).await.unwrap();
+        site.through.set(&key("image:5:a"), make("a").expires_in(Duration::from_secs(5 * 60))).await.unwrap();
         assert!(left(&site) > 300_000, "after a set it expires, too");
         site.through.set(&key("image:5:a"), make("a")).await.unwrap();
         assert_eq!(left(&site), -1);

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// The longest time for one answer of the browser, on a machine that is busy.
-const PATIENCE: Duration = Duration::from_mins(3);
+const PATIENCE: Duration = Duration::from_secs(3 * 60);
 
 const ARGUMENTS: [&str; 14] = [
     "--headless",

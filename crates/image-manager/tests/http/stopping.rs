@@ -9,7 +9,7 @@ use image_manager::Settings;
 
 use crate::harness::{Server, settings};
 
-const LONG: Duration = Duration::from_hours(1);
+const LONG: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_secs(15);
 
 fn start(delay: Duration, timeout: Duration) -> (tempfile::TempDir, Server) {

@@ -265,7 +265,7 @@ async fn a_shard_that_does_not_acknowledge_an_invalidation_is_left_and_the_other
     assert_eq!((cluster.away(), cluster.owed()), (zones(1), zones(1)));
     assert!(cluster.there(&key(1)).await.is_some() && cluster.value(&key(1)).await.is_none());
     // Its probes succeed, and it is not read before it has acknowledged what is owed to it.
-    tokio::time::sleep(Duration::from_mins(1)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(cluster.away(), zones(1));
     cluster.regains(1).await;
     assert!(cluster.there(&key(1)).await.is_none());
