@@ -5,7 +5,7 @@ use std::time::Instant;
 use pico_args::Arguments;
 
 use crate::report::Report;
-use crate::{Outcome, audit, demo, features, lint, no_more, test};
+use crate::{Outcome, api, audit, demo, features, lint, no_more, package, test};
 
 /// Runs the commands one after the other, also after a failure: one run shows everything that is wrong.
 pub(crate) fn run(mut arguments: Arguments) -> Outcome {
@@ -14,10 +14,12 @@ pub(crate) fn run(mut arguments: Arguments) -> Outcome {
     no_more(arguments)?;
     let none = || Arguments::from_vec(Vec::new());
     let mut report = Report::new("ci");
-    let commands: [(&str, &dyn Fn() -> Outcome); 5] = [
+    let commands: [(&str, &dyn Fn() -> Outcome); 7] = [
         ("lint", &|| lint::run(none())),
         ("test", &|| test::run(none())),
         ("features", &|| features::run(none())),
+        ("api", &|| api::run(none())),
+        ("package", &|| package::run(none())),
         ("audit", &|| Ok(audit::check(database.as_deref()))),
         ("demo", &|| demo::run(none())),
     ];

@@ -13,10 +13,13 @@ pub(crate) fn read(root: &Path, path: &str) -> Result<String> {
     Ok(read_to_string(root.join(path))?)
 }
 
-/// Checks that every relative link of README.md and docs/ leads to a file, and every `#part` to a heading of it.
+/// Checks that every relative link of the documents at the root, in docs/ and of each crate leads to a file, and every `#part` to a heading of it.
 pub(crate) fn links(root: &Path) -> Result<String> {
     let mut documents = files_with("md", &root.join("docs"))?;
-    documents.push(root.join("README.md"));
+    documents.extend(["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(|name| root.join(name)));
+    for folder in fs_err::read_dir(root.join("crates"))? {
+        documents.extend(Some(folder?.path().join("README.md")).filter(|readme| readme.exists()));
+    }
     let mut followed = 0;
     let mut broken = Vec::new();
     for document in &documents {

@@ -1,5 +1,7 @@
 //! `cargo xtask features`: builds every feature set without a warning of clippy, and proves the invariants that `docs/architecture.md` names.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, ensure};
 use pico_args::Arguments;
 
@@ -32,6 +34,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
     for law in ABSENT {
         report.check(law.law, || law.check());
     }
+    report.check("the disk cache needs at most 60 crates", || is_small(&tree("cache-facade")?));
     for law in OWNED {
         report.check(law.law, || law.judge(&workspace.packages));
     }
@@ -92,6 +95,16 @@ const ABSENT: &[Absent] = &[
         crates: &["cache-core", "cache-facade", "tokio", "serde"],
     },
     Absent {
+        law: "the disk cache needs no C compiler and no parser of TOML",
+        tree: "cache-facade",
+        crates: &["cc", "ring", "rustls", "config", "toml", "redis"],
+    },
+    Absent {
+        law: "Redis without TLS needs no C compiler",
+        tree: "cache-facade --features redis",
+        crates: &["cc", "ring", "rustls"],
+    },
+    Absent {
         law: "nothing of the product needs OpenSSL or cmake",
         tree: "image-manager --all-features",
         crates: &["openssl", "openssl-sys", "native-tls", "aws-lc-sys", "cmake"],
@@ -100,8 +113,7 @@ const ABSENT: &[Absent] = &[
 
 impl Absent {
     fn check(&self) -> Result<String> {
-        let form = "--edges normal,build --prefix none --format {p} --target all";
-        self.judge(&output(&mut cargo(&format!("tree --locked {form} --package {}", self.tree)))?)
+        self.judge(&tree(&format!("{} --target all", self.tree))?)
     }
 
     /// A tree lists one crate a line, name first, and begins with the package itself.
@@ -111,8 +123,30 @@ impl Absent {
         ensure!(names.first().copied() == package, "cargo tree printed no tree of {}", self.tree);
         let found: Vec<_> = self.crates.iter().filter(|absent| names.contains(absent)).collect();
         ensure!(found.is_empty(), "the tree of {} holds {found:?}", self.tree);
-        Ok(format!("{} crates in the tree", names.len()))
+        Ok(format!("{} crates in the tree", distinct(&names)))
     }
+}
+
+/// Lists the crates that a package needs to build, by name and version; `package` may end with arguments of `cargo tree`.
+fn tree(package: &str) -> Result<String> {
+    let form = "--edges normal,build --prefix none --format {p}";
+    output(&mut cargo(&format!("tree --locked {form} --package {package}")))
+}
+
+/// The most crates that a program with the default features builds beside itself.
+const MOST_CRATES: usize = 60;
+
+/// Judges the tree of the facade with its default features, which counts itself.
+fn is_small(tree: &str) -> Result<String> {
+    let crates: Vec<&str> = tree.lines().map(|line| line.trim_end_matches(" (*)")).collect();
+    let count = distinct(&crates);
+    ensure!(count > 1, "cargo tree printed no tree");
+    ensure!(count <= MOST_CRATES, "{count} crates: at most {MOST_CRATES} are wanted");
+    Ok(format!("{count} crates"))
+}
+
+fn distinct(names: &[&str]) -> usize {
+    names.iter().collect::<BTreeSet<_>>().len()
 }
 
 /// A library that only some crates may depend on.
@@ -203,6 +237,17 @@ mod tests {
         // A name that begins alike is another crate.
         assert!(core.judge("cache-core v0.1.0 (/x)\ntokio-macros v2.0.0\n").is_ok());
         assert!(core.judge("").is_err());
+    }
+
+    #[test]
+    fn a_tree_of_too_many_crates_is_refused() {
+        let lines = |count: usize| {
+            let lines: Vec<_> = (0..count).map(|at| format!("c{at} v1.0.0\nc{at} v1.0.0 (*)\n")).collect();
+            lines.concat()
+        };
+        assert_eq!(is_small(&lines(MOST_CRATES)).unwrap(), "60 crates");
+        assert!(is_small(&lines(MOST_CRATES + 1)).is_err());
+        assert!(is_small("").is_err());
     }
 
     #[test]

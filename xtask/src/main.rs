@@ -7,6 +7,7 @@
     reason = "only JSON values are indexed, where a field that is not there is null"
 )]
 
+mod api;
 mod audit;
 mod bench;
 mod browser;
@@ -25,6 +26,7 @@ mod lint;
 mod log_events;
 mod machine;
 mod metadata;
+mod package;
 mod process;
 mod redis_server;
 mod reliability;
@@ -46,6 +48,8 @@ cargo xtask COMMAND
                             HTTP and in a browser, examples, schedules, planted bugs. STEP, CHECK: only those whose name contains it
   lint [CHECK..]            format, clippy and rustdoc without a warning, house rules, documents
   features [CHECK..]        every feature set without a warning; proves the invariants of docs/architecture.md
+  package [CHECK..]         packages every crate; a crate outside builds with them, and runs the guide's first program
+  api [--write] [CRATE..]   compares the public names of each crate with docs/api; --write: records them there
   audit [--db DIR]          licences, sources, banned crates (cargo-deny) and advisories (cargo-audit);
                             DIR or ADVISORY_DB: the RustSec database as a folder
   demo [--keep]             starts the application on a free port and walks through it over HTTP; then two instances
@@ -57,7 +61,7 @@ cargo xtask COMMAND
   reliability [--minutes N] [--seed N] [--only ROW]
                             what is survived, counted: kill -9, lost power, damage, faults of Redis, schedules, planted
                             bugs ...; writes docs/reliability.md; 15 minutes, or about as many as are given
-  ci [--db DIR]             lint, test, features, audit, demo: what .ci/run runs
+  ci [--db DIR]             lint, test, features, api, package, audit, demo: what .ci/run runs
 
 Each command ends with a table and `N passed, N failed, N skipped`, and fails if anything failed.";
 
@@ -84,6 +88,8 @@ fn run(mut arguments: Arguments) -> Result<Option<Report>> {
         Some("test") => test::run,
         Some("lint") => lint::run,
         Some("features") => features::run,
+        Some("api") => api::run,
+        Some("package") => package::run,
         Some("audit") => audit::run,
         Some("demo") => demo::run,
         Some("bench") => bench::run,

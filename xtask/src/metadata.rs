@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::process::{cargo, output};
 
@@ -61,6 +61,25 @@ impl Package {
     fn features(&self) -> impl Iterator<Item = &str> {
         let features = self.0["features"].as_object().into_iter().flatten().map(|(name, _)| name.as_str());
         features.filter(|name| *name != "default")
+    }
+
+    /// Names of the features for users: without `default` and those of tests.
+    pub(crate) fn public_features(&self) -> impl Iterator<Item = &str> {
+        self.features().filter(|name| !["plants", "shuttle", "testing"].contains(name))
+    }
+
+    /// What a registry shows of a crate and this one does not have.
+    pub(crate) fn missing_metadata(&self) -> Vec<&'static str> {
+        let fields =
+            ["description", "license", "repository", "readme", "rust_version", "keywords", "categories"];
+        fields
+            .into_iter()
+            .filter(|field| matches!(&self.0[field], Value::Null) || self.0[field] == json!([]))
+            .collect()
+    }
+
+    pub(crate) fn version(&self) -> &str {
+        text(&self.0["version"])
     }
 
     /// Names of the direct dependencies, without those of tests alone.

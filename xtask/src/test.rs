@@ -57,13 +57,17 @@ enum What {
 /// The build of all crates but the benches, which alone build the peers. Every run of it reuses what the first compiled.
 const EVERYTHING: &str = "test --locked --workspace --exclude bench --no-fail-fast --features \
                           cache-core/json,cache-core/plants,cache-core/uuid,cache-facade/blocking,\
-                          cache-facade/json,cache-facade/macros,cache-facade/metrics,cache-facade/redis,\
-                          cache-facade/uuid,cache-http/console";
+                          cache-facade/config-file,cache-facade/json,cache-facade/macros,cache-facade/metrics,cache-facade/redis,\
+                          cache-facade/tls,cache-facade/uuid,cache-http/console";
 
 /// The build under shuttle, which replaces locks, atomics, threads and the runtime to explore schedules.
 pub(crate) const SCHEDULES: &str = "test --locked --no-fail-fast --package cache-core --package cache-disk \
                                     --package cache-facade --no-default-features --features cache-core/plants,\
                                     cache-core/shuttle,cache-disk/shuttle,cache-facade/redis,cache-facade/shuttle";
+
+/// Builds without optional features, whose errors name them.
+const WITHOUT: &str =
+    "test --locked --package cache-facade --package cache-redis --features cache-facade/disk";
 
 /// The environment variable that plants a bug in a process.
 pub(crate) const PLANTED_BUG: &str = "PLANTED_BUG";
@@ -75,11 +79,8 @@ const MEASUREMENTS: &[&str] = &["codec_cost", "hit_cost"];
 const RUNS: &[(&str, &str, &str)] = &[
     ("schedules", SCHEDULES, "--test schedules"),
     ("schedules of the fallback", SCHEDULES, "--lib schedules"),
-    (
-        "a build without Redis",
-        "test --locked --package cache-facade --features disk",
-        "--test start redis_in_a_build_without_it",
-    ),
+    ("builds without Redis, TLS and TOML", WITHOUT, "--lib names_the_feature"),
+    ("a build with Redis and without TLS", SCHEDULES, "--lib names_the_feature"),
 ];
 
 /// A bug of `cache_core::plants`, the build, and the tests that must find it: they fail if they do not.

@@ -43,6 +43,7 @@
 //! and forget at any time: a null store, a cache with outages, or any backend behind [`chaos`].
 //!
 //! A law that needs more than the subject [promises](Promises) passes at once.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod at_hand;
 pub mod chaos;
@@ -121,3 +122,8 @@ macro_rules! __thread_law_tests {
         )*)*
     };
 }
+
+// The code in the README, compiled and run as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -11,6 +11,7 @@
 //! The crate `cache-conformance` holds one test per law, for any backend.
 //!
 //! Applications use the crate `cache-facade`; this one is for writing backends.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backend;
 mod clock;
@@ -76,3 +77,8 @@ pub use pattern::CachePattern;
 pub use random::random_nonzero;
 pub use stats::{CacheStats, FamilyStats, MEGABYTE, MOST_FAMILIES, NearStats};
 pub use transfer::transfer_time;
+
+// The code in the README, compiled and run as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -10,6 +10,7 @@
 //! - **Space.** `budget` keeps the live entries below the limit, `fs` stops the file before it exceeds it.
 //! - **Damage.** A value is verified on every read; a file that cannot be read is set aside. Panics of redb are caught, so
 //!   the application must not be built with `panic = "abort"` if it is to survive a damaged file.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(unix))]
 compile_error!(
@@ -37,3 +38,8 @@ pub use config::DiskConfig;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub use config::ValuesOperation;
+
+// The code in the README, compiled and run as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

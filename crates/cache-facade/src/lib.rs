@@ -72,11 +72,14 @@
 //! | --- | --- | --- |
 //! | `disk` | yes | the disk backend: one instance, zero configuration |
 //! | `redis` | no | the Redis backend, shared by many instances, with a fallback to disk |
+//! | `tls` | no | `redis`, and encrypted connections to it; needs a C compiler |
+//! | `config-file` | no | `CACHE_CONFIG_FILE`: settings in a TOML file |
 //! | `json` | no | [`Codec`]`::Json`, for values that need a self-describing format |
 //! | `macros` | no | `#[derive(Invalidates)]` for changes, and `#[cached]` for async functions |
 //! | `metrics` | no | counters, gauges and histograms through the crate `metrics`; docs/reference.md lists them |
 //! | `uuid` | no | `Uuid` as an id of a family |
 //! | `blocking` | no | `blocking()`, a view of a cache or a family for code that is not async |
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "shuttle")]
 #[path = "../tests/schedules/rt_shuttle.rs"]
@@ -130,6 +133,12 @@ mod observe {
 mod open;
 mod testing;
 mod time_budget;
+#[cfg(feature = "config-file")]
+#[path = "config/toml.rs"]
+mod toml;
+#[cfg(not(feature = "config-file"))]
+#[path = "config/toml_off.rs"]
+mod toml;
 
 pub use cache::{Cache, CacheBuilder, Warmed};
 pub use call::{Call, Load, Set};
@@ -182,6 +191,8 @@ pub use cache_core::log;
 // The code in the documents, compiled and run as documentation tests.
 #[cfg(doctest)]
 mod documents {
+    #[doc = include_str!("../README.md")]
+    struct OfTheCrate;
     #[doc = include_str!("../../../README.md")]
     struct Readme;
     #[doc = include_str!("../../../docs/developer-guide.md")]

@@ -69,6 +69,7 @@
 //! | --- | --- | --- |
 //! | `console` | no | `console()`, a router of axum that shows what a cache does |
 //! | `axum` | yes | [keys from the parameters of a route](LayerBuilder::key_with_params), and whole paths inside nested routers |
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
 mod cache_control;
@@ -107,3 +108,8 @@ mod documents {
     #[doc = include_str!("../../../docs/http.md")]
     struct Http;
 }
+
+// The code in the README, compiled and run as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

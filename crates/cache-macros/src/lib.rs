@@ -1,4 +1,5 @@
 //! The macros of cache-facade, which exports them with its feature `macros`.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod cached;
 mod invalidates;
@@ -178,3 +179,8 @@ fn mentions(code: &impl ToTokens, name: &Ident) -> bool {
         TokenTree::Punct(_) | TokenTree::Literal(_) => false,
     })
 }
+
+// The code in the README, compiled and run as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -4,15 +4,15 @@ use std::error::Error as StdError;
 
 use cache_core::{Error, ErrorKind};
 use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
-use rustls::{AlertDescription, CertificateError, Error as TlsError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::config::RedisConfig;
 use crate::connection::client::connect;
-use crate::error::{CHECK_SETTINGS, is_distrust, tls_error};
+use crate::error::CHECK_SETTINGS;
 use crate::login::Password;
+use crate::tls;
 
 /// Adds advice to `error`, which occurred while connecting to the server of `config`.
 ///
@@ -29,8 +29,8 @@ pub(crate) async fn advised(config: &RedisConfig, error: Error) -> Error {
 /// Returns advice about `error`, which occurred while connecting to the server of `config`; `None` where none is known.
 pub(crate) async fn advice(config: &RedisConfig, error: &Error) -> Option<&'static str> {
     let cause = StdError::source(error)?.downcast_ref::<RedisError>()?;
-    if let Some(cause) = tls_error(cause) {
-        return about_tls(config, cause);
+    if tls::is_cause_of(cause) {
+        return tls::advice(config, cause);
     }
     match (cause.kind(), cause.code()) {
         (RedisKind::AuthenticationFailed, _) | (_, Some("WRONGPASS")) => Some(about_password(config)),
@@ -42,35 +42,11 @@ pub(crate) async fn advice(config: &RedisConfig, error: &Error) -> Option<&'stat
     }
 }
 
-fn about_tls(config: &RedisConfig, cause: &TlsError) -> Option<&'static str> {
-    use CertificateError::{
-        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext, UnknownIssuer,
-    };
-    match cause {
-        TlsError::InvalidMessage(_) => Some(PLAIN_PORT),
-        TlsError::InvalidCertificate(UnknownIssuer | BadSignature) if config.ca_file.is_some() => Some(
-            "the file in REDIS_CA_FILE does not hold the authority that signed the server's certificate: name the right file",
-        ),
-        TlsError::InvalidCertificate(UnknownIssuer | BadSignature) => {
-            Some("name the PEM file of the authority that signed the server's certificate in REDIS_CA_FILE")
-        }
-        TlsError::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => Some(
-            "set REDIS_HOST to a name that the server's certificate holds, or REDIS_TLS_NAME to that name",
-        ),
-        TlsError::InvalidCertificate(Expired | ExpiredContext { .. }) => {
-            Some("renew the server's certificate, or correct the clock of this machine")
-        }
-        TlsError::AlertReceived(AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure) => {
-            Some("the server must allow TLS 1.3")
-        }
-        TlsError::AlertReceived(_) => Some(about_client_certificate(config)),
-        _ => None,
-    }
-}
+/// Advice on a port that does not speak TLS.
+pub(crate) const PLAIN_PORT: &str = "this port does not speak TLS: correct REDIS_PORT, or for a server without encryption set REDIS_TLS=false";
 
-const PLAIN_PORT: &str = "this port does not speak TLS: correct REDIS_PORT, or for a server without encryption set REDIS_TLS=false";
-
-fn about_client_certificate(config: &RedisConfig) -> &'static str {
+/// Advice on a connection that the server ends during or after the handshake.
+pub(crate) fn about_client_certificate(config: &RedisConfig) -> &'static str {
     if config.client_certificate.is_some() {
         "the server ended the connection; if it asks clients for certificates, it must trust the authority of the one in REDIS_CLIENT_CERT"
     } else {
@@ -141,7 +117,7 @@ async fn speaks_tls(config: &RedisConfig) -> bool {
         Ok(_) => true,
         Err(error) => {
             let cause = StdError::source(&error).and_then(|cause| cause.downcast_ref::<RedisError>());
-            cause.is_some_and(is_distrust)
+            cause.is_some_and(tls::is_distrust)
         }
     }
 }

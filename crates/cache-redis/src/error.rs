@@ -3,6 +3,8 @@
 use cache_core::{Error, ErrorKind};
 use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
 
+use crate::tls;
+
 /// The end of an error about the settings without better advice.
 pub(crate) const CHECK_SETTINGS: &str = "; check the settings REDIS_*";
 
@@ -82,25 +84,10 @@ impl From<RedisError> for Fault {
     }
 }
 
-/// Whether one side rejected the other's certificate.
-pub(crate) fn is_distrust(error: &RedisError) -> bool {
-    tls_error(error).is_some_and(|cause| {
-        matches!(cause, rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_))
-    })
-}
-
-/// Returns the TLS error that caused `error`, if one did.
-pub(crate) fn tls_error(error: &RedisError) -> Option<&rustls::Error> {
-    // The type in which redis keeps causes.
-    type Cause = std::sync::Arc<dyn std::error::Error + Send + Sync>;
-    let cause = std::error::Error::source(error)?.downcast_ref::<Cause>()?;
-    cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref()
-}
-
 fn classify(error: &RedisError) -> (ErrorKind, Fate) {
     match error.kind() {
         RedisKind::Io if error.is_timeout() => (ErrorKind::Timeout, Fate::Drop),
-        RedisKind::Io if is_distrust(error) => (ErrorKind::Configuration, Fate::Gone),
+        RedisKind::Io if tls::is_distrust(error) => (ErrorKind::Configuration, Fate::Gone),
         RedisKind::Io => (ErrorKind::Unavailable, Fate::Gone),
         RedisKind::AuthenticationFailed | RedisKind::InvalidClientConfig | RedisKind::RESP3NotSupported => {
             (ErrorKind::Configuration, Fate::Drop)

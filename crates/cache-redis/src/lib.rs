@@ -16,6 +16,7 @@
 //!   that are replaced. The incarnation of a node is made of its `run_id`, its id and its config epoch.
 //! - **Lease of the server.** A server that was not checked for three heartbeats is checked before it is used again.
 //! - **Sealed replies.** An acknowledgement counts only with the reply to an `ECHO` behind it.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod advice;
 mod attempts;
@@ -38,6 +39,11 @@ mod protocol;
 mod servers;
 mod startup;
 mod stats;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "tls_off.rs"]
+mod tls;
 
 pub use backend::RedisBackend;
 pub use cache_core::Diagnosis;
@@ -45,3 +51,8 @@ pub use config::{RedisConfig, RedisMode};
 pub use diagnose::{Check, diagnose};
 pub use last_server::{LastServerRecord, LastUse};
 pub use ops::Unacknowledged;
+
+// The code in the README, compiled and run as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

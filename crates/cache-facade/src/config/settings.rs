@@ -143,7 +143,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         .meaning("Milliseconds a load waits where another instance loads the value already; 0: it does not.")
         .also_by_family("CACHE_LOAD_WAIT_MS_", |lifetime| Field::Wait(&mut lifetime.wait_for_others)),
     setting(CONFIG_FILE, "", "the path of a TOML file").meaning(
-        "TOML file of settings, weaker than .env: cache_dir = \"x\", or dir = \"x\" in the table [cache].",
+        "TOML file of settings, weaker than .env: cache_dir = \"x\", or dir = \"x\" in the table [cache]; needs a build \
+         with the feature `config-file`.",
     ),
     setting(REDIS_ENABLED, "false", BOOLEAN)
         .meaning("true: instances share a Redis; needs a build with the feature `redis`.")
@@ -442,7 +443,7 @@ mod tests {
     #[test]
     fn lifetimes_are_shown_under_the_names_by_which_they_are_set() {
         let mut lifetimes = Lifetimes { default: Lifetime::new().jitter(0.25), ..Lifetimes::default() };
-        *lifetimes.family("image") = Lifetime::new().ttl(Duration::from_mins(1));
+        *lifetimes.family("image") = Lifetime::new().ttl(Duration::from_secs(60));
         let set: Vec<_> = of_lifetimes(&lifetimes)
             .into_iter()
             .filter_map(|(name, value)| Some(format!("{name}={}", value?)))
@@ -452,7 +453,7 @@ mod tests {
 
     #[test]
     fn settings_without_effect_for_want_of_a_time_to_live_are_named() {
-        let stale = Lifetime::new().stale_if_error(Duration::from_mins(1));
+        let stale = Lifetime::new().stale_if_error(Duration::from_secs(60));
         let mut lifetimes = Lifetimes { default: stale, ..Lifetimes::default() };
         *lifetimes.family("image") = stale.jitter(0.5).wait_for_others(Duration::from_millis(1));
         let named = |lifetimes: &Lifetimes| -> Vec<String> {
@@ -461,9 +462,9 @@ mod tests {
         };
         let of_image = ["CACHE_JITTER_IMAGE", "CACHE_STALE_IF_ERROR_IMAGE"];
         assert_eq!(named(&lifetimes), [of_image[0], "CACHE_DEFAULT_STALE_IF_ERROR", of_image[1]]);
-        lifetimes.family("thumbnail").ttl = Some(Duration::from_mins(1));
+        lifetimes.family("thumbnail").ttl = Some(Duration::from_secs(60));
         assert_eq!(named(&lifetimes), of_image, "thumbnails are served old");
-        lifetimes.default.ttl = Some(Duration::from_mins(1));
+        lifetimes.default.ttl = Some(Duration::from_secs(60));
         assert!(named(&lifetimes).is_empty());
     }
 }

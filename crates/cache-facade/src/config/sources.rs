@@ -8,10 +8,10 @@ use std::io::{self, ErrorKind as IoErrorKind, Read};
 use std::path::Path;
 
 use cache_core::{Error, ErrorKind, Result, text_file};
-use config::{File as TomlFile, FileFormat, Source, Value, ValueKind};
 
 use super::settings::{CONFIG_FILE, REDIS_PASSWORD, REDIS_SENTINEL_PASSWORD, REDIS_URL};
 use super::values;
+use crate::toml;
 
 /// The text of a setting.
 #[derive(Debug, Clone)]
@@ -124,7 +124,7 @@ impl fmt::Debug for Environment {
     }
 }
 
-/// Reads the TOML file at `path`: `cache_dir = "x"`, or `dir = "x"` in the table `cache`.
+/// Reads the TOML file at `path`.
 fn config_file(path: &Path) -> Result<Texts> {
     let shown = path.display().to_string();
     let failed = |what: &str| {
@@ -135,33 +135,12 @@ fn config_file(path: &Path) -> Result<Texts> {
         return Err(failed("neither ~ nor $NAME nor quotes are replaced in it; write the path in full"));
     }
     let text = text_file::read(path).map_err(|error| failed(&error.to_string()))?;
-    let tables = TomlFile::from_str(&text, FileFormat::Toml).collect().map_err(|error| {
-        // The parser's message quotes the text, which may hold a password; its first line has the position alone.
-        let position = position_of(&error.to_string()).unwrap_or("it is not TOML".to_owned());
-        failed(&position)
-    })?;
     let place = format!(" (in {shown})");
-    let values = tables.into_iter().flat_map(|(name, value)| flatten(&name, value));
-    Ok(values.map(|(name, value)| (name, Text { value: Some(value), place: place.clone() })).collect())
-}
-
-/// The position in the message of a TOML parser.
-fn position_of(message: &str) -> Option<String> {
-    let after = message.split_once("at line ")?.1;
-    let (line, rest) = after.split_once(", column ")?;
-    let column = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    let (line, column): (u32, u32) = (line.parse().ok()?, column.parse().ok()?);
-    Some(format!("not TOML at line {line}, column {column}"))
-}
-
-/// The settings of a table: their names are joined with `_`.
-fn flatten(name: &str, value: Value) -> Vec<(String, String)> {
-    match value.kind {
-        ValueKind::Table(table) => {
-            table.into_iter().flat_map(|(inner, value)| flatten(&format!("{name}_{inner}"), value)).collect()
-        }
-        kind => vec![(name.to_uppercase(), kind.to_string())],
-    }
+    let settings = toml::settings(&text).map_err(|problem| failed(&problem))?;
+    Ok(settings
+        .into_iter()
+        .map(|(name, value)| (name, Text { value: Some(value), place: place.clone() }))
+        .collect())
 }
 
 /// Reads the `.env` at `path`, if there is one: its settings and warnings.
@@ -311,36 +290,6 @@ mod tests {
             assert_eq!(warnings.len(), usize::from(warns), "{line}");
             assert!(warnings.iter().all(|warning| warning.contains("line 2") && !warning.contains("word;")));
         }
-    }
-
-    fn file(text: &str) -> Result<Texts> {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("cache.toml");
-        std::fs::write(&path, text).unwrap();
-        config_file(&path)
-    }
-
-    #[test]
-    fn a_file_names_settings_flat_or_in_tables() {
-        let text = "cache_dir = \"x\"\n[cache]\nsize_mb = 64\nclear_on_start = true\n[cache.ttl]\nthumbnail = 60\n[redis]\nhost = \"h\"\n";
-        let mut pairs: Vec<_> =
-            file(text).unwrap().into_iter().map(|(name, text)| (name, text.value.unwrap())).collect();
-        pairs.sort();
-        let expected = [
-            ("CACHE_CLEAR_ON_START", "true"),
-            ("CACHE_DIR", "x"),
-            ("CACHE_SIZE_MB", "64"),
-            ("CACHE_TTL_THUMBNAIL", "60"),
-            ("REDIS_HOST", "h"),
-        ];
-        assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    }
-
-    #[test]
-    fn a_file_that_is_no_toml_is_named_by_line_and_never_shown() {
-        let error = file("[redis]\nhost = \"h\"\npassword = hunter2\n").unwrap_err();
-        assert!(error.to_string().contains("cache.toml") && error.to_string().contains("line 3"), "{error}");
-        assert!(!format!("{error} {error:?}").contains("hunter2"));
     }
 
     #[test]

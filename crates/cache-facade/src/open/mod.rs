@@ -36,6 +36,9 @@ pub(crate) use redis::diagnose_redis;
 const NO_REDIS: &str =
     "REDIS_ENABLED is true, but this build of cache-facade has no Redis; build it with the feature `redis`";
 
+const NO_TLS: &str = "the connection to Redis is to be encrypted, but this build of cache-facade has no TLS; build it with the feature \
+                      `tls`, or set REDIS_TLS=false for a server that is reached without encryption";
+
 /// The checks of the way to Redis, in a build without it.
 #[cfg(not(feature = "redis"))]
 #[expect(clippy::unused_async, reason = "the signature of the builds with Redis")]
@@ -85,9 +88,7 @@ pub(crate) async fn open(config: &CacheConfig) -> Result<Arc<OpenStore>> {
     for warning in config.warnings() {
         cache_core::log::warn!("{warning}");
     }
-    if config.redis().enabled() && !cfg!(feature = "redis") {
-        return Err(Error::new(ErrorKind::Configuration, NO_REDIS));
-    }
+    check_features(config)?;
     let path = absolute(config)?;
     let store = match registry::open(config, &path).await {
         Err(error) if error.kind() == ErrorKind::Io && !may_hold_a_cache(&path) => {
@@ -97,6 +98,20 @@ pub(crate) async fn open(config: &CacheConfig) -> Result<Arc<OpenStore>> {
     };
     store.announce(&path).await;
     Ok(store)
+}
+
+/// Checks that this build has the features that `config` needs.
+///
+/// # Errors
+/// `Configuration`, which names the feature.
+fn check_features(config: &CacheConfig) -> Result<()> {
+    let redis = config.redis();
+    let missing = match (redis.enabled(), redis.encrypted()) {
+        (true, _) if !cfg!(feature = "redis") => NO_REDIS,
+        (true, true) if !cfg!(feature = "tls") => NO_TLS,
+        _ => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::Configuration, missing))
 }
 
 /// Checks the directory that `config` names as [`Cache::connect`](crate::Cache::connect) does, and creates nothing: that neither
@@ -308,5 +323,20 @@ mod tests {
         assert_eq!(store.health().await.status, HealthStatus::Off);
         let last = LastRun::read(root.path());
         assert!(last.distrust_of_disk("app").is_some_and(|why| why.contains("up to date")));
+    }
+}
+
+#[cfg(all(test, not(feature = "tls")))]
+mod tests {
+    use super::*;
+    use crate::config::{RedisConfig, Tls};
+
+    #[test]
+    fn an_error_about_a_build_names_the_feature() {
+        let redis = RedisConfig::at("db.example").tls(Tls::On);
+        let error = check_features(&CacheConfig::builder().redis(redis).build().unwrap()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        let feature = if cfg!(feature = "redis") { "`tls`" } else { "`redis`" };
+        assert!(error.to_string().contains(feature), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cache_core::{Error, ErrorKind, Result};
+use cache_core::Result;
 use redis::aio::MultiplexedConnection;
 use redis::io::AsyncDNSResolver;
 use redis::io::tcp::TcpSettings;
@@ -14,10 +14,10 @@ use redis::{
 };
 use tokio::time::timeout;
 
-use super::pem;
 use crate::config::RedisConfig;
 use crate::error::Fault;
 use crate::login::LastLogin;
+use crate::tls;
 
 /// Interval of the kernel's probes of an idle connection.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -27,24 +27,11 @@ const USER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Prepares the address and TLS, without a login.
 ///
 /// # Errors
-/// `Configuration` for certificates that cannot be read.
+/// `Configuration` for certificates that cannot be read, and for TLS in a build without it.
 pub(crate) fn server(config: &RedisConfig) -> Result<ConnectionInfo> {
     let failed = |cause| Fault::from(cause).into_error(&config.address());
     let info = address(config).map_err(failed)?;
-    if !config.tls {
-        return Ok(info);
-    }
-    // rustls cannot choose a provider where none or several are compiled in. One that the application installed stays.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = Client::build_with_tls(info, pem::tls_certificates(config)?).map_err(|cause| {
-        let message = format!(
-            "Redis at {}: the certificates in REDIS_CA_FILE, REDIS_CLIENT_CERT and REDIS_CLIENT_KEY cannot be used: \
-             {cause}",
-            config.address()
-        );
-        Error::new(ErrorKind::Configuration, message).with_source(cause)
-    })?;
-    Ok(client.get_connection_info().clone())
+    if config.tls { tls::encrypted(info, config) } else { Ok(info) }
 }
 
 fn address(config: &RedisConfig) -> RedisResult<ConnectionInfo> {
