@@ -2,7 +2,8 @@
 //! that depends on them as a user's would.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use fs_err as fs;
@@ -28,9 +29,12 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         report.check(format!("{} has what a registry shows", package.name()), || is_complete(package));
     }
     report.check("each crate builds from its package", || {
+        let copy = workspace.target_directory.join("xtask/to-package");
+        copy_publishable(&copy)?;
         let left_out: String = NOT_PACKAGED.map(|name| format!(" --exclude {name}")).concat();
-        // What is not committed is packaged too, so that it can be tried.
-        run_command(&mut cargo(&format!("package --locked --allow-dirty --workspace{left_out}")))?;
+        let mut package = cargo(&format!("package --locked --workspace{left_out}"));
+        package.current_dir(&copy).env("CARGO_TARGET_DIR", &workspace.target_directory);
+        run_command(&mut package)?;
         Ok(format!("{} packages", crates.len()))
     });
     let outside = Outside::new(&workspace);
@@ -51,6 +55,28 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
 /// The crates of the product.
 pub(crate) fn packaged(workspace: &Workspace) -> impl Iterator<Item = &Package> {
     workspace.packages.iter().filter(|package| !NOT_PACKAGED.contains(&package.name()))
+}
+
+/// Copies the files that git knows or would add to `folder`, and lets the crates there be published: cargo packages crates together
+/// with those that they depend on only where it could publish them.
+fn copy_publishable(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    let mut git = Command::new("git");
+    git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(root());
+    for path in output(&mut git)?.split_terminator('\0') {
+        let (from, to) = (root().join(path), folder.join(path));
+        // One that was removed, and is not committed yet.
+        if from.is_file() {
+            fs::create_dir_all(to.parent().context("a path without a folder")?)?;
+            fs::copy(from, to)?;
+        }
+    }
+    let manifest = fs::read_to_string(folder.join("Cargo.toml"))?;
+    let publishable = manifest.replacen("\npublish = false\n", "\npublish = true\n", 1);
+    ensure!(manifest != publishable, "Cargo.toml has no line `publish = false`");
+    Ok(fs::write(folder.join("Cargo.toml"), publishable)?)
 }
 
 /// Checks the metadata of a crate, and that its licences are those of the repository.
@@ -124,7 +150,7 @@ tokio = { version = \"1\", features = [\"macros\", \"rt\"] }
         Ok(fs::write(self.folder.join("src/main.rs"), program)?)
     }
 
-    fn cargo(&self, command: &str, features: &str) -> std::process::Command {
+    fn cargo(&self, command: &str, features: &str) -> Command {
         let mut cargo = cargo(command);
         cargo.args(["--offline", "--quiet", "--features", features]).current_dir(&self.folder);
         cargo.env("CARGO_TARGET_DIR", self.folder.join("target"));
