@@ -41,12 +41,13 @@ pub struct CacheKey {
 }
 
 impl CacheKey {
-    /// Starts a key whose group is `family:id`.
+    /// Starts a key whose group is `family:id`. An `Option` is an id too.
     ///
     /// Choose the group so that one change makes one group stale, for instance all pages of one user's posts. Every
     /// change would invalidate the whole of one giant group.
-    pub fn builder(family: impl KeyPart, id: impl KeyPart) -> KeyBuilder {
-        KeyBuilder::new(family, id)
+    #[expect(clippy::needless_pass_by_value, reason = "as for the calls of a family: `builder(\"user\", 7)`")]
+    pub fn builder(family: impl KeyPart, id: impl KeyParts) -> KeyBuilder {
+        KeyBuilder::new(family, &id)
     }
 
     /// Parses the text of a key, for instance from a command line.
@@ -183,6 +184,17 @@ impl Borrow<str> for CacheKey {
 }
 
 /// A group: the first two segments of a key, and every key that begins with them.
+///
+/// ```
+/// # extern crate cache_core as cache_facade;
+/// use cache_facade::CacheGroup;
+///
+/// assert_eq!(CacheGroup::new("posts_by", 7).as_str(), "posts_by:7");
+/// // An absent id has a group of its own.
+/// assert_eq!(CacheGroup::new("listing", None::<&str>).as_str(), "listing:%-");
+/// ```
+///
+/// All keys of a family are a pattern: [`CachePattern::family`](crate::CachePattern::family).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CacheGroup {
     text: Arc<str>,
@@ -190,9 +202,15 @@ pub struct CacheGroup {
 }
 
 impl CacheGroup {
-    /// Makes the group `family:id`, escaped as keys are.
-    pub fn new(family: impl KeyPart, id: impl KeyPart) -> Self {
-        Self { text: KeyBuilder::new(family, id).text.into(), scope_end: 0 }
+    /// Makes the group `family:id`, escaped as keys are. An `Option` is an id too; of an id with several parts the first
+    /// names the group.
+    #[expect(clippy::needless_pass_by_value, reason = "as for the calls of a family: `new(\"user\", 7)`")]
+    pub fn new(family: impl KeyPart, id: impl KeyParts) -> Self {
+        let mut text = KeyBuilder::new(family, &id).text;
+        if let Some((end, _)) = text.match_indices(':').nth(1) {
+            text.truncate(end);
+        }
+        Self { text: text.into(), scope_end: 0 }
     }
 
     /// Parses the text of a group.
@@ -247,8 +265,12 @@ impl KeyBuilder {
         Self { text }
     }
 
-    fn new(family: impl KeyPart, id: impl KeyPart) -> Self {
-        Self::family(family).part(id)
+    /// Starts a key with its family and the parts of an id. An implementation of `KeyParts` that has no part counts as absent.
+    fn new<K>(family: impl KeyPart, id: &impl KeyParts<K>) -> Self {
+        let family = Self::family(family);
+        let family_end = family.text.len();
+        let key = id.append_to(family);
+        if key.text.len() == family_end { key.optional_part(None::<&str>) } else { key }
     }
 
     /// Appends a segment, escaped.

@@ -99,7 +99,8 @@ impl<K, V> Family<K, V> {
         self.name.key(&id)
     }
 
-    /// The pattern of all keys in the scope of the family, for a change that makes the whole family stale.
+    /// The pattern of all keys in the scope of the family, for a change that makes the whole family stale. A rule that is written
+    /// without the family at hand uses [`CachePattern::family`].
     pub fn all(&self) -> CachePattern {
         let pattern = self.name.pattern();
         let scope = self.cache.scope().map(|scope| pattern.in_scope(scope));
@@ -111,7 +112,24 @@ impl<K, V> Family<K, V> {
 }
 
 impl<K: KeyParts, V> Family<K, V> {
-    /// The group of the ids whose first part is `first`, in the scope of the family: what a change makes stale.
+    /// The group of the ids whose first part is `first`, in the scope of the family: what a change makes stale. A rule that is
+    /// written without the family at hand uses [`CacheGroup::new`].
+    ///
+    /// Where the first part is an `Option`, an absent one needs its type:
+    ///
+    /// ```
+    /// # fn main() -> Result<(), cache_facade::Error> {
+    /// # let cache = cache_facade::Cache::memory();
+    /// use cache_facade::{CacheGroup, Family};
+    ///
+    /// let listings: Family<(Option<String>, u32), Vec<String>> = cache.family("listing")?; // by tag and page
+    /// assert_eq!(listings.at(Some("rust")).as_str(), "listing:rust");
+    /// assert_eq!(listings.at(None::<&str>), CacheGroup::new("listing", None::<&str>));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The type of the first part is checked, because the group of another one would have no keys:
     ///
     /// ```compile_fail,E0277
     /// # fn example(users: cache_facade::Family<(u64, String), u32>) {
