@@ -21,7 +21,7 @@ pub(super) const CONFIG_FILE: &str = "CACHE_CONFIG_FILE";
 
 const DEFAULT_TTL: &str = "CACHE_DEFAULT_TTL";
 const FAMILY_TTL: &str = "CACHE_TTL_";
-const REDIS_ENABLED: &str = "REDIS_ENABLED";
+pub(super) const REDIS_ENABLED: &str = "REDIS_ENABLED";
 pub(super) const REDIS_PASSWORD: &str = "REDIS_PASSWORD";
 pub(super) const REDIS_URL: &str = "REDIS_URL";
 pub(super) const REDIS_SENTINEL_PASSWORD: &str = "REDIS_SENTINEL_PASSWORD";
