@@ -106,7 +106,8 @@ impl std::str::FromStr for Invalidation {
 /// Implement it for the application's own changes:
 ///
 /// ```
-/// use cache_core::{CacheGroup, Invalidates, Invalidation};
+/// # use cache_core as cache_facade;
+/// use cache_facade::{CacheGroup, Invalidates, Invalidation};
 ///
 /// enum BlogChange {
 ///     PostEdited { post: u64, author: u64 },

@@ -22,12 +22,13 @@ pub const LONGEST_SCOPE: usize = 64;
 /// A validated key: at most 1 KiB of `:`-separated, escaped segments, the first two of which are its group.
 ///
 /// ```
-/// use cache_core::CacheKey;
+/// # use cache_core as cache_facade;
+/// use cache_facade::CacheKey;
 ///
 /// let key = CacheKey::builder("report", 42).part("2026-01").part("euro:net").build()?;
 /// assert_eq!(key.as_str(), "report:42:2026-01:euro%3Anet");
 /// assert_eq!(key.group(), "report:42");
-/// # Ok::<(), cache_core::Error>(())
+/// # Ok::<(), cache_facade::Error>(())
 /// ```
 ///
 /// Cloning costs a reference count. A key made by a scoped handle is in a name space of its own: its
@@ -186,7 +187,7 @@ impl Borrow<str> for CacheKey {
 /// A group: the first two segments of a key, and every key that begins with them.
 ///
 /// ```
-/// # extern crate cache_core as cache_facade;
+/// # use cache_core as cache_facade;
 /// use cache_facade::CacheGroup;
 ///
 /// assert_eq!(CacheGroup::new("posts_by", 7).as_str(), "posts_by:7");
@@ -286,14 +287,15 @@ impl KeyBuilder {
     /// the empty text; `Some(part)` gets the segment of [`part`](Self::part).
     ///
     /// ```
-    /// use cache_core::CacheKey;
+    /// # use cache_core as cache_facade;
+    /// use cache_facade::CacheKey;
     ///
     /// let key = |language: Option<&str>| CacheKey::builder("page", 7).optional_part(language).build();
     /// assert_eq!(key(None)?.as_str(), "page:7:%-");
     /// assert_eq!(key(Some(""))?.as_str(), "page:7:%_");
     /// assert_eq!(key(Some("%-"))?.as_str(), "page:7:%25-");
     /// assert_eq!(key(Some("en"))?, CacheKey::builder("page", 7).part("en").build()?);
-    /// # Ok::<(), cache_core::Error>(())
+    /// # Ok::<(), cache_facade::Error>(())
     /// ```
     pub fn optional_part(mut self, part: Option<impl KeyPart>) -> Self {
         if let Some(part) = part {

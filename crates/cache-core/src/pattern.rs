@@ -75,7 +75,7 @@ impl CachePattern {
     /// Makes the pattern that matches every key of `family`, as `Family::all` does where the family is at hand.
     ///
     /// ```
-    /// # extern crate cache_core as cache_facade;
+    /// # use cache_core as cache_facade;
     /// use cache_facade::CachePattern;
     ///
     /// assert_eq!(CachePattern::family("posts_by"), CachePattern::parse("posts_by")?);
