@@ -154,6 +154,27 @@ impl<K, T: 'static> Family<K, Option<T>> {
 impl<K, V: CacheValue> Family<K, V> {
     /// Returns the value of `id` from the cache, or from `load` on a miss; see [`Cache::get_or_load`].
     ///
+    /// The closure may outlive the call. So it gets clones of what it uses: with `self` in it this method would be the compile
+    /// error E0521, "borrowed data escapes outside of method".
+    ///
+    /// ```
+    /// # #[derive(Clone)] struct Db;
+    /// # impl Db { async fn name(&self, _: u64) -> std::io::Result<String> { Ok(String::new()) } }
+    /// use cache_facade::{Family, LoadError};
+    ///
+    /// struct Users {
+    ///     db: Db,
+    ///     names: Family<u64, String>,
+    /// }
+    ///
+    /// impl Users {
+    ///     async fn name(&self, id: u64) -> Result<String, LoadError<std::io::Error>> {
+    ///         let db = self.db.clone();
+    ///         self.names.get_or_load(id, async move || db.name(id).await).await
+    ///     }
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// The loader's, where it fails or panics.
     pub fn get_or_load<E, F, Fut>(

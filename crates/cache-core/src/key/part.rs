@@ -100,6 +100,7 @@ impl<T: KeyPart + ToOwned + ?Sized> KeyPart for std::borrow::Cow<'_, T> where T:
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an id where the ids of the family are `{K}`",
     label = "not an id",
+    note = "convert a value of another type to that of the ids, as by `.into()`, `.try_into()?` or `.parse()?`",
     note = "ids are integers, `bool`, texts, `Uuid` (feature `uuid`), types with `impl KeyPart`, an `Option` of one of these, and tuples \
             of up to six of them",
     note = "for an id type of the application write `impl KeyPart for {Self} {{}}`; it needs a `Display` form that differs where the ids do",

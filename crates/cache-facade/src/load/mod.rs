@@ -77,7 +77,8 @@ pub enum Source {
     Stale,
     /// From this caller's own load.
     Loaded,
-    /// From the load of another caller, or of another instance by [`LoadOptions::wait_for_others`].
+    /// From a load that this caller joined: of the callers that miss a key at once, one has [`Loaded`](Self::Loaded) and all others
+    /// have this. Also from the load of another instance, by [`LoadOptions::wait_for_others`].
     Waited,
     /// From this caller's own load: caching is switched off.
     Bypassed,
