@@ -109,7 +109,8 @@ pub enum ChangeError<E> {
     /// The commit panicked with this message. Its change was invalidated all the same.
     Panicked(Arc<str>),
     /// The change is in the database, but was not invalidated, for this reason: old values may be served until the
-    /// invalidation is repeated, by the caller or at the next start.
+    /// invalidation is repeated, by the caller or at the next start. The value of the commit is lost: read it again, or let the
+    /// closure keep a copy, as the developer guide shows.
     NotInvalidated(Error),
 }
 

@@ -37,7 +37,12 @@ pub struct Check {
 }
 
 impl Report {
-    /// Whether nothing is wrong: the cache would start, and use what is configured.
+    /// Whether nothing is wrong: the cache would start, and use what is configured. False also where it would start without that,
+    /// as on the fallback store while Redis is away.
+    ///
+    /// It is for operators and deployments, and no readiness probe: an application is ready when
+    /// [`Cache::connect`](crate::Cache::connect) has returned, whatever the state of the cache, because every read is answered.
+    /// [`Cache::health`](crate::Cache::health) tells which backend answers, without asking the network.
     pub fn is_healthy(&self) -> bool {
         !self.checks.iter().any(|check| matches!(check.diagnosis, Diagnosis::Wrong { .. }))
     }
