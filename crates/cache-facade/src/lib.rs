@@ -77,6 +77,12 @@
 //! | `metrics` | no | counters, gauges and histograms through the crate `metrics`; docs/reference.md lists them |
 //! | `uuid` | no | `Uuid` as an id of a family |
 //! | `blocking` | no | `blocking()`, a view of a cache or a family for code that is not async |
+//!
+//! The compiler does not name a feature that is missing: without `macros` it says ``cannot find derive macro `Invalidates` `` and
+//! ``cannot find attribute `cached` ``, without `blocking` ``no method named `blocking` found``. With `REDIS_ENABLED=true` and without
+//! `redis` the start fails, and the error names the feature.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "shuttle")]
 #[path = "../tests/schedules/rt_shuttle.rs"]

@@ -12,7 +12,8 @@ use quote::ToTokens;
 use syn::{DeriveInput, Error, Ident, parse_macro_input};
 
 /// Implements `Invalidates` for an enum or a struct of changes: `#[invalidates(..)]` above each variant, or above the
-/// struct, lists what the change makes stale.
+/// struct, lists what the change makes stale. With the feature `macros` of cache-facade, without which `Invalidates` is the trait
+/// alone.
 ///
 /// ```
 /// use cache_facade::{Cache, CacheKey, Invalidates};
@@ -71,7 +72,8 @@ pub fn derive_invalidates(input: TokenStream) -> TokenStream {
     invalidates::derive(&input).unwrap_or_else(Error::into_compile_error).into()
 }
 
-/// Caches the value of an async function by its arguments: the body runs on a miss, once for all concurrent callers.
+/// Caches the value of an async function by its arguments: the body runs on a miss, once for all concurrent callers. With the
+/// feature `macros` of cache-facade.
 ///
 /// ```
 /// use cache_facade::{Cache, cached};
