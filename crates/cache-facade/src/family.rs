@@ -15,7 +15,7 @@ use crate::call::{Call, Load, Set};
 use crate::encoding::CacheValue;
 use crate::lifetime::Lifetime;
 use crate::load::options::value_options;
-use crate::load::{LoadOptions, LoadResult, Loaded, LoaderError};
+use crate::load::{LoadOptions, LoadResult, Loaded, LoaderError, many};
 
 /// Values of one kind in a cache: the name that begins their keys, the types of id and value, and how long they live.
 ///
@@ -230,7 +230,8 @@ impl<K, V: CacheValue> Family<K, V> {
             let key = self.name.key(&id);
             (id, key)
         };
-        self.cache.load_many(ids.into_iter().map(with_key).collect(), self.options.clone(), load)
+        let loader = move |absent| many(load.clone(), absent);
+        self.cache.load_many(ids.into_iter().map(with_key).collect(), self.options.clone(), loader)
     }
 
     /// Returns the value stored for `id`; see [`Cache::get`].

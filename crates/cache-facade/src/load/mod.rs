@@ -26,7 +26,7 @@ use serde::{Serialize, Serializer};
 use twox_hash::XxHash3_64;
 
 pub(crate) use self::join::{LookupResult, Request, resolve_one};
-pub(crate) use self::leader::{many, one, run_loader};
+pub(crate) use self::leader::{Item, Loader, many, one, run_loader};
 pub use self::options::LoadOptions;
 pub(crate) use self::parts::{Part, of_values};
 
