@@ -144,7 +144,8 @@ impl Clock for SystemClock {
 /// A clock that only moves when it is told to, for tests of expiry without waiting.
 ///
 /// ```
-/// use cache_core::{Clock, ManualClock};
+/// # mod cache_facade { pub use cache_core as backend; pub use cache_core::ManualClock; }
+/// use cache_facade::{ManualClock, backend::Clock};
 /// use std::time::Duration;
 ///
 /// let clock = ManualClock::new();

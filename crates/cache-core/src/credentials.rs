@@ -12,7 +12,8 @@ use crate::panics::{caught, caught_in};
 /// A user and a password. `Debug` does not show the password.
 ///
 /// ```
-/// use cache_core::Credentials;
+/// # mod cache_facade { pub use cache_core as config; }
+/// use cache_facade::config::Credentials;
 ///
 /// let credentials = Credentials::new("token").with_username("cache");
 /// assert!(!format!("{credentials:?}").contains("token"));

@@ -203,6 +203,7 @@ impl Invalidated {
 
 /// The kind of a store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum BackendKind {
     /// Files of this instance.
     Disk,

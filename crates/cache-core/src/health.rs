@@ -200,6 +200,7 @@ impl Explanation {
 /// Why a lookup missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum MissCause {
     /// The key was absent: never stored, or removed longer ago than this process remembers.
     Absent,

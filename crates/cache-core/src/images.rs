@@ -9,13 +9,14 @@ use crate::key::{CacheGroup, CacheKey, KeyBuilder, KeyPart, KeyParts};
 /// Every parameter that changes the result is in the key, in a fixed order, defaults included.
 ///
 /// ```
-/// let key = cache_core::images::project_images(42).skip(100).search("filename", "cat").build()?;
+/// # use cache_core as cache_facade;
+/// let key = cache_facade::images::project_images(42).skip(100).search("filename", "cat").build()?;
 /// assert_eq!(
 ///     key.as_str(),
 ///     "project_images:42:skip:100:limit:100:include_deleted:false:deleted_only:false\
 ///      :search_field:filename:search_value:cat"
 /// );
-/// # Ok::<(), cache_core::Error>(())
+/// # Ok::<(), cache_facade::Error>(())
 /// ```
 pub fn project_images(project: impl KeyPart) -> ProjectImages {
     ProjectImages {

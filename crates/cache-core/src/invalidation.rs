@@ -103,10 +103,12 @@ impl std::str::FromStr for Invalidation {
 
 /// A change that makes cached values stale: one of the application, a key, a group, a pattern, or several of these.
 ///
-/// Implement it for the application's own changes:
+/// Implement it for the application's own changes. `#[derive(Invalidates)]` does so with the feature `macros` of cache-facade;
+/// without the feature this trait is all that the name stands for.
 ///
 /// ```
-/// use cache_core::{CacheGroup, Invalidates, Invalidation};
+/// # use cache_core as cache_facade;
+/// use cache_facade::{CacheGroup, Invalidates, Invalidation};
 ///
 /// enum BlogChange {
 ///     PostEdited { post: u64, author: u64 },

@@ -22,12 +22,13 @@ pub const LONGEST_SCOPE: usize = 64;
 /// A validated key: at most 1 KiB of `:`-separated, escaped segments, the first two of which are its group.
 ///
 /// ```
-/// use cache_core::CacheKey;
+/// # use cache_core as cache_facade;
+/// use cache_facade::CacheKey;
 ///
 /// let key = CacheKey::builder("report", 42).part("2026-01").part("euro:net").build()?;
 /// assert_eq!(key.as_str(), "report:42:2026-01:euro%3Anet");
 /// assert_eq!(key.group(), "report:42");
-/// # Ok::<(), cache_core::Error>(())
+/// # Ok::<(), cache_facade::Error>(())
 /// ```
 ///
 /// Cloning costs a reference count. A key made by a scoped handle is in a name space of its own: its
@@ -41,12 +42,13 @@ pub struct CacheKey {
 }
 
 impl CacheKey {
-    /// Starts a key whose group is `family:id`.
+    /// Starts a key whose group is `family:id`. An `Option` is an id too.
     ///
     /// Choose the group so that one change makes one group stale, for instance all pages of one user's posts. Every
     /// change would invalidate the whole of one giant group.
-    pub fn builder(family: impl KeyPart, id: impl KeyPart) -> KeyBuilder {
-        KeyBuilder::new(family, id)
+    #[expect(clippy::needless_pass_by_value, reason = "as for the calls of a family: `builder(\"user\", 7)`")]
+    pub fn builder(family: impl KeyPart, id: impl KeyParts) -> KeyBuilder {
+        KeyBuilder::new(family, &id)
     }
 
     /// Parses the text of a key, for instance from a command line.
@@ -183,6 +185,17 @@ impl Borrow<str> for CacheKey {
 }
 
 /// A group: the first two segments of a key, and every key that begins with them.
+///
+/// ```
+/// # use cache_core as cache_facade;
+/// use cache_facade::CacheGroup;
+///
+/// assert_eq!(CacheGroup::new("posts_by", 7).as_str(), "posts_by:7");
+/// // An absent id has a group of its own.
+/// assert_eq!(CacheGroup::new("listing", None::<&str>).as_str(), "listing:%-");
+/// ```
+///
+/// All keys of a family are a pattern: [`CachePattern::family`](crate::CachePattern::family).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CacheGroup {
     text: Arc<str>,
@@ -190,9 +203,15 @@ pub struct CacheGroup {
 }
 
 impl CacheGroup {
-    /// Makes the group `family:id`, escaped as keys are.
-    pub fn new(family: impl KeyPart, id: impl KeyPart) -> Self {
-        Self { text: KeyBuilder::new(family, id).text.into(), scope_end: 0 }
+    /// Makes the group `family:id`, escaped as keys are. An `Option` is an id too; of an id with several parts the first
+    /// names the group.
+    #[expect(clippy::needless_pass_by_value, reason = "as for the calls of a family: `new(\"user\", 7)`")]
+    pub fn new(family: impl KeyPart, id: impl KeyParts) -> Self {
+        let mut text = KeyBuilder::new(family, &id).text;
+        if let Some((end, _)) = text.match_indices(':').nth(1) {
+            text.truncate(end);
+        }
+        Self { text: text.into(), scope_end: 0 }
     }
 
     /// Parses the text of a group.
@@ -247,8 +266,12 @@ impl KeyBuilder {
         Self { text }
     }
 
-    fn new(family: impl KeyPart, id: impl KeyPart) -> Self {
-        Self::family(family).part(id)
+    /// Starts a key with its family and the parts of an id. An implementation of `KeyParts` that has no part counts as absent.
+    fn new<K>(family: impl KeyPart, id: &impl KeyParts<K>) -> Self {
+        let family = Self::family(family);
+        let family_end = family.text.len();
+        let key = id.append_to(family);
+        if key.text.len() == family_end { key.optional_part(None::<&str>) } else { key }
     }
 
     /// Appends a segment, escaped.
@@ -264,14 +287,15 @@ impl KeyBuilder {
     /// the empty text; `Some(part)` gets the segment of [`part`](Self::part).
     ///
     /// ```
-    /// use cache_core::CacheKey;
+    /// # use cache_core as cache_facade;
+    /// use cache_facade::CacheKey;
     ///
     /// let key = |language: Option<&str>| CacheKey::builder("page", 7).optional_part(language).build();
     /// assert_eq!(key(None)?.as_str(), "page:7:%-");
     /// assert_eq!(key(Some(""))?.as_str(), "page:7:%_");
     /// assert_eq!(key(Some("%-"))?.as_str(), "page:7:%25-");
     /// assert_eq!(key(Some("en"))?, CacheKey::builder("page", 7).part("en").build()?);
-    /// # Ok::<(), cache_core::Error>(())
+    /// # Ok::<(), cache_facade::Error>(())
     /// ```
     pub fn optional_part(mut self, part: Option<impl KeyPart>) -> Self {
         if let Some(part) = part {

@@ -10,7 +10,8 @@
 //!
 //! The crate `cache-conformance` holds one test per law, for any backend.
 //!
-//! Applications use the crate `cache-facade`; this one is for writing backends.
+//! Applications use the crate `cache-facade`; this one is for writing backends. Examples of what `cache-facade` exports name it by
+//! the path there.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backend;

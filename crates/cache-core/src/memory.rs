@@ -35,7 +35,8 @@ use crate::sync::{Mutex, MutexGuard};
 /// [`AtomicBackend`] have another eighth of the limit besides.
 ///
 /// ```
-/// use cache_core::MemoryBackend;
+/// # mod cache_facade { pub use cache_core as backend; }
+/// use cache_facade::backend::MemoryBackend;
 ///
 /// let backend = MemoryBackend::new().limit_bytes(16 * 1_048_576);
 /// ```

@@ -48,7 +48,8 @@ const TYPICAL_BYTES: u64 = 2048;
 /// How much of the values that read from a store are kept in memory.
 ///
 /// ```
-/// use cache_core::NearConfig;
+/// # mod cache_facade { pub use cache_core as backend; }
+/// use cache_facade::backend::NearConfig;
 ///
 /// let config = NearConfig::new(64 << 20).largest_value_bytes(256 << 10).without_family("thumbnail");
 /// # let _ = config;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{self, CacheGroup, KeyBuilder, LONGEST_KEY, escape, text_form};
+use crate::key::{self, CacheGroup, KeyBuilder, KeyPart, LONGEST_KEY, escape, text_form};
 
 /// A pattern over keys: a prefix of whole segments, or a glob.
 ///
@@ -70,6 +70,20 @@ impl CachePattern {
         }
         let scope_end = u16::try_from(scope_end).expect("offsets are below the pattern's limit of 1 KiB");
         Ok(Self { text: text.into(), scope_end, kind })
+    }
+
+    /// Makes the pattern that matches every key of `family`, as `Family::all` does where the family is at hand.
+    ///
+    /// ```
+    /// # use cache_core as cache_facade;
+    /// use cache_facade::CachePattern;
+    ///
+    /// assert_eq!(CachePattern::family("posts_by"), CachePattern::parse("posts_by")?);
+    /// # Ok::<(), cache_facade::Error>(())
+    /// ```
+    pub fn family(family: impl KeyPart) -> Self {
+        let text = KeyBuilder::family(family).text.into();
+        Self { text, scope_end: 0, kind: Kind::Prefix }
     }
 
     /// Makes the pattern that matches every key of the name space `scope`.
@@ -216,6 +230,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::key::CacheKey;
 
     fn pattern(text: &str) -> CachePattern {
         CachePattern::parse(text).unwrap()
@@ -228,6 +243,17 @@ mod tests {
         assert!(!p.matches("project_images:420") && !p.matches("project_images:4"));
         assert!(pattern("project_images").matches("project_images:1:skip:0"));
         assert!(!pattern("project").matches("project_images:1:skip:0"));
+    }
+
+    #[test]
+    fn the_pattern_of_a_family_matches_its_keys_whatever_its_name() {
+        for (name, other) in [("posts", "posts_by"), ("a*", "ab"), ("[r]a", "a"), ("", "a"), (":", "a")] {
+            let pattern = CachePattern::family(name);
+            let key = |family: &str| CacheKey::builder(family, 7).part("x").build().unwrap();
+            assert!(pattern.matches(key(name).as_str()), "{name:?}");
+            assert!(!pattern.matches(key(other).as_str()) && !pattern.is_glob(), "{name:?}");
+            assert_eq!(CachePattern::parse(pattern.as_str()).unwrap(), pattern);
+        }
     }
 
     #[test]

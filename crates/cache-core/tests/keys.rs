@@ -42,3 +42,14 @@ fn keys_equal_the_golden_file_byte_for_byte() {
     let golden: Vec<&str> = include_str!("golden/keys-v1.txt").lines().collect();
     assert_eq!(samples(), golden);
 }
+
+#[test]
+fn a_group_is_that_of_the_keys_whose_id_it_is_made_of() {
+    for id in [None, Some(""), Some("a:b")] {
+        let key = CacheKey::builder("listing", id).part(1).build().unwrap();
+        assert_eq!(key.to_group(), CacheGroup::new("listing", id));
+        assert_eq!(key, CacheKey::builder("listing", (id, 1)).build().unwrap());
+        assert_eq!(key.to_group(), CacheGroup::new("listing", (id, 1)), "the first part names it");
+    }
+    assert_ne!(CacheGroup::new("listing", None::<&str>), CacheGroup::new("listing", "None"));
+}

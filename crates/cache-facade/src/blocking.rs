@@ -71,7 +71,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 pub struct BlockingCache<'a>(&'a Cache);
 
 impl Cache {
-    /// Creates a view for code that is not async.
+    /// Creates a view for code that is not async, with the feature `blocking`.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -150,7 +150,7 @@ impl BlockingCache<'_> {
 pub struct BlockingFamily<'a, K, V>(&'a Family<K, V>);
 
 impl<K, V: CacheValue> Family<K, V> {
-    /// Creates a view for code that is not async.
+    /// Creates a view for code that is not async, with the feature `blocking`.
     pub fn blocking(&self) -> BlockingFamily<'_, K, V> {
         BlockingFamily(self)
     }

@@ -68,6 +68,7 @@ impl<T, E> CommitOutcome for Commit<T, E> {
 /// A change that is in the database and in the cache. It dereferences to the commit's value, serialises as that, and `clone`
 /// clones that.
 #[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Changed<T> {
     /// Value of the commit.
     pub value: T,
@@ -109,7 +110,8 @@ pub enum ChangeError<E> {
     /// The commit panicked with this message. Its change was invalidated all the same.
     Panicked(Arc<str>),
     /// The change is in the database, but was not invalidated, for this reason: old values may be served until the
-    /// invalidation is repeated, by the caller or at the next start.
+    /// invalidation is repeated, by the caller or at the next start. The value of the commit is lost: read it again, or let the
+    /// closure keep a copy, as the developer guide shows.
     NotInvalidated(Error),
 }
 

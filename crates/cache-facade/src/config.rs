@@ -126,7 +126,7 @@ impl CacheConfig {
         self.enabled
     }
 
-    /// The directory of the disk cache, the journal and the trust record. Default: `_cache`.
+    /// The directory of the disk cache, the journal and the record of the last run. Default: `_cache`.
     pub fn directory(&self) -> &Path {
         &self.directory
     }

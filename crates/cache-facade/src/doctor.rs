@@ -22,6 +22,7 @@ pub(crate) use running::running;
 ///
 /// `Display` prints a line for each, and another one with what to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Report {
     /// The checks.
     pub checks: Vec<Check>,
@@ -29,6 +30,7 @@ pub struct Report {
 
 /// One check: its name, and what was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Check {
     /// A setting, or a word such as `lock` or `redis login`.
     pub name: String,
@@ -37,7 +39,12 @@ pub struct Check {
 }
 
 impl Report {
-    /// Whether nothing is wrong: the cache would start, and use what is configured.
+    /// Whether nothing is wrong: the cache would start, and use what is configured. False also where it would start without that,
+    /// as on the fallback store while Redis is away.
+    ///
+    /// It is for operators and deployments, and no readiness probe: an application is ready when
+    /// [`Cache::connect`](crate::Cache::connect) has returned, whatever the state of the cache, because every read is answered.
+    /// [`Cache::health`](crate::Cache::health) tells which backend answers, without asking the network.
     pub fn is_healthy(&self) -> bool {
         !self.checks.iter().any(|check| matches!(check.diagnosis, Diagnosis::Wrong { .. }))
     }

@@ -15,7 +15,7 @@ use crate::call::{Call, Load, Set};
 use crate::encoding::CacheValue;
 use crate::lifetime::Lifetime;
 use crate::load::options::value_options;
-use crate::load::{LoadOptions, LoadResult, Loaded, LoaderError};
+use crate::load::{LoadOptions, LoadResult, Loaded, LoaderError, many};
 
 /// Values of one kind in a cache: the name that begins their keys, the types of id and value, and how long they live.
 ///
@@ -99,7 +99,8 @@ impl<K, V> Family<K, V> {
         self.name.key(&id)
     }
 
-    /// The pattern of all keys in the scope of the family, for a change that makes the whole family stale.
+    /// The pattern of all keys in the scope of the family, for a change that makes the whole family stale. A rule that is written
+    /// without the family at hand uses [`CachePattern::family`].
     pub fn all(&self) -> CachePattern {
         let pattern = self.name.pattern();
         let scope = self.cache.scope().map(|scope| pattern.in_scope(scope));
@@ -111,7 +112,24 @@ impl<K, V> Family<K, V> {
 }
 
 impl<K: KeyParts, V> Family<K, V> {
-    /// The group of the ids whose first part is `first`, in the scope of the family: what a change makes stale.
+    /// The group of the ids whose first part is `first`, in the scope of the family: what a change makes stale. A rule that is
+    /// written without the family at hand uses [`CacheGroup::new`].
+    ///
+    /// Where the first part is an `Option`, an absent one needs its type:
+    ///
+    /// ```
+    /// # fn main() -> Result<(), cache_facade::Error> {
+    /// # let cache = cache_facade::Cache::memory();
+    /// use cache_facade::{CacheGroup, Family};
+    ///
+    /// let listings: Family<(Option<String>, u32), Vec<String>> = cache.family("listing")?; // by tag and page
+    /// assert_eq!(listings.at(Some("rust")).as_str(), "listing:rust");
+    /// assert_eq!(listings.at(None::<&str>), CacheGroup::new("listing", None::<&str>));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The type of the first part is checked, because the group of another one would have no keys:
     ///
     /// ```compile_fail,E0277
     /// # fn example(users: cache_facade::Family<(u64, String), u32>) {
@@ -135,6 +153,27 @@ impl<K, T: 'static> Family<K, Option<T>> {
 
 impl<K, V: CacheValue> Family<K, V> {
     /// Returns the value of `id` from the cache, or from `load` on a miss; see [`Cache::get_or_load`].
+    ///
+    /// The closure may outlive the call. So it gets clones of what it uses: with `self` in it this method would be the compile
+    /// error E0521, "borrowed data escapes outside of method".
+    ///
+    /// ```
+    /// # #[derive(Clone)] struct Db;
+    /// # impl Db { async fn name(&self, _: u64) -> std::io::Result<String> { Ok(String::new()) } }
+    /// use cache_facade::{Family, LoadError};
+    ///
+    /// struct Users {
+    ///     db: Db,
+    ///     names: Family<u64, String>,
+    /// }
+    ///
+    /// impl Users {
+    ///     async fn name(&self, id: u64) -> Result<String, LoadError<std::io::Error>> {
+    ///         let db = self.db.clone();
+    ///         self.names.get_or_load(id, async move || db.name(id).await).await
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Errors
     /// The loader's, where it fails or panics.
@@ -191,7 +230,8 @@ impl<K, V: CacheValue> Family<K, V> {
             let key = self.name.key(&id);
             (id, key)
         };
-        self.cache.load_many(ids.into_iter().map(with_key).collect(), self.options.clone(), load)
+        let loader = move |absent| many(load.clone(), absent);
+        self.cache.load_many(ids.into_iter().map(with_key).collect(), self.options.clone(), loader)
     }
 
     /// Returns the value stored for `id`; see [`Cache::get`].

@@ -79,6 +79,10 @@
 //! | `metrics` | no | counters, gauges and histograms through the crate `metrics`; docs/reference.md lists them |
 //! | `uuid` | no | `Uuid` as an id of a family |
 //! | `blocking` | no | `blocking()`, a view of a cache or a family for code that is not async |
+//!
+//! The compiler does not name a feature that is missing: without `macros` it says ``cannot find derive macro `Invalidates` `` and
+//! ``cannot find attribute `cached` ``, without `blocking` ``no method named `blocking` found``. With `REDIS_ENABLED=true` and without
+//! `redis` the start fails, and the error names the feature.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "shuttle")]
@@ -140,18 +144,15 @@ mod toml;
 #[path = "config/toml_off.rs"]
 mod toml;
 
-pub use cache::{Cache, CacheBuilder, Warmed};
-pub use call::{Call, Load, Set};
-pub use change::{ChangeError, Changed, Commit, CommitOutcome};
+pub use cache::{Cache, Warmed};
+pub use call::{Load, Set};
+pub use change::{ChangeError, Changed, Commit};
 pub use config::{CacheConfig, RedisConfig};
 pub use doctor::diagnose;
-pub use encoding::{CacheValue, StoredValue};
 pub use family::Family;
 pub use global::get_cache;
 pub use lifetime::Lifetime;
-pub use load::{LoadError, LoadOptions, LoadResult, Loaded, LoaderError, Source};
-pub use observe::feed::{CacheEvent, CacheEvents, InvalidationEvent};
-pub use observe::loads::LoadStats;
+pub use load::{LoadError, LoadOptions, LoadResult, Loaded, Source};
 pub use testing::assert_invalidates;
 
 pub use cache_core::{
@@ -159,8 +160,18 @@ pub use cache_core::{
     Invalidation, KeyBuilder, KeyPart, KeyParts, ManualClock, Result, images,
 };
 
-/// What [`Cache::stats`], [`Cache::health`] and [`Cache::explain`] return.
+/// The bounds of calls. An application names them in generic code alone.
+pub mod bounds {
+    pub use crate::call::Call;
+    pub use crate::change::CommitOutcome;
+    pub use crate::encoding::{CacheValue, StoredValue};
+    pub use crate::load::LoaderError;
+}
+
+/// What [`Cache::stats`], [`Cache::health`], [`Cache::explain`], [`Cache::load_stats`] and [`Cache::events`] return.
 pub mod stats {
+    pub use crate::observe::feed::{CacheEvent, CacheEvents, InvalidationEvent};
+    pub use crate::observe::loads::LoadStats;
     pub use cache_core::{
         BreakerState, CacheStats, Explanation, FamilyStats, Health, HealthStatus, JournalKind, MissCause,
         NearHealth, NearState, NearStats,
@@ -172,6 +183,7 @@ pub mod stats {
 /// The crate `cache-conformance` has a test for each law of [`CacheBackend`](backend::CacheBackend);
 /// `examples/custom_backend.rs` is a store to copy.
 pub mod backend {
+    pub use crate::cache::CacheBuilder;
     pub use async_trait::async_trait;
     pub use cache_core::{
         AtomicBackend, CacheBackend, CacheBackendExt, Clock, CodecId, Entry, EpochScope, Epochs, Fill,

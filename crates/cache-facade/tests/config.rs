@@ -184,11 +184,35 @@ fn a_bad_redis_setting_is_an_error_with_redis_and_a_warning_without() {
         let fatal = error(&[("REDIS_ENABLED", "true"), (name, bad)]);
         assert!(fatal.starts_with(&format!("{name} takes ")) && !fatal.contains("s3cr3t"), "{fatal}");
         assert!(!fatal.contains(';'), "said twice: {fatal}");
-        let idle = warnings(&[(name, bad)]);
+        let idle = warnings(&[("REDIS_ENABLED", "false"), (name, bad)]);
         assert_eq!(idle.len(), 1, "{idle:?}");
         assert!(idle[0].starts_with(&format!("{name} takes ")) && !idle[0].contains("s3cr3t"), "{idle:?}");
     }
     assert!(error(&[("REDIS_ENABLED", "1"), ("REDIS_CLIENT_CERT", "c")]).contains("REDIS_CLIENT_KEY"));
+}
+
+#[test]
+fn an_address_of_redis_that_nothing_enables_is_a_warning_that_says_what_to_set() {
+    for (name, value) in [
+        ("REDIS_URL", "redis://cache.internal"),
+        ("REDIS_HOST", "cache.internal"),
+        ("REDIS_SENTINELS", "s1:26379"),
+        ("REDIS_NODES", "n1:6379"),
+    ] {
+        let expected =
+            format!("{name} is set, but Redis is not used: set REDIS_ENABLED to true, or to false");
+        assert_eq!(warnings(&[(name, value)]), std::slice::from_ref(&expected));
+        assert_eq!(warnings(&[(name, value), ("REDIS_ENABLED", "")]), [expected]);
+        for said in ["true", "false"] {
+            let quiet = warnings(&[(name, value), ("REDIS_ENABLED", said)]);
+            assert!(quiet.is_empty(), "{name}, REDIS_ENABLED={said}: {quiet:?}");
+        }
+    }
+    // Once, whatever else is set; and never for what Kubernetes injects.
+    assert_eq!(warnings(&[("REDIS_HOST", "h"), ("REDIS_SENTINELS", "s1"), ("REDIS_PORT", "1")]).len(), 1);
+    assert!(
+        warnings(&[("REDIS_PORT", "tcp://10.0.0.5:6390"), ("REDIS_SERVICE_HOST", "10.0.0.5")]).is_empty()
+    );
 }
 
 #[test]

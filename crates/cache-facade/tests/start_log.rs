@@ -66,13 +66,16 @@ async fn the_reason_of_an_empty_start_is_logged_unless_the_store_is_new() {
 async fn suspicious_settings_are_logged_when_connecting() {
     let root = tempfile::tempdir().unwrap();
     let directory = root.path().to_str().unwrap();
-    let config =
-        CacheConfig::from_pairs([("CACHE_DIR", directory), ("CACHE_SIZE_MB", "8"), ("CACHE_SIZ", "9")])
-            .unwrap();
+    let pairs = [("CACHE_DIR", directory), ("CACHE_SIZE_MB", "8")];
+    let suspicious = [("CACHE_SIZ", "9"), ("REDIS_URL", "redis://h")];
+    let config = CacheConfig::from_pairs(pairs.into_iter().chain(suspicious)).unwrap();
     Lines::capture(Level::INFO);
     Cache::connect(config).await.unwrap().close().await.unwrap();
     assert_eq!(
         Lines::beginning("WARN"),
-        ["WARN CACHE_SIZ is no setting of the cache; did you mean CACHE_SIZE_MB?"]
+        [
+            "WARN CACHE_SIZ is no setting of the cache; did you mean CACHE_SIZE_MB?",
+            "WARN REDIS_URL is set, but Redis is not used: set REDIS_ENABLED to true, or to false",
+        ]
     );
 }

@@ -13,7 +13,8 @@ use quote::ToTokens;
 use syn::{DeriveInput, Error, Ident, parse_macro_input};
 
 /// Implements `Invalidates` for an enum or a struct of changes: `#[invalidates(..)]` above each variant, or above the
-/// struct, lists what the change makes stale.
+/// struct, lists what the change makes stale. With the feature `macros` of cache-facade, without which `Invalidates` is the trait
+/// alone.
 ///
 /// ```
 /// use cache_facade::{Cache, CacheKey, Invalidates};
@@ -72,7 +73,8 @@ pub fn derive_invalidates(input: TokenStream) -> TokenStream {
     invalidates::derive(&input).unwrap_or_else(Error::into_compile_error).into()
 }
 
-/// Caches the value of an async function by its arguments: the body runs on a miss, once for all concurrent callers.
+/// Caches the value of an async function by its arguments: the body runs on a miss, once for all concurrent callers. With the
+/// feature `macros` of cache-facade.
 ///
 /// ```
 /// use cache_facade::{Cache, cached};
@@ -137,8 +139,10 @@ pub fn derive_invalidates(input: TokenStream) -> TokenStream {
 /// argument that changes the result in the key.** The others, such as a handle of the database, are only passed to the body.
 ///
 /// # The body
-/// It runs in a task of its own, and may outlive a caller that is cancelled. So it gets a clone of each argument that is a
-/// reference, `&self` included: lend handles that are cheap to clone. Each call clones them, also one that finds the value.
+/// It runs in a task of its own, and may outlive a caller that is cancelled. So each argument that is a reference is cloned,
+/// `&self` included, and the body sees a reference to the clone (for a `&str` one to a `String`). What it changes through interior
+/// mutability reaches the caller only where clones share it, as those of an `Arc` do. `&'static` references are passed as they are.
+/// Lend handles that are cheap to clone: each call clones them, also one that finds the value.
 /// Arguments and the value are `Send + 'static`, and the value is `Serialize + DeserializeOwned`. A function that calls itself needs
 /// a type for its future: let it call a function that returns a boxed one.
 ///

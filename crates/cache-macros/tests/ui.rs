@@ -1,4 +1,4 @@
-//! Wrong uses of the macros, and what the compiler says about them: `tests/ui`, by trybuild.
+//! Wrong uses of the macros and of families, and what the compiler says about them: `tests/ui`, by trybuild.
 //!
 //! After a change of a message look at it, and take it over with `TRYBUILD=overwrite cargo test -p cache-macros --test ui`.
 

@@ -27,17 +27,12 @@ impl FamilyName {
 
     /// Makes the key of `id`. Where it would be too long for any scope, its group stays, and the rest becomes a hash.
     pub fn key<K>(&self, id: &impl KeyParts<K>) -> CacheKey {
-        let mut key = id.append_to(KeyBuilder::family(&*self.0));
-        if key.text.len() == self.0.len() {
-            // An implementation of `KeyParts` that has no part.
-            key = key.optional_part(None::<&str>);
-        }
-        key.build_shortened()
+        KeyBuilder::new(&*self.0, id).build_shortened()
     }
 
     /// The pattern of all keys of this family.
     pub fn pattern(&self) -> CachePattern {
-        CachePattern::parse(&self.0).expect("a name of a family is one segment")
+        CachePattern::family(&*self.0)
     }
 
     /// The group of an id: all keys of which `first` is the first part.

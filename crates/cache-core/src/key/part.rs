@@ -12,7 +12,8 @@ use super::KeyBuilder;
 /// Implement it for id types of the application, which need a [`Display`] form that differs where the ids do:
 ///
 /// ```
-/// use cache_core::{CacheKey, KeyPart};
+/// # use cache_core as cache_facade;
+/// use cache_facade::{CacheKey, KeyPart};
 ///
 /// struct UserId(u64);
 ///
@@ -25,14 +26,15 @@ use super::KeyBuilder;
 /// impl KeyPart for UserId {}
 ///
 /// assert_eq!(CacheKey::builder("user", UserId(7)).build()?.as_str(), "user:7");
-/// # Ok::<(), cache_core::Error>(())
+/// # Ok::<(), cache_facade::Error>(())
 /// ```
 ///
 /// An `Option` is not a part. `unwrap_or("")` would give `None` and `Some("")` one key, and so one value:
 ///
 /// ```compile_fail,E0277
+/// # use cache_core as cache_facade;
 /// let language: Option<&str> = None;
-/// let key = cache_core::CacheKey::builder("page", 7).part(language);
+/// let key = cache_facade::CacheKey::builder("page", 7).part(language);
 /// ```
 ///
 /// [`KeyBuilder::optional_part`](crate::KeyBuilder::optional_part) keeps them apart, and so do [`KeyParts`].
@@ -72,7 +74,8 @@ impl<T: KeyPart + ToOwned + ?Sized> KeyPart for std::borrow::Cow<'_, T> where T:
 /// An `Option` of an `Option` is no id, because its two absent forms could not be told apart:
 ///
 /// ```compile_fail,E0277
-/// use cache_core::KeyParts;
+/// # use cache_core as cache_facade;
+/// use cache_facade::KeyParts;
 ///
 /// fn is_id<K: KeyParts>() {}
 /// is_id::<Option<Option<u64>>>();
@@ -81,7 +84,8 @@ impl<T: KeyPart + ToOwned + ?Sized> KeyPart for std::borrow::Cow<'_, T> where T:
 /// Implement it for an id with names: the parts must differ where the ids do.
 ///
 /// ```
-/// use cache_core::{KeyBuilder, KeyParts};
+/// # use cache_core as cache_facade;
+/// use cache_facade::{KeyBuilder, KeyParts};
 ///
 /// struct Page { author: u64, language: Option<String>, number: u32 }
 ///
@@ -96,6 +100,7 @@ impl<T: KeyPart + ToOwned + ?Sized> KeyPart for std::borrow::Cow<'_, T> where T:
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an id where the ids of the family are `{K}`",
     label = "not an id",
+    note = "convert a value of another type to that of the ids, as by `.into()`, `.try_into()?` or `.parse()?`",
     note = "ids are integers, `bool`, texts, `Uuid` (feature `uuid`), types with `impl KeyPart`, an `Option` of one of these, and tuples \
             of up to six of them",
     note = "for an id type of the application write `impl KeyPart for {Self} {{}}`; it needs a `Display` form that differs where the ids do",

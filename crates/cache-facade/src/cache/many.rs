@@ -10,11 +10,13 @@ use super::Cache;
 use crate::call::{Call, Load};
 use crate::encoding::{CacheValue, Typed};
 use crate::load::engine::CacheEngine;
-use crate::load::{LoadOptions, LoadResult, LoaderError, Request, many, run_loader};
+use crate::load::options::Absent;
+use crate::load::{Item, LoadOptions, LoadResult, Loader, LoaderError, Request, many, run_loader};
 use crate::time_budget::TimeBudget;
 
 /// Progress of a [`Cache::warm`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Warmed {
     /// Items that were loaded, or were in the cache already.
     pub done: u64,
@@ -91,44 +93,29 @@ impl Cache {
         R: IntoIterator<Item = (I, T)> + 'static,
     {
         let items: Vec<(I, CacheKey)> = items.into_iter().collect();
-        self.load_many(items, LoadOptions::new(), load)
+        self.load_many(items, LoadOptions::new(), move |absent| many(load.clone(), absent))
     }
 
-    /// Makes the call of [`get_or_load_many`](Self::get_or_load_many).
-    pub(crate) fn load_many<I, T, E, F, Fut, R>(
+    /// Makes the call of [`get_or_load_many`](Self::get_or_load_many), whose loaders are made by `loader`.
+    pub(crate) fn load_many<I: Item, T: CacheValue, E: LoaderError>(
         &self,
         items: Vec<(I, CacheKey)>,
         options: LoadOptions<T>,
-        load: F,
+        loader: impl FnMut(Option<Absent<T>>) -> Loader<I, T, E> + Send + 'static,
     ) -> Load<T, impl Call<LoadOptions<T>, Output = LoadResult<HashMap<I, T>, E>>, LoadResult<HashMap<I, T>, E>>
-    where
-        I: Eq + Hash + Clone + Send + 'static,
-        T: CacheValue,
-        E: LoaderError,
-        F: FnOnce(Vec<I>) -> Fut + Clone + Send + 'static,
-        Fut: Future<Output = Result<R, E>> + Send + 'static,
-        R: IntoIterator<Item = (I, T)> + 'static,
     {
         // Boxed to keep the caller's future small.
-        Load::new(options, move |options| self.values_of_many(items, options, load).boxed())
+        Load::new(options, move |options| self.values_of_many(items, options, loader).boxed())
     }
 
-    async fn values_of_many<I, T, E, F, Fut, R>(
+    async fn values_of_many<I: Item, T: CacheValue, E: LoaderError>(
         &self,
         items: Vec<(I, CacheKey)>,
         options: LoadOptions<T>,
-        load: F,
-    ) -> LoadResult<HashMap<I, T>, E>
-    where
-        I: Eq + Hash + Clone + Send + 'static,
-        T: CacheValue,
-        E: LoaderError,
-        F: FnOnce(Vec<I>) -> Fut + Clone + Send + 'static,
-        Fut: Future<Output = Result<R, E>> + Send + 'static,
-        R: IntoIterator<Item = (I, T)> + 'static,
-    {
+        mut loader: impl FnMut(Option<Absent<T>>) -> Loader<I, T, E> + Send,
+    ) -> LoadResult<HashMap<I, T>, E> {
         let absent = options.absent();
-        let mut loader = move || many(load.clone(), absent.clone());
+        let mut loader = move || loader(absent.clone());
         if !self.engine.enabled {
             let mut requested = HashSet::new();
             let items = items.into_iter().map(|(item, _)| item);

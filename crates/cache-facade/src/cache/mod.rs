@@ -29,8 +29,9 @@ use crate::open::{self, OpenStore};
 /// Reads go through [`get_or_load`](Self::get_or_load), writes to the database through [`change`](Self::change).
 ///
 /// # Runtime
-/// Calls need a tokio runtime with its timer enabled, as `#[tokio::main]` makes it. Callers that are not async use
-/// `tokio::runtime::Handle::block_on`.
+/// Calls need a tokio runtime with its timer enabled, as `#[tokio::main]` makes it. For callers that are not async the feature
+/// `blocking` adds `Cache::blocking` and `Family::blocking`, views whose calls wait, and the function `blocking::wait` for all other
+/// calls. They need no runtime.
 #[derive(Clone)]
 pub struct Cache {
     engine: Arc<CacheEngine>,

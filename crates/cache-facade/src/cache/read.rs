@@ -41,7 +41,9 @@ impl Cache {
     /// # The loader
     /// It must read a fresh snapshot: not inside a transaction that was opened before, nor an uncommitted one. It owns
     /// what it uses, because it may outlive this call: it runs as a task of its own, so that a caller that is
-    /// cancelled neither stops it nor delays others. It runs only on a miss. After the load timeout (default 30 s) no caller
+    /// cancelled neither stops it nor delays others. A closure that borrows `self` or a local variable is a compile error (E0521,
+    /// E0597 or E0373): clone the handle before the call and move the clone in, as [`Family::get_or_load`](crate::Family::get_or_load)
+    /// shows. It runs only on a miss. After the load timeout (default 30 s) no caller
     /// joins it: its own caller still waits, the others look up again and one of them loads.
     ///
     /// # Errors

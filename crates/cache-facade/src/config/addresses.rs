@@ -41,6 +41,11 @@ pub(crate) fn shown((host, port): &Address) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
+/// Returns a pair of a map as it is written in settings.
+pub(super) fn shown_pair((from, to): &(Address, Address)) -> String {
+    format!("{}={}", shown(from), shown(to))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -34,7 +34,7 @@ impl CacheConfigBuilder {
         Self { config: CacheConfig { enabled, ..self.config } }
     }
 
-    /// Sets the directory of the disk cache, the journal and the trust record. Default: `_cache`.
+    /// Sets the directory of the disk cache, the journal and the record of the last run. Default: `_cache`.
     pub fn directory(self, directory: impl Into<PathBuf>) -> Self {
         Self { config: CacheConfig { directory: directory.into(), ..self.config } }
     }

@@ -2,12 +2,17 @@
 
 use cache_core::Result;
 
-use super::settings::{ByFamily, REDIS_PASSWORD, REDIS_SENTINEL_PASSWORD, REDIS_URL, SETTINGS};
+use super::settings::{
+    ByFamily, REDIS_ENABLED, REDIS_PASSWORD, REDIS_SENTINEL_PASSWORD, REDIS_URL, SETTINGS,
+};
 use super::sources::Environment;
 use super::{CacheConfig, RedisMode, Tls, redis_url, settings, unknown_names, values};
 
 /// Settings that `REDIS_URL` replaces.
 const REPLACED_BY_URL: [&str; 5] = ["REDIS_HOST", "REDIS_PORT", "REDIS_DB", "REDIS_USERNAME", REDIS_PASSWORD];
+
+/// Settings that say where Redis is.
+const WHERE_REDIS_IS: [&str; 4] = [REDIS_URL, "REDIS_HOST", "REDIS_SENTINELS", "REDIS_NODES"];
 
 /// Reads the settings of `environment`.
 ///
@@ -51,6 +56,7 @@ pub(super) fn config(environment: &Environment) -> Result<CacheConfig> {
     if !config.redis.enabled {
         let idle = problems.extract_if(.., |(is_about_redis, _)| *is_about_redis);
         warnings.extend(idle.map(|(_, problem)| format!("{problem}; not used, Redis is off")));
+        warnings.extend(not_enabled(environment));
     }
     values::error(problems.into_iter().map(|(_, problem)| problem))?;
     warnings.extend(settings::without_effect(&config));
@@ -94,6 +100,14 @@ fn contradictions(environment: &Environment, config: &CacheConfig) -> Vec<&'stat
         problems.push("REDIS_TLS is false and REDIS_URL begins with rediss://: they contradict each other");
     }
     problems
+}
+
+/// The warning that an address of Redis is set, and nothing says whether to use it.
+fn not_enabled(environment: &Environment) -> Option<String> {
+    let is_set = |name: &&str| environment.get(name).is_ok_and(|text| text.is_some());
+    let name = WHERE_REDIS_IS.into_iter().find(is_set).filter(|_| !is_set(&REDIS_ENABLED))?;
+    let place = environment.place(name);
+    Some(format!("{name}{place} is set, but Redis is not used: set REDIS_ENABLED to true, or to false"))
 }
 
 /// Warnings of settings that `REDIS_URL` replaces; what Kubernetes injects is none.

@@ -1,7 +1,7 @@
 //! The table of settings, and how their texts become a [`CacheConfig`].
 //!
-//! [`SETTINGS`] holds names, ranges and meanings: the parser, the checks of the builder and the advice on unknown names are
-//! derived from it. `CacheConfig::default` holds the defaults in force; tests compare them, `docs/configuration.md` and
+//! [`SETTINGS`] holds names, ranges and meanings: the parser, the checks of the builder, the list of settings in force and the advice
+//! on unknown names are derived from it. `CacheConfig::default` holds the defaults in force; tests compare them, `docs/configuration.md` and
 //! `.env.example` with the table.
 
 use std::time::Duration;
@@ -10,10 +10,10 @@ use cache_core::{MEGABYTE, Result};
 
 use super::lifetimes::{Field, Lifetimes};
 use super::values::{
-    boolean, eviction, fallback, is_namespace, is_path, is_redis_timeout, is_share, millis, number, path,
-    redis_mode, seconds, tls, words,
+    Parse, Show, Value, field, is_namespace, is_path, is_redis_timeout, is_share, millis, number, put,
+    seconds, tls,
 };
-use super::{CacheConfig, Secret, addresses, redis_url, sentinels, values};
+use super::{CacheConfig, addresses, redis_url, sentinels, values};
 use crate::lifetime::Lifetime;
 
 /// The setting that names a file of settings.
@@ -21,7 +21,7 @@ pub(super) const CONFIG_FILE: &str = "CACHE_CONFIG_FILE";
 
 const DEFAULT_TTL: &str = "CACHE_DEFAULT_TTL";
 const FAMILY_TTL: &str = "CACHE_TTL_";
-const REDIS_ENABLED: &str = "REDIS_ENABLED";
+pub(super) const REDIS_ENABLED: &str = "REDIS_ENABLED";
 pub(super) const REDIS_PASSWORD: &str = "REDIS_PASSWORD";
 pub(super) const REDIS_URL: &str = "REDIS_URL";
 pub(super) const REDIS_SENTINEL_PASSWORD: &str = "REDIS_SENTINEL_PASSWORD";
@@ -55,7 +55,9 @@ pub(super) struct Setting {
     #[cfg_attr(not(test), expect(dead_code, reason = "the documents are compared with it"))]
     meaning: &'static str,
     /// Parses a text into the configuration; `None` for a text that is no value of this setting.
-    parse: fn(&mut CacheConfig, &str) -> Option<()>,
+    parse: Parse,
+    /// The value in force, as an operator reads it; `None` where other settings show it.
+    show: Option<Show>,
     /// Whether the value is in its range.
     is_valid: fn(&CacheConfig) -> bool,
     /// Where the setting is for a field of the default lifetime: the same for one family of keys.
@@ -74,18 +76,19 @@ pub(super) struct ByFamily {
 pub(super) const SETTINGS: &[Setting] = &[
     setting("CACHE_ENABLED", "true", BOOLEAN)
         .meaning("false: every value is loaded and nothing is stored; to find bugs that a cache hides.")
-        .parse(|config, text| put(&mut config.enabled, boolean(text))),
+        .of(field!(enabled)),
     setting("CACHE_DIR", "_cache", DIRECTORY)
         .meaning("Directory of the disk cache, the journal and the record of the last run.")
-        .parse(|config, text| put(&mut config.directory, path(text)))
+        .of(field!(directory))
+        .shown(|config| values::absolute(&config.directory))
         .valid(|config| is_path(&config.directory)),
     setting("CACHE_SIZE_MB", "1000", "a whole number of megabytes, at least 8")
         .meaning("Hard limit of this process's share of CACHE_DIR, in MB of 1,048,576 bytes; at least 8.")
-        .parse(|config, text| put(&mut config.size_mb, number(text)))
+        .of(field!(size_mb))
         .valid(|config| (8..=u64::MAX / MEGABYTE).contains(&config.size_mb)),
     setting("CACHE_NAMESPACE", "app", "1 to 64 of the characters a-z A-Z 0-9 - _ .")
         .meaning("Name space of the entries; another one starts empty.")
-        .parse(|config, text| put(&mut config.namespace, Some(text.to_owned())))
+        .of(field!(namespace))
         .valid(|config| is_namespace(&config.namespace)),
     setting(DEFAULT_TTL, "", SECONDS)
         .meaning("Seconds an entry may live; unset: until it is invalidated or evicted.")
@@ -108,36 +111,37 @@ pub(super) const SETTINGS: &[Setting] = &[
         .also_by_family("CACHE_REFRESH_AHEAD_", |lifetime| Field::Share(&mut lifetime.refresh_ahead)),
     setting("CACHE_VERIFY", "0", SHARE)
         .meaning("Share (0 to 1) of hits that are loaded again in the background and compared.")
-        .parse(|config, text| put(&mut config.verify, text.parse().ok()))
+        .of(field!(verify))
         .valid(|config| is_share(config.verify)),
     setting("CACHE_CLEAR_ON_START", "false", BOOLEAN)
         .meaning("Empties the store at start, with Redis for all instances: after restoring a database.")
-        .parse(|config, text| put(&mut config.clear_on_start, boolean(text))),
+        .of(field!(clear_on_start)),
     setting("CACHE_CLEAR_WITHOUT_RECORD", "false", BOOLEAN)
         .meaning("Clears Redis, for all instances, where CACHE_DIR holds no record, as in a new container.")
-        .parse(|config, text| put(&mut config.clear_without_record, boolean(text))),
+        .of(field!(clear_without_record)),
     setting("CACHE_PAGE_CACHE_MB", "32", "a whole number of megabytes from 1 to 65536")
         .meaning("MB of memory for the pages of the disk cache.")
-        .parse(|config, text| put(&mut config.page_cache_mb, number(text)))
+        .of(field!(page_cache_mb))
         .valid(|config| (1..=65_536).contains(&config.page_cache_mb)),
     setting("CACHE_EVICTION", "lru", "lru or sieve")
         .meaning("What the disk cache evicts first: the least recently used entry (lru), or the oldest that was not read again (sieve).")
-        .parse(|config, text| put(&mut config.eviction, eviction(text))),
+        .of(field!(eviction)),
     setting("CACHE_MEMORY_MB", "0", "a whole number of megabytes from 0 to 1048576")
         .meaning("MB of memory for values that were read, in front of disk or Redis; 0: none are kept there.")
-        .parse(|config, text| put(&mut config.memory.mb, number(text)))
+        .of(field!(memory.mb))
         .valid(|config| config.memory.mb <= 1 << 20),
     setting("CACHE_MEMORY_MAX_KB", "", MEMORY_KB)
         .meaning("KB of the largest value that is kept in memory; unset: 12 for each MB of CACHE_MEMORY_MB.")
-        .parse(|config, text| put(&mut config.memory.max_kb, number(text).map(Some)))
+        .of(field!(memory.max_kb))
         .valid(|config| config.memory.is_max_valid()),
     setting("CACHE_MEMORY_EXCEPT", "", "families of keys, their first segments, separated by commas")
         .meaning("Families of keys whose values are not kept in memory, separated by commas.")
-        .parse(|config, text| put(&mut config.memory.except, Some(words(text))))
+        .of(field!(memory.except))
         .valid(|config| config.memory.are_families_valid()),
     setting("CACHE_LOAD_TIMEOUT_MS", "30000", "a whole number of milliseconds, at least 1")
         .meaning("Milliseconds after which callers no longer wait for another caller's load in flight.")
         .parse(|config, text| put(&mut config.load_timeout, millis(text)))
+        .shown(|config| config.load_timeout.as_millis().to_string())
         .valid(|config| !config.load_timeout.is_zero()),
     setting("CACHE_LOAD_WAIT_MS", "0", "a whole number of milliseconds from 0 to 60000")
         .meaning("Milliseconds a load waits where another instance loads the value already; 0: it does not.")
@@ -148,100 +152,116 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting(REDIS_ENABLED, "false", BOOLEAN)
         .meaning("true: instances share a Redis; needs a build with the feature `redis`.")
-        .parse(|config, text| put(&mut config.redis.enabled, boolean(text))),
+        .of(field!(redis.enabled)),
     setting("CACHE_FALLBACK", "disk", "disk or none")
         .meaning("The fallback store while Redis is away: disk, or none (load everything).")
-        .parse(|config, text| put(&mut config.fallback, fallback(text))),
+        .of(field!(fallback)),
     setting("CACHE_FALLBACK_MAX_AGE", "30", FALLBACK_SECONDS)
         .meaning("Seconds from the start of its load in which the fallback serves an entry.")
         .parse(|config, text| put(&mut config.fallback_max_age, seconds(text)))
+        .shown(|config| config.fallback_max_age.as_secs().to_string())
         .valid(|config| config.fallback_max_age >= Duration::from_secs(1)),
     setting("REDIS_PORT", "6379", "a port from 1 to 65535")
         .meaning("Port of the server.")
         .parse(redis_port)
+        .shown(|config| config.redis.port.to_string())
         .valid(|config| config.redis.port != 0),
     setting("REDIS_HOST", "localhost", HOST)
         .meaning("Host name or address of the server.")
         .parse(|config, text| put(&mut config.redis.host, Some(redis_url::without_brackets(text))))
+        .shown(|config| config.redis.host.clone())
         .valid(|config| redis_url::is_host(&config.redis.host)),
     setting("REDIS_DB", "0", "the number of a database, from 0")
         .meaning("Number of the database.")
-        .parse(|config, text| put(&mut config.redis.db, number(text))),
+        .of(field!(redis.db)),
     setting("REDIS_USERNAME", "", "a user name")
         .meaning("User of an access control list.")
-        .parse(|config, text| put(&mut config.redis.username, Some(Some(text.to_owned())))),
+        .of(field!(redis.username)),
     setting(REDIS_PASSWORD, "", "a password")
         .meaning("Password; put one with a $ in single quotes.")
-        .parse(|config, text| put(&mut config.redis.password, Some(Some(Secret::new(text))))),
+        .of(field!(redis.password)),
     setting("REDIS_USERNAME_FILE", "", USERNAME_FILE)
         .meaning("File that holds the user, read again for each new connection.")
-        .parse(|config, text| put(&mut config.redis.username_file, path(text).map(Some)))
+        .of(field!(redis.username_file))
         .valid(|config| config.redis.username.is_none() || config.redis.username_file.is_none()),
     setting("REDIS_PASSWORD_FILE", "", PASSWORD_FILE)
         .meaning("File that holds the password, read again for each new connection.")
-        .parse(|config, text| put(&mut config.redis.password_file, path(text).map(Some)))
+        .of(field!(redis.password_file))
         .valid(|config| config.redis.password.is_none() || config.redis.password_file.is_none()),
     setting("REDIS_TLS", "auto", "auto, true or false")
         .meaning("auto, true or false. auto: for port 6380 and the cloud names in docs/configuration.md.")
-        .parse(|config, text| put(&mut config.redis.tls, tls(text))),
+        .parse(|config, text| put(&mut config.redis.tls, tls(text)))
+        .shown(|config| config.redis.encrypted().to_string()),
     setting("REDIS_TLS_NAME", "", "the name in the certificates of the servers")
         .meaning("Name that certificates must hold, where it is not the host.")
-        .parse(|config, text| put(&mut config.redis.tls_name, Some(Some(text.to_owned())))),
+        .of(field!(redis.tls_name)),
     setting("REDIS_CA_FILE", "", PEM)
         .meaning("PEM file of the authority that signed the server's certificate; unset: Mozilla's roots.")
-        .parse(|config, text| put(&mut config.redis.ca_file, path(text).map(Some))),
+        .of(field!(redis.ca_file)),
     setting("REDIS_CLIENT_CERT", "", PEM)
         .meaning("PEM file of the client's certificate.")
-        .parse(|config, text| put(&mut config.redis.client_cert, path(text).map(Some))),
+        .of(field!(redis.client_cert)),
     setting("REDIS_CLIENT_KEY", "", PEM)
         .meaning("PEM file of the client's key.")
-        .parse(|config, text| put(&mut config.redis.client_key, path(text).map(Some))),
+        .of(field!(redis.client_key)),
     setting(REDIS_URL, "", redis_url::FORM)
         .meaning("Instead of the single settings: redis://user:password@host:6379/0, or rediss:// for TLS.")
         .parse(redis_at),
     setting("REDIS_MODE", "auto", "auto, single, sentinel or cluster")
         .meaning("auto, single, sentinel or cluster. auto: sentinel with REDIS_SENTINELS, else what the server is.")
-        .parse(|config, text| put(&mut config.redis.mode, redis_mode(text))),
+        .of(field!(redis.mode)),
     setting("REDIS_NODES", "", addresses::FORM)
         .meaning("More nodes of a cluster, asked for the others while the one in REDIS_HOST is away.")
-        .parse(|config, text| put(&mut config.redis.nodes, addresses::parse(text, 6379))),
+        .of(field!(redis.nodes)),
     setting("REDIS_NODE_MAP", "", addresses::MAP_FORM)
         .meaning("Addresses that nodes of a cluster announce, each with one that can be reached from here.")
-        .parse(|config, text| put(&mut config.redis.node_map, addresses::parse_map(text))),
+        .of(field!(redis.node_map)),
     setting("REDIS_SENTINELS", "", addresses::FORM)
         .meaning(
             "Sentinels of a replicated Redis, which name its master, instead of REDIS_HOST and REDIS_PORT.",
         )
-        .parse(|config, text| put(&mut config.redis.sentinels.addresses, addresses::parse(text, sentinels::PORT))),
+        .parse(|config, text| put(&mut config.redis.sentinels.addresses, addresses::parse(text, sentinels::PORT)))
+        .shown(|config| config.redis.sentinels.addresses.show()),
     setting("REDIS_SENTINEL_MASTER", "", "the name of a master")
         .meaning("Name of the master, where the Sentinels watch several.")
-        .parse(|config, text| put(&mut config.redis.sentinels.master, Some(Some(text.to_owned())))),
+        .of(field!(redis.sentinels.master)),
     setting("REDIS_SENTINEL_USERNAME", "", "a user name")
         .meaning("User of the Sentinels themselves.")
-        .parse(|config, text| put(&mut config.redis.sentinels.username, Some(Some(text.to_owned())))),
+        .of(field!(redis.sentinels.username)),
     setting(REDIS_SENTINEL_PASSWORD, "", "a password")
         .meaning("Password of the Sentinels themselves.")
-        .parse(|config, text| put(&mut config.redis.sentinels.password, Some(Some(Secret::new(text))))),
+        .of(field!(redis.sentinels.password)),
     setting("REDIS_POOL_SIZE", "1", "a whole number from 1 to 1024")
         .meaning("Connections that requests share.")
-        .parse(|config, text| put(&mut config.redis.pool_size, number(text)))
+        .of(field!(redis.pool_size))
         .valid(|config| (1..=1024).contains(&config.redis.pool_size)),
     setting("REDIS_TIMEOUT_MS", "250", REDIS_MILLIS)
         .meaning("Milliseconds a reply may take.")
         .parse(|config, text| put(&mut config.redis.timeout, millis(text)))
+        .shown(|config| config.redis.timeout.as_millis().to_string())
         .valid(|config| is_redis_timeout(config.redis.timeout)),
     setting("REDIS_CONNECT_TIMEOUT_MS", "", REDIS_MILLIS)
         .meaning("Milliseconds connecting may take; unset: 500, with TLS 1500.")
         .parse(|config, text| put(&mut config.redis.connect_timeout, millis(text).map(Some)))
+        .shown(|config| config.redis.connect_timeout().as_millis().to_string())
         .valid(|config| config.redis.connect_timeout.is_none_or(is_redis_timeout)),
     setting("REDIS_TRUST_RESTART", "false", BOOLEAN)
         .meaning("true gives up the guarantee that no stale value returns when the server restarts.")
-        .parse(|config, text| put(&mut config.redis.trust_restart, boolean(text))),
+        .of(field!(redis.trust_restart)),
 ];
 
 const fn setting(name: &'static str, default: &'static str, takes: &'static str) -> Setting {
     let by_family = None;
-    Setting { name, default, takes, meaning: "", parse: |_, _| Some(()), is_valid: |_| true, by_family }
+    Setting {
+        name,
+        default,
+        takes,
+        meaning: "",
+        parse: |_, _| Some(()),
+        show: None,
+        is_valid: |_| true,
+        by_family,
+    }
 }
 
 impl Setting {
@@ -249,8 +269,16 @@ impl Setting {
         Self { meaning, ..self }
     }
 
-    const fn parse(self, parse: fn(&mut CacheConfig, &str) -> Option<()>) -> Self {
+    const fn of(self, (parse, show): (Parse, Show)) -> Self {
+        self.parse(parse).shown(show)
+    }
+
+    const fn parse(self, parse: Parse) -> Self {
         Self { parse, ..self }
+    }
+
+    const fn shown(self, show: Show) -> Self {
+        Self { show: Some(show), ..self }
     }
 
     const fn valid(self, is_valid: fn(&CacheConfig) -> bool) -> Self {
@@ -267,6 +295,11 @@ impl Setting {
             Some(ByFamily { field, .. }) => field(&mut config.lifetimes.default).read(text),
             None => (self.parse)(config, text),
         }
+    }
+
+    /// The value in force, as an operator reads it, where this setting shows it.
+    pub(super) fn show(&self, config: &CacheConfig) -> Option<String> {
+        self.show.map(|show| show(config))
     }
 
     pub(super) fn is_about_redis(&self) -> bool {
@@ -356,11 +389,6 @@ fn of_family(prefix: &str, family: &str) -> String {
 fn redis_at(config: &mut CacheConfig, url: &str) -> Option<()> {
     let redis = redis_url::read(url, &config.redis);
     put(&mut config.redis, redis)
-}
-
-fn put<T>(field: &mut T, value: Option<T>) -> Option<()> {
-    *field = value?;
-    Some(())
 }
 
 fn redis_port(config: &mut CacheConfig, text: &str) -> Option<()> {

@@ -6,7 +6,107 @@ use std::time::Duration;
 
 use cache_core::{Error, ErrorKind, Eviction, Result};
 
-use super::{Fallback, RedisMode, Tls};
+use super::addresses::{self, Address};
+use super::{CacheConfig, Fallback, RedisMode, Secret, Tls};
+
+pub(super) type Parse = fn(&mut CacheConfig, &str) -> Option<()>;
+pub(super) type Show = fn(&CacheConfig) -> String;
+
+/// How a setting is read into a field of the configuration, and shown from it.
+macro_rules! field {
+    ($($name:ident).+) => {(
+        |config, text| put(&mut config.$($name).+, Value::read(text)),
+        |config| config.$($name).+.show(),
+    )};
+}
+
+pub(super) use field;
+
+/// Sets `field` to `value`, if there is one.
+pub(super) fn put<T>(field: &mut T, value: Option<T>) -> Option<()> {
+    *field = value?;
+    Some(())
+}
+
+/// A value of a setting.
+pub(super) trait Value: Sized {
+    /// Parses `text`; `None` for a text that is no such value.
+    fn read(text: &str) -> Option<Self>;
+
+    /// The value as an operator reads it: a secret is `***`, and one that is not set `-`.
+    fn show(&self) -> String;
+}
+
+impl<T: Value> Value for Option<T> {
+    fn read(text: &str) -> Option<Self> {
+        T::read(text).map(Some)
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map_or_else(|| "-".to_owned(), T::show)
+    }
+}
+
+/// Implements `Value` by two functions.
+macro_rules! values {
+    ($($type:ty: $read:expr, $show:expr;)*) => {$(
+        impl Value for $type {
+            fn read(text: &str) -> Option<Self> {
+                let read: fn(&str) -> Option<Self> = $read;
+                read(text)
+            }
+
+            fn show(&self) -> String {
+                let show: fn(&Self) -> String = $show;
+                show(self)
+            }
+        }
+    )*};
+}
+
+values! {
+    bool: boolean, ToString::to_string;
+    u32: number, ToString::to_string;
+    u64: number, ToString::to_string;
+    f64: |text| text.parse().ok(), ToString::to_string;
+    String: |text| Some(text.to_owned()), String::clone;
+    Secret: |text| Some(Secret::new(text)), |_| "***".to_owned();
+    PathBuf: path, |path| path.display().to_string();
+    Vec<String>: |text| Some(words(text)), |words| joined(words.iter().cloned());
+    Vec<Address>: |text| addresses::parse(text, 6379), |all| joined(all.iter().map(addresses::shown));
+    Vec<(Address, Address)>: addresses::parse_map, |map| joined(map.iter().map(addresses::shown_pair));
+}
+
+fn joined(parts: impl Iterator<Item = String>) -> String {
+    let parts: Vec<String> = parts.collect();
+    if parts.is_empty() { "-".to_owned() } else { parts.join(",") }
+}
+
+/// Implements `Value` for enums whose variants have a word each, in any case.
+macro_rules! named {
+    ($($type:ident { $($word:literal => $variant:ident),* })*) => {$(
+        impl Value for $type {
+            fn read(text: &str) -> Option<Self> {
+                match text.to_ascii_lowercase().as_str() {
+                    $($word => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+
+            fn show(&self) -> String {
+                match self {
+                    $(Self::$variant => $word.to_owned(),)*
+                }
+            }
+        }
+    )*};
+}
+
+named! {
+    Eviction { "lru" => Lru, "sieve" => Sieve }
+    Fallback { "disk" => Disk, "none" => None }
+    RedisMode { "auto" => Auto, "single" => Single, "sentinel" => Sentinel, "cluster" => Cluster }
+}
 
 /// Fails with one error for all problems, if there are any.
 pub(super) fn error(problems: impl IntoIterator<Item = String>) -> Result<()> {
@@ -28,16 +128,16 @@ pub(super) fn millis(text: &str) -> Option<Duration> {
     number(text).filter(|millis| *millis > 0).map(Duration::from_millis)
 }
 
-pub(super) fn path(text: &str) -> Option<PathBuf> {
+fn path(text: &str) -> Option<PathBuf> {
     Some(PathBuf::from(text)).filter(|path| is_path(path))
 }
 
 /// Words that commas separate.
-pub(super) fn words(text: &str) -> Vec<String> {
+fn words(text: &str) -> Vec<String> {
     text.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect()
 }
 
-pub(super) fn boolean(text: &str) -> Option<bool> {
+fn boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Some(true),
         "false" | "0" | "no" | "off" => Some(false),
@@ -50,32 +150,6 @@ pub(super) fn tls(text: &str) -> Option<Tls> {
         return Some(Tls::Auto);
     }
     boolean(text).map(|on| if on { Tls::On } else { Tls::Off })
-}
-
-pub(super) fn redis_mode(text: &str) -> Option<RedisMode> {
-    match text.to_ascii_lowercase().as_str() {
-        "auto" => Some(RedisMode::Auto),
-        "single" => Some(RedisMode::Single),
-        "sentinel" => Some(RedisMode::Sentinel),
-        "cluster" => Some(RedisMode::Cluster),
-        _ => None,
-    }
-}
-
-pub(super) fn eviction(text: &str) -> Option<Eviction> {
-    match text.to_ascii_lowercase().as_str() {
-        "lru" => Some(Eviction::Lru),
-        "sieve" => Some(Eviction::Sieve),
-        _ => None,
-    }
-}
-
-pub(super) fn fallback(text: &str) -> Option<Fallback> {
-    match text.to_ascii_lowercase().as_str() {
-        "disk" => Some(Fallback::Disk),
-        "none" => Some(Fallback::None),
-        _ => None,
-    }
 }
 
 /// Whether `number` is a share of a whole; NaN is none.
@@ -99,4 +173,9 @@ pub(super) fn is_path(path: &Path) -> bool {
 pub(super) fn is_namespace(text: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     (1..=64).contains(&text.len()) && text.chars().all(is_allowed)
+}
+
+/// The path as a process that was started elsewhere would write it.
+pub(super) fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }

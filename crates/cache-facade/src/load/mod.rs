@@ -26,7 +26,7 @@ use serde::{Serialize, Serializer};
 use twox_hash::XxHash3_64;
 
 pub(crate) use self::join::{LookupResult, Request, resolve_one};
-pub(crate) use self::leader::{many, one, run_loader};
+pub(crate) use self::leader::{Item, Loader, many, one, run_loader};
 pub use self::options::LoadOptions;
 pub(crate) use self::parts::{Part, of_values};
 
@@ -36,6 +36,7 @@ fn hash_of(key: &CacheKey) -> u64 {
 
 /// A value with its source. It dereferences to the value, serialises as the value, and `clone` clones the value.
 #[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Loaded<T> {
     /// The value.
     pub value: T,
@@ -77,7 +78,8 @@ pub enum Source {
     Stale,
     /// From this caller's own load.
     Loaded,
-    /// From the load of another caller, or of another instance by [`LoadOptions::wait_for_others`].
+    /// From a load that this caller joined: of the callers that miss a key at once, one has [`Loaded`](Self::Loaded) and all others
+    /// have this. Also from the load of another instance, by [`LoadOptions::wait_for_others`].
     Waited,
     /// From this caller's own load: caching is switched off.
     Bypassed,

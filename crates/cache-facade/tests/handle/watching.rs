@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cache_facade::{
-    Cache, CacheEvent, CacheGroup, CachePattern, Invalidated, Invalidates, Invalidation, InvalidationEvent,
-    ManualClock,
+    Cache, CacheGroup, CachePattern, Invalidated, Invalidates, Invalidation, ManualClock,
+    stats::{CacheEvent, CacheEvents, InvalidationEvent},
 };
 
 use crate::support::*;
@@ -22,7 +22,7 @@ async fn load(cache: &Cache, id: u64) {
     cache.get_or_load(&key(id), async || Ok::<_, Nothing>("value".to_owned())).await.unwrap();
 }
 
-async fn invalidation(events: &mut cache_facade::CacheEvents) -> std::sync::Arc<InvalidationEvent> {
+async fn invalidation(events: &mut CacheEvents) -> std::sync::Arc<InvalidationEvent> {
     match events.next().await {
         Some(CacheEvent::Invalidated(event)) => event,
         other => unreachable!("expected an invalidation, found {other:?}"),

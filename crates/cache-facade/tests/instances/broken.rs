@@ -21,6 +21,7 @@ pub(crate) fn install() {
 
 const WORDS: &str = "failed printing to stderr";
 
+#[expect(clippy::panic, reason = "the test needs a subscriber and a recorder that panic")]
 fn fail() -> ! {
     std::panic::panic_any(WORDS)
 }

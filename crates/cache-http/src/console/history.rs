@@ -192,7 +192,7 @@ fn push<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
 
 #[cfg(test)]
 mod tests {
-    use cache_facade::{Cache, LoadStats};
+    use cache_facade::{Cache, stats::LoadStats};
 
     use super::*;
 

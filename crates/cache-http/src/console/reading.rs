@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cache_facade::{
-    Cache, LoadStats,
+    Cache,
     backend::{Clock, SystemClock},
-    stats::{CacheStats, FamilyStats, Health},
+    stats::{CacheStats, FamilyStats, Health, LoadStats},
 };
 use tokio::time::Instant;
 

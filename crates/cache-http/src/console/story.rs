@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use cache_facade::backend::Timestamp;
-use cache_facade::{
-    InvalidationEvent,
-    stats::{Explanation, MissCause},
-};
+use cache_facade::stats::{Explanation, InvalidationEvent, MissCause};
 
 use super::live::origin;
 

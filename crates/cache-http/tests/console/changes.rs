@@ -1,6 +1,6 @@
 //! Clearing: what a body may say, and what it removes.
 
-use cache_facade::CacheEvent;
+use cache_facade::stats::CacheEvent;
 
 use crate::support::{Site, load_users};
 
