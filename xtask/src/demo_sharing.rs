@@ -100,8 +100,9 @@ fn sharing(report: &mut Report, site: &Site) {
         for path in [listing, own] {
             becomes_a_hit(one, path)?;
             let answer = two.get(path)?;
-            let source = format!("{} {}", answer.header("x-cache"), answer.header("x-cache-backend"));
-            shown_if(source == "hit redis", format!("{path}: {source}"))?;
+            let source = format!("{}, {}", answer.header("cache-status"), answer.header("server-timing"));
+            let is_redis = answer.header("server-timing").starts_with("cache;desc=\"redis\"");
+            shown_if(answer.is_hit() && is_redis, format!("{path}: {source}"))?;
         }
         Ok("hit redis".to_owned())
     });
@@ -178,7 +179,7 @@ fn outage(report: &mut Report, site: &mut Site) -> Result<()> {
 /// Reads until the answer comes from the cache: a load does not wait until its value is stored.
 pub(crate) fn becomes_a_hit(application: &Application, path: &str) -> Result<()> {
     let began = Instant::now();
-    while application.get(path)?.expect(200)?.header("x-cache") != "hit" {
+    while !application.get(path)?.expect(200)?.is_hit() {
         shown_if(began.elapsed() < PATIENCE, format!("{path} is never read from the cache"))?;
     }
     Ok(())

@@ -23,6 +23,11 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
+    /// Whether the answer came from the cache, by `Cache-Status`.
+    pub(crate) fn is_hit(&self) -> bool {
+        self.header("cache-status").starts_with("cache-http; hit")
+    }
+
     /// The body as text.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
@@ -84,9 +89,10 @@ mod tests {
     #[test]
     fn an_answer_of_another_status_is_an_error_and_header_names_have_no_case() {
         let mut headers = http::HeaderMap::new();
-        headers.insert("X-Cache", http::HeaderValue::from_static("hit"));
+        headers.insert("Cache-Status", http::HeaderValue::from_static("cache-http; hit"));
         let answer = Answer { status: 200, headers, body: b"{}".to_vec() };
-        assert_eq!((answer.header("x-cache"), answer.header("x-other")), ("hit", ""));
+        assert_eq!((answer.header("cache-status"), answer.header("x-other")), ("cache-http; hit", ""));
+        assert!(answer.is_hit());
         assert!(answer.json().unwrap().is_object());
         assert!(answer.clone().expect(200).is_ok() && answer.expect(204).is_err());
     }

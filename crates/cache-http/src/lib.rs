@@ -49,7 +49,8 @@
 //! | a body over 1 MiB | [`max_body`](CacheLayer::max_body) is larger |
 //! | a body that takes over 10 seconds, or `text/event-stream` and its like | [`body_timeout`](CacheLayer::body_timeout) is longer |
 //!
-//! These are passed through as they come. `Cache-Status` says why (RFC 9211).
+//! These are passed through as they come. `Cache-Status` says why (RFC 9211). A response that is or was stored has the
+//! [`BackendKind`](cache_facade::BackendKind) that answered the lookup as an extension, for logs and metrics.
 //!
 //! # How long
 //! Until the key is invalidated or evicted, or its [time to live](CacheLayer::ttl) is over. `max-age`, `s-maxage` and `Expires` of a

@@ -11,7 +11,14 @@ use crate::request::Page;
 use crate::service::with_status;
 use crate::stored::StoredResponse;
 use crate::verdict::Verdict;
-use cache_facade::Source;
+use cache_facade::{BackendKind, Source};
+
+/// How a lookup was answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lookup {
+    pub(crate) source: Source,
+    pub(crate) backend: BackendKind,
+}
 
 /// Fields that describe the body, which a response 304 does not have (RFC 9110 section 15.4.5).
 const OF_THE_BODY: [HeaderName; 4] = [CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE];
@@ -21,12 +28,12 @@ pub(crate) fn served<B>(
     policy: &Policy,
     page: &Page,
     stored: StoredResponse,
-    source: Source,
+    lookup: Lookup,
 ) -> Response<ResponseBody<B>> {
     let StoredResponse { status, mut headers, body, stored_at, never_stale: _ } = stored;
     let age = stored_at.map(|stored_at| policy.clock.now().saturating_since(stored_at).as_secs());
     let left = policy.ttl.zip(age).map(|(ttl, age)| signed(ttl.as_secs()).saturating_sub(signed(age)));
-    let verdict = match source {
+    let verdict = match lookup.source {
         Source::Hit => Verdict::Hit(left),
         Source::Stale => Verdict::Stale(left),
         Source::Loaded => Verdict::Stored,
@@ -43,6 +50,7 @@ pub(crate) fn served<B>(
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
+    response.extensions_mut().insert(lookup.backend);
     with_status(not_modified(page, response), verdict)
 }
 

@@ -16,7 +16,7 @@ use crate::exchange::{Ended, Exchange};
 use crate::index::Index;
 use crate::load::{PageLoad, Ready, Target};
 use crate::request::Page;
-use crate::serve::{not_modified, served, unanswered, unavailable};
+use crate::serve::{Lookup, not_modified, served, unanswered, unavailable};
 use crate::service::{Handler, Shared, forward, passed, with_status};
 use crate::stored::{Record, StoredResponse};
 use crate::verdict::{Reason, Verdict};
@@ -34,7 +34,7 @@ pub(crate) struct Visit<S: Handler<Q>, Q> {
 /// What came of a load.
 enum Answer<B, E> {
     /// A record, with the channel of the load that may have taken the request.
-    Found(Record, Source, Option<oneshot::Receiver<Ready<B>>>),
+    Found(Record, Lookup, Option<oneshot::Receiver<Ready<B>>>),
     /// The response of this request's own call of the handler.
     Ready(Ready<B>),
     /// The failure of this request's own call of the handler.
@@ -50,7 +50,7 @@ enum Answer<B, E> {
 /// What is at the key of a page whose responses depend on more than the key.
 enum Place {
     Index(Index),
-    Page(StoredResponse, Source),
+    Page(StoredResponse, Lookup),
     Nothing,
 }
 
@@ -91,7 +91,7 @@ impl<S: Handler<Q>, Q: Send + 'static> Visit<S, Q> {
                 }
                 None => self.call_handler(None).await,
             },
-            Place::Page(stored, source) => Ok(served(policy, &self.page, stored, source)),
+            Place::Page(stored, lookup) => Ok(served(policy, &self.page, stored, lookup)),
             Place::Nothing => self.call_handler(None).await,
         }
     }
@@ -109,13 +109,18 @@ impl<S: Handler<Q>, Q: Send + 'static> Visit<S, Q> {
             };
         }
         match found {
-            Some(Record::Variant(stored)) => Ok(served(policy, page, stored, Source::Hit)),
+            Some(Record::Variant(stored)) => Ok(served(policy, page, stored, self.lookup(Source::Hit))),
             Some(Record::Page(stored)) if !policy.is_per_viewer() => {
-                Ok(served(policy, page, stored, Source::Hit))
+                Ok(served(policy, page, stored, self.lookup(Source::Hit)))
             }
             _ if page.only_if_cached => Ok(unavailable()),
             _ => self.call_handler(None).await,
         }
+    }
+
+    /// How a request was answered whose lookup tells no backend.
+    fn lookup(&self, source: Source) -> Lookup {
+        Lookup { source, backend: self.shared.policy.cache.backend_kind() }
     }
 
     async fn stored(&self, key: &CacheKey) -> Option<Record> {
@@ -138,13 +143,14 @@ impl<S: Handler<Q>, Q: Send + 'static> Visit<S, Q> {
         let index = async move || Ok::<_, Infallible>(Index::new(names).encode());
         let found = policy.cache.get_or_load(key, index).options(options).details().await;
         let Ok(found) = found else { return Place::Nothing };
+        let lookup = Lookup { source: found.source, backend: found.backend };
         match Record::decode(&found.value) {
             Some(Record::Index(index)) => {
                 learned.add(&index.names);
                 Place::Index(index)
             }
             // Stored before there was a response with `Vary`.
-            Some(Record::Page(stored)) if !policy.is_per_viewer() => Place::Page(stored, found.source),
+            Some(Record::Page(stored)) if !policy.is_per_viewer() => Place::Page(stored, lookup),
             _ => {
                 self.shared.remove(key).await;
                 Place::Nothing
@@ -200,7 +206,10 @@ impl<S: Handler<Q>, Q: Send + 'static> Visit<S, Q> {
                     self.shared.remove(key).await;
                     Answer::Nothing(ready)
                 }
-                Some(record) => Answer::Found(record, loaded.source, ready),
+                Some(record) => {
+                    let lookup = Lookup { source: loaded.source, backend: loaded.backend };
+                    Answer::Found(record, lookup, ready)
+                }
             },
             Err(error) => match (self.exchange.ended(), error) {
                 (Some(Ended::Failed(outcome)), _) => Answer::Failed(outcome),
@@ -218,11 +227,11 @@ impl<S: Handler<Q>, Q: Send + 'static> Visit<S, Q> {
     ) -> Result<Response<ResponseBody<S::ResponseBody>>, S::Error> {
         let is_page = key == self.page.key;
         match answer {
-            Answer::Found(Record::Page(stored), source, ready) if is_page => {
-                self.serve(stored, source, ready).await
+            Answer::Found(Record::Page(stored), lookup, ready) if is_page => {
+                self.serve(stored, lookup, ready).await
             }
-            Answer::Found(Record::Variant(stored), source, ready) if !is_page => {
-                self.serve(stored, source, ready).await
+            Answer::Found(Record::Variant(stored), lookup, ready) if !is_page => {
+                self.serve(stored, lookup, ready).await
             }
             Answer::Found(_, _, ready) => {
                 self.shared.remove(&key).await;
@@ -243,13 +252,13 @@ impl<S: Handler<Q>, Q: Send + 'static> Visit<S, Q> {
     async fn serve(
         self,
         stored: StoredResponse,
-        source: Source,
+        lookup: Lookup,
         ready: Option<oneshot::Receiver<Ready<S::ResponseBody>>>,
     ) -> Result<Response<ResponseBody<S::ResponseBody>>, S::Error> {
-        if stored.never_stale && source == Source::Stale {
+        if stored.never_stale && lookup.source == Source::Stale {
             return self.call_handler(ready).await;
         }
-        Ok(served(&self.shared.policy, &self.page, stored, source))
+        Ok(served(&self.shared.policy, &self.page, stored, lookup))
     }
 
     /// Answers by the handler: by the load in the background that calls it with this request, if there is one.
@@ -274,7 +283,7 @@ impl<S: Handler<Q>, Q: Send + 'static> Visit<S, Q> {
         };
         Ok(match record {
             Some(Record::Page(stored) | Record::Variant(stored)) => {
-                served(&self.shared.policy, &self.page, stored, Source::Loaded)
+                served(&self.shared.policy, &self.page, stored, self.lookup(Source::Loaded))
             }
             // The handler panicked in the background.
             _ => unanswered(),

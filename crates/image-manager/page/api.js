@@ -66,14 +66,18 @@ export function unreachable() {
 
 /** Returns where an answer came from, by its headers; null if it did not pass through the cache. */
 function cacheOf(headers) {
-  const source = headers.get("X-Cache");
-  if (!source) {
+  const status = headers.get("Cache-Status");
+  if (!status) {
     return null;
   }
-  const duration = /(?:^|,)\s*cache;.*?dur=([\d.]+)/.exec(headers.get("Server-Timing") ?? "");
-  return {
-    source,
-    backend: headers.get("X-Cache-Backend") ?? "none",
-    milliseconds: duration ? Number(duration[1]) : null,
-  };
+  const timing = /cache;desc="(.*?)";dur=([\d.]+)/.exec(headers.get("Server-Timing") ?? "");
+  return { source: sourceOf(status), backend: timing?.[1] ?? "none", milliseconds: timing ? Number(timing[2]) : null };
+}
+
+/** Returns the source that a field Cache-Status (RFC 9211) tells. */
+function sourceOf(status) {
+  if (/; hit\b/.test(status)) {
+    return /detail=stale|ttl=-/.test(status) ? "stale" : "hit";
+  }
+  return /fwd=bypass/.test(status) ? "bypass" : "miss";
 }

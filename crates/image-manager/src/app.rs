@@ -19,7 +19,6 @@ use tower_http::csrf::{CsrfLayer, ProtectionError};
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 
-use crate::caching::Families;
 use crate::database::{Database, OpenError};
 use crate::drain_body::drain_refused;
 use crate::error::ApiError;
@@ -46,7 +45,6 @@ struct Parts {
     originals: Originals,
     workshop: Workshop,
     cache: Cache,
-    families: Families,
     is_stopping: AtomicBool,
 }
 
@@ -98,7 +96,6 @@ impl App {
             database,
             originals,
             workshop: Workshop::new(decode_memory_bytes),
-            families: Families::of(&cache).expect("the names are fixed, and names of families"),
             cache,
             is_stopping: AtomicBool::new(false),
         };
@@ -108,8 +105,9 @@ impl App {
     /// The whole HTTP interface.
     pub fn router(&self) -> Router {
         let pictures = usize::try_from(self.settings().max_upload_bytes).unwrap_or(usize::MAX);
-        let uploads = routes::uploads().layer(DefaultBodyLimit::max(pictures.saturating_add(JSON_MAX_BYTES)));
-        let others = routes::others().layer(DefaultBodyLimit::max(JSON_MAX_BYTES));
+        let uploads =
+            routes::uploads(self).layer(DefaultBodyLimit::max(pictures.saturating_add(JSON_MAX_BYTES)));
+        let others = routes::others(self).layer(DefaultBodyLimit::max(JSON_MAX_BYTES));
         uploads
             .merge(others)
             .fallback(async || ApiError::not_found("route"))
@@ -151,10 +149,6 @@ impl App {
     /// Returns the cache; close it once no request runs any more.
     pub fn cache(&self) -> &Cache {
         &self.parts.cache
-    }
-
-    pub(crate) fn families(&self) -> &Families {
-        &self.parts.families
     }
 
     pub(crate) fn settings(&self) -> &Settings {

@@ -1,33 +1,45 @@
-//! Every use of the cache by the application: reads through it, and changes that are announced to it before they are
-//! committed.
+//! Every use of the cache by the application: a layer that answers requests from it, and changes that are announced to it
+//! before they are committed.
 
-use bytes::Bytes;
-use cache_facade::{Cache, Commit, Family, Invalidates, images};
-use uuid::Uuid;
+use std::time::Instant;
+
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use axum::routing::MethodRouter;
+use cache_facade::{BackendKind, CacheKey, Commit, Invalidates};
 
 use crate::app::App;
 use crate::database::WriteError;
 use crate::error::ApiError;
-use crate::pictures::{Findings, Size};
 
-/// What is cached, with the keys of [`images`].
-#[derive(Debug)]
-pub(crate) struct Families {
-    pub(crate) listings: Family<images::ProjectImages, Bytes>,
-    pub(crate) metadata: Family<(Uuid, &'static str), Bytes>,
-    pub(crate) thumbnails: Family<(Uuid, Size), Bytes>,
-    pub(crate) findings: Family<(Uuid, &'static str), Findings>,
+/// Answers requests from the cache, at the key that the authorisation outside has left in their extensions; the others are
+/// passed on.
+///
+/// What is at a key is the same for all users, of whom the key tells nothing. A handler must read the committed state: its
+/// response goes to all that wait for it.
+pub(crate) fn cached(app: &App, route: MethodRouter<App>) -> MethodRouter<App> {
+    let layer = cache_http::layer(app.cache())
+        .key(|request| request.extensions.get::<CacheKey>().cloned())
+        .public()
+        .statuses([StatusCode::OK])
+        // The handlers have the whole body in memory.
+        .max_body(usize::MAX);
+    route.route_layer(layer).route_layer(from_fn(timed))
 }
 
-impl Families {
-    pub(crate) fn of(cache: &Cache) -> cache_facade::Result<Self> {
-        Ok(Self {
-            listings: cache.family(images::PROJECT_IMAGES)?,
-            metadata: cache.family(images::IMAGE)?,
-            thumbnails: cache.family(images::THUMBNAIL)?,
-            findings: cache.family(images::ANALYSIS)?,
-        })
+/// Adds `Server-Timing` with the backend that has answered and the time that this took.
+async fn timed(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let mut response = next.run(request).await;
+    let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
+    let backend = response.extensions().get().copied().unwrap_or(BackendKind::Null);
+    // The name of a custom backend may not be a valid header value.
+    if let Ok(value) = HeaderValue::try_from(format!("cache;desc=\"{backend}\";dur={milliseconds:.3}")) {
+        response.headers_mut().insert(HeaderName::from_static("server-timing"), value);
     }
+    response
 }
 
 /// Proof that the cache knows the values that a write is about to make stale: [`App::change`] creates it, the database
@@ -64,21 +76,5 @@ impl Announced {
     /// Creates a proof for tests of the database alone.
     pub(crate) fn for_tests() -> Self {
         Self(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_families_make_the_keys_of_the_builders() {
-        let families = Families::of(&Cache::memory()).unwrap();
-        let (id, size) = (Uuid::from_u128(7), Size::new(320, 240));
-        assert_eq!(families.metadata.key((id, "metadata")), images::image_metadata(id));
-        assert_eq!(families.thumbnails.key((id, size)), images::thumbnail(id, 320, 240));
-        assert_eq!(families.findings.key((id, "results")), images::analysis_results(id));
-        let page = || images::project_images(id).skip(50).search("name", "cat");
-        assert_eq!(families.listings.key(page()), page().build().unwrap());
     }
 }

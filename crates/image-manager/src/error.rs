@@ -8,8 +8,8 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
+use cache_facade::ChangeError;
 use cache_facade::log::limited;
-use cache_facade::{ChangeError, LoadError};
 use serde_json::json;
 
 /// The reason why a request failed, as the client reads it.
@@ -151,13 +151,6 @@ impl ApiError {
 fn log_failure(doing: &str, cause: &dyn Display) {
     let cause = cause.to_string();
     limited((doing, &cause), |suppressed| tracing::error!(cause, suppressed, "{doing} failed"));
-}
-
-/// A read through the cache: its own error is that of the load.
-impl From<LoadError<Self>> for ApiError {
-    fn from(error: LoadError<Self>) -> Self {
-        error.loader_error().cloned().unwrap_or_else(|| Self::internal("a load", error))
-    }
 }
 
 impl From<ChangeError<Self>> for ApiError {

@@ -2,13 +2,12 @@
 //!
 //! The first application on the cache, as an example of its use. Read it in this order:
 //!
-//! 1. `caching`: the only module that uses the cache. Reads load through it, changes are announced to it.
-//! 2. `routes`: one file a resource. Each authorises in the database first, then asks the cache.
+//! 1. `caching`: the layer that answers requests from the cache, and changes, which are announced to it.
+//! 2. `routes`: one file a resource. What is cached has a `permit`, which authorises in the database before the layer.
 //! 3. `database`: SQLite. A write requires proof that it was announced to the cache.
 //! 4. `uploads`, `originals`, `pictures`: from a request's body to a checked file, and from files to pixels.
 //! 5. [`App`], [`serve()`], [`Settings`], [`seed()`], [`doctor`]: assembly and start.
 
-mod answered;
 mod app;
 mod caching;
 mod connections;
@@ -20,7 +19,6 @@ mod drain_body;
 mod error;
 mod extract;
 mod hosts;
-mod json_text;
 mod logging;
 mod metadata;
 mod metrics;

@@ -1,6 +1,6 @@
 //! Which requests and responses are stored.
 
-use cache_facade::{Cache, CacheKey};
+use cache_facade::{BackendKind, Cache, CacheKey};
 use http::header::HeaderName;
 use http::{Method, Request, StatusCode};
 
@@ -170,6 +170,19 @@ async fn the_first_response_and_a_stored_one_are_alike() {
         assert!(!stored.header(name).is_empty(), "{name}");
     }
     assert_eq!(stored.headers.get_all("x-two").iter().collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn a_response_that_is_stored_names_the_backend_in_an_extension() {
+    let site = Site::with(&pages(&Cache::memory()), 200, &[]);
+    let backend = async |request| site.open(request).await.extensions().get::<BackendKind>().copied();
+    for _ in 0..2 {
+        assert_eq!(backend(get("/a")).await, Some(BackendKind::Memory));
+    }
+    assert_eq!(backend(get("/a").method(Method::HEAD)).await, Some(BackendKind::Memory));
+    assert_eq!(backend(get("/a").method(Method::POST)).await, None);
+    let refused = Site::with(&pages(&Cache::memory()), 500, &[]);
+    assert_eq!(refused.open(get("/a")).await.extensions().get::<BackendKind>(), None);
 }
 
 #[tokio::test]

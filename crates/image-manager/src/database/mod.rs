@@ -26,7 +26,7 @@ pub(crate) use images::{
     Image, NewFile, NewImage, StoredImage, add_image, delete_image, file_is_known, find_image, image,
     image_for, replace_file, restore_image, set_metadata, stored_image,
 };
-pub(crate) use listing::{ListingQuery, images_of};
+pub(crate) use listing::{ImagePage, ListingQuery, images_of};
 pub(crate) use permission::permitted;
 pub(crate) use projects::{
     Project, Samples, add_project, begin_samples, delete_project, end_samples, filenames_of, files_of,

@@ -1,11 +1,11 @@
 //! Analyses of a picture's pixels.
 
 use image::{DynamicImage, GenericImageView, GrayImage, Pixel, Rgb};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// A kind of analysis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AnalysisKind {
     Histogram,
@@ -31,8 +31,8 @@ impl AnalysisKind {
     }
 }
 
-/// The results of an analysis, as they are cached. Transparency is ignored: a pixel counts with its colour.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The results of an analysis. Transparency is ignored: a pixel counts with its colour.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Findings {
     Histogram(Histogram),
     MeanColour(MeanColour),
@@ -40,7 +40,7 @@ pub(crate) enum Findings {
 }
 
 /// Counts of the pixels with each of the 256 values of a channel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Histogram {
     red: Vec<u32>,
     green: Vec<u32>,
@@ -49,7 +49,7 @@ pub(crate) struct Histogram {
 }
 
 /// The mean of each channel, 0 to 255.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct MeanColour {
     red: f64,
     green: f64,
@@ -58,7 +58,7 @@ pub(crate) struct MeanColour {
 }
 
 /// The variance of the Laplacian of the luminance: the higher, the sharper (Pech-Pacheco et al., 2000).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Sharpness {
     variance_of_laplacian: f64,
 }

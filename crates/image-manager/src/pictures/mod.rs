@@ -13,8 +13,8 @@ mod workshop;
 use image::ImageFormat;
 use serde::{Deserialize, Serialize};
 
-use analyse::analyse;
-pub(crate) use analyse::{AnalysisKind, Findings};
+pub(crate) use analyse::AnalysisKind;
+use analyse::{Findings, analyse};
 pub(crate) use decode::Inspected;
 pub(crate) use header::THUMBNAIL_SIDE_MAX;
 pub(crate) use thumbnail::{Size, thumbnail_type};

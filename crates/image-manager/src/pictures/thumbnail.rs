@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::Path;
 
-use cache_facade::KeyPart;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::imageops::FilterType;
@@ -25,8 +24,6 @@ pub(crate) struct Size {
     pub(crate) width: u32,
     pub(crate) height: u32,
 }
-
-impl KeyPart for Size {}
 
 impl Size {
     pub(crate) fn new(width: u32, height: u32) -> Self {

@@ -4,21 +4,21 @@
 //! and cached until the pixels change.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::response::IntoResponse;
-use cache_facade::images::ImageChange;
+use axum::middleware::Next;
+use axum::response::Response;
+use cache_facade::images::{self, ImageChange};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::images::visible;
-use crate::answered::answered;
 use crate::app::App;
 use crate::database::{self, Analysis};
 use crate::error::ApiError;
 use crate::extract::{Body, Id, User};
-use crate::pictures::{AnalysisKind, Findings};
+use crate::pictures::AnalysisKind;
 use crate::retry::retried;
 
 #[derive(Debug, Deserialize)]
@@ -27,7 +27,7 @@ pub(super) struct NewAnalysis {
 }
 
 #[derive(Debug, Serialize)]
-struct Answer {
+pub(super) struct Answer {
     kind: AnalysisKind,
     /// Results are computed when they are asked for, so that there are none that are not done.
     status: &'static str,
@@ -66,34 +66,33 @@ pub(super) async fn create(
     .await
 }
 
-pub(super) async fn results(
+/// Authorises a request, and names the results in the cache.
+pub(super) async fn permit(
     State(app): State<App>,
     User(user): User,
     Id(id): Id,
-) -> Result<impl IntoResponse, ApiError> {
-    let findings = retried(id, async || {
-        let reader = user.clone();
-        let found = app.database().find(move |db| database::find_analysis(db, &reader, id)).await?;
-        let (kind, image) = database::permitted(found, "analysis")?;
-        image.alive()?;
-        let app_of_load = app.clone();
-        let load = async move || compute(&app_of_load, id).await;
-        let findings = answered(app.families().findings.get_or_load((id, "results"), load).details()).await?;
-        Ok((kind, findings))
-    });
-    let (kind, findings) = findings.await?;
-    let results = findings.value.results();
-    Ok((findings.headers, Json(Answer { kind, status: "done", results })))
+    mut request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let found = app.database().find(move |db| database::find_analysis(db, &user, id)).await?;
+    let (_, image) = database::permitted(found, "analysis")?;
+    image.alive()?;
+    request.extensions_mut().insert(images::analysis_results(id));
+    Ok(next.run(request).await)
+}
+
+/// Computes the results from the original as it is now.
+pub(super) async fn results(State(app): State<App>, Id(id): Id) -> Result<Json<Answer>, ApiError> {
+    retried(id, async || {
+        let (kind, image) = app.database().read(move |db| database::stored_analysis(db, id)).await?;
+        let path = app.originals().path(image.alive()?.file);
+        let results = app.workshop().analyse(path, kind).await?.results();
+        Ok(Json(Answer { kind, status: "done", results }))
+    })
+    .await
 }
 
 fn unknown_kind() -> ApiError {
     let kinds = AnalysisKind::ALL.map(AnalysisKind::name).join(", ");
     ApiError::invalid(format!("kind must be one of: {kinds}"))
-}
-
-/// Computes the results from the original as it is now.
-async fn compute(app: &App, id: Uuid) -> Result<Findings, ApiError> {
-    let (kind, image) = app.database().read(move |db| database::stored_analysis(db, id)).await?;
-    let path = app.originals().path(image.alive()?.file);
-    app.workshop().analyse(path, kind).await
 }

@@ -16,7 +16,6 @@ use tokio_util::io::ReaderStream;
 use uuid::Uuid;
 
 use super::images::visible;
-use crate::answered::CacheHeaders;
 use crate::app::App;
 use crate::database::StoredImage;
 use crate::error::ApiError;
@@ -38,7 +37,7 @@ pub(super) async fn download(
     let etag = file_tag(image.file);
     let common = [(ETAG, etag.clone()), (ACCEPT_RANGES, "bytes".to_owned())];
     if let Some(status) = precondition(&headers, &etag) {
-        return Ok((CacheHeaders::bypass(), common, answer_without(status)).into_response());
+        return Ok((common, answer_without(status)).into_response());
     }
     let length = image.size_bytes;
     let (status, range) = match wanted(&method, &headers, &etag, length) {
@@ -47,8 +46,7 @@ pub(super) async fn download(
         Wanted::Nothing => {
             let refused =
                 ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, "bad_range", "the file is shorter");
-            return Ok((CacheHeaders::bypass(), [(CONTENT_RANGE, format!("bytes */{length}"))], refused)
-                .into_response());
+            return Ok(([(CONTENT_RANGE, format!("bytes */{length}"))], refused).into_response());
         }
     };
     let seek = file.seek(SeekFrom::Start(range.start)).await;
@@ -60,7 +58,7 @@ pub(super) async fn download(
         (CONTENT_LENGTH, (range.end - range.start).to_string()),
         (CONTENT_DISPOSITION, disposition(&image.filename)),
     ];
-    let mut response = (status, CacheHeaders::bypass(), common, described, body).into_response();
+    let mut response = (status, common, described, body).into_response();
     if status == StatusCode::PARTIAL_CONTENT {
         let part = format!("bytes {}-{}/{length}", range.start, range.end - 1);
         let part = part.try_into().expect("digits and ASCII punctuation make a header");

@@ -2,23 +2,22 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
+use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, StatusCode};
-use bytes::Bytes;
-use cache_facade::images::ImageChange;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use cache_facade::images::{self, ImageChange};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::projects;
-use crate::answered::{Answered, CacheHeaders, answered};
 use crate::app::App;
 use crate::database::{self, Image, StoredImage};
 use crate::error::ApiError;
 use crate::extract::{Body, Id, Query, User};
-use crate::json_text::{JsonText, to_json};
 use crate::metadata::Metadata;
 use crate::ranges::check_conditions;
-use crate::retry::retried;
 use crate::uploads;
 
 #[derive(Debug, Deserialize)]
@@ -27,34 +26,35 @@ pub(super) struct Parameters {
     include_deleted: bool,
 }
 
-pub(super) async fn view(
+/// Authorises a request, and names the image in the cache, which has none that are deleted.
+pub(super) async fn permit(
     State(app): State<App>,
     User(user): User,
     Id(id): Id,
     Query(Parameters { include_deleted }): Query<Parameters>,
-) -> Result<(CacheHeaders, JsonText), ApiError> {
-    let answer = retried(id, async || answer(&app, &user, id, include_deleted).await).await?;
-    Ok((answer.headers, JsonText(answer.value)))
+    mut request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let image = visible(&app, &user, id).await?;
+    if !(image.deleted && include_deleted) {
+        image.alive()?;
+        request.extensions_mut().insert(images::image_metadata(id));
+    }
+    Ok(next.run(request).await)
 }
 
-/// Returns the JSON of an image. The cache holds only images that are not deleted, as its text does not tell without being
-/// parsed.
-async fn answer(app: &App, user: &str, id: Uuid, include_deleted: bool) -> Result<Answered<Bytes>, ApiError> {
-    let stored = visible(app, user, id).await?;
-    let database = app.database().clone();
-    if stored.deleted && include_deleted {
-        let value = database.read(move |db| to_json(&database::image(db, id)?)).await?;
-        return Ok(Answered { value, headers: CacheHeaders::bypass() });
+pub(super) async fn view(
+    State(app): State<App>,
+    Id(id): Id,
+    Query(Parameters { include_deleted }): Query<Parameters>,
+) -> Result<impl IntoResponse, ApiError> {
+    let image = app.database().read(move |db| database::image(db, id)).await?;
+    let is_deleted = image.deleted_at.is_some();
+    if is_deleted && !include_deleted {
+        return Err(ApiError::not_found("image"));
     }
-    stored.alive()?;
-    let load = async move || {
-        let read = database.read(move |db| {
-            let image = database::image(db, id)?;
-            if image.deleted_at.is_some() { Err(ApiError::changed_meanwhile()) } else { to_json(&image) }
-        });
-        read.await
-    };
-    answered(app.families().metadata.get_or_load((id, "metadata"), load).details()).await
+    // One that was deleted since it was named is not stored.
+    Ok((is_deleted.then_some([(CACHE_CONTROL, "no-store")]), Json(image)))
 }
 
 pub(super) async fn upload(

@@ -1,17 +1,18 @@
 //! `GET /api/projects/{id}/images`: one page of a project's images.
 
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use axum::{Extension, Json};
 use cache_facade::images::{self, ProjectImages};
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::projects::check_member;
-use crate::answered::{CacheHeaders, answered};
 use crate::app::App;
-use crate::database::{self, ListingQuery, Search};
+use crate::database::{self, ImagePage, ListingQuery, Search};
 use crate::error::ApiError;
 use crate::extract::{Id, Query, User};
-use crate::json_text::{JsonText, to_json};
 
 const LIMIT_MAX: u64 = 1000;
 
@@ -42,21 +43,31 @@ impl Default for Parameters {
     }
 }
 
-pub(super) async fn list(
+/// Authorises a request, and names its page in the cache.
+pub(super) async fn permit(
     State(app): State<App>,
     User(user): User,
     Id(project): Id,
     Query(parameters): Query<Parameters>,
-) -> Result<(CacheHeaders, JsonText), ApiError> {
+    mut request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
     let query = parameters.checked()?;
     check_member(&app, &user, project).await?;
+    let extensions = request.extensions_mut();
+    if let Ok(key) = page(project, &query).build() {
+        extensions.insert(key);
+    }
+    extensions.insert(query);
+    Ok(next.run(request).await)
+}
 
-    let page = page(project, &query);
-    let database = app.database().clone();
-    let load =
-        async move || database.read(move |db| to_json(&database::images_of(db, project, &query)?)).await;
-    let page = answered(app.families().listings.get_or_load(page, load).details()).await?;
-    Ok((page.headers, JsonText(page.value)))
+pub(super) async fn list(
+    State(app): State<App>,
+    Id(project): Id,
+    Extension(query): Extension<ListingQuery>,
+) -> Result<Json<ImagePage>, ApiError> {
+    app.database().read(move |db| database::images_of(db, project, &query)).await.map(Json)
 }
 
 impl Parameters {

@@ -1,23 +1,19 @@
 //! `GET /api/images/{id}/thumbnail`: the picture in a small size.
 
-use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_TYPE, ETAG};
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use cache_facade::images;
 use serde::Deserialize;
-use twox_hash::XxHash3_128;
-use uuid::Uuid;
 
-use super::content::answer_without;
 use super::images::visible;
-use crate::answered::{Answered, answered};
 use crate::app::App;
-use crate::database::{self, StoredImage};
+use crate::database;
 use crate::error::ApiError;
 use crate::extract::{Id, Query, User};
 use crate::pictures::{Size, THUMBNAIL_SIDE_MAX, thumbnail_type};
-use crate::ranges::precondition;
 use crate::retry::retried;
 
 const SIDE_MIN: u32 = 16;
@@ -30,44 +26,48 @@ pub(super) struct Parameters {
     height: Option<String>,
 }
 
-pub(super) async fn view(
+/// The thumbnail that a request asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) bounds: Size,
+    pub(super) size: Size,
+}
+
+/// Authorises a request, and names the thumbnail in the cache.
+///
+/// Its key has the resulting size, so that all bounds with one result share an entry.
+pub(super) async fn permit(
     State(app): State<App>,
     User(user): User,
     Id(id): Id,
     Query(Parameters { width, height }): Query<Parameters>,
-    headers: HeaderMap,
+    mut request: Request,
+    next: Next,
 ) -> Result<Response, ApiError> {
     let bounds = Size::new(side(width.as_deref())?, side(height.as_deref())?);
-    let file = retried(id, async || cached(&app, &user, id, bounds).await).await?;
-    // Of the bytes themselves: an older version that is still on its way out of the cache has a tag of its own.
-    let etag = format!("\"{:032x}\"", XxHash3_128::oneshot(&file.value));
-    if let Some(status) = precondition(&headers, &etag) {
-        return Ok((file.headers, [(ETAG, etag)], answer_without(status)).into_response());
-    }
-    let described = [(ETAG, etag), (CONTENT_TYPE, thumbnail_type(&file.value).to_owned())];
-    Ok((file.headers, described, file.value).into_response())
-}
-
-/// Returns the file of the thumbnail that fits into `bounds`.
-///
-/// Its key has the resulting size, so that all bounds with one result share an entry. The size is computed from the
-/// database's row before the lookup: if the picture is replaced meanwhile, nothing is stored, and the caller starts over.
-async fn cached(app: &App, user: &str, id: Uuid, bounds: Size) -> Result<Answered<Bytes>, ApiError> {
-    let image = visible(app, user, id).await?.alive()?;
+    let image = visible(&app, &user, id).await?.alive()?;
     let size = Size::new(image.width, image.height).fitted(bounds);
-    let app_of_load = app.clone();
-    let load = async move || load(&app_of_load, image, size).await;
-    answered(app.families().thumbnails.get_or_load((id, size), load).details()).await
+    let extensions = request.extensions_mut();
+    extensions.insert(images::thumbnail(id, size.width, size.height));
+    extensions.insert(Wanted { bounds, size });
+    Ok(next.run(request).await)
 }
 
-/// Makes the thumbnail from the original as it is now.
-async fn load(app: &App, expected: StoredImage, size: Size) -> Result<Bytes, ApiError> {
-    let image = app.database().read(move |db| database::stored_image(db, expected.id)).await?.alive()?;
-    if image.file != expected.file {
-        return Err(ApiError::changed_meanwhile());
-    }
-    let path = app.originals().path(image.file);
-    app.workshop().thumbnail(path, size).await.map(Bytes::from)
+pub(super) async fn view(
+    State(app): State<App>,
+    Id(id): Id,
+    Extension(wanted): Extension<Wanted>,
+) -> Result<impl IntoResponse, ApiError> {
+    let (file, size) = retried(id, async || {
+        let image = app.database().read(move |db| database::stored_image(db, id)).await?.alive()?;
+        let size = Size::new(image.width, image.height).fitted(wanted.bounds);
+        let path = app.originals().path(image.file);
+        Ok((app.workshop().thumbnail(path, size).await?, size))
+    })
+    .await?;
+    // That of a picture of another shape, which has taken the place of the one that was named, is not stored.
+    let no_store = (size != wanted.size).then_some([(CACHE_CONTROL, "no-store")]);
+    Ok((no_store, [(CONTENT_TYPE, thumbnail_type(&file))], file))
 }
 
 /// Parses a side in pixels; one that is too small or too large becomes the nearest that is allowed.

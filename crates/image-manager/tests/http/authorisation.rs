@@ -117,8 +117,14 @@ fn a_change_of_members_that_the_cache_was_not_told_of_counts_at_once() {
 #[test]
 fn a_304_comes_after_authorisation() {
     let server = Server::start();
-    let image = server.upload(&server.project(), "a.png", &png([1, 2, 3]));
-    for path in [format!("/api/images/{image}/thumbnail"), format!("/api/images/{image}/content")] {
+    let project = server.project();
+    let image = server.upload(&project, "a.png", &png([1, 2, 3]));
+    for path in [
+        format!("/api/projects/{project}/images"),
+        format!("/api/images/{image}"),
+        format!("/api/images/{image}/thumbnail"),
+        format!("/api/images/{image}/content"),
+    ] {
         let tag = server.get("ann", &path).expect(200).header("etag").to_owned();
         let ask = |user| server.request("GET", &path, &[("x-user", user), ("if-none-match", &tag)], None);
         assert!(ask("ann").expect(304).body.is_empty());

@@ -210,9 +210,20 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Where the answer came from, by `X-Cache`.
-    pub(crate) fn source(&self) -> &str {
-        self.header("x-cache")
+    /// Where the answer came from, by `Cache-Status`; empty if the cache was not asked.
+    pub(crate) fn source(&self) -> &'static str {
+        match self.header("cache-status").strip_prefix("cache-http; ") {
+            None => "",
+            Some(status) if status.starts_with("hit") => "hit",
+            Some(status) if status.starts_with("fwd=bypass") => "bypass",
+            Some(_) => "miss",
+        }
+    }
+
+    /// The backend that answered the lookup, by `Server-Timing`.
+    pub(crate) fn backend(&self) -> &str {
+        let timing = self.header("server-timing").strip_prefix("cache;desc=\"");
+        timing.and_then(|timing| timing.split_once('"')).map_or("", |(backend, _)| backend)
     }
 
     /// The code of an error.

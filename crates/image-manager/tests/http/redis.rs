@@ -46,7 +46,7 @@ fn warm(server: &Server, path: &str) {
     loop {
         let answer = server.get("ann", path).expect(200);
         if answer.source() == "hit" {
-            return assert_eq!(answer.header("x-cache-backend"), "redis", "{path}");
+            return assert_eq!(answer.backend(), "redis", "{path}");
         }
         assert!(began.elapsed() < PATIENCE, "{path} never hits");
     }

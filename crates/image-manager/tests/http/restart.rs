@@ -30,7 +30,7 @@ fn with_memory_later_reads_are_answered_from_it_until_a_change() {
     let backends = || {
         [(); 3].map(|()| {
             let answer = server.get("ann", &path).expect(200);
-            (answer.source().to_owned(), answer.header("x-cache-backend").to_owned())
+            (answer.source().to_owned(), answer.backend().to_owned())
         })
     };
     let expected = [("miss", "disk"), ("hit", "disk"), ("hit", "memory")];
@@ -68,7 +68,7 @@ fn a_clean_restart_keeps_the_cache_warm_and_right() {
     let server = start(directory.path(), settings(directory.path()));
     let again: Vec<_> = paths.iter().map(|path| server.get("bob", path).expect(200)).collect();
     for (path, answer) in paths.iter().zip(&again) {
-        assert_eq!((answer.source(), answer.header("x-cache-backend")), ("hit", "disk"), "{path}");
+        assert_eq!((answer.source(), answer.backend()), ("hit", "disk"), "{path}");
         server.get("eve", path).expect(403);
     }
     assert_eq!((&again[0].body, &again[2].body), (&bodies[0], &bodies[2]));

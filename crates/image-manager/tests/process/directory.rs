@@ -15,7 +15,7 @@ fn a_change_through_a_server_whose_cache_directory_is_gone_is_seen_by_the_one_th
     std::fs::remove_dir_all(directory.path().join("_cache")).unwrap();
     let second = Process::start(directory.path());
     second.get(&image);
-    assert_eq!(second.get(&image).0, "hit");
+    assert!(second.get(&image).0);
     first.put(&format!("{image}/metadata"), &json!({ "version": "new" }));
     assert_eq!(second.get(&image).1["metadata"], json!({ "version": "new" }));
     drop(first);

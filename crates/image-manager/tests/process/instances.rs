@@ -78,9 +78,10 @@ impl Site {
     /// Where an answer came from, and the version in it; nothing where the process does not answer.
     fn read(&self, number: usize, image: &Image) -> Option<(String, u64)> {
         let mut response = self.agent.get(format!("{}{}", self.base(number), image.path)).call().ok()?;
-        let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
-        let source =
-            header("x-cache-backend").filter(|_| header("x-cache").is_some_and(|cache| cache == "hit"));
+        let header = |name: &str| response.headers().get(name)?.to_str().ok();
+        let is_hit = header("cache-status").is_some_and(|status| status.starts_with("cache-http; hit"));
+        let backend = header("server-timing").and_then(|timing| timing.split('"').nth(1)).map(str::to_owned);
+        let source = backend.filter(|_| is_hit);
         let body: Value = serde_json::from_str(&response.body_mut().read_to_string().ok()?).ok()?;
         Some((source.unwrap_or_default(), body["metadata"]["version"].as_u64().unwrap_or(0)))
     }

@@ -68,7 +68,7 @@ fn without_a_server_it_warns_word_for_word_serves_from_disk_and_finds_redis_when
     assert!(!process.log().iter().any(|line| line.contains("Using")), "no other line about the disk");
 
     let image = process.sample();
-    process.eventually("the disk stands in", || process.get(&image).0 == "hit");
+    process.eventually("the disk stands in", || process.get(&image).0);
     // Now and then it is half open: then Redis is being asked.
     process.eventually("it says that Redis is away", || {
         let (words, _, breaker) = process.says();
@@ -115,7 +115,7 @@ fn two_processes_of_one_directory_live_through_a_kill_of_redis_and_show_nothing_
     for outage in 0..3 {
         change(outage * 2);
         assert_eq!(version(&two), json!(outage * 2));
-        two.eventually("it is cached", || two.get(&image).0 == "hit");
+        two.eventually("it is cached", || two.get(&image).0);
         server.kill().unwrap();
         change(outage * 2 + 1);
         assert_eq!(version(&one), json!(outage * 2 + 1), "its own change");
