@@ -2,7 +2,6 @@
 
 /// Order in which entries are evicted once a limit is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
 pub enum Eviction {
     /// The least recently used entry first, exactly.
     #[default]

@@ -28,7 +28,7 @@ struct Finding {
 }
 
 impl From<Check> for Finding {
-    fn from(Check { name, diagnosis }: Check) -> Self {
+    fn from(Check { name, diagnosis, .. }: Check) -> Self {
         let (result, found, advice) = match diagnosis {
             Diagnosis::Fine(found) => ("fine", found, None),
             Diagnosis::Doubtful { found, advice } => ("doubtful", found, Some(advice)),

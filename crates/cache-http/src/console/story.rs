@@ -63,6 +63,7 @@ fn reason(cause: MissCause) -> &'static str {
         MissCause::Corrupt => "its bytes were damaged",
         MissCause::ShapeChanged => "it was stored by another version of its type",
         MissCause::Unavailable => "the store could not be read; the entry may have been there",
+        _ => "its cause is not known here",
     }
 }
 
