@@ -122,4 +122,6 @@ addEventListener("hashchange", () => {
   }
   follow();
 });
+// A link does not name the chosen viewer, so that this request does not either.
+fetch("/cache/index.html", { method: "HEAD" }).then(({ ok }) => (byId("console").hidden = !ok), () => {});
 reload();

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,6 +12,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use cache_facade::Cache;
 use cache_facade::log::limited;
+use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::classify::ServerErrorsFailureClass;
 use tower_http::csrf::{CsrfLayer, ProtectionError};
@@ -45,7 +45,7 @@ struct Parts {
     originals: Originals,
     workshop: Workshop,
     cache: Cache,
-    is_stopping: AtomicBool,
+    is_stopping: watch::Sender<bool>,
 }
 
 /// Why the application could not be opened.
@@ -97,7 +97,7 @@ impl App {
             originals,
             workshop: Workshop::new(decode_memory_bytes),
             cache,
-            is_stopping: AtomicBool::new(false),
+            is_stopping: watch::Sender::new(false),
         };
         Ok(Self { parts: Arc::new(parts) })
     }
@@ -108,8 +108,10 @@ impl App {
         let uploads =
             routes::uploads(self).layer(DefaultBodyLimit::max(pictures.saturating_add(JSON_MAX_BYTES)));
         let others = routes::others(self).layer(DefaultBodyLimit::max(JSON_MAX_BYTES));
+        let console = if self.settings().console { routes::console(self) } else { Router::new() };
         uploads
             .merge(others)
+            .merge(console)
             .fallback(async || ApiError::not_found("route"))
             .method_not_allowed_fallback(async || {
                 ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "see the header Allow")
@@ -137,13 +139,20 @@ impl App {
         }
     }
 
-    /// Makes `/readyz` say that this instance is about to stop.
+    /// Makes `/readyz` say that this instance is about to stop, and ends the connections of open consoles.
     pub(crate) fn begin_to_stop(&self) {
-        self.parts.is_stopping.store(true, Ordering::Relaxed);
+        self.parts.is_stopping.send_replace(true);
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.parts.is_stopping.load(Ordering::Relaxed)
+        *self.parts.is_stopping.borrow()
+    }
+
+    /// Waits until this instance is about to stop.
+    pub(crate) fn stopping(&self) -> impl Future<Output = ()> + use<> {
+        let mut is_stopping = self.parts.is_stopping.subscribe();
+        // An error says that the application is gone.
+        async move { drop(is_stopping.wait_for(|is_stopping| *is_stopping).await) }
     }
 
     /// Returns the cache; close it once no request runs any more.

@@ -39,6 +39,20 @@ impl FromRequestParts<App> for User {
     }
 }
 
+/// A user in `ADMIN_USERS`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Admin;
+
+impl FromRequestParts<App> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let User(user) = User::from_request_parts(parts, app).await?;
+        let is_admin = app.settings().admin_users.contains(&user);
+        if is_admin { Ok(Self) } else { Err(ApiError::forbidden("only ADMIN_USERS may do this")) }
+    }
+}
+
 /// Returns a user's name as it is compared and stored, if it is valid.
 pub(crate) fn checked_user(name: &str) -> Option<String> {
     checked_name(name).filter(|name| name.len() <= USER_MAX_BYTES)

@@ -20,7 +20,7 @@ pub struct Settings {
     /// Memory for the pixels of all pictures that are decoded at once. `DECODE_MEMORY_MB`, in the same units. Default:
     /// 1024.
     pub decode_memory_bytes: u64,
-    /// Users that may clear the cache. `ADMIN_USERS`, separated by commas. Default: `demo` on a loopback address, else
+    /// Users that may clear the cache and open its console. `ADMIN_USERS`, separated by commas. Default: `demo` on a loopback address, else
     /// none.
     pub admin_users: Vec<String>,
     /// Names, beside those of this machine, that a request's `Host` may have. `ALLOWED_HOSTS`, separated by commas.
@@ -29,6 +29,9 @@ pub struct Settings {
     /// Clients that may read `/metrics` and the causes in `health`. `DIAGNOSTICS`. Default: all on a loopback address, else
     /// admins.
     pub diagnostics: Diagnostics,
+    /// Whether users in `ADMIN_USERS` may open the console of the cache. `CONSOLE`: `admins` or `off`. Default: admins on a
+    /// loopback address, else off.
+    pub console: bool,
     /// Connections open at once; fewer where the limit of open files is low. `MAX_CONNECTIONS`. Default: 1000.
     pub max_connections: usize,
     /// Longest time that a client may keep a request waiting. `CLIENT_TIMEOUT_SECONDS`. Default: 20 s.
@@ -113,11 +116,18 @@ impl Settings {
             None if is_local => vec![LOCAL_USER.to_owned()],
             None => Vec::new(),
         };
-        let diagnostics = match get("DIAGNOSTICS").map(|value| value.trim().to_ascii_lowercase()).as_deref() {
+        let word = |name| get(name).map(|value| value.trim().to_ascii_lowercase());
+        let diagnostics = match word("DIAGNOSTICS").as_deref() {
             Some("all") => Diagnostics::All,
             None if is_local => Diagnostics::All,
             Some("admins") | None => Diagnostics::Admins,
             Some(_) => return Err(SettingsError { name: "DIAGNOSTICS", takes: "all or admins" }),
+        };
+        let console = match word("CONSOLE").as_deref() {
+            Some("admins") => true,
+            Some("off") => false,
+            None => is_local,
+            Some(_) => return Err(SettingsError { name: "CONSOLE", takes: "admins or off" }),
         };
         Ok(Self {
             bind,
@@ -127,6 +137,7 @@ impl Settings {
             admin_users,
             allowed_hosts: hosts(&get("ALLOWED_HOSTS").unwrap_or_default(), "ALLOWED_HOSTS")?,
             diagnostics,
+            console,
             max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX),
             client_timeout: seconds("CLIENT_TIMEOUT_SECONDS", 20, 1)?,
             shutdown_delay: seconds("SHUTDOWN_DELAY_SECONDS", 0, 0)?,
@@ -163,7 +174,7 @@ fn hosts(text: &str, name: &'static str) -> Result<Vec<String>, SettingsError> {
 }
 
 /// The settings that [`Settings::read`] and logging ask for.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "BIND",
     "DATA_DIR",
     "MAX_UPLOAD_MB",
@@ -171,6 +182,7 @@ const NAMES: [&str; 13] = [
     "ADMIN_USERS",
     "ALLOWED_HOSTS",
     "DIAGNOSTICS",
+    "CONSOLE",
     "MAX_CONNECTIONS",
     "CLIENT_TIMEOUT_SECONDS",
     "SHUTDOWN_DELAY_SECONDS",
@@ -240,6 +252,7 @@ mod tests {
         assert_eq!(settings.decode_memory_bytes, 1024 * 1_048_576);
         assert_eq!(settings.admin_users, ["demo"]);
         assert_eq!(settings.default_user(), Some("demo"));
+        assert!(settings.console);
         assert_eq!(read(&[("BIND", " "), ("DATA_DIR", ""), ("MAX_UPLOAD_MB", "")]), Ok(settings));
     }
 
@@ -249,6 +262,9 @@ mod tests {
         assert_eq!(settings.default_user(), None);
         assert!(settings.admin_users.is_empty());
         assert_eq!(settings.diagnostics, Diagnostics::Admins);
+        assert!(!settings.console);
+        assert!(read(&[("BIND", "0.0.0.0:80"), ("CONSOLE", "Admins")]).unwrap().console);
+        assert!(!read(&[("CONSOLE", "off")]).unwrap().console);
         let open = read(&[("BIND", "0.0.0.0:80"), ("DIAGNOSTICS", "ALL")]).unwrap();
         assert_eq!(open.diagnostics, Diagnostics::All);
     }
@@ -277,6 +293,7 @@ mod tests {
             ("SHUTDOWN_DELAY_SECONDS", "hunter2"),
             ("SHUTDOWN_TIMEOUT_SECONDS", "3601"),
             ("DIAGNOSTICS", "hunter2"),
+            ("CONSOLE", "hunter2"),
             ("ALLOWED_HOSTS", "hunter2.example:443"),
             ("ALLOWED_HOSTS", "images.example, https://hunter2.example"),
             ("ALLOWED_HOSTS", "*.hunter2.example"),

@@ -17,6 +17,7 @@ use futures_util::future::{BoxFuture, Shared};
 use futures_util::stream;
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::ConsoleState;
@@ -36,6 +37,10 @@ const MOST_RECENT: usize = 50;
 
 /// How often a connection without an event is written to, so that one that is gone is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How long an event may wait for the connection, whose buffers are full then. A client that reads nothing for so long counts as
+/// gone.
+const WRITE_WITHIN: Duration = Duration::from_secs(30);
 
 /// An invalidation, for a page.
 #[derive(Debug, Serialize)]
@@ -109,6 +114,21 @@ struct Live {
 }
 
 impl Live {
+    /// Gives the events to the connection, until it is closed or does not take them any more.
+    async fn feed(mut self, connection: mpsc::Sender<Event>) {
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = connection.closed() => return,
+                event = self.next() => event,
+            };
+            let Some(event) = event else { return };
+            if connection.send_timeout(event, WRITE_WITHIN).await.is_err() {
+                return;
+            }
+        }
+    }
+
     async fn next(&mut self) -> Option<Event> {
         if let Some(hello) = self.hello.take() {
             return Some(hello);
@@ -197,8 +217,10 @@ pub(super) async fn live(State(state): State<ConsoleState>, request: Request) ->
         second: Instant::now(),
         left: MOST_PER_SECOND,
     };
-    let stream = stream::unfold(live, |mut live| async move {
-        live.next().await.map(|event| (Ok::<_, Infallible>(event), live))
+    let (connection, events) = mpsc::channel(1);
+    tokio::spawn(live.feed(connection));
+    let stream = stream::unfold(events, async |mut events| {
+        events.recv().await.map(|event| (Ok::<_, Infallible>(event), events))
     });
     let mut response = Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
     let headers = response.headers_mut();

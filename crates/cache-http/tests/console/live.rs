@@ -71,6 +71,17 @@ async fn watchers(site: &Site) -> u64 {
     site.get("/api/v1/overview").await.json()["watchers"].as_u64().unwrap()
 }
 
+/// Waits until so many pages are open: one that is closed is noticed by its task.
+async fn watchers_become(site: &Site, expected: u64) {
+    for _ in 0..MOST_EVENTS {
+        if watchers(site).await == expected {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(watchers(site).await, expected);
+}
+
 fn user(id: u64) -> Invalidation {
     CacheKey::builder("user", id).build().unwrap().into()
 }
@@ -120,13 +131,31 @@ async fn a_client_that_leaves_ends_the_sampler() {
     assert_eq!(watchers(&site).await, 2);
     drop(second);
     first.find("sample").await;
-    assert_eq!(watchers(&site).await, 1);
+    watchers_become(&site, 1).await;
     drop(first);
-    assert_eq!(watchers(&site).await, 0);
+    watchers_become(&site, 0).await;
     let points = async || site.get("/api/v1/timeline").await.json()["points"].as_array().unwrap().len();
     let before = points().await;
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(points().await, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_neither_reads_nor_closes_ends_the_sampler_after_half_a_minute() {
+    let site = Site::new();
+    let (mut reads, mut stays) = (Events::open(&site).await, Events::open(&site).await);
+    stays.find("hello").await;
+    for _ in 0..20 {
+        reads.find("sample").await;
+    }
+    assert_eq!(watchers(&site).await, 2, "a client may pause");
+    for _ in 0..20 {
+        reads.find("sample").await;
+    }
+    watchers_become(&site, 1).await;
+    // It gets what was on its way, and the end.
+    while stays.next().await.is_some() {}
+    reads.find("sample").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,6 +214,7 @@ async fn more_pages_than_the_limit_are_refused_until_one_is_closed() {
     }
     site.get("/api/v1/live").await.is_refused(503, "too_many_watchers");
     open.pop();
+    watchers_become(&site, 63).await;
     let _one_more = Events::open(&site).await;
 }
 
@@ -206,5 +236,5 @@ async fn a_shutdown_ends_the_connections_of_open_pages() {
     let mut late = Events::open(&site).await;
     late.find("closing").await;
     drop((first, second, late));
-    assert_eq!(watchers(&site).await, 0);
+    watchers_become(&site, 0).await;
 }

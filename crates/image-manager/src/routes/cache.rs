@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::extract::{Query, User};
+use crate::extract::{Admin, Query, User};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Entry {
@@ -35,25 +35,19 @@ pub(super) async fn stats(State(app): State<App>, User(_): User) -> Result<Json<
 
 pub(super) async fn entry(
     State(app): State<App>,
-    User(user): User,
+    // A key may name a resource that is forbidden to other users.
+    _: Admin,
     Query(Entry { key }): Query<Entry>,
 ) -> Result<Json<Explanation>, ApiError> {
-    // A key may name a resource that is forbidden to the user.
-    if !app.settings().admin_users.contains(&user) {
-        return Err(ApiError::forbidden("only ADMIN_USERS may look at single entries"));
-    }
     let key = CacheKey::parse(&key).map_err(|error| ApiError::bad_request(error.to_string()))?;
     app.cache().explain(&key).await.map(Json).map_err(|error| ApiError::internal("explaining a key", error))
 }
 
 pub(super) async fn clear(
     State(app): State<App>,
-    User(user): User,
+    _: Admin,
     Query(Clear { pattern }): Query<Clear>,
 ) -> Result<Json<Value>, ApiError> {
-    if !app.settings().admin_users.contains(&user) {
-        return Err(ApiError::forbidden("only ADMIN_USERS may clear the cache"));
-    }
     let cleared = match pattern {
         None => app.cache().clear().await,
         Some(pattern) => {

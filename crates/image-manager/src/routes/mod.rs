@@ -4,6 +4,7 @@ mod analyses;
 mod cache;
 #[cfg(test)]
 mod changed_meanwhile;
+mod console;
 mod content;
 mod health;
 mod images;
@@ -11,6 +12,8 @@ mod listing;
 mod page;
 mod projects;
 mod thumbnails;
+
+pub(crate) use console::console;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;

@@ -18,8 +18,9 @@ fn everything_is_reached_by_keys_alone_and_the_focus_is_seen() {
     let mut site = Site::with_samples();
     let tab = &mut site.tab;
     tab.until(PICTURES_ARE_SHOWN);
+    tab.until("!document.querySelector('#console').hidden");
     let mut reached = Vec::new();
-    for _ in 0..14 {
+    for _ in 0..15 {
         tab.press("Tab");
         let is_seen = tab.value(
             "(() => { const style = getComputedStyle(document.activeElement);
@@ -31,6 +32,7 @@ fn everything_is_reached_by_keys_alone_and_the_focus_is_seen() {
     }
     let controls = [
         "skip",
+        "console",
         "viewer",
         "Samples",
         "new-project",
@@ -44,7 +46,7 @@ fn everything_is_reached_by_keys_alone_and_the_focus_is_seen() {
         "search-reset",
     ];
     assert_eq!(reached[..controls.len()], controls.map(Value::from));
-    let picture = reached[12].as_str().unwrap();
+    let picture = reached[13].as_str().unwrap();
     assert!(picture.contains("sunset.jpg"), "{picture}");
     // Enter opens the second picture, the focus stays inside its view, and Escape leads back.
     tab.press("Enter");

@@ -7,6 +7,7 @@
 mod accessibility;
 mod changes;
 mod chromium;
+mod console;
 mod hostile_names;
 mod metadata;
 mod people;

@@ -43,7 +43,11 @@ fn edited_metadata_are_saved_and_found_and_the_rest_keeps_its_digits_and_order()
     let expected =
         SENT.replace("\"lines\":\"a\\nb\"}", "\"lines\":\"a\\nb\",\"mood\":\"lazy \\\"cat\\\" <b>\"}");
     assert_eq!(metadata_of(&site.server().get(DEMO, &path)), expected);
-    site.tab.until("document.querySelectorAll('#metadata .line').length === 6");
+    // Shown anew, not as it was edited.
+    site.tab.until(
+        "document.querySelectorAll('#metadata .line').length === 6
+        && document.querySelector('#metadata [type=submit]').disabled",
+    );
     // The line of the first member goes away, and another becomes a number.
     site.tab.click("#metadata .line:nth-child(1) button");
     site.tab.fill("#metadata .line:nth-child(1) [name=value]", "10.0");

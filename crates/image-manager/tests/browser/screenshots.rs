@@ -111,3 +111,22 @@ fn of_trouble() {
     tab.until("document.querySelector('#notice p')");
     of_all_windows(tab, "trouble");
 }
+
+#[test]
+fn of_a_full_disk() {
+    let mut site = Site::with_samples();
+    let tab = &mut site.tab;
+    tab.until(PICTURES_ARE_SHOWN);
+    // The answer of a server whose disk is full, which cannot be brought about here.
+    tab.value(
+        "globalThis.realFetch = fetch, globalThis.fetch = (path, options) => options?.method === 'DELETE'
+            ? Promise.resolve(new Response(JSON.stringify(
+                { error: { code: 'disk_full', message: 'the disk is full; nothing was changed' } }), { status: 507 }))
+            : realFetch(path, options), 0",
+    );
+    tab.click("#gallery li:nth-child(2) a");
+    tab.until("document.querySelector('#image-stage img')?.complete");
+    tab.click_on("Delete");
+    tab.until("document.querySelector('#image-dialog .notice').textContent.includes('Free some space')");
+    of_all_windows(tab, "full-disk");
+}

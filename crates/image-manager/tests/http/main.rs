@@ -6,6 +6,7 @@ mod analyses;
 mod authorisation;
 mod bad_input;
 mod cache_routes;
+mod console;
 mod content;
 mod damaged_data;
 mod freshness;
