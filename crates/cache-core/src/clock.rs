@@ -144,7 +144,7 @@ impl Clock for SystemClock {
 /// A clock that only moves when it is told to, for tests of expiry without waiting.
 ///
 /// ```
-/// # mod cache_facade { pub use cache_core as backend; pub use cache_core::ManualClock; }
+/// # mod cache_facade { pub mod backend { pub use cache_core::*; } pub use cache_core::ManualClock; }
 /// use cache_facade::{ManualClock, backend::Clock};
 /// use std::time::Duration;
 ///

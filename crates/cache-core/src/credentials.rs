@@ -12,7 +12,7 @@ use crate::panics::{caught, caught_in};
 /// A user and a password. `Debug` does not show the password.
 ///
 /// ```
-/// # mod cache_facade { pub use cache_core as config; }
+/// # mod cache_facade { pub mod config { pub use cache_core::*; } }
 /// use cache_facade::config::Credentials;
 ///
 /// let credentials = Credentials::new("token").with_username("cache");

@@ -35,7 +35,7 @@ use crate::sync::{Mutex, MutexGuard};
 /// [`AtomicBackend`] have another eighth of the limit besides.
 ///
 /// ```
-/// # mod cache_facade { pub use cache_core as backend; }
+/// # mod cache_facade { pub mod backend { pub use cache_core::*; } }
 /// use cache_facade::backend::MemoryBackend;
 ///
 /// let backend = MemoryBackend::new().limit_bytes(16 * 1_048_576);

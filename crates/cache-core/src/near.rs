@@ -48,7 +48,7 @@ const TYPICAL_BYTES: u64 = 2048;
 /// How much of the values that read from a store are kept in memory.
 ///
 /// ```
-/// # mod cache_facade { pub use cache_core as backend; }
+/// # mod cache_facade { pub mod backend { pub use cache_core::*; } }
 /// use cache_facade::backend::NearConfig;
 ///
 /// let config = NearConfig::new(64 << 20).largest_value_bytes(256 << 10).without_family("thumbnail");
