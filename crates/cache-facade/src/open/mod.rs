@@ -327,7 +327,7 @@ mod tests {
 }
 
 #[cfg(all(test, not(feature = "tls")))]
-mod tests {
+mod tests_of_small_builds {
     use super::*;
     use crate::config::{RedisConfig, Tls};
 
