@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use fs_err as fs;
@@ -48,7 +48,7 @@ pub(crate) fn run(mut arguments: Arguments) -> Outcome {
 }
 
 /// The public items of a crate with all features for users, one a line.
-fn public_api(package: &Package, workspace: &Workspace, rustdoc: &PathBuf) -> Result<String> {
+fn public_api(package: &Package, workspace: &Workspace, rustdoc: &Path) -> Result<String> {
     let name = package.name();
     let features = package.public_features().collect::<Vec<_>>().join(",");
     let mut command =
@@ -65,7 +65,8 @@ fn public_api(package: &Package, workspace: &Workspace, rustdoc: &PathBuf) -> Re
     Ok(api.to_string())
 }
 
-/// Fails where the lines differ, and names the first of them.
+/// Fails where the texts differ, and names the first lines that only one of them has. A name of two things, as a trait and its
+/// derive macro, has two equal lines: one of them may go, so that sets of lines alone do not tell.
 fn compare(recorded: &str, found: &str) -> Result<()> {
     let [old, new] = [recorded, found].map(|text| text.lines().collect::<BTreeSet<_>>());
     let gone = old.difference(&new).map(|line| format!("- {line}"));
@@ -73,9 +74,10 @@ fn compare(recorded: &str, found: &str) -> Result<()> {
     let differences: Vec<String> = gone.chain(come).collect();
     let some = differences.iter().take(20).map(String::as_str).collect::<Vec<_>>().join("\n");
     ensure!(
-        differences.is_empty(),
-        "{} lines differ; `cargo xtask api --write` records them:\n{some}",
-        differences.len()
+        recorded == found,
+        "{} lines recorded, {} found; `cargo xtask api --write` records them:\n{some}",
+        recorded.lines().count(),
+        found.lines().count()
     );
     Ok(())
 }
@@ -90,5 +92,7 @@ mod tests {
         let problem =
             compare("pub fn a()\npub fn b()\n", "pub fn a()\npub fn c()\n").unwrap_err().to_string();
         assert!(problem.contains("- pub fn b()") && problem.contains("+ pub fn c()"), "{problem}");
+        // One of two equal lines.
+        assert!(compare("pub use a::B\npub use a::B\n", "pub use a::B\n").is_err());
     }
 }

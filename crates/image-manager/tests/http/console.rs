@@ -1,4 +1,4 @@
-//! The console of the cache at `/cache`: who reaches it, what it shows and clears, and that it ends with the server.
+//! The console of the cache at `/cache`: it answers `ADMIN_USERS` alone, shows and clears entries, and ends with the server.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
