@@ -1,5 +1,7 @@
 //! Counts the entries that an invalidation would remove.
 
+use std::collections::HashSet;
+
 use cache_core::{Error, ErrorKind, Invalidation, Result};
 
 use super::DiskEngine;
@@ -25,7 +27,12 @@ impl DiskEngine {
             let hash = self.index.hash(key.as_str());
             return Ok(Some(self.index.shard(hash).peek(hash).is_some().into()));
         }
-        let mut count: u64 = 0;
+        // Before the first snapshot, which then holds every entry that is not among these. The other way round, an entry that
+        // is written between the two would be in neither.
+        let shards = self.index.shards();
+        let unwritten: HashSet<u64> =
+            shards.flat_map(|shard| shard.unwritten_ids(|key| what.matches(key))).collect();
+        let mut count = unwritten.len() as u64;
         let mut from = String::new();
         loop {
             if !is_wanted() {
@@ -39,16 +46,14 @@ impl DiskEngine {
             };
             let is_live = |key: &str, meta: Meta| {
                 let hash = self.index.hash(key);
-                self.index.shard(hash).is_stored(hash, meta.at.id)
+                !unwritten.contains(&meta.at.id) && self.index.shard(hash).holds(hash, meta.at.id)
             };
             let each = |key: &str, meta: Meta| count += u64::from(is_live(key, meta));
             let rest = snapshot.scan_matches(what, &from, KEYS_AT_ONCE, each);
             match rest.map_err(|fault| fault.into_error("cannot count"))? {
                 Some(rest) => from = rest,
-                None => break,
+                None => return Ok(Some(count)),
             }
         }
-        let unwritten = self.index.shards().map(|shard| shard.count_unwritten(|key| what.matches(key)));
-        Ok(Some(count + unwritten.sum::<u64>()))
     }
 }

@@ -153,15 +153,10 @@ impl Shard {
         self.position(hash).is_some_and(|at| self.slot(at).id() == id)
     }
 
-    /// Whether the entry of `hash` is the one with this id, and is in the store.
-    pub(crate) fn is_stored(&self, hash: u64, id: u64) -> bool {
-        let slot = self.position(hash).map(|at| self.slot(at));
-        slot.is_some_and(|slot| slot.id() == id && !slot.is(UNWRITTEN))
-    }
-
-    /// Counts the entries that are not in the store yet and whose keys `matches`.
-    pub(crate) fn count_unwritten(&self, matches: impl Fn(&str) -> bool) -> u64 {
-        self.unwritten.values().filter(|unwritten| matches(unwritten.key.as_str())).count() as u64
+    /// Returns the ids of the entries that are not in the store yet and whose keys `matches`.
+    pub(crate) fn unwritten_ids(&self, matches: impl Fn(&str) -> bool) -> Vec<u64> {
+        let matching = self.unwritten.iter().filter(|(_, unwritten)| matches(unwritten.key.as_str()));
+        matching.map(|(id, _)| *id).collect()
     }
 
     /// Inserts an entry as the most recently used; returns the entry with its hash, which it replaces.
