@@ -55,8 +55,8 @@ pub(crate) struct Writer {
     /// How many entries a commit removes after a write was refused for lack of space: until all queued removals are done,
     /// nothing else is written.
     freeing: Option<usize>,
-    /// The cost of the rows at the last compaction, in bytes.
-    compacted_rows: Option<u64>,
+    /// Bytes that are still written to the database before it is compacted again.
+    compacts_after: u64,
     flushes: Vec<Flush>,
     /// Invalidations of which a part is done.
     unfinished: Vec<Invalidate>,
@@ -126,7 +126,7 @@ impl Writer {
             unsynced: Vec::new(),
             pending_removals: Vec::new(),
             freeing: None,
-            compacted_rows: None,
+            compacts_after: 0,
             flushes: Vec::new(),
             unfinished: Vec::new(),
             next_tick: now.saturating_add(TICK),
@@ -200,6 +200,9 @@ impl Writer {
         let is_freeing = self.free_blocks();
         if self.freeing.is_some() {
             self.free_some();
+            return true;
+        }
+        if self.compact_when_full() {
             return true;
         }
         let batch = self.take_batch();

@@ -96,7 +96,8 @@ impl WriteBehind {
         self.removals.push_back(removal);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether there is nothing to write and nothing to remove.
+    pub(crate) fn is_empty(&self) -> bool {
         self.removals.is_empty() && self.values.is_empty()
     }
 

@@ -64,7 +64,9 @@ impl Writer {
     pub(super) fn room_for_blocks(&self) -> u64 {
         let Some(file) = self.file.get() else { return 0 };
         let space = self.engine.space.load();
-        let of_rows = self.budget.needed(self.rows_cost()).max(space.written_bytes() + self.reserve());
+        // The transaction that follows the blocks may take pages of the database that were never written.
+        let of_rows = space.written_bytes() + self.interval() + self.reserve();
+        let of_rows = of_rows.max(self.budget.needed(self.rows_cost()));
         self.whole().saturating_sub(of_rows + file.store.values.taken_bytes())
     }
 
@@ -79,7 +81,7 @@ impl Writer {
         if missing == 0 || self.has_blocks_to_free() {
             return false;
         }
-        if self.compact() {
+        if self.compact_for_blocks() {
             return true;
         }
         let before = self.engine.index.cost();

@@ -146,6 +146,7 @@ impl Writer {
     ) -> Result<(), Fault> {
         let written = self.store()?.write(commit, work)?;
         self.publish()?;
+        self.compacts_after = self.compacts_after.saturating_sub(bytes);
         if let Some(file) = self.file.get_mut() {
             file.free(&written.freed);
             file.is_dirty = true;

@@ -60,48 +60,78 @@ impl Writer {
         self.engine.allowance.store(live.saturating_sub(beside), Ordering::Relaxed);
     }
 
-    /// Whether so much of the database's file is free pages that it is worth to move the others together.
-    ///
-    /// Rows that lie apart cannot be moved together: after a compaction, there is none before many more have come or left.
-    fn is_compaction_due(&self) -> bool {
-        let (rows, taken) = (self.rows_cost(), self.engine.space.load().written_bytes());
-        let free = taken.saturating_sub(self.budget.needed(rows));
-        self.compacted_rows.is_none_or(|before| rows.abs_diff(before) > before / 4)
-            && free > (taken / 4).max(self.budget.whole(0) / 64)
+    /// Has the next transaction take the pages that are kept for removals, too.
+    fn allow_reserve(&self) {
+        self.engine.space.load().set_most(self.whole().saturating_sub(self.values_bytes()));
     }
 
-    /// Gives free pages of the database's file back, for values in blocks; returns whether it did.
+    /// Whether so much of the database's file is free pages that values in blocks should have their space.
+    fn has_free_pages_for_blocks(&self) -> bool {
+        let taken = self.engine.space.load().written_bytes();
+        let free = taken.saturating_sub(self.budget.needed(self.rows_cost()));
+        free > (taken / 4).max(self.budget.whole(0) / 64)
+    }
+
+    /// Whether the next transactions may find no page that was written before and is free.
+    ///
+    /// redb takes the smallest run of free pages that is long enough, whether they were ever written or not: once the file
+    /// takes what it may, a transaction can be refused while most of the pages that were written are free.
+    fn is_database_full(&self) -> bool {
+        let space = self.engine.space.load();
+        space.written_bytes() + self.interval() > space.most()
+    }
+
+    /// Compacts a full database before something is written to it; returns whether that gave space back.
+    pub(super) fn compact_when_full(&mut self) -> bool {
+        let is_work = self.engine.queue.write_behind(|queued| !queued.is_empty());
+        is_work && self.is_database_full() && self.compact()
+    }
+
+    /// Compacts the database for values in blocks; returns whether that gave space back.
+    pub(super) fn compact_for_blocks(&mut self) -> bool {
+        self.has_free_pages_for_blocks() && self.compact()
+    }
+
+    /// Moves the pages of the database together and gives those behind them back, unless little was written since the last
+    /// time; returns whether the file takes less.
     ///
     /// # Cost
     /// Reads and writes the pages behind the new end of the file. Commands wait, and readers miss.
-    pub(super) fn compact(&mut self) -> bool {
-        if !self.is_compaction_due() {
+    fn compact(&mut self) -> bool {
+        if self.compacts_after > 0 {
             return false;
         }
         let before = self.engine.space.load().written_bytes();
+        let start = SystemClock.monotonic();
+        self.allow_reserve();
         let done = self.sync().and_then(|()| {
             self.engine.snapshot.store(None);
             self.wait_for_readers(0);
-            let whole = self.whole();
-            if let FileState::Open(file) = &mut self.file {
-                file.retired.clear();
-                // It may take the pages that are kept for removals.
-                let most = whole.saturating_sub(file.store.values.taken_bytes());
-                self.engine.space.load().set_most(most);
-                if file.store.compact()? {
-                    self.compacted_rows = Some(self.rows_cost());
-                }
-            }
+            self.allow_reserve();
+            let FileState::Open(file) = &mut self.file else { return Err(Fault::Unavailable) };
+            file.retired.clear();
+            let is_compact = file.store.compact()?;
             self.publish()?;
             // The commits of a compaction do not write the list of free pages, without which opening takes long after a crash.
-            self.sync()
+            self.sync()?;
+            Ok(is_compact)
         });
-        if let Err(fault) = done {
-            self.fail(&fault);
-            return true;
-        }
+        let is_compact = match done {
+            Ok(is_compact) => is_compact,
+            Err(fault) => {
+                self.fail(&fault);
+                return true;
+            }
+        };
         self.set_allowance();
-        self.engine.space.load().written_bytes() < before
+        let after = self.engine.space.load().written_bytes();
+        // A reader that stalls may go away soon; rows that lie apart do not come together however often pages are moved.
+        self.compacts_after = if is_compact { (after / 4).max(4 * self.interval()) } else { self.interval() };
+        cache_core::log::debug!(
+            before_bytes = before, after_bytes = after, elapsed = ?SystemClock.monotonic().saturating_since(start),
+            "disk cache database compacted"
+        );
+        after < before
     }
 
     /// Waits for readers of snapshots before which more than `most` bytes were written, because their pages cannot be used
@@ -171,6 +201,7 @@ impl Writer {
         self.remove_quarantined();
         if self.freeing.is_none() {
             self.budget.refused();
+            self.compacts_after = 0;
         }
         self.out_of_space()
     }
