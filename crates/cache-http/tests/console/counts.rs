@@ -30,6 +30,8 @@ async fn counts_are_removals(site: &Site) {
         let removed = site.post("/api/v1/clear", &what.to_string()).await.json();
         assert_eq!(counted["entries"], removed["removed"], "{what}");
         assert_eq!(counted["what"], removed["what"], "{what}");
+        let left = site.post("/api/v1/clear/dry-run", &what.to_string()).await.json();
+        assert_eq!(left["entries"], 0, "{what}");
     }
 }
 

@@ -187,6 +187,31 @@ async fn a_slow_client_loses_events_is_told_so_and_delays_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_page_gets_fifty_events_in_each_second_and_is_told_how_many_more_there_were() {
+    let site = Site::new();
+    let mut events = Events::open(&site).await;
+    events.find("hello").await;
+    for (sent, expected) in [(60, (50, 10)), (50, (50, 0)), (1, (1, 0))] {
+        for id in 0..sent {
+            let _ = site.cache.invalidate(&user(id)).await.unwrap();
+        }
+        let (mut shown, mut missed) = (0, 0);
+        for _ in 0..MOST_EVENTS {
+            match events.next().await.unwrap() {
+                (name, _) if name == "invalidated" => shown += 1,
+                (name, data) if name == "missed" => missed += data["events"].as_u64().unwrap(),
+                _ => {}
+            }
+            if shown + missed >= sent {
+                break;
+            }
+        }
+        assert_eq!((shown, missed), expected, "of {sent}");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_flood_of_events_does_not_keep_the_figures_away() {
     let site = Site::new();
     let mut events = Events::open(&site).await;
