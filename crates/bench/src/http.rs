@@ -1,6 +1,7 @@
 //! HTTP responses: a hit through the layer of cache-http beside the handler that returns the same bytes from memory, and
-//! requests over connections beside the layers of others.
+//! requests over connections beside the layers of others; and what the console costs a hit.
 
+mod console;
 #[cfg(feature = "peers")]
 mod layers;
 
@@ -32,8 +33,9 @@ fn route(body: &Bytes) -> MethodRouter {
     get(async move || body)
 }
 
+/// An application as `axum::serve` makes it: with its state, so that its layers are there once.
 fn application(route: MethodRouter) -> Router {
-    Router::new().route(PATH, route)
+    Router::new().route(PATH, route).with_state(())
 }
 
 /// A route behind the layer, whose response is in memory.
@@ -72,17 +74,28 @@ pub fn run(session: &mut Session) -> Outcome<()> {
         let caches = Caches::with_memory(&session.runtime, 64, 32)?;
         let body = Bytes::from(vec![b'#'; length]);
         let (mut of_ours, mut of_peer) = (ours(&caches, &body)?, application(route(&body)));
-        let (here, there) = (Arc::clone(&session.runtime), Arc::clone(&session.runtime));
-        let mut case = pair(
-            |operations| here.block_on(timed_async(0..operations, async |_| ask(&mut of_ours, length).await)),
-            |operations| {
-                there.block_on(timed_async(0..operations, async |_| ask(&mut of_peer, length).await))
-            },
-        );
         let (unit, target) = (Unit::Micros, Target::Difference(most));
-        session.measure(&Spec::new(name, "the handler alone", unit, Pace::FREE, target), &mut case)?;
+        let spec = Spec::new(name, "the handler alone", unit, Pace::FREE, target);
+        against(session, &spec, &mut of_ours, &mut of_peer, length)?;
         #[cfg(feature = "peers")]
         layers::run(session, &caches, &body)?;
     }
+    console::run(session)
+}
+
+/// Measures one application beside another.
+fn against(
+    session: &mut Session,
+    spec: &Spec,
+    of_ours: &mut Router,
+    of_peer: &mut Router,
+    length: usize,
+) -> Outcome<()> {
+    let (here, there) = (Arc::clone(&session.runtime), Arc::clone(&session.runtime));
+    let mut case = pair(
+        |operations| here.block_on(timed_async(0..operations, async |_| ask(of_ours, length).await)),
+        |operations| there.block_on(timed_async(0..operations, async |_| ask(of_peer, length).await)),
+    );
+    session.measure(spec, &mut case)?;
     Ok(())
 }

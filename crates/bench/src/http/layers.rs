@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tower::{ServiceBuilder, service_fn};
 use tower_http_cache::prelude::{CacheLayer, InMemoryBackend};
 
-use super::{PATH, application, ours, send};
+use super::{PATH, against, application, ours, send};
 use crate::Outcome;
 use crate::case::{Pace, Spec, Target, Unit, check, pair};
 use crate::connection::{Connection, request};
@@ -36,10 +36,19 @@ const REQUESTS: u64 = 10_000;
 /// Makes an application of a body and a counter of the handler's calls.
 type Make = fn(Bytes, Arc<AtomicU64>) -> Router;
 
-const RIVALS: [(&str, Make, &str); 2] = [
-    ("axum-response-cache 0.5", axum_response_cache, "as its README: 60 s"),
-    ("tower-http-cache 0.6, in memory", tower_http_cache, "as its README; behind axum's HandleError"),
+/// Each with a note, and with how often its handler is called by three requests.
+const RIVALS: [(&str, Make, &str, u64); 3] = [
+    ("the handler alone", bare, "what the server and the client leave to any layer", 3),
+    ("axum-response-cache 0.5", axum_response_cache, "as its README: 60 s", 1),
+    ("tower-http-cache 0.6, in memory", tower_http_cache, "as its README; behind axum's HandleError", 1),
 ];
+
+fn bare(body: Bytes, calls: Arc<AtomicU64>) -> Router {
+    application(get(async move || {
+        calls.fetch_add(1, Ordering::Relaxed);
+        body
+    }))
+}
 
 fn axum_response_cache(body: Bytes, calls: Arc<AtomicU64>) -> Router {
     let handler = async move || {
@@ -123,26 +132,34 @@ impl Drop for Site {
 
 /// Measures a row for each of the other layers.
 pub(super) fn run(session: &mut Session, caches: &Caches, body: &Bytes) -> Outcome<()> {
-    let name = match body.len() {
-        1024 => "HTTP hits 1 KB, 64 connections",
-        _ => "HTTP hits 100 KB, 64 connections",
+    let (alone, name) = match body.len() {
+        1024 => ("HTTP hit 1 KB", "HTTP hits 1 KB, 64 connections"),
+        _ => ("HTTP hit 100 KB", "HTTP hits 100 KB, 64 connections"),
     };
     let runtime = Arc::clone(&session.runtime);
-    for (peer_name, make, note) in RIVALS {
+    for (peer_name, make, note, expected) in RIVALS {
         let calls = Arc::new(AtomicU64::new(0));
         let mut peer = make(body.clone(), Arc::clone(&calls));
         runtime.block_on(async {
             for _ in 0..3 {
                 drop(send(&mut peer).await?);
             }
-            ensure!(calls.load(Ordering::Relaxed) == 1, "{peer_name} does not cache");
+            ensure!(
+                calls.load(Ordering::Relaxed) == expected,
+                "{peer_name} calls its handler {calls:?} times"
+            );
             Ok(())
         })?;
+        if expected == 1 {
+            let spec = Spec::new(alone, peer_name, Unit::Micros, Pace::FREE, Target::Ratio(1.0)).note(note);
+            against(session, &spec, &mut ours(caches, body)?, &mut peer, body.len())?;
+        }
+        let target = Target::Ratio(if expected == 1 { 2.0 } else { 0.8 });
         let mut of_ours = Site::start(&runtime, ours(caches, body)?, body.len())?;
         let mut of_peer = Site::start(&runtime, peer, body.len())?;
         let mut case = pair(|requests| of_ours.ask(requests), |requests| of_peer.ask(requests));
         let pace = Pace::Whole { operations: REQUESTS };
-        let spec = Spec::new(name, peer_name, Unit::PerSecond, pace, Target::Ratio(2.0));
+        let spec = Spec::new(name, peer_name, Unit::PerSecond, pace, target);
         session.measure(&spec.note(note), &mut case)?;
     }
     Ok(())
