@@ -73,13 +73,13 @@ impl Asked {
 
     /// Whether other caches are measured, and can be built here. Nothing else builds them.
     fn builds_peers(&self) -> bool {
-        if !self.wants("peers") {
+        if !self.wants("peers") && !self.wants("http") {
             return false;
         }
         let built = run_command(&mut cargo(&format!("build --release --locked --package bench {PEERS}")));
         if let Err(error) = &built {
             println!(
-                "WITHOUT foyer, cached, rusqlite, moka and deadpool-redis, which cannot be built here: {error:#}"
+                "WITHOUT foyer, cached, rusqlite, moka, deadpool-redis and the layers of others, which cannot be built here: {error:#}"
             );
         }
         built.is_ok()

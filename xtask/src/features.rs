@@ -165,7 +165,7 @@ const OWNED: &[Owned] = &[
     Owned { law: "only cache-core depends on bincode", libraries: &["bincode"], owners: &["cache-core"] },
     Owned {
         law: "only the bench crate depends on the peers",
-        libraries: &["foyer", "cached", "deadpool-redis", "moka"],
+        libraries: &["axum-response-cache", "cached", "deadpool-redis", "foyer", "moka", "tower-http-cache"],
         owners: &["bench"],
     },
 ];

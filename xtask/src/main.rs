@@ -55,7 +55,7 @@ cargo xtask COMMAND
   demo [--keep]             starts the application on a free port and walks through it over HTTP; then two instances
                             over a Redis that is killed and comes back;
                             --keep: leaves it running until Enter is pressed
-  bench [--quick] [--only disk|facade|redis|peers|workloads|application] [--trace FILE] [--json FILE]
+  bench [--quick] [--only disk|facade|redis|peers|http|workloads|application] [--trace FILE] [--json FILE]
                             measures ours beside its peers in one run; rows also as JSON, plots in
                             target/bench-report/index.html; FILE of lookups to repeat: time,key,size
   reliability [--minutes N] [--seed N] [--only ROW]

@@ -111,6 +111,12 @@ const PLANTED: &[(&str, &str, &str)] = &[
     ("viewer-left-out", EVERYTHING, "--test model each_response"),
     ("set-cookie-stored", EVERYTHING, "--test model each_response"),
     ("vary-ignored", EVERYTHING, "--test model each_response"),
+    ("events-unlimited", EVERYTHING, "--test console a_page_gets_fifty_events"),
+    ("loss-unreported", EVERYTHING, "--test console a_slow_client_loses_events"),
+    ("foreign-reads", EVERYTHING, "--test console a_read_that_another_site_sends"),
+    ("guard-left-out", EVERYTHING, "--test console the_guard_decides"),
+    ("dry-run-clears", EVERYTHING, "--test console counts::in_memory"),
+    ("unwritten-uncounted", EVERYTHING, "--test faults an_entry_is_counted_once"),
 ];
 
 fn steps(workspace: &Workspace) -> Vec<Step> {

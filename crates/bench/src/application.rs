@@ -17,6 +17,7 @@ use testkit::RedisServer;
 
 use crate::Outcome;
 use crate::case::{Pace, Spec, Target, Unit};
+use crate::connection::request;
 use crate::interleave::Measured;
 use crate::row::Row;
 use crate::session::Session;
@@ -77,7 +78,7 @@ fn program() -> Outcome<Option<PathBuf>> {
 
 /// The requests of each of [`KINDS`].
 fn kinds(images: &client::Images) -> [Requests; 4] {
-    let get = |path: String| client::request("GET", &path, "", b"");
+    let get = |path: String| request("GET", &path, "", b"");
     let metadata: Vec<_> = images.ids.iter().map(|id| get(format!("/api/images/{id}"))).collect();
     let page = |skip| get(format!("/api/projects/{}/images?skip={skip}&limit=100", images.project));
     let listing: Vec<_> = (0..4).map(page).collect();

@@ -16,7 +16,7 @@
 //!    process to be killed, or measured from outside.
 //! 4. [`disk`], [`facade`] and [`redis`]: the rows; [`tasks`] for those of many tasks. [`peers`]: other caches, most of them
 //!    behind the feature `peers`, so that no other build has them.
-//! 5. [`application`]: image-manager as a process. [`workloads`]: what an application does, made of [`requests`] or read from a [`trace`], beside an exact [`lru`].
+//! 5. [`http`]: responses through the layer. [`application`]: image-manager as a process. [`workloads`]: what an application does, made of [`requests`] or read from a [`trace`], beside an exact [`lru`].
 //! 6. [`plot`] and [`report`]: pictures of it. [`page`]: docs/benchmarks.md.
 
 #![expect(
@@ -29,8 +29,10 @@
 pub mod application;
 pub mod case;
 pub mod child;
+mod connection;
 pub mod disk;
 pub mod facade;
+pub mod http;
 pub mod interleave;
 pub mod lru;
 pub mod options;

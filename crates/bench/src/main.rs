@@ -4,7 +4,9 @@ use anyhow::{Context, bail, ensure};
 use bench::options::{GROUPS, Options, USAGE};
 use bench::row::Row;
 use bench::session::Session;
-use bench::{Outcome, application, child, disk, facade, page, peers, redis, report, table, trace, workloads};
+use bench::{
+    Outcome, application, child, disk, facade, http, page, peers, redis, report, table, trace, workloads,
+};
 use serde::Serialize;
 
 /// The variable in which the caller passes a description of the machine, the day and the commit.
@@ -39,6 +41,7 @@ fn main() -> Outcome<()> {
             "facade" => facade::run(&mut session),
             "redis" => redis::run(&mut session),
             "peers" => peers::run(&mut session),
+            "http" => http::run(&mut session),
             "application" => application::run(&mut session),
             _ => workloads::run(&mut session, traced.as_ref()),
         };

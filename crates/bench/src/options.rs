@@ -9,7 +9,7 @@ use crate::Outcome;
 use crate::interleave::Plan;
 
 /// The names of the groups of rows.
-pub const GROUPS: [&str; 6] = ["disk", "facade", "redis", "peers", "workloads", "application"];
+pub const GROUPS: [&str; 7] = ["disk", "facade", "redis", "peers", "http", "workloads", "application"];
 
 /// What to run, and where to write the rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Options {
 }
 
 /// How the program is called.
-pub const USAGE: &str = "bench [--quick] [--only disk|facade|redis|peers|workloads|application] [--trace FILE] [--json FILE] \
+pub const USAGE: &str = "bench [--quick] [--only disk|facade|redis|peers|http|workloads|application] [--trace FILE] [--json FILE] \
                          [--report FOLDER] [--page FILE]";
 
 impl Options {

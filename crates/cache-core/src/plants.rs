@@ -44,6 +44,18 @@ pub enum Plant {
     SetCookieStored,
     /// The `Vary` of a response is not read.
     VaryIgnored,
+    /// The console tells a page of any number of events.
+    EventsUnlimited,
+    /// The console does not tell a page that events were lost.
+    LossUnreported,
+    /// The console answers what another site asks.
+    ForeignReads,
+    /// The console lets every viewer change something.
+    GuardLeftOut,
+    /// A dry run of the console clears.
+    DryRunClears,
+    /// The disk cache does not count entries that wait for the writer.
+    UnwrittenUncounted,
 }
 
 #[cfg(feature = "plants")]

@@ -88,7 +88,7 @@ impl LayerBuilder {
             StatusCode::GONE,
         ];
         CacheLayer {
-            policy: Policy {
+            policy: Arc::new(Policy {
                 cache: self.cache,
                 key,
                 audience: Audience::Private,
@@ -99,7 +99,7 @@ impl LayerBuilder {
                 options: LoadOptions::new().keep(stored::is_storable),
                 ttl: None,
                 clock,
-            },
+            }),
         }
     }
 }
@@ -126,11 +126,13 @@ impl FamilyLayerBuilder {
 /// A layer that answers requests from the cache; made by [`layer`].
 ///
 /// It is for services of `http` requests and responses whose errors are `Send`, and whose bodies have [`Bytes`](bytes::Bytes) as data.
-/// Each service that it makes learns by itself by which request headers responses vary.
+/// Each service that it makes learns by itself by which request headers responses vary. A router of axum makes its services when it
+/// gets its state. `axum::serve` sees to that; a router that is called in another way needs `with_state(())`, or else it makes
+/// them anew for each request, and responses with `Vary` are not stored.
 #[derive(Clone)]
 #[must_use = "a layer does nothing unless it is added to a service"]
 pub struct CacheLayer {
-    policy: Policy,
+    policy: Arc<Policy>,
 }
 
 impl CacheLayer {
@@ -233,7 +235,7 @@ impl CacheLayer {
     }
 
     fn with(mut self, set: impl FnOnce(&mut Policy)) -> Self {
-        set(&mut self.policy);
+        set(Arc::make_mut(&mut self.policy));
         self
     }
 }
@@ -242,7 +244,7 @@ impl<S> Layer<S> for CacheLayer {
     type Service = CacheService<S>;
 
     fn layer(&self, inner: S) -> CacheService<S> {
-        CacheService::new(inner, self.policy.clone())
+        CacheService::new(inner, Arc::clone(&self.policy))
     }
 }
 

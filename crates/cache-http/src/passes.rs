@@ -4,7 +4,7 @@
 //! waited in vain. Without a memory of it, a page that is never stored would be answered one request at a time.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cache_core::{CacheKey, Clock, Monotonic};
@@ -29,42 +29,45 @@ struct Pass {
 pub(crate) struct Passes {
     clock: Arc<dyn Clock>,
     hasher: RandomState,
-    slots: Box<[Mutex<Option<Pass>>]>,
+    /// Made for the first key: most services have none.
+    slots: OnceLock<Box<[Mutex<Option<Pass>>]>>,
 }
 
 impl Passes {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        let slots = (0..SLOTS).map(|_| Mutex::default()).collect();
-        Self { clock, hasher: RandomState::new(), slots }
+        Self { clock, hasher: RandomState::new(), slots: OnceLock::new() }
     }
 
     /// Begins the period of `key`, whose response was not stored for `reason`.
     pub(crate) fn begin(&self, key: &CacheKey, reason: Reason) {
+        let slots = self.slots.get_or_init(|| (0..SLOTS).map(|_| Mutex::default()).collect());
         let hash = self.hasher.hash_one(key);
-        if let Some(slot) = self.slot(hash) {
+        if let Some(slot) = slot(slots, hash) {
             *slot.lock() = Some(Pass { hash, end: self.clock.monotonic().saturating_add(PERIOD), reason });
         }
     }
 
     /// Ends the period of `key`.
     pub(crate) fn end(&self, key: &CacheKey) {
+        let Some(slots) = self.slots.get() else { return };
         let hash = self.hasher.hash_one(key);
-        if let Some(slot) = self.slot(hash) {
+        if let Some(slot) = slot(slots, hash) {
             slot.lock().take_if(|pass| pass.hash == hash);
         }
     }
 
     /// The reason why the last response of `key` was not stored, while its period lasts.
     pub(crate) fn reason(&self, key: &CacheKey) -> Option<Reason> {
+        let slots = self.slots.get()?;
         let hash = self.hasher.hash_one(key);
-        let pass = (*self.slot(hash)?.lock())?;
+        let pass = (*slot(slots, hash)?.lock())?;
         (pass.hash == hash && self.clock.monotonic() < pass.end).then_some(pass.reason)
     }
+}
 
-    #[expect(clippy::cast_possible_truncation, reason = "reduced to 8 bits first")]
-    fn slot(&self, hash: u64) -> Option<&Mutex<Option<Pass>>> {
-        self.slots.get((hash % SLOTS as u64) as usize)
-    }
+#[expect(clippy::cast_possible_truncation, reason = "reduced to 8 bits first")]
+fn slot(slots: &[Mutex<Option<Pass>>], hash: u64) -> Option<&Mutex<Option<Pass>>> {
+    slots.get((hash % SLOTS as u64) as usize)
 }
 
 #[cfg(test)]

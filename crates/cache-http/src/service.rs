@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// What the clones of a service share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) policy: Policy,
+    pub(crate) policy: Arc<Policy>,
     pub(crate) learned: Learned,
     pub(crate) passes: Passes,
 }
@@ -51,7 +51,7 @@ pub struct CacheService<S> {
 }
 
 impl<S> CacheService<S> {
-    pub(crate) fn new(inner: S, policy: Policy) -> Self {
+    pub(crate) fn new(inner: S, policy: Arc<Policy>) -> Self {
         let passes = Passes::new(Arc::clone(&policy.clock));
         Self { inner, shared: Arc::new(Shared { policy, learned: Learned::default(), passes }) }
     }

@@ -7,7 +7,7 @@
 //! - [`Authority`] and [`terminator`]: certificates, and TLS in front of a server without it.
 //! - [`Lines`]: captured log events.
 //! - [`history`]: the reads and changes of many processes, and a check that no read was stale.
-//! - [`stale_only_if`]: a test that must fail while a bug is planted.
+//! - [`fails_only_if`], [`stale_only_if`]: a test that must fail while a bug is planted.
 //! - [`memory`]: the growth of a process.
 //! - [`reliability`]: counts of faults injected and survived, for `cargo xtask reliability`.
 //!
@@ -26,7 +26,7 @@ mod sentinels;
 mod tls;
 
 pub use lines::Lines;
-pub use plants::stale_only_if;
+pub use plants::{fails_only_if, stale_only_if};
 pub use proxy::{Mode, TcpProxy};
 pub use redis_cluster::{FailOver, RedisCluster};
 pub use redis_connection::{RedisConnection, Reply};

@@ -5,14 +5,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Runs `test`, which must succeed, or fail with a message that contains `stale` if `is_planted`.
 ///
 /// # Panics
-/// As `test` does without the bug; with it, when `test` succeeds or fails for another reason.
+/// As [`fails_only_if`].
 pub fn stale_only_if(is_planted: bool, test: impl FnOnce()) {
+    fails_only_if(is_planted, "stale", test);
+}
+
+/// Runs `test`, which must succeed, or fail with a message that contains `expected` if `is_planted`.
+///
+/// # Panics
+/// As `test` does without the bug; with it, when `test` succeeds or fails for another reason.
+pub fn fails_only_if(is_planted: bool, expected: &str, test: impl FnOnce()) {
     if !is_planted {
         return test();
     }
     let found = catch_unwind(AssertUnwindSafe(test)).expect_err("the planted bug was not found");
     let message = found.downcast_ref::<String>().expect("an assertion failed with a message");
-    assert!(message.contains("stale"), "the test failed for another reason: {message}");
+    assert!(message.contains(expected), "the test failed for another reason: {message}");
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use cache_core::plants::{Plant, is_planted};
 use cache_core::{Error, ErrorKind, Invalidation, Result};
 
 use super::DiskEngine;
@@ -29,7 +30,7 @@ impl DiskEngine {
         }
         // Before the first snapshot, which then holds every entry that is not among these. The other way round, an entry that
         // is written between the two would be in neither.
-        let shards = self.index.shards();
+        let shards = self.index.shards().filter(|_| !is_planted(Plant::UnwrittenUncounted));
         let unwritten: HashSet<u64> =
             shards.flat_map(|shard| shard.unwritten_ids(|key| what.matches(key))).collect();
         let mut count = unwritten.len() as u64;

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cache_core::plants::{Plant, is_planted};
 use cache_core::{
     CacheBackend, CacheKey, Clock, ErrorKind, HealthStatus, Invalidated, Invalidation, ManualClock,
     MissCause, NewEntry,
 };
 use cache_disk::DiskBackend;
+use testkit::fails_only_if;
 
 use super::histories::WRITER;
 use super::storage::{Faulty, tapped};
@@ -181,22 +183,27 @@ fn a_value_replaced_while_the_disk_failed_is_not_there_after_closing() {
 /// 1. A count looks at what the database holds. 2. The writer stores an entry. 3. The count looks at what waits for the writer.
 #[test]
 fn an_entry_is_counted_once_while_the_writer_stores_it() {
-    runtime().block_on(async {
-        let root = in_memory();
-        let cache = open(root.path()).await;
-        let everything = [Invalidation::Everything];
-        for round in 0..200 {
-            // More than are looked at in one snapshot.
-            for id in 0..40_u64 {
-                let key = key(&format!("image:{id}"));
-                cache.set(&key, NewEntry::new(value(&key, round, 100))).await.unwrap();
-                if id % 8 == 0 {
-                    let count = cache.count_matches(&everything[0]).await.unwrap();
-                    assert_eq!(count, Some(id + 1), "round {round}");
+    fails_only_if(is_planted(Plant::UnwrittenUncounted), "the count in round", || {
+        runtime().block_on(async {
+            let root = in_memory();
+            let cache = open(root.path()).await;
+            let everything = [Invalidation::Everything];
+            for round in 0..200 {
+                // More than are looked at in one snapshot.
+                for id in 0..40_u64 {
+                    let key = key(&format!("image:{id}"));
+                    cache.set(&key, NewEntry::new(value(&key, round, 100))).await.unwrap();
+                    if id % 8 == 0 {
+                        let count = cache.count_matches(&everything[0]).await.unwrap();
+                        assert_eq!(count, Some(id + 1), "the count in round {round}");
+                    }
                 }
+                assert_eq!(
+                    cache.invalidate(&everything).await.unwrap(),
+                    Invalidated::Applied { removed: 40 }
+                );
             }
-            assert_eq!(cache.invalidate(&everything).await.unwrap(), Invalidated::Applied { removed: 40 });
-        }
-        cache.close().await.unwrap();
+            cache.close().await.unwrap();
+        })
     });
 }

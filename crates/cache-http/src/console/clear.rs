@@ -6,6 +6,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use cache_core::plants::{Plant, is_planted};
 use cache_facade::{CacheGroup, CachePattern, Invalidated, Invalidates, Invalidation};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
@@ -70,6 +71,9 @@ pub(super) async fn dry_run(
         entries: Option<u64>,
         /// Whether the number is an estimate, because several instances share the store.
         approximate: bool,
+    }
+    if is_planted(Plant::DryRunClears) {
+        return clear(State(state), request).await;
     }
     let what = read(&state, request).await?;
     let count = async {

@@ -11,6 +11,7 @@ use axum::http::header::{CACHE_CONTROL, HeaderName};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use cache_core::plants::{Plant, is_planted};
 use cache_facade::Invalidated;
 use cache_facade::stats::{CacheEvent, CacheEvents, InvalidationEvent};
 use futures_util::future::{BoxFuture, Shared};
@@ -170,14 +171,16 @@ impl Live {
             (self.second, self.left) = (now, MOST_PER_SECOND);
         }
         if let CacheEvent::Missed(missed) = event {
-            self.missed += missed;
+            if !is_planted(Plant::LossUnreported) {
+                self.missed += missed;
+            }
             return None;
         }
-        if self.left == 0 {
+        if self.left == 0 && !is_planted(Plant::EventsUnlimited) {
             self.missed += 1;
             return None;
         }
-        self.left -= 1;
+        self.left = self.left.saturating_sub(1);
         match event {
             CacheEvent::Invalidated(event) => Some(named("invalidated", &Invalidation::of(&event))),
             CacheEvent::FillRefused { key, at } => {

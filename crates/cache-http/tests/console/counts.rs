@@ -1,9 +1,10 @@
 //! A dry run counts what a clear then removes, in each store, and removes nothing itself.
 
+use cache_core::plants::Plant;
 use cache_facade::{Cache, CacheConfig, CacheKey};
 use serde_json::json;
 
-use crate::support::Site;
+use crate::support::{Site, finds};
 
 async fn fill(cache: &Cache) {
     for name in ["image:1:a", "image:1:b", "image:10:a", "image:2:a", "imagery:1:a", "[r]image:1:a"] {
@@ -26,16 +27,18 @@ async fn counts_are_removals(site: &Site) {
         fill(&site.cache).await;
         let before = site.cache.stats().await.unwrap().count;
         let counted = site.post("/api/v1/clear/dry-run", &what.to_string()).await.json();
-        assert_eq!(site.cache.stats().await.unwrap().count, before, "{what}");
+        assert_eq!(site.cache.stats().await.unwrap().count, before, "the dry run removed {what}");
         let removed = site.post("/api/v1/clear", &what.to_string()).await.json();
         assert_eq!(counted["entries"], removed["removed"], "{what}");
         assert_eq!(counted["what"], removed["what"], "{what}");
+        let left = site.post("/api/v1/clear/dry-run", &what.to_string()).await.json();
+        assert_eq!(left["entries"], 0, "{what}");
     }
 }
 
 #[tokio::test]
 async fn in_memory() {
-    counts_are_removals(&Site::new()).await;
+    finds(Plant::DryRunClears, "the dry run removed", counts_are_removals(&Site::new())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

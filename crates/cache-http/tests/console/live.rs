@@ -5,12 +5,13 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, BodyDataStream};
 use axum::http::{Method, StatusCode};
+use cache_core::plants::Plant;
 use cache_facade::{Cache, CacheKey, Invalidation};
 use futures_util::StreamExt;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use crate::support::{Site, load_users, request};
+use crate::support::{Site, finds, load_users, request};
 
 /// Events after which a test gives up.
 const MOST_EVENTS: usize = 5_000;
@@ -160,30 +161,61 @@ async fn a_client_that_neither_reads_nor_closes_ends_the_sampler_after_half_a_mi
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_client_loses_events_is_told_so_and_delays_nothing() {
-    const ALL: u64 = 2_000;
-    let site = Site::new();
-    let mut events = Events::open(&site).await;
-    events.find("hello").await;
-    // The client does not read: every invalidation ends nevertheless.
-    for id in 0..ALL {
-        let _ = site.cache.invalidate(&user(id)).await.unwrap();
-    }
-    let (mut shown, mut missed) = (0, 0);
-    for _ in 0..MOST_EVENTS {
-        match events.next().await.unwrap() {
-            (name, _) if name == "invalidated" => shown += 1,
-            (name, data) if name == "missed" => missed += data["events"].as_u64().unwrap(),
-            _ => {}
+    finds(Plant::LossUnreported, "are neither shown nor missed", async {
+        const ALL: u64 = 2_000;
+        let site = Site::new();
+        let mut events = Events::open(&site).await;
+        events.find("hello").await;
+        // The client does not read: every invalidation ends nevertheless.
+        for id in 0..ALL {
+            let _ = site.cache.invalidate(&user(id)).await.unwrap();
         }
-        if shown + missed >= ALL {
-            break;
+        let (mut shown, mut missed) = (0, 0);
+        for _ in 0..MOST_EVENTS {
+            match events.next().await.unwrap() {
+                (name, _) if name == "invalidated" => shown += 1,
+                (name, data) if name == "missed" => missed += data["events"].as_u64().unwrap(),
+                _ => {}
+            }
+            if shown + missed >= ALL {
+                break;
+            }
         }
-    }
-    assert_eq!(shown + missed, ALL);
-    assert!((1..=100).contains(&shown), "{shown} are shown");
-    // It goes on.
-    let _ = site.cache.invalidate(&user(1)).await.unwrap();
-    events.find("invalidated").await;
+        assert_eq!(shown + missed, ALL, "the others are neither shown nor missed");
+        assert!((1..=100).contains(&shown), "{shown} are shown");
+        // It goes on.
+        let _ = site.cache.invalidate(&user(1)).await.unwrap();
+        events.find("invalidated").await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_gets_fifty_events_in_each_second_and_is_told_how_many_more_there_were() {
+    finds(Plant::EventsUnlimited, "of 60", async {
+        let site = Site::new();
+        let mut events = Events::open(&site).await;
+        events.find("hello").await;
+        for (sent, expected) in [(60, (50, 10)), (50, (50, 0)), (1, (1, 0))] {
+            for id in 0..sent {
+                let _ = site.cache.invalidate(&user(id)).await.unwrap();
+            }
+            let (mut shown, mut missed) = (0, 0);
+            for _ in 0..MOST_EVENTS {
+                match events.next().await.unwrap() {
+                    (name, _) if name == "invalidated" => shown += 1,
+                    (name, data) if name == "missed" => missed += data["events"].as_u64().unwrap(),
+                    _ => {}
+                }
+                if shown + missed >= sent {
+                    break;
+                }
+            }
+            assert_eq!((shown, missed), expected, "of {sent}");
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,10 +4,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use axum::middleware::{Next, from_fn};
+use cache_core::plants::Plant;
 use cache_facade::Cache;
 use tower::ServiceExt;
 
-use crate::support::{HOST, Site, as_page, load_users, request};
+use crate::support::{HOST, Site, as_page, finds, load_users, request};
 
 const BODY: &str = r#"{"key":"user:1"}"#;
 
@@ -78,39 +79,46 @@ async fn a_change_that_a_form_could_send_is_refused() {
 
 #[tokio::test]
 async fn the_guard_decides_and_without_one_nothing_changes() {
-    let site = Site::new();
-    let users = load_users(&site.cache, 1..2).await;
-    let stranger = || as_page("/api/v1/clear").body(Body::from(BODY)).unwrap();
-    site.answer(stranger()).await.is_refused(403, "changes_not_allowed");
-    let operator = || as_page("/api/v1/clear").header("x-operator", "ann").body(Body::from(BODY)).unwrap();
-    let console = || cache_http::console(site.cache.clone());
-    let panicking = console().allow_changes(|_| panic!("a bug in the guard"));
-    for console in [console(), console().allow_changes(|_| false), panicking] {
-        let app = Router::new().nest("/cache", console.into_router());
-        for path in ["/api/v1/clear", "/api/v1/clear/dry-run"] {
-            let (mut parts, body) = operator().into_parts();
-            parts.uri = format!("/cache{path}").parse().unwrap();
-            let answer = app.clone().oneshot(Request::from_parts(parts, body)).await.unwrap();
-            assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{path}");
+    finds(Plant::GuardLeftOut, "changes_not_allowed", async {
+        let site = Site::new();
+        let users = load_users(&site.cache, 1..2).await;
+        let stranger = || as_page("/api/v1/clear").body(Body::from(BODY)).unwrap();
+        site.answer(stranger()).await.is_refused(403, "changes_not_allowed");
+        let operator =
+            || as_page("/api/v1/clear").header("x-operator", "ann").body(Body::from(BODY)).unwrap();
+        let console = || cache_http::console(site.cache.clone());
+        let panicking = console().allow_changes(|_| panic!("a bug in the guard"));
+        for console in [console(), console().allow_changes(|_| false), panicking] {
+            let app = Router::new().nest("/cache", console.into_router());
+            for path in ["/api/v1/clear", "/api/v1/clear/dry-run"] {
+                let (mut parts, body) = operator().into_parts();
+                parts.uri = format!("/cache{path}").parse().unwrap();
+                let answer = app.clone().oneshot(Request::from_parts(parts, body)).await.unwrap();
+                assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{path}");
+            }
         }
-    }
-    assert!(users.contains(1).await);
-    assert!(site.answer(operator()).await.status.is_success());
-    assert!(!users.contains(1).await);
+        assert!(users.contains(1).await);
+        assert!(site.answer(operator()).await.status.is_success());
+        assert!(!users.contains(1).await);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_read_that_another_site_sends_is_refused() {
-    let site = Site::of(Cache::memory());
-    for path in ["overview", "families", "timeline", "live", "doctor", "key?key=a:b"] {
-        for (from, is_allowed) in
-            [("same-origin", true), ("none", true), ("cross-site", false), ("same-site", false)]
-        {
-            let get = request(Method::GET, &format!("/api/v1/{path}")).header("sec-fetch-site", from);
-            let status = site.send(get.body(Body::empty()).unwrap()).await.status();
-            assert_eq!(status == StatusCode::OK, is_allowed, "{path} {from}: {status}");
+    finds(Plant::ForeignReads, "cross-site", async {
+        let site = Site::of(Cache::memory());
+        for path in ["overview", "families", "timeline", "live", "doctor", "key?key=a:b"] {
+            for (from, is_allowed) in
+                [("same-origin", true), ("none", true), ("cross-site", false), ("same-site", false)]
+            {
+                let get = request(Method::GET, &format!("/api/v1/{path}")).header("sec-fetch-site", from);
+                let status = site.send(get.body(Body::empty()).unwrap()).await.status();
+                assert_eq!(status == StatusCode::OK, is_allowed, "{path} {from}: {status}");
+            }
         }
-    }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,11 +1,16 @@
 //! Support for these tests: a console, and requests to it.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
+
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::request::Builder;
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
+use cache_core::plants::{Plant, is_planted};
 use cache_facade::{Cache, Family};
+use futures_util::FutureExt;
 use serde_json::Value;
+use testkit::fails_only_if;
 use tower::ServiceExt;
 
 /// The host to which requests are sent.
@@ -87,6 +92,12 @@ pub(crate) fn as_page(path: &str) -> Builder {
         .header("origin", format!("http://{HOST}"))
         .header("sec-fetch-site", "same-origin")
         .header("content-type", "application/json")
+}
+
+/// Runs `test`, which must succeed, or fail with a message that contains `message` while `bug` is planted.
+pub(crate) async fn finds(bug: Plant, message: &str, test: impl Future<Output = ()>) {
+    let outcome = AssertUnwindSafe(test).catch_unwind().await;
+    fails_only_if(is_planted(bug), message, || outcome.unwrap_or_else(|panic| resume_unwind(panic)));
 }
 
 /// Loads users `ids` into the cache.

@@ -42,6 +42,16 @@ async fn a_route_without_the_layer_is_not_cached() {
     assert!(send(&app, "/cached", &[]).await.is_hit());
 }
 
+// Law: what a service has learned lasts as long as the router that has its state.
+#[tokio::test]
+async fn the_names_in_vary_are_learned_once_by_a_router_with_its_state() {
+    let page = get(async || ([("vary", "accept")], "page")).layer(pages(&Cache::memory()));
+    let app = Router::new().route("/a", page).with_state(());
+    assert!(send(&app, "/a", &[]).await.header("cache-status").ends_with("detail=new-vary"));
+    assert!(send(&app, "/a", &[]).await.header("cache-status").ends_with("stored"));
+    assert!(send(&app, "/a", &[]).await.is_hit());
+}
+
 #[tokio::test]
 async fn keys_are_made_of_the_parameters_of_the_route() {
     let cache = Cache::memory();

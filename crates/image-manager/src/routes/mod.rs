@@ -2,8 +2,6 @@
 
 mod analyses;
 mod cache;
-#[cfg(test)]
-mod changed_meanwhile;
 mod console;
 mod content;
 mod health;

@@ -29,8 +29,8 @@ pub(super) struct Parameters {
 /// The thumbnail that a request asks for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted {
-    pub(super) bounds: Size,
-    pub(super) size: Size,
+    bounds: Size,
+    size: Size,
 }
 
 /// Authorises a request, and names the thumbnail in the cache.
