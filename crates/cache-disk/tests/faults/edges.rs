@@ -204,6 +204,6 @@ fn an_entry_is_counted_once_while_the_writer_stores_it() {
                 );
             }
             cache.close().await.unwrap();
-        })
+        });
     });
 }
