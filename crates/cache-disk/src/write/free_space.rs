@@ -1,5 +1,6 @@
 //! Space: how much the live entries may cost, compaction of the database, and removals when there is no space left.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -96,7 +97,7 @@ impl Writer {
     /// time; returns whether the file takes less.
     ///
     /// # Cost
-    /// Reads and writes the pages behind the new end of the file. Commands wait, and readers miss.
+    /// Reads every page of the database, and writes those behind the new end of the file. Commands wait, and readers miss.
     fn compact(&mut self) -> bool {
         if self.compacts_after > 0 {
             return false;
@@ -105,7 +106,10 @@ impl Writer {
         let start = SystemClock.monotonic();
         self.allow_reserve();
         let done = self.sync().and_then(|()| {
-            self.engine.snapshot.store(None);
+            let last = self.engine.snapshot.swap(None);
+            if let (Some(last), Some(file)) = (last, self.file.get_mut()) {
+                file.retired.push_back((Arc::downgrade(&last), file.written_bytes));
+            }
             self.wait_for_readers(0);
             self.allow_reserve();
             let FileState::Open(file) = &mut self.file else { return Err(Fault::Unavailable) };
@@ -120,6 +124,8 @@ impl Writer {
             Ok(is_compact) => is_compact,
             Err(fault) => {
                 self.fail(&fault);
+                // What failed may fail again: other writes come first.
+                self.compacts_after = 4 * self.interval();
                 return true;
             }
         };
