@@ -1,4 +1,4 @@
-//! What the console costs a hit: while nobody looks at it, and while a page is open.
+//! Measures what the console adds to the time of a hit, without an open page and with one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

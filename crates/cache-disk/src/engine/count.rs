@@ -31,12 +31,13 @@ impl DiskEngine {
         // Before the first snapshot, which then holds every entry that is not among these. The other way round, an entry that
         // is written between the two would be in neither.
         let shards = self.index.shards().filter(|_| !is_planted(Plant::UnwrittenUncounted));
-        let unwritten: HashSet<u64> =
-            shards.flat_map(|shard| shard.unwritten_ids(|key| what.matches(key))).collect();
+        let hash_of = |key: &str| what.matches(key).then(|| self.index.hash(key));
+        let unwritten: HashSet<u64> = shards.flat_map(|shard| shard.of_unwritten(hash_of)).collect();
         let mut count = unwritten.len() as u64;
         let mut from = String::new();
         loop {
-            if !is_wanted() {
+            // Once the database is reopened, the index is loaded anew.
+            if !is_wanted() || !self.is_complete() {
                 return Ok(None);
             }
             let Some(snapshot) = self.snapshot.load_full() else {
@@ -47,13 +48,13 @@ impl DiskEngine {
             };
             let is_live = |key: &str, meta: Meta| {
                 let hash = self.index.hash(key);
-                !unwritten.contains(&meta.at.id) && self.index.shard(hash).holds(hash, meta.at.id)
+                !unwritten.contains(&hash) && self.index.shard(hash).holds(hash, meta.at.id)
             };
             let each = |key: &str, meta: Meta| count += u64::from(is_live(key, meta));
             let rest = snapshot.scan_matches(what, &from, KEYS_AT_ONCE, each);
             match rest.map_err(|fault| fault.into_error("cannot count"))? {
                 Some(rest) => from = rest,
-                None => return Ok(Some(count)),
+                None => return Ok(self.is_complete().then_some(count)),
             }
         }
     }

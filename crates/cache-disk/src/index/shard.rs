@@ -153,10 +153,9 @@ impl Shard {
         self.position(hash).is_some_and(|at| self.slot(at).id() == id)
     }
 
-    /// Returns the ids of the entries that are not in the store yet and whose keys `matches`.
-    pub(crate) fn unwritten_ids(&self, matches: impl Fn(&str) -> bool) -> Vec<u64> {
-        let matching = self.unwritten.iter().filter(|(_, unwritten)| matches(unwritten.key.as_str()));
-        matching.map(|(id, _)| *id).collect()
+    /// Returns what `of_key` returns for the keys of the entries that are not in the store yet.
+    pub(crate) fn of_unwritten<T>(&self, of_key: impl Fn(&str) -> Option<T>) -> Vec<T> {
+        self.unwritten.values().filter_map(|unwritten| of_key(unwritten.key.as_str())).collect()
     }
 
     /// Inserts an entry as the most recently used; returns the entry with its hash, which it replaces.

@@ -158,6 +158,8 @@ impl Writer {
             }
             index.shard(hash).remove_if(hash, at.id, MissCause::Invalidated).is_some()
         };
+        let removed = unlinked.iter().map(|one| one.entries.len()).sum();
+        self.compacts_after = self.compacts_after.saturating_sub(budget::written(0, removed));
         let progress = |one: Unlinked| Progress {
             removed: one.entries.iter().filter(is_in_index).count() as u64,
             rest: one.rest,

@@ -82,10 +82,12 @@ impl Writer {
         space.written_bytes() + self.interval() > space.most()
     }
 
-    /// Compacts a full database before something is written to it; returns whether that gave space back.
+    /// Compacts a full database before something is written to it, unless the cache is being closed; returns whether that
+    /// gave space back.
     pub(super) fn compact_when_full(&mut self) -> bool {
         let is_work = self.engine.queue.write_behind(|queued| !queued.is_empty());
-        is_work && self.is_database_full() && self.compact()
+        let is_closing = self.engine.is_closed.load(Ordering::SeqCst);
+        is_work && !is_closing && self.is_database_full() && self.compact()
     }
 
     /// Compacts the database for values in blocks; returns whether that gave space back.

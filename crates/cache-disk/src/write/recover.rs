@@ -171,6 +171,7 @@ impl Writer {
     /// Makes an empty database the current one; returns how many entries left the index.
     pub(super) fn install(&mut self, opened: OpenDatabase) -> Result<u64, Fault> {
         let old = std::mem::replace(&mut self.file, FileState::Closed(Remedy::Reopen));
+        self.compacts_after = 0;
         self.open(opened);
         self.unsynced.clear();
         self.pending_removals.clear();

@@ -159,6 +159,22 @@ async fn a_client_that_neither_reads_nor_closes_ends_the_sampler_after_half_a_mi
     reads.find("sample").await;
 }
 
+/// Counts the invalidations that a page is shown, and those that it is told it missed, until there are `all`.
+async fn shown_and_missed(events: &mut Events, all: u64) -> (u64, u64) {
+    let (mut shown, mut missed) = (0, 0);
+    for _ in 0..MOST_EVENTS {
+        match events.next().await.unwrap() {
+            (name, _) if name == "invalidated" => shown += 1,
+            (name, data) if name == "missed" => missed += data["events"].as_u64().unwrap(),
+            _ => {}
+        }
+        if shown + missed >= all {
+            break;
+        }
+    }
+    (shown, missed)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slow_client_loses_events_is_told_so_and_delays_nothing() {
     finds(Plant::LossUnreported, "are neither shown nor missed", async {
@@ -170,17 +186,7 @@ async fn a_slow_client_loses_events_is_told_so_and_delays_nothing() {
         for id in 0..ALL {
             let _ = site.cache.invalidate(&user(id)).await.unwrap();
         }
-        let (mut shown, mut missed) = (0, 0);
-        for _ in 0..MOST_EVENTS {
-            match events.next().await.unwrap() {
-                (name, _) if name == "invalidated" => shown += 1,
-                (name, data) if name == "missed" => missed += data["events"].as_u64().unwrap(),
-                _ => {}
-            }
-            if shown + missed >= ALL {
-                break;
-            }
-        }
+        let (shown, missed) = shown_and_missed(&mut events, ALL).await;
         assert_eq!(shown + missed, ALL, "the others are neither shown nor missed");
         assert!((1..=100).contains(&shown), "{shown} are shown");
         // It goes on.
@@ -200,17 +206,7 @@ async fn a_page_gets_fifty_events_in_each_second_and_is_told_how_many_more_there
             for id in 0..sent {
                 let _ = site.cache.invalidate(&user(id)).await.unwrap();
             }
-            let (mut shown, mut missed) = (0, 0);
-            for _ in 0..MOST_EVENTS {
-                match events.next().await.unwrap() {
-                    (name, _) if name == "invalidated" => shown += 1,
-                    (name, data) if name == "missed" => missed += data["events"].as_u64().unwrap(),
-                    _ => {}
-                }
-                if shown + missed >= sent {
-                    break;
-                }
-            }
+            let (shown, missed) = shown_and_missed(&mut events, sent).await;
             assert_eq!((shown, missed), expected, "of {sent}");
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
