@@ -11,6 +11,7 @@ mod api;
 mod audit;
 mod bench;
 mod browser;
+mod built_tests;
 mod ci;
 mod debian;
 mod demo;

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test of the project, as a list of steps that is plain data.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -9,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use pico_args::Arguments;
 
+use crate::built_tests::BuiltTests;
 use crate::metadata::Workspace;
 use crate::process::{cargo, describe, output, root, watch, without_settings};
 use crate::report::{Counts, Report, Row};
@@ -28,10 +30,12 @@ pub(crate) fn run(mut arguments: Arguments) -> Outcome {
     let mut report = Report::new("test");
     report.check("a Redis server for the tests", redis_server::ensure);
     report.check("a browser for the tests", browser::ensure);
+    let mut builds = Builds::default();
     for step in steps.iter().filter(chosen) {
         println!("\n-- {} --", step.name);
         let started = Instant::now();
-        let (counts, note) = step.run().unwrap_or_else(|error| (Counts::FAILED, format!("{error:#}")));
+        let (counts, note) =
+            step.run(&mut builds).unwrap_or_else(|error| (Counts::FAILED, format!("{error:#}")));
         report.push(Row { name: step.name.clone(), counts, elapsed: started.elapsed(), note });
     }
     Ok(report)
@@ -46,8 +50,10 @@ struct Step {
 
 #[derive(Debug, PartialEq, Eq)]
 enum What {
-    /// `cargo` with these words must pass, and must run at least one test; with a bug planted, if one is named.
-    Passes(String, Option<&'static str>),
+    /// `cargo` with these words must pass, and must run at least one test.
+    Passes(String),
+    /// The tests that must find a planted bug pass, and there is at least one.
+    Finds(PlantedBug),
     /// This example, built by the first step, must end by itself with success.
     Example(PathBuf),
     /// A switch that no step turns on: a failure, so that none is forgotten.
@@ -69,8 +75,38 @@ pub(crate) const SCHEDULES: &str = "test --locked --no-fail-fast --package cache
 const WITHOUT: &str =
     "test --locked --package cache-facade --package cache-redis --features cache-facade/disk";
 
-/// The environment variable that plants a bug in a process.
-pub(crate) const PLANTED_BUG: &str = "PLANTED_BUG";
+/// A bug of `cache_core::plants`, and the tests that pass if they find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PlantedBug {
+    pub(crate) bug: &'static str,
+    build: &'static str,
+    pub(crate) tests: &'static str,
+}
+
+impl PlantedBug {
+    /// The name of its step.
+    pub(crate) fn name(&self) -> String {
+        format!("planted bug is found: {}, {}", self.bug, self.tests)
+    }
+
+    /// Runs the tests with the bug planted; returns their counts, with a note if they did not find it.
+    pub(crate) fn look(
+        &self,
+        builds: &mut Builds,
+        environment: &[(&str, &str)],
+        is_noise: impl Fn(&str) -> bool,
+        see: impl FnMut(&str),
+    ) -> Result<(Counts, String)> {
+        let tests = match builds.entry(self.build) {
+            Entry::Occupied(built) => built.into_mut(),
+            Entry::Vacant(missing) => missing.insert(BuiltTests::of(self.build)?),
+        };
+        tests.run(self.tests, &[environment, &[("PLANTED_BUG", self.bug)]].concat(), is_noise, see)
+    }
+}
+
+/// What was built, by the words for cargo.
+pub(crate) type Builds = BTreeMap<&'static str, BuiltTests>;
 
 /// Examples that measure: built with the others, and run by hand in release mode.
 const MEASUREMENTS: &[&str] = &["codec_cost", "hit_cost"];
@@ -83,7 +119,7 @@ const RUNS: &[(&str, &str, &str)] = &[
     ("a build with Redis and without TLS", SCHEDULES, "--lib names_the_feature"),
 ];
 
-/// A bug of `cache_core::plants`, the build, and the tests that must find it: they fail if they do not.
+/// Each [`PlantedBug`]: the bug, the build, and the tests.
 const PLANTED: &[(&str, &str, &str)] = &[
     ("no-fence", EVERYTHING, "--test planted_bugs"),
     ("no-fence", SCHEDULES, "--test schedules -- after_its_groups after_a_pattern replace_a_later_set"),
@@ -121,7 +157,7 @@ const PLANTED: &[(&str, &str, &str)] = &[
 
 fn steps(workspace: &Workspace) -> Vec<Step> {
     let everything = "all crates, the page in a browser, documentation, building the examples".to_owned();
-    let mut steps = vec![Step { name: everything, what: What::Passes(EVERYTHING.to_owned(), None) }];
+    let mut steps = vec![Step { name: everything, what: What::Passes(EVERYTHING.to_owned()) }];
     for package in workspace.packages.iter().filter(|package| package.name() != "bench") {
         for example in package.examples().filter(|example| !MEASUREMENTS.contains(example)) {
             let program = workspace.target_directory.join("debug/examples").join(example);
@@ -130,12 +166,10 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
         }
     }
     for (name, build, tests) in RUNS {
-        let what = What::Passes(format!("{build} {tests}"), None);
+        let what = What::Passes(format!("{build} {tests}"));
         steps.push(Step { name: (*name).to_owned(), what });
     }
-    for (name, bug, words) in planted_bugs() {
-        steps.push(Step { name, what: What::Passes(words, Some(bug)) });
-    }
+    steps.extend(planted_bugs().map(|bug| Step { name: bug.name(), what: What::Finds(bug) }));
     for package in &workspace.packages {
         let is_built = |feature: &str| {
             let feature = format!("{}/{feature}", package.name());
@@ -149,30 +183,32 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
     steps
 }
 
-/// Each planted bug: the name of its step, the bug, and the words with which cargo runs the tests that find it.
-pub(crate) fn planted_bugs() -> impl Iterator<Item = (String, &'static str, String)> {
-    PLANTED.iter().map(|(bug, build, tests)| {
-        (format!("planted bug is found: {bug}, {tests}"), *bug, format!("{build} {tests}"))
-    })
+/// Every planted bug.
+pub(crate) fn planted_bugs() -> impl Iterator<Item = PlantedBug> {
+    PLANTED.iter().map(|&(bug, build, tests)| PlantedBug { bug, build, tests })
 }
 
 impl Step {
-    fn run(&self) -> Result<(Counts, String)> {
+    fn run(&self, builds: &mut Builds) -> Result<(Counts, String)> {
         match &self.what {
-            What::Passes(words, bug) => passes(words, *bug),
+            What::Passes(words) => passes(words),
+            What::Finds(bug) => bug.look(builds, &[], is_noise, |_| ()),
             What::Example(program) => example(program),
             What::Forgotten => bail!("no test is run with it: add it to a build in xtask/src/test.rs"),
         }
     }
 }
 
-fn passes(words: &str, bug: Option<&str>) -> Result<(Counts, String)> {
+fn passes(words: &str) -> Result<(Counts, String)> {
     let mut command = cargo(words);
-    command.envs(bug.map(|bug| (PLANTED_BUG, bug)));
     let mut seen = TestOutput::default();
-    let is_noise = |line: &str| line.starts_with("test ") && line.ends_with("... ok");
     let success = watch(&mut command, is_noise, |line| seen.read(line))?;
     Ok(seen.judge_pass(success, &describe(&command)))
+}
+
+/// Hides the tests that passed.
+fn is_noise(line: &str) -> bool {
+    line.starts_with("test ") && line.ends_with("... ok")
 }
 
 fn example(program: &Path) -> Result<(Counts, String)> {
@@ -274,7 +310,7 @@ mod tests {
         for switch in ["plants", "shuttle"] {
             let steps = steps(&workspace("cache-x", &[switch]));
             let step = steps.iter().find(|step| step.what == What::Forgotten).unwrap();
-            assert!(step.run().is_err());
+            assert!(step.run(&mut Builds::default()).is_err());
         }
     }
 }

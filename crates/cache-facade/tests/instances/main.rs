@@ -188,8 +188,7 @@ async fn run_with_faults(
         println!("{times:4} x {what}");
     }
     let from_memory = if has_memory { verdict.memory_hits } else { usize::MAX };
-    let is_enough =
-        verdict.shared_hits > least && from_memory > 10 * least && verdict.invalidations > least / 10;
-    assert!(is_enough, "too few reads and invalidations");
+    let is_enough = verdict.shared_hits > least && from_memory > least && verdict.invalidations > least / 10;
+    assert!(is_enough || !verdict.violations.is_empty(), "too few reads and invalidations");
     (verdict, times)
 }
