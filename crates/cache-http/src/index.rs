@@ -5,8 +5,8 @@
 //! the values of these headers. Such a key is in the group of the page, and leads nowhere once the index is gone: an invalidation of
 //! the page's key alone removes all its responses, too.
 //!
-//! The index is made before the handler runs, from the names that responses of the route had before. So the lookup that gives
-//! the fill token is one of the key at which the response is then stored:
+//! The index is made before the handler runs, from the names that responses of the route had before; or it is stored in place of the
+//! first response of a route. So the lookup that gives the fill token is one of the key at which a response is then stored:
 //!
 //! 1. The index names `accept`; a request misses its response, and takes its token.
 //! 2. The handler reads the old row.

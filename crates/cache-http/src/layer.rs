@@ -126,9 +126,9 @@ impl FamilyLayerBuilder {
 /// A layer that answers requests from the cache; made by [`layer`].
 ///
 /// It is for services of `http` requests and responses whose errors are `Send`, and whose bodies have [`Bytes`](bytes::Bytes) as data.
-/// Each service that it makes learns by itself by which request headers responses vary. A router of axum makes its services when it
-/// gets its state. `axum::serve` sees to that; a router that is called in another way needs `with_state(())`, or else it makes
-/// them anew for each request, and responses with `Vary` are not stored.
+/// Each service that it makes learns by itself by which request headers responses vary, and which pages are never stored. A router
+/// of axum makes its services when it gets its state. `axum::serve` sees to that; a router that is called in another way needs
+/// `with_state(())`, or else it makes them anew for each request, and requests for a page that is never stored wait for each other.
 #[derive(Clone)]
 #[must_use = "a layer does nothing unless it is added to a service"]
 pub struct CacheLayer {

@@ -14,7 +14,7 @@ use crate::cache_control::ResponseControl;
 use crate::conditions::Conditions;
 use crate::digest::push_hex;
 use crate::exchange::{Ended, Exchange};
-use crate::index::Names;
+use crate::index::{Index, Names};
 use crate::policy::content_length;
 use crate::read::{BodyReader, End};
 use crate::service::{Handler, Shared};
@@ -23,8 +23,8 @@ use crate::verdict::{Reason, Verdict};
 
 /// Where the response of a load belongs.
 pub(crate) enum Target {
-    /// At the key of the page, for all requests alike.
-    Page,
+    /// At the key of the page, for all requests alike. An index may take its place where no response of the route was seen before.
+    Page { or_index: bool },
     /// At a key that is made of the values of these request headers.
     Variant(Names),
 }
@@ -132,8 +132,8 @@ impl PageLoad {
         let names = shared.policy.admit(parts, *for_viewer)?;
         shared.learned.add(&names);
         match target {
-            Target::Page if names.is_empty() => Ok(()),
-            Target::Page => Err(Reason::NewVary),
+            Target::Page { .. } if names.is_empty() => Ok(()),
+            Target::Page { .. } => Err(Reason::NewVary),
             Target::Variant(known) if names.iter().all(|name| known.contains(name)) => Ok(()),
             Target::Variant(_) => {
                 // The next request makes an index of all names that are known by then.
@@ -152,7 +152,7 @@ impl PageLoad {
         let has_none = parts.status.is_success() && !parts.headers.contains_key(ETAG);
         let new = NewResponse {
             kind: match target {
-                Target::Page => Kind::Page,
+                Target::Page { .. } => Kind::Page,
                 Target::Variant(_) => Kind::Variant,
             },
             status: parts.status,
@@ -177,6 +177,8 @@ impl PageLoad {
         // After a new name in `Vary` the next response is stored, at another key.
         if reason != Reason::NewVary {
             self.shared.passes.begin(&self.key, reason);
+        } else if matches!(self.target, Target::Page { or_index: true }) {
+            return Ok(Index::new(self.shared.learned.names().unwrap_or_default()).encode());
         }
         Ok(not_stored())
     }

@@ -81,6 +81,11 @@ pub(crate) fn not_stored() -> Bytes {
     Bytes::from_static(b"chr1n")
 }
 
+/// Whether `record` is an index.
+pub(crate) fn is_index(record: &Bytes) -> bool {
+    record.starts_with(b"chr1i")
+}
+
 /// Whether `record` may be stored.
 pub(crate) fn is_storable(record: &Bytes) -> bool {
     *record != not_stored()

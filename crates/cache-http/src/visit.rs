@@ -18,7 +18,7 @@ use crate::load::{PageLoad, Ready, Target};
 use crate::request::Page;
 use crate::serve::{Lookup, not_modified, served, unanswered, unavailable};
 use crate::service::{Handler, Shared, forward, passed, with_status};
-use crate::stored::{Record, StoredResponse};
+use crate::stored::{Record, StoredResponse, is_index};
 use crate::verdict::{Reason, Verdict};
 
 /// Indexes have no time of their own: the responses have.
@@ -69,7 +69,9 @@ impl<S: Handler<Q>, Q: Send + 'static> Visit<S, Q> {
         let mut index = None;
         if !policy.is_per_viewer() && !has_variants() {
             let key = self.page.key.clone();
-            match self.load(&key, Target::Page).await {
+            // A response may show that there are variants, and so may what another process has stored.
+            let or_index = learned.names().is_none();
+            match self.load(&key, Target::Page { or_index }).await {
                 Answer::Found(Record::Index(found), ..) => {
                     learned.add(&found.names);
                     index = Some(found);
@@ -161,12 +163,11 @@ impl<S: Handler<Q>, Q: Send + 'static> Visit<S, Q> {
     /// Finds the response at `key`, or loads it.
     async fn load(&self, key: &CacheKey, target: Target) -> Answer<S::ResponseBody, S::Error> {
         let Self { shared, page, exchange } = self;
-        let Shared { policy, learned, passes } = &**shared;
+        let Shared { policy, passes, .. } = &**shared;
         if let Some(reason) = passes.reason(key) {
             return Answer::Passes(reason);
         }
-        // A verification would compare an index with a response.
-        let may_be_index = matches!(target, Target::Page) && learned.names().is_none();
+        let or_index = matches!(target, Target::Page { or_index: true });
         let (give, ready) = oneshot::channel();
         let load = PageLoad {
             shared: Arc::clone(shared),
@@ -181,8 +182,9 @@ impl<S: Handler<Q>, Q: Send + 'static> Visit<S, Q> {
         if page.no_cache {
             call = call.stale_while_revalidate(Duration::ZERO);
         }
-        if may_be_index {
-            call = call.ttl_by(|_| None);
+        if or_index {
+            // It is also why there is no verification, which would compare an index with a response.
+            call = call.ttl_by(|record| is_index(record).then_some(FOR_EVER));
         }
         let call = pin!(call.details().into_future());
         let (loaded, mut ready) = match select(call, ready).await {

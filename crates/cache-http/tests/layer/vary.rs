@@ -1,9 +1,12 @@
 //! `Vary`: a response is served to requests alone that have the same values of the headers that it names.
 
+use std::sync::Arc;
+
 use cache_facade::Cache;
 use http::header::HeaderName;
+use tokio::sync::Notify;
 
-use crate::support::{Reply, Site, get, group, pages, response};
+use crate::support::{Reply, Site, get, group, let_others_run, pages, response};
 
 /// A handler that responds in the language, or by another header, that it is asked for.
 fn by(cache: &Cache, header: &'static str, vary: &'static str) -> Site {
@@ -140,6 +143,58 @@ async fn the_variants_that_another_layer_has_stored_are_found() {
     assert_eq!(other.calls(), 0);
     let head = http::Request::builder().method("HEAD").uri("/a").header("accept", "y");
     assert!(by(&cache, "accept", "accept").send(head).await.is_hit());
+}
+
+// As a router of axum that was not given its state.
+#[tokio::test]
+async fn services_that_see_one_request_each_store_variants() {
+    let cache = Cache::memory();
+    for (value, status) in [
+        ("x", "fwd=miss; detail=new-vary"),
+        ("x", "fwd=miss; stored"),
+        ("x", "hit"),
+        ("y", "fwd=miss; stored"),
+        ("y", "hit"),
+    ] {
+        assert_eq!(asked(&by(&cache, "accept", "accept"), "accept", value).await.cache_status(), status);
+    }
+    assert!(cache.invalidate(&group("/a")).await.is_ok());
+    assert!(!asked(&by(&cache, "accept", "accept"), "accept", "x").await.is_hit());
+}
+
+// Requests that wait for the first response of a route, which names a header: those that differ by it get responses of their own,
+// and those that do not share one.
+#[tokio::test]
+async fn requests_that_wait_for_the_first_response_wait_for_those_of_their_values() {
+    let gate = Arc::new(Notify::new());
+    let opened = Arc::clone(&gate);
+    let site = Site::slow(&pages(&Cache::memory()), move |request, call| {
+        let opened = Arc::clone(&opened);
+        Box::pin(async move {
+            if call == 0 {
+                opened.notified().await;
+            }
+            let value = request.headers["accept"].to_str().unwrap();
+            response(200, &[("vary", "accept")], format!("{value} {call}"))
+        })
+    });
+    let ask = |value: &'static str| {
+        let site = site.clone();
+        tokio::spawn(async move { asked(&site, "accept", value).await.text().to_owned() })
+    };
+    let first = ask("x");
+    let_others_run().await;
+    let waiting = [ask("x"), ask("y"), ask("x"), ask("y")];
+    let_others_run().await;
+    gate.notify_one();
+    assert_eq!(first.await.unwrap(), "x 0");
+    let mut texts = Vec::new();
+    for reply in waiting {
+        texts.push(reply.await.unwrap());
+    }
+    let [x, y, ..] = &*texts else { panic!("four replies") };
+    assert!(x.starts_with('x') && y.starts_with('y'), "{texts:?}");
+    assert_eq!((&texts[2..], site.calls()), (&[x.clone(), y.clone()][..], 3));
 }
 
 // A response in an encoding is not served to a client that does not accept it, even where its handler forgot to say so.
