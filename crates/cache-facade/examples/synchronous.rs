@@ -10,23 +10,24 @@ use std::thread;
 use cache_facade::{Cache, Family, LoadResult, blocking};
 
 /// Stands for a database; it counts its queries.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Database(Arc<Mutex<(HashMap<u64, String>, u32)>>);
 
 impl Database {
+    fn with<T>(&self, work: impl FnOnce(&mut (HashMap<u64, String>, u32)) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn name(&self, id: u64) -> Result<String, String> {
-        let (names, queries) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *queries += 1;
-        names.get(&id).cloned().ok_or_else(|| format!("there is no user {id}"))
+        self.with(|(names, queries)| {
+            *queries += 1;
+            names.get(&id).cloned().ok_or_else(|| format!("there is no user {id}"))
+        })
     }
 
     fn rename(&self, id: u64, name: &str) -> Result<(), String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.insert(id, name.to_owned());
-        Ok(())
-    }
-
-    fn queries(&self) -> u32 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1
+        let rename = |row: &mut String| name.clone_into(row);
+        self.with(|(names, _)| names.get_mut(&id).map(rename).ok_or_else(|| format!("there is no user {id}")))
     }
 }
 
@@ -40,8 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // In production `blocking::wait(Cache::from_env())?`, once, at the start.
     let cache = Cache::memory();
     let names: Family<u64, String> = cache.family("user")?;
-    let database = Database::default();
-    database.rename(7, "Ada")?;
+    let database = Database(Arc::new(Mutex::new((HashMap::from([(7, "Ada".to_owned())]), 0))));
 
     // The threads that miss a name at once cause one query.
     thread::scope(|scope| {
@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             scope.spawn(|| println!("{:?}", name(&names, &database, 7)));
         }
     });
-    assert_eq!(database.queries(), 1);
+    assert_eq!(database.with(|(_, queries)| *queries), 1);
 
     let rows = database.clone();
     cache.blocking().change(names.at(7), move || rows.rename(7, "Grace"))?;

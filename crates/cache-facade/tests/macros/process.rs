@@ -29,8 +29,8 @@ fn run(test: &str, variable: (&str, &str), prepare: impl FnOnce(&mut Command, &P
     command.env("CACHE_DIR", directory.path().join("cache")).env(variable.0, variable.1);
     prepare(&mut command, directory.path());
     let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
 }
 
 fn loads_are(expected: &str, settings: &[(&str, &str)]) {

@@ -37,7 +37,7 @@ async fn a_method_may_return_a_parameter_of_its_implementation() {
 
 #[cached(family = "raw", key = "{type}:{match}", cache = "cache")]
 async fn r#move(cache: &Cache, r#type: u64, r#match: Option<&'static str>) -> String {
-    format!("{} {:?}", r#type, r#match)
+    format!("{type} {match:?}")
 }
 
 #[tokio::test]
@@ -63,14 +63,14 @@ async fn lifetimes_and_constants_are_parameters() {
 
 /// Names that the generated code may use itself.
 #[cached(family = "name", key = "{key}:{options}", cache = "cache")]
-async fn load(cache: Cache, key: u32, options: &Option<u32>, error: u32, load: u32) -> Result<u32, String> {
+async fn load(cache: Cache, key: u32, options: Option<u32>, error: u32, load: u32) -> Result<u32, String> {
     if key == 0 { Err(format!("{error}")) } else { Ok(load + options.unwrap_or_default()) }
 }
 
 #[tokio::test]
 async fn arguments_may_have_any_name() {
     let cache = Cache::memory();
-    assert_eq!(load(cache.clone(), 1, &Some(2), 3, 4).await, Ok(6));
-    assert_eq!(load(cache.clone(), 0, &None, 3, 4).await, Err("3".to_owned()));
-    assert!(cache.contains(&load_key(1, &Some(2))).await);
+    assert_eq!(load(cache.clone(), 1, Some(2), 3, 4).await, Ok(6));
+    assert_eq!(load(cache.clone(), 0, None, 3, 4).await, Err("3".to_owned()));
+    assert!(cache.contains(&load_key(1, Some(2))).await);
 }
