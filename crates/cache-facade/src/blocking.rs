@@ -14,7 +14,7 @@ use crate::cache::Cache;
 use crate::change::{ChangeError, Changed, CommitOutcome};
 use crate::encoding::{CacheValue, StoredValue};
 use crate::family::Family;
-use crate::load::LoadResult;
+use crate::load::{LoadResult, LoaderError, context};
 
 /// Drives what calls from code that is not async start, such as loads and timers.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
@@ -30,7 +30,8 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 /// still, and with it the connections to Redis that were opened there.
 ///
 /// # Panics
-/// With the panic of `call`, and where the thread that drives the calls cannot be started.
+/// With the panic of `call`, where the thread that drives the calls cannot be started, and in a `LocalSet` of a runtime with
+/// several threads, which lets no task block.
 pub fn wait<C: IntoFuture>(call: C) -> C::Output {
     let call = || {
         let _context = RUNTIME.enter();
@@ -61,8 +62,13 @@ impl Wake for Unpark {
     }
 }
 
-/// Runs `work` in a thread for work that blocks.
+/// Runs `work` in a thread for work that blocks, as part of the load that the running task is part of.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let context = context::current();
+    let work = || match context {
+        Some(context) => block_on(context.run(async { work() })),
+        None => work(),
+    };
     spawn_blocking(work).await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
 }
 
@@ -106,7 +112,7 @@ impl BlockingCache<'_> {
     ) -> LoadResult<T, E>
     where
         T: CacheValue,
-        E: Send + Sync + 'static,
+        E: LoaderError,
     {
         wait(self.0.get_or_load(key, || blocking(load)))
     }
@@ -166,7 +172,7 @@ impl<K, V: CacheValue> BlockingFamily<'_, K, V> {
     ///
     /// # Errors
     /// The loader's, where it fails or panics.
-    pub fn get_or_load<E: Send + Sync + 'static>(
+    pub fn get_or_load<E: LoaderError>(
         &self,
         id: impl KeyParts<K>,
         load: impl FnOnce() -> Result<V, E> + Send + 'static,
@@ -224,6 +230,16 @@ mod tests {
         reads(&names);
         let changed = cache.blocking().change(names.at(7), || Ok::<_, std::io::Error>(3)).unwrap();
         assert_eq!((*changed, names.blocking().get(7)), (3, None));
+    }
+
+    #[test]
+    fn a_load_that_requests_its_own_id_is_recursive_and_does_not_wait() {
+        let names: Family<u32, String> = Cache::memory().family("user").unwrap();
+        let inner = names.clone();
+        let again = move || inner.blocking().get_or_load(7, || Err::<String, _>("it ran".to_owned()));
+        let load = move || again().map_err(|error| error.to_string());
+        let failed = names.blocking().get_or_load(7, load).unwrap_err();
+        assert_eq!(failed.to_string(), LoadError::<String>::Recursive.to_string());
     }
 
     #[tokio::test]

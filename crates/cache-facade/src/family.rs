@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{CacheGroup, CacheKey, CachePattern, Codec, FamilyName, Invalidated, KeyParts, Result};
+use futures_util::FutureExt;
 
-use crate::cache::{Cache, Warmed};
+use crate::cache::{Cache, Warmed, run_all};
 use crate::call::{Call, Load, Set};
 use crate::encoding::CacheValue;
 use crate::lifetime::Lifetime;
@@ -93,10 +94,17 @@ impl<K, V> Family<K, V> {
         self.name.as_str()
     }
 
-    /// The key of `id`.
-    #[expect(clippy::needless_pass_by_value, reason = "as for the other calls: `key(7)`")]
-    pub fn key(&self, id: impl KeyParts<K>) -> CacheKey {
+    /// The key of `id` without a scope: the cache puts it into its own.
+    #[expect(clippy::needless_pass_by_value, reason = "as for the other calls: `get(7)`")]
+    fn unscoped_key(&self, id: impl KeyParts<K>) -> CacheKey {
         self.name.key(&id)
+    }
+
+    /// The key of `id`, in the scope of the family.
+    pub fn key(&self, id: impl KeyParts<K>) -> CacheKey {
+        let key = self.unscoped_key(id);
+        let scope = self.cache.scope().map(|scope| key.in_scope(scope));
+        scope.transpose().expect("the key of a family fits into every scope").unwrap_or(key)
     }
 
     /// The pattern of all keys in the scope of the family, for a change that makes the whole family stale. A rule that is written
@@ -114,6 +122,9 @@ impl<K, V> Family<K, V> {
 impl<K: KeyParts, V> Family<K, V> {
     /// The group of the ids whose first part is `first`, in the scope of the family: what a change makes stale. A rule that is
     /// written without the family at hand uses [`CacheGroup::new`].
+    ///
+    /// A change through a [scoped](Cache::scoped) cache reaches its own scope alone, whatever names the group: change the values of
+    /// this family through its own cache, or through the one without a scope.
     ///
     /// Where the first part is an `Option`, an absent one needs its type:
     ///
@@ -187,7 +198,7 @@ impl<K, V: CacheValue> Family<K, V> {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, E>> + Send + 'static,
     {
-        let load = self.cache.load(self.key(id), self.options.clone(), load);
+        let load = self.cache.load(self.unscoped_key(id), self.options.clone(), load);
         load.answer(|loaded| loaded.map(Loaded::into_value))
     }
 
@@ -206,7 +217,7 @@ impl<K, V: CacheValue> Family<K, V> {
         Fut: Future<Output = V> + Send + 'static,
     {
         let compute = async move || Ok(compute().await);
-        Load::computed(self.cache.load(self.key(id), self.options.clone(), compute))
+        Load::computed(self.cache.load(self.unscoped_key(id), self.options.clone(), compute))
     }
 
     /// Returns the values of many ids from the cache, and from one call of `load` for those that are missing; see
@@ -236,12 +247,12 @@ impl<K, V: CacheValue> Family<K, V> {
 
     /// Returns the value stored for `id`; see [`Cache::get`].
     pub async fn get(&self, id: impl KeyParts<K>) -> Option<V> {
-        self.cache.get(&self.key(id)).await
+        self.cache.get(&self.unscoped_key(id)).await
     }
 
     /// Returns the values stored for `ids`, in their order; see [`Cache::get_many`].
     pub async fn get_many(&self, ids: impl IntoIterator<Item = impl KeyParts<K>>) -> Vec<Option<V>> {
-        let keys: Vec<CacheKey> = ids.into_iter().map(|id| self.key(id)).collect();
+        let keys: Vec<CacheKey> = ids.into_iter().map(|id| self.unscoped_key(id)).collect();
         self.cache.get_many(&keys).await
     }
 
@@ -260,11 +271,15 @@ impl<K, V: CacheValue> Family<K, V> {
         F: FnOnce(K) -> Fut + Clone + Send + 'static,
         Fut: Future<Output = Result<V, E>> + Send + 'static,
     {
-        let load_one = async |_: &Cache, id: K| {
+        // No call of `Cache::warm`, whose closure takes a reference: the compiler could not tell that this future is `Send`.
+        let load_one = |id: K| {
             let (key, load) = (self.name.key(&id), load.clone());
-            self.cache.load(key, self.options.clone(), move || load(id)).await
+            self.cache
+                .load(key, self.options.clone(), move || load(id))
+                .into_future()
+                .map(|loaded| loaded.is_ok())
         };
-        self.cache.warm(ids, concurrency, load_one, progress).await
+        run_all(ids.into_iter().map(load_one), concurrency, progress).await
     }
 }
 
@@ -287,13 +302,13 @@ impl<K, V: CacheValue + Sync> Family<K, V> {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, E>> + Send + 'static,
     {
-        let load = self.cache.load_shared(self.key(id), self.options.shared(), load);
+        let load = self.cache.load_shared(self.unscoped_key(id), self.options.shared(), load);
         load.answer(|loaded| loaded.map(Loaded::into_value))
     }
 
     /// Returns the value stored for `id` as one that callers share; see [`Cache::get_shared`].
     pub async fn get_shared(&self, id: impl KeyParts<K>) -> Option<Arc<V>> {
-        self.cache.get_shared(&self.key(id)).await
+        self.cache.get_shared(&self.unscoped_key(id)).await
     }
 
     /// Stores `value`, which no database holds, for `id`; see [`Cache::set`].
@@ -301,14 +316,14 @@ impl<K, V: CacheValue + Sync> Family<K, V> {
     /// # Errors
     /// As for [`Cache::set`].
     pub fn set(&self, id: impl KeyParts<K>, value: &V) -> Set<impl Call<Lifetime, Output = Result<()>>> {
-        self.cache.set_in(self.key(id), self.options.lifetime_of(value), value)
+        self.cache.set_in(self.unscoped_key(id), self.options.lifetime_of(value), value)
     }
 }
 
 impl<K, V> Family<K, V> {
     /// Whether a value is stored for `id`; see [`Cache::contains`].
     pub async fn contains(&self, id: impl KeyParts<K>) -> bool {
-        self.cache.contains(&self.key(id)).await
+        self.cache.contains(&self.unscoped_key(id)).await
     }
 
     /// Invalidates the value of `id` alone; see [`Cache::delete`].
@@ -316,7 +331,7 @@ impl<K, V> Family<K, V> {
     /// # Errors
     /// As for [`Cache::invalidate`].
     pub async fn delete(&self, id: impl KeyParts<K>) -> Result<Invalidated> {
-        self.cache.delete(&self.key(id)).await
+        self.cache.delete(&self.unscoped_key(id)).await
     }
 }
 

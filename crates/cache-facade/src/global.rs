@@ -5,6 +5,9 @@ use tokio::sync::OnceCell;
 
 use crate::cache::Cache;
 
+/// Filled by [`get_cache`].
+pub(crate) static CACHE: OnceCell<Cache> = OnceCell::const_new();
+
 /// The cache of this process, opened once, from the environment.
 ///
 /// For programs in which it is a burden to pass a [`Cache`] on; others open one at the start.
@@ -15,6 +18,5 @@ use crate::cache::Cache;
 /// # Cancellation
 /// Nothing stays open; the next call opens it.
 pub async fn get_cache() -> Result<Cache> {
-    static CACHE: OnceCell<Cache> = OnceCell::const_new();
     CACHE.get_or_try_init(Cache::from_env).await.cloned()
 }

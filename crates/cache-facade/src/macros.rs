@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{CacheGroup, CacheKey, CachePattern, Invalidation, KeyBuilder};
+use tokio::sync::OnceCell;
 
 use crate::cache::Cache;
 use crate::encoding::CacheValue;
-use crate::global::get_cache;
+use crate::global::{CACHE, get_cache};
 use crate::load::{LoadError, LoadOptions};
 
 /// A segment after the family.
@@ -90,15 +91,19 @@ fn text_of(family: &str, segments: &[Segment<'_>]) -> String {
     text
 }
 
-/// The cache of the process. Where it cannot be opened, a cache that stores nothing.
+/// The cache of the process. Where it cannot be opened, a cache that stores nothing, until [`get_cache`] opens it.
 pub async fn process_cache() -> Cache {
-    get_cache().await.unwrap_or_else(|error| {
-        cache_core::log::warn!(
-            limit: "process_cache", %error,
-            "the cache of the process cannot be opened; a cached function runs without it"
-        );
-        Cache::disabled()
-    })
+    static TRIED: OnceCell<()> = OnceCell::const_new();
+    // Once: a directory that another process holds is waited for 45 seconds, and callers wait for each other.
+    let open = async || {
+        if let Err(error) = get_cache().await {
+            cache_core::log::warn!(
+                %error, "the cache of the process cannot be opened; cached functions run without it"
+            );
+        }
+    };
+    TRIED.get_or_init(open).await;
+    CACHE.get().cloned().unwrap_or_else(Cache::disabled)
 }
 
 /// An argument that is lent to a cached function. With `ToOwned` in the place of this trait the compiler would advise to

@@ -2,7 +2,8 @@
 
 use cache_core::{CacheKey, Invalidates};
 
-/// Asserts that `change` makes every one of `keys` stale.
+/// Asserts that `change` makes every one of `keys` stale. What the change names without a scope counts for the keys of every
+/// scope, because a [scoped](crate::Cache::scoped) cache puts it into its own.
 ///
 /// ```
 /// use cache_facade::{assert_invalidates, images::{self, ImageChange}};
@@ -19,7 +20,7 @@ pub fn assert_invalidates(change: &(impl Invalidates + ?Sized), keys: &[CacheKey
     let stale = change.invalidations();
     let left: Vec<_> = keys
         .iter()
-        .filter(|key| !stale.iter().any(|what| what.matches(key.as_str())))
+        .filter(|key| !stale.iter().any(|what| what.matches(key.as_str()) || what.matches(key.path())))
         .map(CacheKey::as_str)
         .collect();
     let stale: Vec<_> = stale.iter().map(ToString::to_string).collect();
@@ -31,6 +32,24 @@ mod tests {
     use cache_core::images::{self, ImageChange};
 
     use super::*;
+    use crate::{Cache, CacheGroup, Family};
+
+    fn sums(scope: &str) -> Family<u32, u32> {
+        Cache::memory().scoped(scope).and_then(|cache| cache.family("sum")).unwrap()
+    }
+
+    #[test]
+    fn a_rule_without_a_scope_covers_the_keys_of_every_scope_and_one_of_a_family_those_of_its_own() {
+        let (own, other) = (sums("reports"), sums("drafts"));
+        assert_invalidates(&CacheGroup::new("sum", 1), &[own.key(1), other.key(1)]);
+        assert_invalidates(&own.at(1), &[own.key(1)]);
+    }
+
+    #[test]
+    #[should_panic(expected = r#"leaves ["[drafts]sum:1"] in the cache"#)]
+    fn a_key_of_another_scope_is_named() {
+        assert_invalidates(&sums("reports").at(1), &[sums("drafts").key(1)]);
+    }
 
     #[test]
     #[should_panic(

@@ -8,7 +8,8 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{
-    Attribute, GenericParam, Generics, Ident, ItemFn, Result, ReturnType, Type, Visibility, parse_quote,
+    Attribute, GenericParam, Generics, Ident, ItemFn, Result, ReturnType, Token, Type, Visibility,
+    parse_quote,
 };
 
 use self::arguments::Argument;
@@ -105,8 +106,7 @@ impl Cached {
             }
         };
 
-        // The body keeps its signature, in a function of its own: beside the cached one where it needs the same `Self`.
-        let is_beside = function.sig.receiver().is_some() || mentions(function, &format_ident!("Self"));
+        // The body keeps its signature, in a function of its own.
         let body = self.name(|function| format!("__{function}_body"));
         let mut original = function.clone();
         original
@@ -119,7 +119,7 @@ impl Cached {
         // What the key or the call uses is no unused argument, also where the body does without it.
         let used = used.iter().map(|argument| &argument.name).filter(|name| *name != "self");
         original.block.stmts.insert(0, parse_quote!(let _ = (#(&#used,)*);));
-        let (inside, beside, path) = if is_beside {
+        let (inside, beside, path) = if is_beside(function) {
             (None, Some(original), quote!(Self::#body))
         } else {
             (Some(original), None, quote!(#body))
@@ -146,13 +146,13 @@ impl Cached {
         let negative = options.negative.as_ref().map(|(text, time)| {
             quote_spanned!(text.span()=> let __options = ::cache_facade::__macros::negative(__options, #time);)
         });
-        let is_no_result = is_no_result(function)?;
+        let check = check_of_result(function)?;
         let (attributes, visibility, mut signature) = (&function.attrs, &function.vis, function.sig.clone());
         signature.inputs.iter_mut().for_each(arguments::take_mut);
         Ok(quote! {
             #(#attributes)*
             #visibility #signature {
-                #is_no_result
+                #check
                 #inside
                 let __key = ::cache_facade::__macros::key(#family, #parts);
                 let __cache = #cache;
@@ -178,28 +178,36 @@ fn returned(function: &ItemFn) -> Result<(&Type, bool)> {
     Ok((returned, last.is_some_and(|last| last.ident.to_string().ends_with("Result"))))
 }
 
-/// Generates a check that the type is no `Result` under another name, whose errors would be kept as values. A constant cannot
-/// name the parameters of the function, nor its `Self`.
-fn is_no_result(function: &ItemFn) -> Result<Option<TokenStream>> {
+/// Generates a check that the type is a `Result` where it has the name of one, and none under another name, whose errors would be
+/// kept as values.
+fn check_of_result(function: &ItemFn) -> Result<TokenStream> {
     let (returned, is_result) = returned(function)?;
+    let why = if is_result {
+        "this is no `Result`, and `#[cached]` knows one by the end of its name alone: give the type another name, or return \
+         `Result<.., std::convert::Infallible>`"
+    } else {
+        "this alias is a `Result`, which `#[cached]` knows by its name alone: write `Result<..>`, or end the name of the alias in \
+         `Result`, or errors would be kept as values"
+    };
+    let not = (!is_result).then(<Token![!]>::default);
+    let check = quote_spanned! {returned.span()=> {
+        #[allow(unused_imports)]
+        use ::cache_facade::__macros::NoResult as _;
+        ::core::assert!(#not ::cache_facade::__macros::Returned::<#returned>::IS_RESULT, #why);
+    }};
+    // A constant item is checked also where nothing calls the function, and cannot name parameters of the function or of the
+    // implementation around it.
     let mut parameters = function.sig.generics.params.iter();
-    if is_result
-        || mentions(returned, &format_ident!("Self"))
-        || parameters.any(|of| mentions(returned, ident_of(of)))
-    {
-        return Ok(None);
-    }
-    Ok(Some(quote_spanned! {returned.span()=>
-        const _: () = {
-            #[allow(unused_imports)]
-            use ::cache_facade::__macros::NoResult as _;
-            ::core::assert!(
-                !::cache_facade::__macros::Returned::<#returned>::IS_RESULT,
-                "this alias is a `Result`, which `#[cached]` knows by its name alone: write `Result<..>`, or end the name of the \
-                 alias in `Result`, or errors would be kept as values"
-            );
-        };
-    }))
+    Ok(if is_beside(function) || parameters.any(|of| mentions(returned, ident_of(of))) {
+        quote!(const #check;)
+    } else {
+        quote!(const _: () = #check;)
+    })
+}
+
+/// Whether the body needs the same `Self`, and has to be beside the cached function.
+fn is_beside(function: &ItemFn) -> bool {
+    function.sig.receiver().is_some() || mentions(function, &format_ident!("Self"))
 }
 
 /// The parameters of `generics` that `inputs` name, with the bounds that name no other.

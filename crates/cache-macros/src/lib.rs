@@ -138,6 +138,9 @@ pub fn derive_invalidates(input: TokenStream) -> TokenStream {
 /// family, such as `CACHE_TTL_USER`. Placeholders become segments as in `#[derive(Invalidates)]`. **Name every
 /// argument that changes the result in the key.** The others, such as a handle of the database, are only passed to the body.
 ///
+/// Two functions with one key share a value where their types have the same shape, and so do two types for one type parameter: give
+/// each a family of its own, or a word in the key, as in `"{id}:email"`.
+///
 /// # The body
 /// It runs in a task of its own, and may outlive a caller that is cancelled. So each argument that is a reference is cloned,
 /// `&self` included, and the body sees a reference to the clone (for a `&str` one to a `String`). What it changes through interior
@@ -151,15 +154,16 @@ pub fn derive_invalidates(input: TokenStream) -> TokenStream {
 /// waited for one load get its error each, which therefore needs `Clone`, or else `From<LoadError<E>>`: three lines for an
 /// error type of the application.
 ///
-/// Without `cache` the application opens the cache by `get_cache().await?` when it starts. A function whose cache
-/// cannot be opened runs its body each time, and the log says so at most once a minute.
+/// Without `cache` the application opens the cache by `get_cache().await?` when it starts. Otherwise the first call opens it. If
+/// that fails, the log says so once, and the functions run their bodies each time, until `get_cache()` has opened the cache.
 ///
 /// # Panics
 /// A call panics with the message of a body that panics, and where the body calls the function with the key that it is
 /// loading.
 ///
 /// # Where it does not work
-/// In implementations of traits, because the two functions are added beside it.
+/// In implementations of traits, because the two functions are added beside it; and in a crate that depends on cache-facade under
+/// another name.
 #[proc_macro_attribute]
 pub fn cached(options: TokenStream, function: TokenStream) -> TokenStream {
     let expand = || cached::Cached::read(syn::parse(options)?, syn::parse(function.clone())?)?.expand();

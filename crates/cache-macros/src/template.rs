@@ -103,7 +103,8 @@ pub(crate) fn tokens(
 /// Generates the segment of the type `of` at `name`, behind `sign`, with errors at the type. An `Option` may be absent.
 pub(crate) fn value(of: &Type, sign: &TokenStream, name: &Ident) -> TokenStream {
     let call = if in_option(of).is_some() { quote!(optional_part) } else { quote!(part) };
-    let name = Ident::new(&name.to_string(), name.span().located_at(of.span()));
+    let mut name = name.clone();
+    name.set_span(name.span().located_at(of.span()));
     quote_spanned!(of.span()=> ::cache_facade::__macros::#call(#sign #name))
 }
 

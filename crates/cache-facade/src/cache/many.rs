@@ -1,7 +1,8 @@
 //! Reads of many values: one lookup for all, and one load for those that are missing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::Hash;
+use std::pin::pin;
 
 use cache_core::CacheKey;
 use futures_util::{FutureExt, StreamExt, stream};
@@ -117,10 +118,7 @@ impl Cache {
         let absent = options.absent();
         let mut loader = move || loader(absent.clone());
         if !self.engine.enabled {
-            let mut requested = HashSet::new();
-            let items = items.into_iter().map(|(item, _)| item);
-            let items = items.filter(|item| requested.insert(item.clone())).collect();
-            return run_loader(loader(), items).await;
+            return run_loader(loader(), items.into_iter().map(|(item, _)| item).collect()).await;
         }
         let mut request = Request::new(&self.engine, Typed(self.codec), options, TimeBudget::new());
         let mut scoped = Vec::with_capacity(items.len());
@@ -159,20 +157,29 @@ impl Cache {
         items: I,
         concurrency: usize,
         load: L,
-        mut progress: impl FnMut(Warmed),
+        progress: impl FnMut(Warmed),
     ) -> Warmed
     where
         I: IntoIterator,
         L: AsyncFn(&Self, I::Item) -> Result<T, E>,
     {
-        let mut warmed = Warmed::default();
         let load = &load;
-        let loads = stream::iter(items).map(async |item| load(self, item).await.is_ok());
-        let mut loads = std::pin::pin!(loads.buffer_unordered(concurrency.max(1)));
-        while let Some(is_done) = loads.next().await {
-            *(if is_done { &mut warmed.done } else { &mut warmed.failed }) += 1;
-            progress(warmed);
-        }
-        warmed
+        run_all(items.into_iter().map(async |item| load(self, item).await.is_ok()), concurrency, progress)
+            .await
     }
+}
+
+/// Runs `loads`, which tell whether they succeeded, `concurrency` at a time.
+pub(crate) async fn run_all<F: Future<Output = bool>>(
+    loads: impl IntoIterator<Item = F>,
+    concurrency: usize,
+    mut progress: impl FnMut(Warmed),
+) -> Warmed {
+    let mut warmed = Warmed::default();
+    let mut loads = pin!(stream::iter(loads).buffer_unordered(concurrency.max(1)));
+    while let Some(is_done) = loads.next().await {
+        *(if is_done { &mut warmed.done } else { &mut warmed.failed }) += 1;
+        progress(warmed);
+    }
+    warmed
 }

@@ -16,6 +16,7 @@ use cache_core::{
 };
 
 pub use self::many::Warmed;
+pub(crate) use self::many::run_all;
 use crate::config::CacheConfig;
 use crate::load::engine::CacheEngine;
 use crate::observe::events::Operation;

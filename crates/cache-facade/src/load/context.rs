@@ -1,8 +1,8 @@
 //! [`LoadContext`]: the loads that the running task is part of. A load that requests its own key fails with
 //! [`LoadError::Recursive`](super::LoadError::Recursive) instead of waiting for itself.
 //!
-//! The chain follows the load that the cache runs, and loads started inside it. A task that a load spawns by itself starts
-//! without one.
+//! The chain follows the load that the cache runs, and loads started inside it, also to the thread of a blocking load. A task that
+//! a load spawns by itself starts without one.
 
 use std::any::TypeId;
 use std::cell::RefCell;
@@ -96,7 +96,8 @@ impl Drop for Restore {
     }
 }
 
-fn current() -> Option<Arc<LoadContext>> {
+/// The load that the running task is part of.
+pub(crate) fn current() -> Option<Arc<LoadContext>> {
     CURRENT.with(|current| current.borrow().clone())
 }
 

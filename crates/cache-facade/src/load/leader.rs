@@ -223,7 +223,8 @@ where
     Box::new(|_| async move { Ok::<_, E>(HashMap::from([((), load().await?)])) }.boxed())
 }
 
-/// Makes a loader of many values, with `absent` for items that `load` leaves out, and without items that were not requested.
+/// Makes a loader of many values, which asks `load` for each item once, and for none not at all, with `absent` for items that
+/// `load` leaves out, and without items that were not requested.
 pub(crate) fn many<I, T, E, F, Fut, R>(load: F, absent: Option<Absent<T>>) -> Loader<I, T, E>
 where
     I: Item,
@@ -233,9 +234,13 @@ where
     Fut: Future<Output = Result<R, E>> + Send + 'static,
     R: IntoIterator<Item = (I, T)> + 'static,
 {
-    Box::new(move |items: Vec<I>| {
+    Box::new(move |mut items: Vec<I>| {
         async move {
-            let requested: HashSet<I> = items.iter().cloned().collect();
+            if items.is_empty() {
+                return Ok(HashMap::new());
+            }
+            let mut requested = HashSet::with_capacity(items.len());
+            items.retain(|item| requested.insert(item.clone()));
             let rows = load(items).await?;
             let mut values: HashMap<I, T> =
                 rows.into_iter().filter(|(item, _)| requested.contains(item)).collect();

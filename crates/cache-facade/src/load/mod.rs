@@ -2,7 +2,7 @@
 
 pub(crate) mod engine;
 
-mod context;
+pub(crate) mod context;
 mod cooldown;
 mod flight;
 mod join;

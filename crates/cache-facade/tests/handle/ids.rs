@@ -72,7 +72,7 @@ async fn a_family_of_a_scope_stays_in_it() {
     assert_eq!((all.get(1).await, own.get(1).await), (Some(1), None));
 
     // A change through the handle without the scope reaches what the family names.
-    for stale in [Invalidation::from(own.at(1)), own.all().into()] {
+    for stale in [Invalidation::from(own.at(1)), own.all().into(), own.key(1).into()] {
         own.set(1, &2).await.unwrap();
         let _ = outside.invalidate(&stale).await.unwrap();
         assert_eq!((all.get(1).await, own.get(1).await), (Some(1), None), "{stale:?}");
@@ -125,7 +125,9 @@ async fn a_family_is_warmed_and_loads_many_with_one_call() {
         counting.fetch_add(1, Ordering::Relaxed);
         if id == 3 { Err("three is broken") } else { Ok(id * id) }
     };
-    let warmed = squares.warm(1..=5, 2, square, |_| {}).await;
+    // As an application does at its start, in a task of its own.
+    let warming = squares.clone();
+    let warmed = tokio::spawn(async move { warming.warm(1..=5, 2, square, |_| {}).await }).await.unwrap();
     assert_eq!((warmed.done, warmed.failed, calls.load(Ordering::Relaxed)), (4, 1, 5));
     let load = async |missing: Vec<u64>| {
         assert_eq!(missing, [3]);

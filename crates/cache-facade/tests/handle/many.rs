@@ -113,12 +113,20 @@ async fn an_item_that_the_load_leaves_out_is_cached_as_none_if_the_options_say_s
     }
     let load = async |_ids: Vec<u64>| Ok::<_, Nothing>([(1, Some(1))]);
     let options = LoadOptions::new().negative(Duration::from_secs(60));
-    let load = async move |ids: Vec<u64>| {
-        assert_eq!(ids, [1, 2], "each id once");
-        load(ids).await
-    };
-    let values = Cache::disabled().get_or_load_many(items(&[1, 2, 1]), load).options(options).await.unwrap();
+    let values = Cache::disabled().get_or_load_many(items(&[1, 2]), load).options(options).await.unwrap();
     assert_eq!(values, HashMap::from([(1, Some(1)), (2, None)]), "without a cache too");
+}
+
+#[tokio::test]
+async fn each_item_is_requested_once_and_none_by_no_call_whatever_the_state_of_the_cache() {
+    let broken = Faulty::new();
+    broken.lookups_fail.store(true, Ordering::SeqCst);
+    for cache in [Cache::memory(), Cache::disabled(), Cache::new(broken)] {
+        let rows = Rows::default();
+        assert_eq!(ask(&cache, &[], &rows).await.unwrap(), HashMap::new());
+        assert_eq!(ask(&cache, &[1, 2, 1], &rows).await.unwrap(), expected(&[1, 2], ""));
+        assert_eq!(rows.asked(), [[1, 2]], "{cache:?}");
+    }
 }
 
 #[tokio::test]

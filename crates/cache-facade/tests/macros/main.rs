@@ -6,3 +6,4 @@ mod cached;
 mod errors;
 mod invalidates;
 mod process;
+mod signatures;

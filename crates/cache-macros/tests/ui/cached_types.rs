@@ -44,4 +44,13 @@ async fn alias(id: u64) -> Answer {
     Ok(id)
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
+struct SearchResult;
+
+#[cached(family = "user", key = "{id}")]
+async fn named_like_a_result(id: u64) -> SearchResult {
+    let _ = id;
+    SearchResult
+}
+
 fn main() {}
