@@ -180,10 +180,11 @@ fn with_sieve_the_limit_is_never_exceeded_while_sizes_shift() {
     flood_with_shifting_sizes(10 * MEGABYTE, true, Eviction::Sieve, &phases);
 }
 
-/// The whole length of the database counts there, and every value is a file of its own.
+/// The whole length of the database counts there, and every value is a file of its own. Most runs end with 32 to 57 % live; where
+/// not even a removal found a page, the file was replaced, and one that small holds 5 %.
 #[test]
 fn without_holes_the_limit_is_never_exceeded_while_sizes_shift() {
-    let phases = [(MIXED, 75), (SMALL, 20)];
+    let phases = [(MIXED, 75), (SMALL, 4)];
     flood_with_shifting_sizes(8 * MEGABYTE, false, Eviction::Lru, &phases);
 }
 
