@@ -94,6 +94,21 @@ impl Package {
         list(&self.0["targets"]).filter(is_example).map(|target| text(&target["name"]))
     }
 
+    /// Features that the test target `test` requires and that `asked` do not turn on.
+    #[cfg(test)]
+    pub(crate) fn missing_for(&self, test: &str, asked: &[&str]) -> BTreeSet<&str> {
+        let mut on: Vec<&str> = asked.to_vec();
+        let mut next = 0;
+        while let Some(feature) = on.get(next).copied() {
+            let implied = list(&self.0["features"][feature]).map(text).filter(|name| !on.contains(name));
+            on.extend(implied.collect::<Vec<_>>());
+            next += 1;
+        }
+        let targets = list(&self.0["targets"]).filter(|target| text(&target["name"]) == test);
+        let required = targets.flat_map(|target| list(&target["required-features"])).map(text);
+        required.filter(|feature| !on.contains(feature)).collect()
+    }
+
     /// The feature sets that must build (none, default, each alone, all), each with cargo's arguments for it.
     pub(crate) fn feature_sets(&self) -> Vec<(String, String)> {
         let mut sets = vec![("no feature".to_owned(), "--no-default-features".to_owned())];

@@ -129,6 +129,12 @@ impl Budget {
         self.disk_share = self.disk_share.min(u64::try_from(fitting).unwrap_or(WHOLE)).max(WHOLE / 100);
     }
 
+    /// Raises an allowance that refusals lowered below a half, for a database that is begun empty: no rows lie apart in it, and
+    /// redb at most doubles a file.
+    pub(crate) fn begin_empty(&mut self) {
+        self.share = self.share.max(WHOLE / 2);
+    }
+
     /// Lowers the allowance after redb found no room.
     ///
     /// Costs assume that rows lie together. When small entries give way to large ones, the few that were used lately remain,
@@ -195,6 +201,18 @@ mod tests {
             budget.recover_slowly();
         }
         assert_eq!(live(&budget), before);
+    }
+
+    #[test]
+    fn refusals_of_a_database_that_is_gone_leave_a_new_one_half_of_the_space() {
+        let mut budget = Budget::new(100 * MEGABYTE);
+        for _ in 0..100 {
+            budget.refused();
+        }
+        assert!(budget.needed(30 * MEGABYTE) > 100 * MEGABYTE);
+        budget.begin_empty();
+        assert!(budget.needed(40 * MEGABYTE) < 100 * MEGABYTE);
+        assert!(budget.needed(50 * MEGABYTE) > 100 * MEGABYTE);
     }
 
     #[test]

@@ -60,12 +60,12 @@ const fn core(arguments: &'static str, scaled: &'static [(&'static str, f64)]) -
 }
 
 const fn redis(tests: &'static str, counts: Count, scaled: &'static [(&'static str, f64)]) -> Run {
-    let arguments = "test --locked --package cache-redis --test redis";
+    let arguments = "test --locked --package cache-redis --features tls --test redis";
     Run { counts, ..core(arguments, scaled).only(tests).with_redis() }
 }
 
 const fn facade(tests: &'static str, counts: Count, scaled: &'static [(&'static str, f64)]) -> Run {
-    let arguments = "test --locked --package cache-facade --features redis --test redis";
+    let arguments = "test --locked --package cache-facade --features tls --test redis";
     Run { counts, ..core(arguments, scaled).only(tests).with_redis() }
 }
 
@@ -246,3 +246,36 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 const PROPTEST: &str = "PROPTEST_CASES";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::Workspace;
+
+    /// cargo runs no test of a target whose features are off.
+    #[test]
+    fn every_run_turns_on_the_features_of_its_tests() {
+        let workspace = Workspace::read().unwrap();
+        let mut checked = 0;
+        for row in ROWS {
+            let Trials::Runs(runs) = &row.trials else { continue };
+            for run in *runs {
+                let words: Vec<&str> = run.arguments.split(' ').collect();
+                let after = |flag| words.iter().skip_while(|word| **word != flag).nth(1).copied();
+                let name = after("--package").unwrap();
+                let package = workspace.packages.iter().find(|package| package.name() == name).unwrap();
+                let mut features: Vec<&str> =
+                    after("--features").into_iter().flat_map(|all| all.split(',')).collect();
+                if !words.contains(&"--no-default-features") {
+                    features.push("default");
+                }
+                if let Some(test) = after("--test") {
+                    let missing = package.missing_for(test, &features);
+                    assert!(missing.is_empty(), "{}: cargo {} lacks {missing:?}", row.name, run.arguments);
+                    checked += 1;
+                }
+            }
+        }
+        assert!(checked > 15, "only {checked} runs were looked at");
+    }
+}

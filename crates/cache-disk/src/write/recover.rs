@@ -172,6 +172,7 @@ impl Writer {
     pub(super) fn install(&mut self, opened: OpenDatabase) -> Result<u64, Fault> {
         let old = std::mem::replace(&mut self.file, FileState::Closed(Remedy::Reopen));
         self.compacts_after = 0;
+        self.budget.begin_empty();
         self.open(opened);
         self.unsynced.clear();
         self.pending_removals.clear();

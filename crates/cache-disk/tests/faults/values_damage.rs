@@ -20,7 +20,7 @@ use super::world::{World, in_blocks};
 
 const RECOVERS_WITHIN: Duration = Duration::from_secs(5);
 /// The row of the reliability report.
-const ROW: &str = "damaged values files";
+const ROW: &str = "damaged files";
 const SIZES: [usize; 4] = [900, 9_000, 30_000, 60_000];
 
 fn world() -> World {
