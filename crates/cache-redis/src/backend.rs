@@ -10,6 +10,7 @@ use cache_core::{
     BackendKind, CacheBackend, CacheKey, CacheStats, Entry, Error, ErrorKind, Explanation, Fill, FillOutcome,
     FillToken, Health, Invalidated, Invalidation, Lookup, NewEntry, Result,
 };
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::config::RedisConfig;
@@ -46,8 +47,7 @@ impl RedisBackend {
     /// Four connections, one `INFO` each, and one round trip that tries every command; one connection more for each server where
     /// values are kept in memory.
     pub async fn connect(config: RedisConfig) -> Result<Self> {
-        // Boxed: it is large, and runs once.
-        let engine = Box::pin(RedisEngine::connect_checked(&config)).await?;
+        let engine = RedisEngine::connect_checked(&config).await?;
         for pool in engine.servers.pools() {
             if let Some(warning) = pool.manager.info.load().warning() {
                 cache_core::log::warn!(
@@ -68,10 +68,7 @@ impl RedisBackend {
     /// A scan up to the first group.
     pub async fn is_in_use(&self) -> Result<bool> {
         for pool in self.engine.servers.pools() {
-            let deadline = Instant::now() + self.engine.servers.config.timeout;
-            let mut connection = pool.check_out(deadline).await?;
-            let is_in_use = holds_groups(&self.engine.layout, &mut connection).await;
-            if is_in_use.map_err(|fault| fault.into_error(&pool.address))? {
+            if self.engine.holds_groups(&pool).await? {
                 return Ok(true);
             }
         }
@@ -155,7 +152,18 @@ impl RedisBackend {
     }
 }
 
-/// Whether a server holds groups, of any layout.
+impl RedisEngine {
+    /// Whether a server holds groups, of any layout.
+    fn holds_groups<'a>(&'a self, pool: &'a Pool) -> BoxFuture<'a, Result<bool>> {
+        // Boxed here: each crate that awaits it would compile the futures within anew.
+        Box::pin(async move {
+            let mut connection = pool.check_out(Instant::now() + self.servers.config.timeout).await?;
+            let found = holds_groups(&self.layout, &mut connection).await;
+            found.map_err(|fault| fault.into_error(&pool.address))
+        })
+    }
+}
+
 async fn holds_groups(layout: &Layout, connection: &mut Connection) -> Result<bool, Fault> {
     let (mut scan, mut throttle) = (Scan::keys(layout.groups_of_any_layout()), Throttle::start());
     while let Some(keys) = scan.next_keys(connection, &mut throttle).await? {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cache_core::{Diagnosis, MEGABYTE};
+use futures_util::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
 use tokio::net::{TcpStream, lookup_host};
@@ -36,8 +37,7 @@ pub type Check = (&'static str, Diagnosis);
 pub async fn diagnose(config: &RedisConfig) -> Vec<Check> {
     let mut checks = Checks { config: config.clone(), done: Vec::new() };
     // `None` where a check failed, which is the last one then.
-    // Boxed: it is large, and runs once.
-    let _: Option<()> = Box::pin(checks.run()).await;
+    let _: Option<()> = checks.run().await;
     checks.done
 }
 
@@ -50,34 +50,37 @@ struct Checks {
 type Outcome<T> = Result<(T, String), (String, String)>;
 
 impl Checks {
-    async fn run(&mut self) -> Option<()> {
-        let config = self.config.clone();
-        let checked = config.check().map(|()| ((), "understood".to_owned()));
-        self.record(
-            "settings",
-            checked.map_err(|error| problem(error, "correct the setting that is named")),
-        )?;
-        if config.sentinels.is_some() {
-            let (host, port) = self.record("sentinels", ask_sentinels(&config).await)?;
-            self.config = RedisConfig { host, port, sentinels: None, ..config };
-        }
-        let config = &self.config.clone();
-        let addresses = self.record("name", resolve(config).await)?;
-        self.record("connection", reach(config, &addresses).await)?;
-        self.record("TLS", encrypt(config).await)?;
-        let mut socket = self.record("login", log_in(config).await)?;
-        let (text, info) = self.record("server", identify(config, &mut socket).await)?;
-        self.done.push(("clock", clock(&info)));
-        if let Some(view) = &info.cluster {
-            self.record("cluster", describe(config, view).await)?;
-        }
-        let allowed = RedisEngine::connect_checked(config).await;
-        let allowed = allowed.map(|_| ((), "all that the cache needs are allowed".to_owned()));
-        let advice = "do what the message names; the smallest access list is in docs/reference.md";
-        self.record("commands", allowed.map_err(|error| problem(error, advice)))?;
-        self.done.push(("memory", memory(&text, &info)));
-        self.done.push(("persistence", persistence(config, &mut socket, &text).await));
-        Some(())
+    fn run(&mut self) -> BoxFuture<'_, Option<()>> {
+        // Boxed here: each crate that awaits it would compile the futures within anew.
+        Box::pin(async move {
+            let config = self.config.clone();
+            let checked = config.check().map(|()| ((), "understood".to_owned()));
+            self.record(
+                "settings",
+                checked.map_err(|error| problem(error, "correct the setting that is named")),
+            )?;
+            if config.sentinels.is_some() {
+                let (host, port) = self.record("sentinels", ask_sentinels(&config).await)?;
+                self.config = RedisConfig { host, port, sentinels: None, ..config };
+            }
+            let config = &self.config.clone();
+            let addresses = self.record("name", resolve(config).await)?;
+            self.record("connection", reach(config, &addresses).await)?;
+            self.record("TLS", encrypt(config).await)?;
+            let mut socket = self.record("login", log_in(config).await)?;
+            let (text, info) = self.record("server", identify(config, &mut socket).await)?;
+            self.done.push(("clock", clock(&info)));
+            if let Some(view) = &info.cluster {
+                self.record("cluster", describe(config, view).await)?;
+            }
+            let allowed = RedisEngine::connect_checked(config).await;
+            let allowed = allowed.map(|_| ((), "all that the cache needs are allowed".to_owned()));
+            let advice = "do what the message names; the smallest access list is in docs/reference.md";
+            self.record("commands", allowed.map_err(|error| problem(error, advice)))?;
+            self.done.push(("memory", memory(&text, &info)));
+            self.done.push(("persistence", persistence(config, &mut socket, &text).await));
+            Some(())
+        })
     }
 
     fn record<T>(&mut self, name: &'static str, outcome: Outcome<T>) -> Option<T> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cache_core::{ErrorKind, Result};
+use futures_util::future::BoxFuture;
 use redis::{Cmd, ErrorKind as RedisKind, Pipeline, RedisError, ServerErrorKind, Value};
 use tokio::time::Instant;
 
@@ -18,23 +19,26 @@ const TRIED_KEYS: usize = 2000;
 
 impl RedisEngine {
     /// Connects to a server and checks that this cache can use it.
-    pub(crate) async fn connect_checked(config: &RedisConfig) -> Result<Arc<Self>> {
-        let engine = match Self::connect(config).await {
-            Ok(engine) => Arc::new(engine),
-            Err(error) => return Err(advised(config, error).await),
-        };
-        for pool in engine.servers.pools() {
-            engine.check_for_one_server(&pool).await?;
-        }
-        match engine.probe().await {
-            // The other nodes of a cluster can be used.
-            Err(error) if engine.servers.is_cluster() && error.kind() != ErrorKind::Configuration => {}
-            probed => probed?,
-        }
-        for pool in engine.servers.pools() {
-            engine.check_permissions(&pool).await?;
-        }
-        Ok(engine)
+    pub(crate) fn connect_checked(config: &RedisConfig) -> BoxFuture<'_, Result<Arc<Self>>> {
+        // Boxed here: each crate that awaits it would compile the futures within anew.
+        Box::pin(async move {
+            let engine = match Self::connect(config).await {
+                Ok(engine) => Arc::new(engine),
+                Err(error) => return Err(advised(config, error).await),
+            };
+            for pool in engine.servers.pools() {
+                engine.check_for_one_server(&pool).await?;
+            }
+            match engine.probe().await {
+                // The other nodes of a cluster can be used.
+                Err(error) if engine.servers.is_cluster() && error.kind() != ErrorKind::Configuration => {}
+                probed => probed?,
+            }
+            for pool in engine.servers.pools() {
+                engine.check_permissions(&pool).await?;
+            }
+            Ok(engine)
+        })
     }
 
     /// Refuses an address behind which several servers answer: one would serve what another has invalidated.

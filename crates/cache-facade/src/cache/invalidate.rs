@@ -152,18 +152,21 @@ impl Cache {
         }
     }
 
-    async fn remove(&self, what: Vec<Invalidation>, origin: Origin) -> Result<Invalidated> {
-        let stale = self.scoped_invalidations(what);
-        let engine = Arc::clone(&self.engine);
-        let running = engine.changes.begin();
-        let outcome = rt::detached(|reply| {
-            Span::current().around(async move {
-                let outcome = engine.invalidate(&stale, origin, None).await;
-                drop(running);
-                drop(reply.send(outcome));
-            })
-        });
-        outcome.await.unwrap_or_else(|| Err(Error::new(ErrorKind::Closed, CUT_OFF)))
+    fn remove(&self, what: Vec<Invalidation>, origin: Origin) -> BoxFuture<'_, Result<Invalidated>> {
+        // Boxed here: each crate that awaits it would compile the futures within anew.
+        Box::pin(async move {
+            let stale = self.scoped_invalidations(what);
+            let engine = Arc::clone(&self.engine);
+            let running = engine.changes.begin();
+            let outcome = rt::detached(|reply| {
+                Span::current().around(async move {
+                    let outcome = engine.invalidate(&stale, origin, None).await;
+                    drop(running);
+                    drop(reply.send(outcome));
+                })
+            });
+            outcome.await.unwrap_or_else(|| Err(Error::new(ErrorKind::Closed, CUT_OFF)))
+        })
     }
 
     /// Puts invalidations into this view's scope.
@@ -221,45 +224,48 @@ impl CacheEngine {
     }
 
     /// Invalidates, and erases the intent after that.
-    async fn invalidate(
-        &self,
-        stale: &[Invalidation],
+    fn invalidate<'a>(
+        &'a self,
+        stale: &'a [Invalidation],
         origin: Origin,
         intent: Option<Intent>,
-    ) -> Result<Invalidated> {
-        let outcome = if stale.is_empty() {
-            Ok(Invalidated::Applied { removed: 0 })
-        } else {
-            let started = self.metrics.start(&*self.clock);
-            let outcome = catch_panic(self.backend.invalidate(stale)).await;
-            self.metrics.took(&*self.clock, self.kind(), Operation::Invalidate, started);
-            // Where another process has taken the directory meanwhile, the backend of this one is not enough.
-            match outcome {
-                Ok(invalidated) => self.journal.confirm().await.map(|()| invalidated),
-                failed => failed,
-            }
-        };
-        if !stale.is_empty() {
-            let outcome = outcome.as_ref().map(|invalidated| *invalidated).map_err(ToString::to_string);
-            self.feed.invalidated(self.clock.now(), stale, origin, outcome);
-        }
-        match outcome {
-            Ok(invalidated) => {
-                self.metrics.invalidated(self.backend.kind(), stale.len(), invalidated.removed());
-                if let Some(intent) = intent {
-                    intent.finish();
+    ) -> BoxFuture<'a, Result<Invalidated>> {
+        // Boxed here: each crate that awaits it would compile the futures within anew.
+        Box::pin(async move {
+            let outcome = if stale.is_empty() {
+                Ok(Invalidated::Applied { removed: 0 })
+            } else {
+                let started = self.metrics.start(&*self.clock);
+                let outcome = catch_panic(self.backend.invalidate(stale)).await;
+                self.metrics.took(&*self.clock, self.kind(), Operation::Invalidate, started);
+                // Where another process has taken the directory meanwhile, the backend of this one is not enough.
+                match outcome {
+                    Ok(invalidated) => self.journal.confirm().await.map(|()| invalidated),
+                    failed => failed,
                 }
-                Ok(invalidated)
+            };
+            if !stale.is_empty() {
+                let outcome = outcome.as_ref().map(|invalidated| *invalidated).map_err(ToString::to_string);
+                self.feed.invalidated(self.clock.now(), stale, origin, outcome);
             }
-            Err(error) => {
-                self.metrics.error(self.kind(), Operation::Invalidate);
-                let first = stale.first().map(ToString::to_string);
-                cache_core::log::error!(
-                    limit: self.flights.number(), %error, first, count = stale.len(),
-                    "invalidation failed; old values may be served"
-                );
-                Err(error)
+            match outcome {
+                Ok(invalidated) => {
+                    self.metrics.invalidated(self.backend.kind(), stale.len(), invalidated.removed());
+                    if let Some(intent) = intent {
+                        intent.finish();
+                    }
+                    Ok(invalidated)
+                }
+                Err(error) => {
+                    self.metrics.error(self.kind(), Operation::Invalidate);
+                    let first = stale.first().map(ToString::to_string);
+                    cache_core::log::error!(
+                        limit: self.flights.number(), %error, first, count = stale.len(),
+                        "invalidation failed; old values may be served"
+                    );
+                    Err(error)
+                }
             }
-        }
+        })
     }
 }

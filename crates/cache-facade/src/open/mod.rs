@@ -21,6 +21,7 @@ use cache_core::{
     AtomicBackend, BackendKind, CacheBackend, Error, ErrorKind, Health, HealthStatus, JournalKind,
     NullBackend, Result,
 };
+use futures_util::future::BoxFuture;
 
 use crate::config::CacheConfig;
 use crate::decoded::DecodedValues;
@@ -84,20 +85,23 @@ pub(crate) struct OpenStore {
 ///
 /// # Cancellation
 /// Nothing stays open.
-pub(crate) async fn open(config: &CacheConfig) -> Result<Arc<OpenStore>> {
-    for warning in config.warnings() {
-        cache_core::log::warn!("{warning}");
-    }
-    check_features(config)?;
-    let path = absolute(config)?;
-    let store = match registry::open(config, &path).await {
-        Err(error) if error.kind() == ErrorKind::Io && !may_hold_a_cache(&path) => {
-            Arc::new(open_without_directory(config, &path, &error).await?)
+pub(crate) fn open(config: &CacheConfig) -> BoxFuture<'_, Result<Arc<OpenStore>>> {
+    // Boxed here: each crate that awaits it would compile the futures within anew.
+    Box::pin(async move {
+        for warning in config.warnings() {
+            cache_core::log::warn!("{warning}");
         }
-        outcome => outcome?,
-    };
-    store.announce(&path).await;
-    Ok(store)
+        check_features(config)?;
+        let path = absolute(config)?;
+        let store = match registry::open(config, &path).await {
+            Err(error) if error.kind() == ErrorKind::Io && !may_hold_a_cache(&path) => {
+                Arc::new(open_without_directory(config, &path, &error).await?)
+            }
+            outcome => outcome?,
+        };
+        store.announce(&path).await;
+        Ok(store)
+    })
 }
 
 /// Checks that this build has the features that `config` needs.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{Error, Result};
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use tokio::time::sleep;
 
 use crate::engine::RedisEngine;
@@ -19,15 +19,18 @@ impl RedisEngine {
     }
 
     /// Checks all servers over new connections, and enters the epochs of those that are in another one.
-    pub(crate) async fn probe(self: &Arc<Self>) -> Result<()> {
-        let probed = self.servers.refresh().await;
-        let pools = self.servers.pools();
-        let looks = pools.iter().filter(|pool| pool.problem.load().is_none());
-        // Boxed to keep the futures of callers small.
-        Box::pin(join_all(looks.map(|pool| self.look_for_registries(pool)))).await;
-        self.announce_repeated();
-        self.note(probed.as_ref().err().map(Error::to_string));
-        probed
+    pub(crate) fn probe(self: &Arc<Self>) -> BoxFuture<'_, Result<()>> {
+        // Boxed here: each crate that awaits it would compile the futures within anew.
+        Box::pin(async move {
+            let probed = self.servers.refresh().await;
+            let pools = self.servers.pools();
+            let looks = pools.iter().filter(|pool| pool.problem.load().is_none());
+            // Boxed to keep the futures of callers small.
+            Box::pin(join_all(looks.map(|pool| self.look_for_registries(pool)))).await;
+            self.announce_repeated();
+            self.note(probed.as_ref().err().map(Error::to_string));
+            probed
+        })
     }
 
     /// Records why the server cannot be used, or that it can, and logs the change. An outage shortly after another is logged

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cache_core::{CacheKey, Error, ErrorKind, Invalidation, Result};
-use futures_util::future::{join, join_all};
+use futures_util::future::{BoxFuture, join, join_all};
 use redis::Cmd;
 use tokio::time::{Instant, timeout};
 
@@ -34,38 +34,41 @@ pub struct Unacknowledged {
 impl RedisEngine {
     /// Removes all of `what` from the servers of `zones`. Returns about how many entries that were: a whole group counts with
     /// its leases.
-    pub(crate) async fn invalidate(
-        self: &Arc<Self>,
-        what: &[Invalidation],
+    pub(crate) fn invalidate<'a>(
+        self: &'a Arc<Self>,
+        what: &'a [Invalidation],
         zones: Zones,
-    ) -> Result<u64, Unacknowledged> {
-        let total = AtomicU64::new(0);
-        let outcome = self
-            .remove(what, zones, &|group, entries| {
-                total.fetch_add(entries, Ordering::Relaxed);
-                if let Ok(key) = CacheKey::parse(group) {
-                    self.stats.removed(key.family(), entries);
+    ) -> BoxFuture<'a, Result<u64, Unacknowledged>> {
+        // Boxed here: each crate that awaits it would compile the futures within anew.
+        Box::pin(async move {
+            let total = AtomicU64::new(0);
+            let outcome = self
+                .remove(what, zones, &|group, entries| {
+                    total.fetch_add(entries, Ordering::Relaxed);
+                    if let Ok(key) = CacheKey::parse(group) {
+                        self.stats.removed(key.family(), entries);
+                    }
+                })
+                .await;
+            let total = total.into_inner();
+            self.miss_log.lock().invalidated(what);
+            for what in what {
+                if let Invalidation::Group(group) = what {
+                    self.predictor.record(group.as_str(), false);
                 }
-            })
-            .await;
-        let total = total.into_inner();
-        self.miss_log.lock().invalidated(what);
-        for what in what {
-            if let Invalidation::Group(group) = what {
-                self.predictor.record(group.as_str(), false);
             }
-        }
-        let clears = what.iter().filter(|what| **what == Invalidation::Everything).count() as u64;
-        self.stats.add(|stats| {
-            stats.clears += clears;
-            stats.invalidations += what.len() as u64 - clears;
-            stats.invalidated_entries += total;
-        });
-        let is_everywhere = zones == ALL_ZONES || !self.servers.is_cluster();
-        if clears > 0 && is_everywhere && outcome.is_ok() {
-            self.stats.counted(&BTreeMap::new());
-        }
-        outcome.map(|()| total)
+            let clears = what.iter().filter(|what| **what == Invalidation::Everything).count() as u64;
+            self.stats.add(|stats| {
+                stats.clears += clears;
+                stats.invalidations += what.len() as u64 - clears;
+                stats.invalidated_entries += total;
+            });
+            let is_everywhere = zones == ALL_ZONES || !self.servers.is_cluster();
+            if clears > 0 && is_everywhere && outcome.is_ok() {
+                self.stats.counted(&BTreeMap::new());
+            }
+            outcome.map(|()| total)
+        })
     }
 
     /// Removes all of `what`. Reports the name of each group and about how many entries were removed from it to `removed`.
