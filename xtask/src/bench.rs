@@ -23,9 +23,9 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
     let asked = Asked::parse(&words)?;
     let features = if asked.builds_peers() { PEERS } else { "" };
     if asked.wants("application") {
-        run_command(&mut cargo("build --release --locked --package image-manager"))?;
+        run_command(&mut cargo("build --profile bench --locked --package image-manager"))?;
     }
-    let mut command = cargo(&format!("run --release --locked --package bench {features} --"));
+    let mut command = cargo(&format!("run --profile bench --locked --package bench {features} --"));
     // Files are named relative to the caller's folder.
     command.current_dir(std::env::current_dir()?).args(&words);
     let json = asked.json.clone().unwrap_or_else(|| {
@@ -76,7 +76,8 @@ impl Asked {
         if !self.wants("peers") && !self.wants("http") {
             return false;
         }
-        let built = run_command(&mut cargo(&format!("build --release --locked --package bench {PEERS}")));
+        let built =
+            run_command(&mut cargo(&format!("build --profile bench --locked --package bench {PEERS}")));
         if let Err(error) = &built {
             println!(
                 "WITHOUT foyer, cached, rusqlite, moka, deadpool-redis and the layers of others, which cannot be built here: {error:#}"

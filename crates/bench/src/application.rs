@@ -40,7 +40,7 @@ const KINDS: [(&str, &str, f64); 4] = [
 /// Measures the rows.
 pub fn run(session: &mut Session) -> Outcome<()> {
     let Some(program) = program()? else {
-        let how = "build it first: cargo build --release -p image-manager";
+        let how = "build it first: cargo build --profile bench -p image-manager";
         session.leave_out("the application", how);
         return Ok(());
     };

@@ -1,4 +1,4 @@
-//! `cargo run --release -p bench -- [ARGUMENTS]`; see [`USAGE`] and the library's documentation.
+//! `cargo run --profile bench -p bench -- [ARGUMENTS]`; see [`USAGE`] and the library's documentation.
 
 use anyhow::{Context, bail, ensure};
 use bench::options::{GROUPS, Options, USAGE};
@@ -28,7 +28,7 @@ fn main() -> Outcome<()> {
     }
     let options = Options::parse(pico_args::Arguments::from_env())?;
     if cfg!(debug_assertions) {
-        bail!("a debug build is not worth measuring: cargo run --release -p bench -- {USAGE}");
+        bail!("a debug build is not worth measuring: cargo run --profile bench -p bench -- {USAGE}");
     }
     // A bad file is reported now, not after minutes.
     let traced = options.trace.as_deref().map(trace::read).transpose()?;
