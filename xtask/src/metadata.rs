@@ -94,9 +94,9 @@ impl Package {
         list(&self.0["targets"]).filter(is_example).map(|target| text(&target["name"]))
     }
 
-    /// Features that the test target `test` requires and that `asked` do not turn on.
+    /// Features that the test target `test` requires and that `asked` do not turn on; `None` if there is no such target.
     #[cfg(test)]
-    pub(crate) fn missing_for(&self, test: &str, asked: &[&str]) -> BTreeSet<&str> {
+    pub(crate) fn missing_for(&self, test: &str, asked: &[&str]) -> Option<BTreeSet<&str>> {
         let mut on: Vec<&str> = asked.to_vec();
         let mut next = 0;
         while let Some(feature) = on.get(next).copied() {
@@ -104,9 +104,9 @@ impl Package {
             on.extend(implied.collect::<Vec<_>>());
             next += 1;
         }
-        let targets = list(&self.0["targets"]).filter(|target| text(&target["name"]) == test);
-        let required = targets.flat_map(|target| list(&target["required-features"])).map(text);
-        required.filter(|feature| !on.contains(feature)).collect()
+        let target = list(&self.0["targets"]).find(|target| text(&target["name"]) == test)?;
+        let required = list(&target["required-features"]).map(text);
+        Some(required.filter(|feature| !on.contains(feature)).collect())
     }
 
     /// The feature sets that must build (none, default, each alone, all), each with cargo's arguments for it.
